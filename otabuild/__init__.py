@@ -1,0 +1,1 @@
+"""otabuild: over-the-air system images from recipes."""

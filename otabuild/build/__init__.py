@@ -1,0 +1,1 @@
+"""Entries to tables, blobs, index, signature and artifact."""

@@ -1,0 +1,112 @@
+"""Every error otabuild raises on purpose: one root, one sentence for each child.
+
+Core code raises these; only the shell renders them. An error says what is wrong, where, what was observed, what was
+expected, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class OtabuildError(Exception):
+    """Something a user can cause or mend; every other exception is a bug of ours.
+
+    Args:
+        what: what is wrong, one sentence without a full stop.
+        where: the file, key path, table row or object it is about.
+        observed: what was found there.
+        expected: what should have been found.
+        hint: what to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: object = "", observed: object = None, expected: object = None, hint: str = ""
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = str(where)
+        self.observed = None if observed is None else str(observed)
+        self.expected = None if expected is None else str(expected)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """The message on one line, and the hint on a line of its own."""
+        text = printable(f"{self.where}: {self.what}" if self.where else self.what)
+        facts = [
+            f"{name} {printable(value)}"
+            for name, value in (("observed", self.observed), ("expected", self.expected))
+            if value is not None
+        ]
+        if facts:
+            text += f" ({', '.join(facts)})"
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class RecipeError(OtabuildError):
+    """A recipe that cannot be loaded; lists every problem found."""
+
+
+class InputError(OtabuildError):
+    """An input of the build that cannot be used as it is."""
+
+
+class InputChangedError(InputError):
+    """An input that changed while it was read."""
+
+
+class InputUnreadableError(InputError):
+    """An input that the operating system would not let us read."""
+
+
+class UnsupportedEntryError(InputError):
+    """An entry of a rootfs for which the format has no place."""
+
+
+class TrustError(OtabuildError):
+    """A signature, certificate or chain that does not hold."""
+
+
+class FormatError(OtabuildError):
+    """A document (JSON, YAML, JWT) that does not follow the format."""
+
+
+class ContainerError(OtabuildError):
+    """An artifact that is not the strict ZIP of the format."""
+
+
+class TableError(OtabuildError):
+    """A file or resource table that does not follow the format."""
+
+
+class FilterError(OtabuildError):
+    """A resource whose filters cannot be resolved."""
+
+
+class IntegrityError(OtabuildError):
+    """Bytes that are not those their digest or size promised."""
+
+
+class LimitError(OtabuildError):
+    """An input larger, longer or deeper than we are willing to read."""
+
+
+class PathError(OtabuildError):
+    """A path that is not safe or not normal."""
+
+
+class MetaApplyError(OtabuildError):
+    """Metadata (owner, mode, attribute, device) that could not be applied to a deployed entry."""
+
+
+class StateError(OtabuildError):
+    """A file, folder or lock that is not in the state this operation needs."""
+
+
+class StorageError(OtabuildError):
+    """The operating system failed to read or write (no space, I/O error, too many files)."""
+
+
+def printable(text: object) -> str:
+    """Text that is safe to print: control characters, lone surrogates and the like escaped as in a Python string."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))

@@ -1,0 +1,105 @@
+"""Digests and descriptors (specification, section 1)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
+
+from otabuild.errors import FormatError, IntegrityError
+from otabuild.format.document import Document
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def _checked(text: str) -> str:
+    algorithm, _, digits = text.partition(":")
+    if algorithm != "sha256" or not _HEX.fullmatch(digits):
+        raise ValueError("is no digest: `sha256:` and 64 lowercase hex digits are due")
+    return text
+
+
+DigestText = Annotated[StrictStr, AfterValidator(_checked)]
+"""`sha256:` and 64 lowercase hex digits."""
+
+
+def parse_digest(text: str) -> bytes:
+    """The 32 bytes that `sha256:<hex>` stands for.
+
+    Raises:
+        FormatError: the text is no such digest.
+    """
+    try:
+        return bytes.fromhex(_checked(text)[7:])
+    except ValueError:
+        raise FormatError("not a digest", observed=text[:100], expected="sha256: and 64 lowercase hex digits") from None
+
+
+def format_digest(digest: bytes) -> str:
+    """`sha256:<hex>` of a 32-byte digest."""
+    return f"sha256:{digest.hex()}"
+
+
+def blob_name(digest: bytes) -> str:
+    """Where the blob of a 32-byte digest lies, relative to the image."""
+    return f"blobs/sha256/{digest.hex()}"
+
+
+class Descriptor(Document):
+    """A reference to a blob by media type, digest and size in bytes."""
+
+    media_type: StrictStr = Field(alias="mediaType")
+    digest_text: DigestText = Field(alias="digest")
+    size: StrictInt = Field(ge=0)
+    artifact_type: StrictStr | None = Field(default=None, alias="artifactType")
+    annotations: dict[str, Any] | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """The 32 bytes of the digest."""
+        return bytes.fromhex(self.digest_text[7:])
+
+    @classmethod
+    def of(cls, blob: bytes, media_type: str) -> Descriptor:
+        """The descriptor of these bytes."""
+        return cls.make(media_type, hashlib.sha256(blob).digest(), len(blob))
+
+    @classmethod
+    def make(
+        cls,
+        media_type: str,
+        digest: bytes,
+        size: int,
+        *,
+        artifact_type: str | None = None,
+        annotations: dict[str, Any] | None = None,
+    ) -> Descriptor:
+        """A descriptor from its parts; the digest is 32 bytes."""
+        return cls(
+            media_type=media_type,
+            digest_text=format_digest(digest),
+            size=size,
+            artifact_type=artifact_type,
+            annotations=annotations,
+        )
+
+    def verify(self, blob: bytes, where: str) -> None:
+        """Hold bytes against the descriptor.
+
+        Raises:
+            IntegrityError: their SHA-256 or their size is another.
+        """
+        observed = hashlib.sha256(blob).digest()
+        if observed != self.digest:
+            raise IntegrityError(
+                "content does not match its digest",
+                where=where,
+                observed=format_digest(observed),
+                expected=self.digest_text,
+            )
+        if len(blob) != self.size:
+            raise IntegrityError(
+                "size differs from the descriptor", where=where, observed=len(blob), expected=self.size
+            )

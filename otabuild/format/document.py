@@ -1,0 +1,125 @@
+"""Strict JSON documents: bytes to frozen models and back.
+
+What two JSON readers could understand differently is refused: duplicate keys, keys equal under case folding, NaN, a
+byte order mark, null. Unknown fields are kept. What is signed and hashed is always the bytes as read.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from otabuild.errors import FormatError, LimitError
+from otabuild.format import limits
+
+
+class Document(BaseModel):
+    """A JSON object of the format; unknown fields are kept, absent optional fields are left out when written."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="allow", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
+    )
+
+    @classmethod
+    def from_json(cls, raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Self:
+        """Parse the bytes of a document.
+
+        Raises:
+            FormatError: the bytes are not strict JSON or not this document; names every field that is wrong.
+            LimitError: more than `limit` bytes, or nested too deeply.
+        """
+        return cls.from_value(parse_json(raw, where, limit), where)
+
+    @classmethod
+    def from_value(cls, value: object, where: str) -> Self:
+        """Validate a parsed JSON value.
+
+        Raises:
+            FormatError: it is not this document; names every field that is wrong.
+        """
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise FormatError("; ".join(_problem(dict(e)) for e in error.errors()), where=where) from None
+
+    def to_value(self) -> dict[str, Any]:
+        """The document as plain JSON values, without absent fields."""
+        return self.model_dump(by_alias=True, exclude_none=True, mode="json")
+
+    def to_json(self) -> bytes:
+        """The bytes that we write: compact UTF-8, keys in the order of the model."""
+        return dump_json(self.to_value())
+
+
+def _problem(error: dict[str, Any]) -> str:
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    seen = "" if error["type"] == "missing" else f", not {error['input']!r:.80}"
+    message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return f"{path or 'document'}: {message[:1].lower()}{message[1:]}{seen}"
+
+
+def dump_json(value: object) -> bytes:
+    """Compact UTF-8 JSON, keys in the order given."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def parse_json(raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Any:
+    """Parse JSON as strictly as the strictest client.
+
+    Raises:
+        FormatError: not UTF-8, a byte order mark, a duplicate key, NaN, null, or no JSON at all.
+        LimitError: more than `limit` bytes, or nested more than 32 deep.
+    """
+    if len(raw) > limit:
+        raise LimitError("document too large", where=where, observed=f"{len(raw)} bytes", expected=f"at most {limit}")
+    try:
+        value = json.loads(
+            raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
+        )
+        depth = _refuse_oddities(value)
+    except RecursionError:
+        value, depth = None, limits.JSON_DEPTH + 1
+    except ValueError as error:
+        raise FormatError("not strict JSON", where=where, observed=error) from None
+    if depth > limits.JSON_DEPTH:
+        raise LimitError("document nested too deeply", where=where, expected=f"at most {limits.JSON_DEPTH} levels")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    folded: set[str] = set()
+    for key, _ in pairs:
+        if key.casefold() in folded:
+            raise ValueError(f"duplicate key {key!r} (names equal but for case count as duplicates)")
+        folded.add(key.casefold())
+    return dict(pairs)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"constant {name}")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"number {text} is too large")
+    return value
+
+
+def _refuse_oddities(document: Any) -> int:
+    """Refuse null, and strings that UTF-8 cannot hold, anywhere in the document; returns how deep it is nested."""
+    todo, deepest = [(document, 1)], 0
+    while todo:
+        value, depth = todo.pop()
+        deepest = max(deepest, depth)
+        if value is None:
+            raise ValueError("null: absent fields are left out")
+        if isinstance(value, dict):
+            todo += [(part, depth + 1) for pair in value.items() for part in pair]
+        elif isinstance(value, list):
+            todo += [(part, depth + 1) for part in value]
+        elif isinstance(value, str):
+            value.encode("utf-8")
+    return deepest

@@ -1,0 +1,157 @@
+"""The file table: one SQLite database for each rootfs (specification, section 6).
+
+Works on an open connection; who opens it, from where and how guarded, is the caller's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgpack
+
+from otabuild.errors import LimitError, TableError
+from otabuild.format import limits
+
+EMPTY_DIGEST = hashlib.sha256(b"").digest()
+EMPTY_RESOURCE_ID = 0
+
+TABLES = (
+    """CREATE TABLE ft_inode (
+    inode_id INTEGER PRIMARY KEY, uid INTEGER NOT NULL, gid INTEGER NOT NULL, mode INTEGER NOT NULL,
+    links_count INTEGER, xattrs BLOB)""",
+    """CREATE TABLE ft_regular (
+    path TEXT PRIMARY KEY, inode_id INTEGER NOT NULL, resource_id INTEGER) WITHOUT ROWID""",
+    """CREATE TABLE ft_non_regular (
+    path TEXT PRIMARY KEY, inode_id INTEGER NOT NULL, meta BLOB) WITHOUT ROWID""",
+    """CREATE TABLE ft_dir (
+    path TEXT PRIMARY KEY, inode_id INTEGER NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE ft_resource (
+    resource_id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, contents BLOB)""",
+)
+INDEXES = (
+    "CREATE INDEX fr_resource_id_index ON ft_regular (resource_id)",
+    "CREATE INDEX fr_inode_id_index ON ft_regular (inode_id)",
+    "CREATE INDEX fnr_inode_id_index ON ft_non_regular (inode_id)",
+    "CREATE INDEX fd_inode_id_index ON ft_dir (inode_id)",
+)
+
+
+class Inode(NamedTuple):
+    """Owner and mode; `mode` is the whole st_mode. `links_count` is None unless several paths share the inode."""
+
+    inode_id: int
+    uid: int
+    gid: int
+    mode: int
+    links_count: int | None
+    xattrs: bytes | None
+
+
+class Regular(NamedTuple):
+    """A path of a regular file."""
+
+    path: str
+    inode_id: int
+    resource_id: int
+
+
+class NonRegular(NamedTuple):
+    """A symlink (`meta` is its target) or a whiteout (`meta` is None)."""
+
+    path: str
+    inode_id: int
+    meta: bytes | None
+
+
+class Directory(NamedTuple):
+    """A directory; `/` itself is one."""
+
+    path: str
+    inode_id: int
+
+
+class Resource(NamedTuple):
+    """A distinct content: 32-byte digest, size in bytes, and the content itself where it is inlined."""
+
+    resource_id: int
+    digest: bytes
+    size: int
+    contents: bytes | None
+
+
+EMPTY_RESOURCE = Resource(EMPTY_RESOURCE_ID, EMPTY_DIGEST, 0, b"")
+
+_INSERT = {
+    Inode: "INSERT INTO ft_inode VALUES (?,?,?,?,?,?)",
+    Regular: "INSERT INTO ft_regular VALUES (?,?,?)",
+    NonRegular: "INSERT INTO ft_non_regular VALUES (?,?,?)",
+    Directory: "INSERT INTO ft_dir VALUES (?,?)",
+    Resource: "INSERT INTO ft_resource VALUES (?,?,?,?)",
+}
+
+Row = Inode | Regular | NonRegular | Directory | Resource
+
+
+def insert(connection: sqlite3.Connection, kind: type[Row], rows: Iterable[Row]) -> None:
+    """Insert rows of one kind; sorted input makes the smallest and the same file."""
+    connection.executemany(_INSERT[kind], rows)
+
+
+def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
+    """The `xattrs` column of an inode: None for none, else MessagePack, names sorted.
+
+    Raises:
+        LimitError: a name over 255 bytes, a value over 64 KiB, or more than 1 MiB packed.
+    """
+    if not xattrs:
+        return None
+    for name, value in xattrs.items():
+        if len(name.encode()) > limits.XATTR_NAME or len(value) > limits.XATTR_VALUE:
+            raise LimitError(
+                "extended attribute too large",
+                where=f"{where} {name}",
+                observed=f"{len(value)} bytes",
+                expected=f"at most {limits.XATTR_VALUE}",
+            )
+    packed = bytes(msgpack.packb(dict(sorted(xattrs.items()))))
+    if len(packed) > limits.XATTRS:
+        raise LimitError("extended attributes too large", where=where, observed=len(packed), expected=limits.XATTRS)
+    return packed
+
+
+def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
+    """The extended attributes that an `xattrs` column holds.
+
+    Raises:
+        TableError: no MessagePack map of attribute name to bytes.
+        LimitError: more than 1 MiB packed.
+    """
+    if packed is None:
+        return {}
+    if len(packed) > limits.XATTRS:
+        raise LimitError("extended attributes too large", where=where, observed=len(packed), expected=limits.XATTRS)
+    try:
+        pairs = msgpack.unpackb(packed, strict_map_key=True, object_pairs_hook=list, max_ext_len=0, max_array_len=0)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise TableError("xattrs are no MessagePack map", where=where, observed=error) from None
+    if not isinstance(pairs, list) or not pairs:
+        raise TableError("xattrs are no MessagePack map with an entry: none is written as NULL", where=where)
+    found: dict[str, bytes] = {}
+    for name, value in pairs:
+        problem = _xattr_problem(name, value) or ("stands there twice" if name in found else "")
+        if problem:
+            raise TableError(f"extended attribute {name!r:.80} {problem}", where=where)
+        found[name] = value
+    return found
+
+
+def _xattr_problem(name: object, value: object) -> str:
+    if not isinstance(name, str) or not isinstance(value, bytes):
+        return "is no pair of name and bytes"
+    namespace, _, rest = name.partition(".")
+    if not namespace or not rest or "\0" in name or len(name.encode()) > limits.XATTR_NAME:
+        return f"has no legal name (namespace.name, at most {limits.XATTR_NAME} bytes, no NUL)"
+    return f"holds more than {limits.XATTR_VALUE} bytes" if len(value) > limits.XATTR_VALUE else ""

@@ -1,0 +1,97 @@
+"""The three filters of a resource: bundle, compress, slice (specification, section 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from otabuild.errors import FilterError, LimitError
+from otabuild.format import limits
+
+_MAX_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bundled:
+    """The content is `length` bytes of the resolved resource `bundle_id`, from `offset` on."""
+
+    bundle_id: int
+    offset: int
+    length: int
+
+    def pack(self) -> bytes:
+        """The value of `filter_applied`."""
+        return b"b:" + _pack([self.bundle_id, self.offset, self.length])
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """The content is the zstd frame that resource `resource_id` resolves to, decompressed."""
+
+    resource_id: int
+
+    def pack(self) -> bytes:
+        """The value of `filter_applied`."""
+        return b"c:" + _pack([self.resource_id, "zstd"])
+
+
+@dataclass(frozen=True, slots=True)
+class Sliced:
+    """The content is the leaves `resource_ids`, one after the other; ids may repeat."""
+
+    resource_ids: tuple[int, ...]
+
+    def pack(self) -> bytes:
+        """The value of `filter_applied`."""
+        return b"s:" + _pack(list(self.resource_ids))
+
+
+Filter = Bundled | Compressed | Sliced
+
+
+def _pack(options: list[int | str]) -> bytes:
+    return bytes(msgpack.packb(options))
+
+
+def parse_filter(raw: bytes, where: str) -> Filter:
+    """The filter that a `filter_applied` column holds.
+
+    Raises:
+        FilterError: an unknown code, options of another number, type or range, or bytes behind them.
+        LimitError: options over 1 MiB, or more than 65,536 slices.
+    """
+    code, colon, packed = raw.partition(b":")
+    if not colon or code not in (b"b", b"c", b"s"):
+        raise FilterError("unknown filter", where=where, observed=raw[:20], expected="b:, c: or s:")
+    if len(packed) > limits.FILTER_OPTIONS:
+        raise LimitError("filter options too large", where=where, observed=len(packed), expected=limits.FILTER_OPTIONS)
+    options = _unpack(packed, where)
+    match code, options:
+        case b"b", [bundle_id, offset, length] if _are_ids(options):
+            return Bundled(bundle_id, offset, length)
+        case b"c", [resource_id, "zstd"] if _are_ids([resource_id]):
+            return Compressed(resource_id)
+        case b"s", [_, *_] if _are_ids(options):
+            return Sliced(tuple(options))
+    raise FilterError(
+        "filter options are wrong",
+        where=where,
+        observed=f"{code.decode()}: {options!r:.80}",
+        expected="b: [bundle id, offset, length], c: [resource id, 'zstd'] or s: [leaf id, ...], all from 0",
+    )
+
+
+def _unpack(packed: bytes, where: str) -> list[Any]:
+    try:
+        options = msgpack.unpackb(packed, max_array_len=limits.SLICES, max_map_len=0, max_ext_len=0, max_bin_len=0)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise FilterError("filter options are no MessagePack", where=where, observed=error) from None
+    if not isinstance(options, list):
+        raise FilterError("filter options are no list", where=where, observed=repr(options)[:80])
+    return options
+
+
+def _are_ids(values: list[Any]) -> bool:
+    return all(type(value) is int and 0 <= value <= _MAX_ID for value in values)

@@ -1,0 +1,121 @@
+"""index.json: the entry point of an image (specification, section 2), and oci-layout (section 1)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, Literal, Self
+
+from pydantic import Field, StrictInt, model_validator
+
+from otabuild.errors import FormatError
+from otabuild.format import annotations as ann
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor
+from otabuild.format.document import Document, parse_json
+from otabuild.format.media_types import (
+    OCI_INDEX,
+    OCI_MANIFEST,
+    OTACLIENT_ARTIFACT,
+    OTACLIENT_MANIFEST,
+    PAYLOAD_ARTIFACT,
+    RESOURCE_TABLES,
+)
+
+OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+def check_oci_layout(raw: bytes) -> None:
+    """Hold oci-layout against its one legal content.
+
+    Raises:
+        FormatError: it says anything else.
+    """
+    value = parse_json(raw, "oci-layout")
+    if value != {"imageLayoutVersion": "1.0.0"}:
+        raise FormatError("unknown layout", where="oci-layout", observed=value, expected=OCI_LAYOUT.decode())
+
+
+class Index(Document):
+    """index.json. Every typed lookup keeps the order of `manifests`."""
+
+    schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
+    media_type: Literal["application/vnd.oci.image.index.v1+json"] = Field(default=OCI_INDEX, alias="mediaType")
+    manifests: tuple[Descriptor, ...]
+    annotations: dict[str, Any]
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        """The model of these bytes; entries of unknown type are kept, see `unknown`.
+
+        Raises:
+            FormatError: not an index of this format, or an index that clients would refuse.
+        """
+        return cls.from_json(raw, "index.json", limits.INDEX)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        ann.check_types(self.annotations, strings=ann.INDEX_STRINGS, counts=ann.INDEX_COUNTS)
+        if ann.BUILDER_VERSION not in self.annotations:
+            raise ValueError(f"annotation {ann.BUILDER_VERSION} is missing")
+        for payload in self.payloads:
+            payload_id(payload)
+        twice = [f"{ecu}/{key}" for (ecu, key), n in Counter(map(payload_id, self.payloads)).items() if n > 1]
+        if twice:
+            raise ValueError(f"two payloads share ecu and release key: {', '.join(twice)}")
+        tables = [d for d in self.manifests if d.media_type in RESOURCE_TABLES]
+        if len(tables) != 1:
+            raise ValueError(f"{len(tables)} resource tables: exactly one is due")
+        packages = [d for d in self.manifests if d.media_type == OTACLIENT_MANIFEST]
+        if len(packages) > 1:
+            raise ValueError(f"{len(packages)} otaclient packages: at most one is allowed")
+        return self
+
+    @property
+    def payloads(self) -> tuple[Descriptor, ...]:
+        """The descriptors of file-based image payloads."""
+        return tuple(d for d in self.manifests if d.media_type == OCI_MANIFEST and d.artifact_type == PAYLOAD_ARTIFACT)
+
+    @property
+    def resource_table(self) -> Descriptor:
+        """The descriptor of the resource table."""
+        return next(d for d in self.manifests if d.media_type in RESOURCE_TABLES)
+
+    @property
+    def otaclient_package(self) -> Descriptor | None:
+        """The descriptor of the otaclient package, if there is one."""
+        return next((d for d in self.manifests if d.media_type == OTACLIENT_MANIFEST), None)
+
+    @property
+    def unknown(self) -> tuple[Descriptor, ...]:
+        """Entries that clients refuse or take for something else: named by readers, never deployed."""
+        known = {id(d) for d in (*self.payloads, self.resource_table)}
+        package = self.otaclient_package
+        if package is not None and package.artifact_type in (OTACLIENT_ARTIFACT, None):
+            known.add(id(package))
+        return tuple(d for d in self.manifests if id(d) not in known)
+
+    @property
+    def created_at(self) -> int | None:
+        """Unix seconds of the build; None while the image is not finalized."""
+        return self.annotations.get(ann.CREATED_AT)
+
+    @property
+    def signed_at(self) -> int | None:
+        """Unix seconds of the signature; None where the image is not signed."""
+        return self.annotations.get(ann.SIGNED_AT)
+
+
+def payload_id(descriptor: Descriptor) -> tuple[str, str]:
+    """ECU id and release key of a payload's descriptor; `dev` where no key is given.
+
+    Raises:
+        ValueError: the ecu is missing or empty, or the key is neither `dev` nor `prd`.
+    """
+    annotations = descriptor.annotations or {}
+    ann.check_types(annotations, strings=ann.PAYLOAD_STRINGS)
+    ecu, key = annotations.get(ann.ECU, ""), annotations.get(ann.RELEASE_KEY, "dev")
+    if not ecu:
+        raise ValueError(f"payload {descriptor.digest_text} has no {ann.ECU}")
+    if key not in ("dev", "prd"):
+        raise ValueError(f"payload {ecu!r} has the unknown release key {key!r}")
+    return ecu, key

@@ -1,0 +1,38 @@
+"""How much of anything is read from an image before it is refused. Sizes in bytes."""
+
+from __future__ import annotations
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+
+JWT = 64 * KIB
+INDEX = 8 * MIB
+DOCUMENT = MIB
+"""A manifest, image config or sys_config."""
+JSON_DEPTH = 32
+YAML_NODES = 10_000
+CERTIFICATES = 6
+CERTIFICATE = 16 * KIB
+
+TABLE = 4 * GIB
+TABLE_RATIO = 400
+"""A table may decompress to the larger of 16 MiB and this many times its stored size."""
+PATH = 4095
+NAME = 255
+SYMLINK_TARGET = 4095
+XATTR_NAME = 255
+XATTR_VALUE = 64 * KIB
+XATTRS = MIB
+"""All extended attributes of one inode, packed."""
+OWNER = 2**32 - 2
+"""The largest uid or gid: chown takes 2^32-1 as "leave it"."""
+
+INLINE = 64
+"""Contents of 1 to this many bytes stand in the file table."""
+LEAF = 32 * MIB
+"""The largest blob that we write; readers accept any size."""
+FILTER_OPTIONS = MIB
+FILTER_DEPTH = 4
+SLICES = 65_536
+BUNDLE = 64 * MIB
+FILE = 16 << 40
+ZSTD_WINDOW_LOG = 27

@@ -1,0 +1,61 @@
+"""The image manifest, one for each payload (specification, section 3)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, StrictInt, model_validator
+
+from otabuild.format import annotations as ann
+from otabuild.format.digest import Descriptor
+from otabuild.format.document import Document
+from otabuild.format.media_types import FILE_TABLES, IMAGE_CONFIG, OCI_MANIFEST
+
+
+class Manifest(Document):
+    """An OCI image manifest whose config is an image config and whose one layer is a file table."""
+
+    schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
+    media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(default=OCI_MANIFEST, alias="mediaType")
+    artifact_type: Literal["application/vnd.tier4.ota.file-based-ota-image.v1"] | None = Field(
+        default=None, alias="artifactType"
+    )
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.config.media_type != IMAGE_CONFIG:
+            raise ValueError(f"config has the media type {self.config.media_type!r}, not {IMAGE_CONFIG}")
+        if len(self.layers) != 1:
+            raise ValueError(f"{len(self.layers)} layers: exactly one, the file table, is due")
+        if self.layers[0].media_type not in FILE_TABLES:
+            raise ValueError(f"the layer has the media type {self.layers[0].media_type!r}, not {FILE_TABLES[0]}")
+        ann.check_types(self.annotations, strings=ann.PAYLOAD_STRINGS)
+        for key in (ann.ECU, ann.ARCHITECTURE):
+            if not self.annotations.get(key):
+                raise ValueError(f"annotation {key} is missing")
+        if self.release_key not in ("dev", "prd"):
+            raise ValueError(f"unknown release key {self.release_key!r}")
+        return self
+
+    @property
+    def file_table(self) -> Descriptor:
+        """The descriptor of the payload's file table."""
+        return self.layers[0]
+
+    @property
+    def ecu(self) -> str:
+        """The id of the ECU that this payload is for."""
+        return str(self.annotations[ann.ECU])
+
+    @property
+    def release_key(self) -> str:
+        """`dev` or `prd`; `dev` where the annotation is absent."""
+        return str(self.annotations.get(ann.RELEASE_KEY, "dev"))
+
+    @property
+    def architecture(self) -> str:
+        """The architecture of the ECU, such as `arm64` or `x86_64`."""
+        return str(self.annotations[ann.ARCHITECTURE])

@@ -1,0 +1,1 @@
+"""YAML recipes to validated models."""

@@ -1,0 +1,63 @@
+"""An entry of a rootfs: what the file table will say of one path, and where its content lies on the build host."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class StatKey(NamedTuple):
+    """What tells that a file was not touched since it was hashed (times in nanoseconds)."""
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class Content(NamedTuple):
+    """Where the bytes of a regular file lie: `size` bytes of a host file, from `offset` on.
+
+    A file of a directory tree has a `stat_key`, which must still hold when the bytes are read. Content that was hashed
+    while an archive was read has a `digest` (32 bytes) instead, and lies in a file of the work directory.
+    """
+
+    host_path: str
+    offset: int
+    size: int
+    stat_key: StatKey | None
+    digest: bytes | None
+
+
+class Entry(NamedTuple):
+    """One path of a rootfs.
+
+    `path` is absolute from the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` is a symlink's,
+    `content` a regular file's. Entries with the same `link` (not None) are hard links of one inode.
+    """
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+    xattrs: Mapping[str, bytes]
+    target: str | None
+    content: Content | None
+    link: str | None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether this is a directory."""
+        return stat.S_ISDIR(self.mode)
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether this is a regular file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_symlink(self) -> bool:
+        """Whether this is a symlink; what is none of the three is a whiteout (character device 0,0)."""
+        return stat.S_ISLNK(self.mode)

@@ -1,0 +1,1 @@
+"""Keys, chains and trust."""

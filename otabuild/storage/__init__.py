@@ -1,0 +1,1 @@
+"""Where bytes live: every mutation of the file system goes through here."""

@@ -1,0 +1,104 @@
+"""Every change of the file system, one function for each operation; nothing else in otabuild mutates it.
+
+So a test can stop a build or a deployment before or after its n-th change: it sets `observer`, which is called with
+the name of the operation and its path before and after each. Paths may be relative to a directory descriptor.
+An OSError becomes a StorageError that names operation and path.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from otabuild.errors import StorageError
+
+Phase = Literal["before", "after"]
+StrPath = str | os.PathLike[str]
+
+observer: Callable[[Phase, str, str], None] | None = None
+"""Called before and after each change with (phase, operation, path); for tests."""
+
+
+@contextmanager
+def change(operation: str, path: StrPath) -> Iterator[None]:
+    """Announce one change to the observer and turn an OSError into a StorageError."""
+    if observer is not None:
+        observer("before", operation, os.fspath(path))
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, operation, path) from error
+    if observer is not None:
+        observer("after", operation, os.fspath(path))
+
+
+def storage_error(error: OSError, operation: str, path: object) -> StorageError:
+    """What the operating system refused, as our error."""
+    hint = {
+        errno.ENOSPC: "free some space, or point the work directory elsewhere",
+        errno.EDQUOT: "free some of your quota, or point the work directory elsewhere",
+        errno.EMFILE: "raise the limit of open files (ulimit -n)",
+        errno.EROFS: "choose a place that is not read-only",
+        errno.EACCES: "check owner and permissions of the folder",
+    }.get(error.errno or 0, "")
+    return StorageError(f"cannot {operation}", where=path, observed=error.strerror or error, hint=hint)
+
+
+def rename(source: StrPath, target: StrPath) -> None:
+    """Atomically put `source` in the place of `target`."""
+    with change("rename", target):
+        os.rename(source, target)
+
+
+def unlink(path: StrPath, *, dir_fd: int | None = None, missing_ok: bool = False) -> None:
+    """Remove a file; with `missing_ok` a missing one is fine."""
+    with change("unlink", path):
+        try:
+            os.unlink(path, dir_fd=dir_fd)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+
+def mkdir(path: StrPath, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
+    """Make a directory that does not exist yet."""
+    with change("mkdir", path):
+        os.mkdir(path, mode, dir_fd=dir_fd)
+
+
+def makedirs(path: StrPath) -> None:
+    """Make a directory and its parents where they are missing."""
+    with change("mkdir", path):
+        os.makedirs(path, exist_ok=True)
+
+
+def write(fd: int, data: bytes | memoryview, path: StrPath) -> None:
+    """Write all of `data` to a descriptor; `path` is for the message."""
+    with change("write", path):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+
+def sync_file_system(fd: int, path: StrPath) -> None:
+    """Make everything written to the file system of a descriptor durable (one syncfs)."""
+    with change("sync", path):
+        if _libc.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def sync_directory(path: StrPath) -> None:
+    """Make the names in a directory durable."""
+    with change("sync", path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
