@@ -35,7 +35,8 @@ class Entry(NamedTuple):
     """One path of a rootfs.
 
     `path` is absolute from the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` is a symlink's,
-    `content` a regular file's. Entries with the same `link` (not None) are hard links of one inode.
+    `content` a regular file's. Entries with the same `link` (not None) are hard links of one inode; a group may have
+    one member only. In the stream of a source (see `source.Source`) the target of a device says which it is.
     """
 
     path: str

@@ -1,0 +1,118 @@
+"""Reading the content of an entry: the bytes that were scanned, or an error."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+
+from otabuild.errors import InputChangedError, InputUnreadableError
+from otabuild.rootfs.entry import Content, StatKey
+
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+CHUNK = 1 << 20
+
+
+def load_content(content: Content) -> bytes:
+    """All bytes of a content, at once.
+
+    What it returns is what was scanned: the file had the scanned stat key before the first and after the last byte, or
+    the bytes have the digest of the content.
+
+    Raises:
+        InputChangedError: the file is another or was changed since the scan; it is named.
+        InputUnreadableError: the operating system would not let us read it.
+    """
+    path = content.host_path
+    try:
+        fd = _open(path)
+        try:
+            _check_unchanged(fd, content)
+            data = os.pread(fd, content.size, content.offset)
+            while len(data) < content.size:
+                more = os.pread(fd, content.size - len(data), content.offset + len(data))
+                if not more:
+                    raise _changed(content)
+                data += more
+            _check_unchanged(fd, content)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _unreadable(content, error) from error
+    if content.digest is not None and hashlib.sha256(data).digest() != content.digest:
+        raise _changed(content)
+    return data
+
+
+def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
+    """The bytes of a content in pieces of at most `chunk` bytes; the last check comes after the last piece.
+
+    Raises:
+        InputChangedError: as for `load_content`; pieces given out before must then be thrown away.
+        InputUnreadableError: the operating system would not let us read it.
+    """
+    hasher = None if content.digest is None else hashlib.sha256()
+    try:
+        fd = _open(content.host_path)
+        try:
+            _check_unchanged(fd, content)
+            position, end = content.offset, content.offset + content.size
+            while position < end:
+                data = os.pread(fd, min(chunk, end - position), position)
+                if not data:
+                    raise _changed(content)
+                position += len(data)
+                if hasher is not None:
+                    hasher.update(data)
+                yield data
+            _check_unchanged(fd, content)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _unreadable(content, error) from error
+    if hasher is not None and hasher.digest() != content.digest:
+        raise _changed(content)
+
+
+def stat_key(status: os.stat_result) -> StatKey:
+    """What tells this state of a file from any other."""
+    return StatKey(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _open(path: str) -> int:
+    """Open a host file; a path longer than the system takes at once is opened in steps."""
+    try:
+        return os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+    folder, _, name = path.rpartition("/")
+    step = os.open("/" if path.startswith("/") else ".", os.O_PATH | os.O_CLOEXEC)
+    try:
+        for part in filter(None, folder.split("/")):
+            below = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=step)
+            os.close(step)
+            step = below
+        return os.open(name, _FLAGS, dir_fd=step)
+    finally:
+        os.close(step)
+
+
+def _check_unchanged(fd: int, content: Content) -> None:
+    if content.stat_key is not None and stat_key(os.fstat(fd)) != content.stat_key:
+        raise _changed(content)
+
+
+def _changed(content: Content) -> InputChangedError:
+    return InputChangedError(
+        "the file changed after it was scanned",
+        where=content.host_path,
+        hint="build again when nothing writes to the rootfs any more",
+    )
+
+
+def _unreadable(content: Content, error: OSError) -> InputChangedError | InputUnreadableError:
+    if error.errno in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
+        return _changed(content)
+    return InputUnreadableError("cannot read the file", where=content.host_path, observed=error.strerror)

@@ -1,0 +1,230 @@
+"""A directory tree as a source: walked by descriptors, never following a link, never leaving anything out."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import NamedTuple
+
+import msgpack
+
+from otabuild.errors import InputChangedError, InputError, InputUnreadableError, OtabuildError
+from otabuild.format import limits
+from otabuild.rootfs.content import stat_key
+from otabuild.rootfs.entry import Content, Entry
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_XATTRS: Mapping[str, bytes] = {}
+
+
+class _Folder(NamedTuple):
+    """A directory that is still to be read: its path in the rootfs and what lstat said of it."""
+
+    path: str
+    status: os.stat_result
+
+
+class DirectorySource:
+    """The tree below a host directory.
+
+    Args:
+        root: the host directory; may itself be a symlink.
+        one_file_system: a mount inside is an error; else it is walked.
+        prune: whether everything below a directory (path in the rootfs) will be dropped anyway; it is not read then.
+    """
+
+    def __init__(self, root: str, *, one_file_system: bool, prune: Callable[[str], bool]) -> None:
+        self._root = os.path.abspath(root)
+        self._prefix = "" if self._root == "/" else self._root
+        self._one_file_system = one_file_system
+        self._prune = prune
+
+    def fingerprint(self) -> str:
+        """One digest over what lstat says of every entry; contents and attributes are covered by their ctime.
+
+        Raises:
+            InputUnreadableError: something could not be listed.
+            InputChangedError: the tree changes while it is read.
+            InputError: a mount lies inside.
+        """
+        hasher = hashlib.sha256()
+        pack = msgpack.Packer(unicode_errors="surrogateescape").pack
+        with self._opened() as (root_fd, top):
+            hasher.update(pack(_signature("/", top)))
+            folders = [_Folder("/", top)]
+            while folders:
+                folder = folders.pop()
+                base = _below(folder.path)
+                with self._listing(root_fd, folder) as (_, children):
+                    children.sort(key=itemgetter(0))
+                hasher.update(pack((folder.path, [_signature(*child) for child in children])))
+                folders += [_Folder(base + name, s) for name, s in children if self._descends(base + name, s)]
+        return hasher.hexdigest()
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, in path order; only one directory is open at a time.
+
+        Raises:
+            InputUnreadableError: something could not be listed, or a link or attribute not be read.
+            InputChangedError: the tree changes while it is read.
+            InputError: a mount lies inside.
+        """
+        with self._opened() as (root_fd, top):
+            links: dict[tuple[int, int], str] = {}
+            yield self._entry("/", top, f"/proc/self/fd/{root_fd}/.", links)
+            levels = [iter(self._items(root_fd, _Folder("/", top), links))]
+            while levels:
+                for _, item in levels[-1]:
+                    if isinstance(item, Entry):
+                        yield item
+                    else:
+                        levels.append(iter(self._items(root_fd, item, links)))
+                        break
+                else:
+                    levels.pop()
+
+    def _items(
+        self, root_fd: int, folder: _Folder, links: dict[tuple[int, int], str]
+    ) -> list[tuple[str, Entry | _Folder]]:
+        """The entries of a directory and, where their place in path order is, the directories to go down into."""
+        base = _below(folder.path)
+        items: list[tuple[str, Entry | _Folder]] = []
+        with self._listing(root_fd, folder) as (fd, children):
+            for name, status in sorted(children, key=itemgetter(0)):
+                path = base + name
+                items.append((name, self._entry(path, status, f"/proc/self/fd/{fd}/{name}", links)))
+                if self._descends(path, status):
+                    items.append((name + "/", _Folder(path, status)))
+        items.sort(key=itemgetter(0))
+        return items
+
+    def _descends(self, path: str, status: os.stat_result) -> bool:
+        if not stat.S_ISDIR(status.st_mode):
+            return False
+        return len(os.fsencode(path)) <= limits.PATH and not self._prune(path)
+
+    def _entry(self, path: str, status: os.stat_result, access: str, links: dict[tuple[int, int], str]) -> Entry:
+        """One entry; `access` is a path by which the system reaches it whatever happens to its parents."""
+        mode = status.st_mode
+        target = content = link = None
+        try:
+            if stat.S_ISREG(mode):
+                content = Content(self._prefix + path, 0, status.st_size, stat_key(status), None)
+            elif stat.S_ISLNK(mode):
+                target = os.readlink(access)
+            elif (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and status.st_rdev:
+                target = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
+            xattrs = _read_xattrs(access)
+        except OSError as error:
+            raise self._refused(path, error) from error
+        if status.st_nlink > 1 and not stat.S_ISDIR(mode):
+            link = links.setdefault((status.st_dev, status.st_ino), path)
+        return Entry(path, mode, status.st_uid, status.st_gid, xattrs, target, content, link)
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[int, os.stat_result]]:
+        try:
+            fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError("cannot open the rootfs directory", where=self._root, observed=error.strerror) from error
+        try:
+            if self._one_file_system:
+                self._refuse_mounts()
+            yield fd, os.fstat(fd)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _listing(self, root_fd: int, folder: _Folder) -> Iterator[tuple[int, list[tuple[str, os.stat_result]]]]:
+        """A descriptor of a directory, and its names with what lstat says of them; unchanged from lstat to the end."""
+        try:
+            fd = os.open(folder.path[1:] or ".", _FLAGS, dir_fd=root_fd)
+            try:
+                self._check_same(folder, os.fstat(fd))
+                with os.scandir(fd) as found:
+                    children = [(child.name, child.stat(follow_symlinks=False)) for child in found]
+                yield fd, children
+                self._check_same(folder, os.fstat(fd))
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._refused(folder.path, error) from error
+
+    def _check_same(self, folder: _Folder, now: os.stat_result) -> None:
+        if stat_key(now) != stat_key(folder.status):
+            raise self._changed(folder.path)
+
+    def _changed(self, path: str) -> InputChangedError:
+        return InputChangedError(
+            "changed while the tree was read",
+            where=self._prefix + path,
+            hint="build again when nothing writes to the rootfs any more",
+        )
+
+    def _refused(self, path: str, error: OSError) -> OtabuildError:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ESTALE}:
+            return self._changed(path)
+        return InputUnreadableError(
+            "cannot be read",
+            where=self._prefix + path,
+            observed=error.strerror,
+            hint="build as a user who may read the whole tree, or exclude what lies there",
+        )
+
+    def _refuse_mounts(self) -> None:
+        prefix = os.path.realpath(self._root).rstrip("/") + "/"
+        inside = [mount for mount in _mount_points() if mount.startswith(prefix)]
+        kept = [mount for mount in inside if not self._pruned(mount[len(prefix) - 1 :])]
+        if kept:
+            raise InputError(
+                "other file systems are mounted inside the rootfs",
+                where=self._root,
+                observed=", ".join(sorted(kept)),
+                hint="unmount them, exclude their parent folder, or set one-file-system: false",
+            )
+
+    def _pruned(self, path: str) -> bool:
+        """Whether no directory on the way down to a path is read."""
+        return any(self._prune(path[: found.start()]) for found in re.finditer("(?<=.)/", path))
+
+
+def _below(path: str) -> str:
+    return path if path == "/" else path + "/"
+
+
+def _signature(name: str, status: os.stat_result) -> tuple[str | int, ...]:
+    return (
+        name,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_ino,
+        status.st_dev,
+    )
+
+
+def _read_xattrs(access: str) -> Mapping[str, bytes]:
+    try:
+        names = os.listxattr(access, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENOTSUP:
+            return _NO_XATTRS
+        raise
+    if not names:
+        return _NO_XATTRS
+    return {name: os.getxattr(access, name, follow_symlinks=False) for name in sorted(names)}
+
+
+def _mount_points() -> list[str]:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        escaped = [line.split(" ")[4] for line in file]
+    return [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point) for point in escaped]

@@ -1,0 +1,154 @@
+"""The gate of the scan: what passes it the format can hold, as a tree."""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
+
+from otabuild.errors import InputError, UnsupportedEntryError
+from otabuild.format import limits
+from otabuild.format.file_table import pack_xattrs
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.merge import IMPLIED
+
+Unsupported = Literal["error", "warn", "skip"]
+_KINDS = {
+    stat.S_IFIFO: "fifo",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "block device",
+    stat.S_IFCHR: "character device",
+}
+
+
+def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]) -> Iterator[Entry]:
+    """Leave out what has no place in the format, and all below it; each is listed with the reason.
+
+    Raises:
+        UnsupportedEntryError: after the last entry, listing everything, where the policy is `error`.
+    """
+    dropped: tuple[str, ...] = ()
+    for entry in entries:
+        if dropped and entry.path.startswith(dropped):
+            continue
+        reason = _reason(entry)
+        if reason:
+            left_out.append(f"{entry.path} ({reason})")
+            dropped += (entry.path + "/",) if entry.is_directory else ()
+        else:
+            yield _with_legal_names(entry, left_out) if entry.xattrs else entry
+    if left_out and policy == "error":
+        raise UnsupportedEntryError(
+            "the rootfs holds what the format has no place for",
+            observed=", ".join(left_out),
+            hint="remove or exclude these, or set `unsupported: warn` to leave them out",
+        )
+
+
+def _reason(entry: Entry) -> str:
+    """Why the format cannot hold an entry; empty where it can."""
+    mode = entry.mode
+    reason = "" if entry.path.isascii() and len(entry.path) <= limits.NAME else _reason_of_name(entry.path)
+    if reason or stat.S_ISREG(mode) or stat.S_ISDIR(mode) or mode == IMPLIED:
+        return reason
+    if stat.S_ISLNK(mode):
+        return "" if _is_utf8(entry.target or "") else "its target is not UTF-8"
+    if stat.S_ISCHR(mode) and entry.target is None:
+        return ""
+    return " ".join(filter(None, (_KINDS.get(stat.S_IFMT(mode), f"type {mode:o}"), entry.target)))
+
+
+def _reason_of_name(path: str) -> str:
+    if not _is_utf8(path):
+        return "its name is not UTF-8"
+    encoded = path.encode()
+    if len(encoded) > limits.PATH:
+        return f"its path is longer than {limits.PATH} bytes"
+    if len(posixpath.basename(encoded)) > limits.NAME:
+        return f"its name is longer than {limits.NAME} bytes"
+    return ""
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _with_legal_names(entry: Entry, left_out: list[str]) -> Entry:
+    bad = [name for name in entry.xattrs if not _is_utf8(name)]
+    if not bad:
+        return entry
+    left_out.extend(f"{entry.path} (the name of its attribute {name} is not UTF-8)" for name in bad)
+    return entry._replace(xattrs={name: value for name, value in entry.xattrs.items() if name not in bad})
+
+
+def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Hold a stream against the rules of a tree; directories that are only implied become 0755 of root.
+
+    Raises:
+        InputError: no `/`, a path out of order or twice, a parent that is missing or no directory, an owner, mode,
+            target or attribute beyond the limits, or hard links of one inode that differ.
+    """
+    folders: set[str] = set()
+    links: dict[str, Entry] = {}
+    previous = ""
+    for found in entries:
+        entry = found if found.mode != IMPLIED else found._replace(mode=stat.S_IFDIR | 0o755, uid=0, gid=0)
+        path = entry.path
+        if path <= previous:
+            raise InputError("the path stands there twice or out of order", where=path)
+        previous = path
+        parent = path.rpartition("/")[0] or "/"
+        if parent not in folders and path != "/":
+            raise InputError("its parent is no directory of the rootfs", where=path)
+        if stat.S_ISDIR(entry.mode):
+            folders.add(path)
+        _check_metadata(entry)
+        if entry.link is not None:
+            _check_link(entry, links.setdefault(entry.link, entry))
+        yield entry
+    if "/" not in folders:
+        raise InputError("the rootfs is empty: it has no `/`")
+
+
+def _check_metadata(entry: Entry) -> None:
+    if not (0 <= entry.uid <= limits.OWNER and 0 <= entry.gid <= limits.OWNER):
+        raise InputError(
+            "the owner is out of range",
+            where=entry.path,
+            observed=f"{entry.uid}:{entry.gid}",
+            expected=f"0 to {limits.OWNER}",
+        )
+    if entry.mode >> 16:
+        raise InputError("the mode has more than 16 bits", where=entry.path, observed=oct(entry.mode))
+    if entry.xattrs:
+        pack_xattrs(entry.xattrs, entry.path)
+    if entry.target is not None and not (
+        0 < len(entry.target.encode()) <= limits.SYMLINK_TARGET and "\0" not in entry.target
+    ):
+        raise InputError("the target of the symlink is empty or too long", where=entry.path)
+
+
+_SHARED: Mapping[str, Callable[[Entry], object]] = {
+    "owner": lambda entry: (entry.uid, entry.gid),
+    "mode": lambda entry: oct(entry.mode),
+    "attributes": lambda entry: dict(entry.xattrs),
+    "target": lambda entry: entry.target,
+    "size or content": lambda entry: entry.content and entry.content[1:],
+}
+
+
+def _check_link(entry: Entry, first: Entry) -> None:
+    if entry[1:6] == first[1:6] and (entry.content and entry.content[1:]) == (first.content and first.content[1:]):
+        return
+    differing = [name for name, of in _SHARED.items() if of(entry) != of(first)]
+    raise InputError(
+        f"hard links of one inode differ in {' and '.join(differing)}",
+        where=entry.path,
+        observed=f"linked with {first.path}",
+        hint="give `set` rules of a hard-linked file for each of its paths",
+    )

@@ -1,0 +1,84 @@
+"""Exclude patterns of a recipe.
+
+A leading `/` anchors a pattern at the root, else it matches at any depth. `?` is one character and `*` any number of
+them within a name; `**` alone between slashes is any number of names. What matches takes all below it. Patterns see
+paths as text: they never pass through a symlink. Matching takes time linear in the path, whatever the pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from otabuild.errors import InputError
+from otabuild.format import limits
+
+_ANY_CHILD = "/" + "\0" * (limits.NAME + 1)
+"""Longer than any name and of a character no name has: only patterns that match every name match it."""
+
+
+class Patterns:
+    """A list of exclude patterns that remembers which of them matched.
+
+    Raises:
+        InputError: a pattern is not legal; it is named.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._open = {pattern: re.compile(_translate(pattern)) for pattern in patterns}
+        self._any = re.compile("|".join(f"(?:{found.pattern})" for found in self._open.values()) or r"(?!)")
+
+    def match(self, path: str) -> bool:
+        """Whether a path, or a folder that it lies in, matches one of the patterns."""
+        if self._any.match(path) is None:
+            return False
+        self._open = {pattern: found for pattern, found in self._open.items() if found.match(path) is None}
+        return True
+
+    def match_below(self, path: str) -> bool:
+        """Whether everything below a folder matches, whatever its names."""
+        return self.match((path if path != "/" else "") + _ANY_CHILD)
+
+    @property
+    def unmatched(self) -> list[str]:
+        """The patterns that matched nothing so far."""
+        return list(self._open)
+
+
+def _translate(pattern: str) -> str:
+    """A regular expression that matches a path from its beginning; atomic groups keep it from backtracking.
+
+    `**` cuts the pattern into runs with a fixed number of names, so the leftmost match of a run is the best one.
+    """
+    names = pattern.strip("/").split("/")
+    problem = (
+        "is empty"
+        if names == [""]
+        else "begins with `!`, which is not supported"
+        if pattern.startswith("!")
+        else "has an empty name, `.` or `..` in it"
+        if {"", ".", ".."} & set(names)
+        else "has `**` together with other characters in one name"
+        if any("**" in name and name != "**" for name in names)
+        else ""
+    )
+    if problem:
+        raise InputError(f"the exclude pattern {problem}", where=pattern, hint="see the rules for exclude patterns")
+    if not pattern.startswith("/"):
+        names.insert(0, "**")
+    runs = "/".join(names).split("**")
+    parts = [_run(run) for run in runs]
+    if not parts[-1]:
+        parts[-1] = "/[^/]"
+    return parts[0] + "".join(f"(?>(?:/[^/]+)*?{part})" for part in parts[1:])
+
+
+def _run(run: str) -> str:
+    return "".join(f"/(?>{_name(name)}(?=/|\\Z))" for name in run.split("/") if name)
+
+
+def _name(name: str) -> str:
+    first, *rest = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.split("*"))
+    if not rest:
+        return first
+    return first + "".join(f"(?>[^/]*?{part})" for part in rest[:-1]) + f"[^/]*{rest[-1]}"

@@ -1,0 +1,152 @@
+"""The scan: every input of a rootfs, prepared as the recipe says, as one checked stream of entries."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from otabuild.rootfs import transforms
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.directory import DirectorySource
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.gate import Unsupported, as_tree, supported
+from otabuild.rootfs.merge import merge
+from otabuild.rootfs.patterns import Patterns
+from otabuild.rootfs.rules import SetRule, apply_rules
+from otabuild.rootfs.source import Source
+
+Kind = Literal["directory"]
+Owner = tuple[int, int] | None
+"""(uid, gid) for every entry, or None: as it is in the input."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input: its kind, where it lies on the host, and who is to own its entries."""
+
+    kind: Kind
+    location: str
+    owner: Owner = None
+
+
+@dataclass(frozen=True)
+class RootfsOptions:
+    """What a recipe says of one rootfs.
+
+    `sources` lie over each other, the last one on top, and are prepared (`clean`, `exclude`, `stub_resolv_conf`);
+    `overlays` are laid over the result as they are. Attribute names and `rules` hold for everything.
+    """
+
+    sources: tuple[Input, ...]
+    overlays: tuple[Input, ...] = ()
+    clean: bool = True
+    exclude: tuple[str, ...] = ()
+    stub_resolv_conf: bool = True
+    drop_xattrs: tuple[str, ...] = ("security.selinux", "user.containers.*")
+    unsupported: Unsupported = "error"
+    one_file_system: bool = True
+    rules: tuple[SetRule, ...] = ()
+
+
+@dataclass
+class ScanNotes:
+    """What a scan has to report; complete when the last entry was taken."""
+
+    left_out: list[str] = field(default_factory=list)
+    dropped_xattrs: Counter[str] = field(default_factory=Counter)
+    unmatched_patterns: list[str] = field(default_factory=list)
+
+
+class ScanResult(NamedTuple):
+    """The entries of a rootfs in path order, read while they are taken, and the notes that fill meanwhile."""
+
+    entries: Iterator[Entry]
+    notes: ScanNotes
+
+
+class ReleaseFiles(NamedTuple):
+    """Contents of the files that tell what system a rootfs holds; None where it has no such file."""
+
+    os_release: bytes | None
+    nv_tegra_release: bytes | None
+
+
+def fingerprint(options: RootfsOptions) -> str:
+    """A text that changes whenever the entries of a scan may change; reads no contents of files.
+
+    Raises:
+        InputError: an input that cannot be read.
+    """
+    prune = _pruner(Patterns(options.exclude), _cleaned(options))
+    parts = [repr(options)]
+    parts += [_source(found, options, prune).fingerprint() for found in options.sources]
+    parts += [_source(found, options).fingerprint() for found in options.overlays]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def scan(options: RootfsOptions, *, euid: int) -> ScanResult:
+    """The entries of a rootfs, prepared and checked as a tree; `euid` is the effective user id of the build.
+
+    Raises:
+        InputError: here, or while the entries are taken: an input that cannot be used, read or trusted to be at rest.
+    """
+    notes = ScanNotes()
+    return ScanResult(_entries(options, notes, euid), notes)
+
+
+def _entries(options: RootfsOptions, notes: ScanNotes, euid: int) -> Iterator[Entry]:
+    wanted, cleaned = Patterns(options.exclude), _cleaned(options)
+    prune = _pruner(wanted, cleaned)
+    entries = merge([_owned(found, _source(found, options, prune), euid) for found in options.sources])
+    entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
+    makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
+    if options.stub_resolv_conf:
+        makers |= transforms.stub_resolv_conf()
+    entries = transforms.place(entries, makers)
+    overlays = [_owned(found, _source(found, options), euid) for found in options.overlays]
+    entries = merge([entries, *overlays])
+    entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs)
+    entries = supported(entries, options.unsupported, notes.left_out)
+    yield from as_tree(apply_rules(entries, options.rules))
+    notes.unmatched_patterns = wanted.unmatched
+
+
+def _pruner(wanted: Patterns, cleaned: Patterns) -> Callable[[str], bool]:
+    return lambda path: wanted.match_below(path) or cleaned.match_below(path)
+
+
+def _nowhere(_path: str) -> bool:
+    return False
+
+
+def _cleaned(options: RootfsOptions) -> Patterns:
+    return Patterns(transforms.CLEANED if options.clean else ())
+
+
+def _source(found: Input, options: RootfsOptions, prune: Callable[[str], bool] = _nowhere) -> Source:
+    return DirectorySource(found.location, one_file_system=options.one_file_system, prune=prune)
+
+
+def _owned(found: Input, source: Source, euid: int) -> Iterator[Entry]:
+    entries = source.entries()
+    if found.owner is None and found.kind == "directory":
+        entries = transforms.check_owner(entries, euid=euid, where=found.location)
+    return transforms.own(entries, found.owner)
+
+
+def release_files(entries: Iterable[Entry]) -> ReleaseFiles:
+    """Find `/etc/os-release` (through its link) and `/etc/nv_tegra_release` in the entries of a scan."""
+    wanted = {"/etc/os-release", "/usr/lib/os-release", "/etc/nv_tegra_release"}
+    found = {entry.path: entry for entry in entries if entry.path in wanted}
+
+    def content(path: str) -> bytes | None:
+        entry = found.get(path)
+        if entry is not None and entry.target is not None:
+            entry = found.get(posixpath.normpath(posixpath.join("/etc", entry.target)))
+        return None if entry is None or entry.content is None else load_content(entry.content)
+
+    return ReleaseFiles(content("/etc/os-release"), content("/etc/nv_tegra_release"))

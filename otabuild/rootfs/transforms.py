@@ -1,0 +1,163 @@
+"""Virtual changes of a rootfs: steps on the stream of entries; the source itself is never touched.
+
+Every step takes and gives path order (specification, sections 10 and 11).
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from fnmatch import translate
+
+from otabuild.errors import InputError
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.patterns import Patterns
+
+EMPTIED = {"/dev": 0o755, "/proc": 0o755, "/run": 0o755, "/sys": 0o755, "/tmp": 0o1777}  # noqa: S108 -- a path of the rootfs, not of this host
+"""The folders that `clean` empties, with the mode of one it has to make."""
+CLEANED = (
+    *(f"{folder}/**" for folder in EMPTIED),
+    "/lost+found",
+    "/.dockerenv",
+    "/var/log/**/*.log*",
+    "/var/log/**/*.journal*",
+    "/var/log/dmesg*",
+    "/var/log/lastlog",
+    "/var/log/syslog",
+    "/var/log/syslog.*",
+)
+"""What `clean` drops, as exclude patterns."""
+STUB_RESOLV_CONF = "../run/systemd/resolve/stub-resolv.conf"
+_RESOLV_CONF_LIMIT = 1 << 16
+_LOOPBACK = re.compile(rb"127(\.\d{1,3}){3}|::1")
+
+Maker = Callable[[Entry | None], Entry | None]
+"""Makes the entry of a path from the one found there, if any; None leaves the path out."""
+
+
+def exclude(entries: Iterable[Entry], patterns: Patterns) -> Iterator[Entry]:
+    """Drop what the patterns match; `/` always stays."""
+    match = patterns.match
+    return (entry for entry in entries if not match(entry.path) or entry.path == "/")
+
+
+def place(entries: Iterable[Entry], makers: Mapping[str, Maker]) -> Iterator[Entry]:
+    """Put entries in the place of others, or where there are none.
+
+    Each maker is called once. Where it turns a directory into something else, all below goes.
+    """
+    waiting = sorted(makers, reverse=True)
+    dropped: tuple[str, ...] = ()
+    for entry in entries:
+        while waiting and waiting[-1] < entry.path:
+            made = makers[waiting.pop()](None)
+            if made is not None:
+                yield made
+        if dropped and entry.path.startswith(dropped):
+            continue
+        if waiting and waiting[-1] == entry.path:
+            new = makers[waiting.pop()](entry)
+            if new is None or not new.is_directory:
+                dropped += (entry.path + "/",)
+            if new is not None:
+                yield new
+        else:
+            yield entry
+    for path in reversed(waiting):
+        made = makers[path](None)
+        if made is not None:
+            yield made
+
+
+def directory(path: str, mode: int = 0o755) -> Entry:
+    """A directory of root's without attributes."""
+    return Entry(path, stat.S_IFDIR | mode, 0, 0, {}, None, None, None)
+
+
+def emptied_folders() -> dict[str, Maker]:
+    """Makers of the folders that `clean` empties: each keeps its inode; what is missing or no folder is made."""
+
+    def maker(path: str, mode: int) -> Maker:
+        return lambda found: found if found is not None and found.is_directory else directory(path, mode)
+
+    return {path: maker(path, mode) for path, mode in EMPTIED.items()}
+
+
+def stub_resolv_conf() -> dict[str, Maker]:
+    """Makers that leave a resolv.conf of loopback name servers alone and replace any other by the link to the stub.
+
+    Where `/etc` is no directory there is no place for either.
+    """
+    in_directory = True
+
+    def etc(found: Entry | None) -> Entry:
+        nonlocal in_directory
+        in_directory = found is None or found.is_directory
+        return found or directory("/etc")
+
+    def resolv_conf(found: Entry | None) -> Entry | None:
+        if found is not None and _is_loopback_only(found):
+            return found
+        link = Entry("/etc/resolv.conf", stat.S_IFLNK | 0o777, 0, 0, {}, STUB_RESOLV_CONF, None, None)
+        return link if in_directory else None
+
+    return {"/etc": etc, "/etc/resolv.conf": resolv_conf}
+
+
+def _is_loopback_only(entry: Entry) -> bool:
+    if entry.content is None or entry.content.size > _RESOLV_CONF_LIMIT:
+        return False
+    lines = [line.split() for line in load_content(entry.content).splitlines()]
+    servers = [words[1] for words in lines if len(words) > 1 and words[0] == b"nameserver"]
+    return bool(servers) and all(_LOOPBACK.fullmatch(server) for server in servers)
+
+
+def drop_xattrs(entries: Iterable[Entry], patterns: Iterable[str], dropped: Counter[str]) -> Iterator[Entry]:
+    """Drop the attributes whose names match a shell pattern, counting each name; make capabilities portable.
+
+    A capability of a user namespace (24 bytes, revision 3) becomes one of revision 2 (specification, section 6).
+    """
+    unwanted = re.compile("|".join(map(translate, patterns)) or r"(?!)").match
+    for entry in entries:
+        if not entry.xattrs:
+            yield entry
+            continue
+        kept = {name: _portable(name, value) for name, value in entry.xattrs.items() if not unwanted(name)}
+        dropped.update(entry.xattrs.keys() - kept.keys())
+        yield entry._replace(xattrs=kept)
+
+
+def _portable(name: str, value: bytes) -> bytes:
+    if name == "security.capability" and len(value) == 24 and value[3] == 3:
+        return value[:3] + b"\x02" + value[4:20]
+    return value
+
+
+def own(entries: Iterable[Entry], owner: tuple[int, int] | None) -> Iterator[Entry]:
+    """Give every entry to (uid, gid); None keeps the owners."""
+    if owner is None:
+        yield from entries
+        return
+    uid, gid = owner
+    for entry in entries:
+        yield entry._replace(uid=uid, gid=gid)
+
+
+def check_owner(source: Iterable[Entry], *, euid: int, where: str) -> Iterator[Entry]:
+    """Refuse the owners of a tree that an ordinary user made.
+
+    Raises:
+        InputError: neither does root build nor does root own `/` of the tree.
+    """
+    for entry in source:
+        if entry.path == "/" and euid and entry.uid:
+            raise InputError(
+                "the tree belongs to an ordinary user; as it is, every file would belong to that user on the device",
+                where=where,
+                observed=f"owner of / is {entry.uid}:{entry.gid}",
+                hint='set `owner: "0:0"`, or build as root from a tree with the true owners',
+            )
+        yield entry
