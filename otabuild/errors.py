@@ -6,6 +6,9 @@ expected, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 
 class OtabuildError(Exception):
     """Something a user can cause or mend; every other exception is a bug of ours.
@@ -43,8 +46,37 @@ class OtabuildError(Exception):
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
+class Problem(NamedTuple):
+    """One thing that is wrong in a recipe: file, line and column (from 1), path of keys, and what to do about it."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    what: str
+    observed: str | None = None
+    expected: str | None = None
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """The problem as an error would say it."""
+        where = f"{self.file}:{self.line}:{self.column}" + (f": {self.key}" if self.key else "")
+        return str(
+            OtabuildError(self.what, where=where, observed=self.observed, expected=self.expected, hint=self.hint)
+        )
+
+
 class RecipeError(OtabuildError):
-    """A recipe that cannot be loaded; lists every problem found."""
+    """A recipe that cannot be loaded; lists every problem found, in order of line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: problem[:4]))
+        count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
+        super().__init__(f"{count} in the recipe", where=self.problems[0].file)
+
+    def __str__(self) -> str:
+        """Every problem, one below the other."""
+        return "\n".join(str(problem) for problem in self.problems)
 
 
 class InputError(OtabuildError):

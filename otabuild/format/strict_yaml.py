@@ -1,0 +1,255 @@
+"""YAML as a bounded tree in which every value knows its line: what recipes and sys_config are read with.
+
+The tree is built from parser events, so depth and size are bounded before anything is expanded. An alias shares the
+node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not write (a tag, a key that occurs
+twice) is remarked, and the caller decides whether that is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from otabuild.errors import FormatError
+from otabuild.format import limits
+
+Kind = Literal["string", "integer", "number", "boolean", "null", "date", "list", "mapping"]
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_TAG = "tag:yaml.org,2002:"
+_KINDS: dict[str, Kind] = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "null": "null",
+    "timestamp": "date",
+}
+
+
+class YamlError(FormatError):
+    """YAML that cannot be read; `line` and `column` count from 1."""
+
+    def __init__(self, what: str, *, where: str, line: int, column: int, hint: str = "") -> None:
+        super().__init__(what, where=f"{where}:{line}:{column}", hint=hint)
+        self.line, self.column = line, column
+
+
+class Remark(NamedTuple):
+    """Something YAML allows and we do not write; `line` and `column` count from 1."""
+
+    line: int
+    column: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One value, where it stands (counted from 1), and its size when every alias is written out.
+
+    `text` is a scalar as it was written, `value` what it means (a date stays text). A list has `items`, a mapping has
+    `pairs` of key and value, in the order of the file.
+    """
+
+    kind: Kind
+    line: int
+    column: int
+    text: str = ""
+    value: str | int | float | bool | None = None
+    items: tuple[Node, ...] = ()
+    pairs: tuple[tuple[Node, Node], ...] = ()
+    nodes: int = 1
+    depth: int = 1
+
+    def get(self, key: str | int) -> Node | None:
+        """The value under a key (as it is written) of a mapping or at an index of a list, if there is one."""
+        if self.kind == "list":
+            return self.items[key] if isinstance(key, int) and 0 <= key < len(self.items) else None
+        return next((value for name, value in self.pairs if name.text == key), None)
+
+    def plain(self) -> Any:
+        """The tree as plain Python values."""
+        if self.kind == "list":
+            return [item.plain() for item in self.items]
+        if self.kind == "mapping":
+            return {key.value: value.plain() for key, value in self.pairs}
+        return self.value
+
+
+def parse_yaml(raw: bytes, where: str) -> tuple[Node, tuple[Remark, ...]]:
+    """Read one YAML document.
+
+    Args:
+        raw: UTF-8 text.
+        where: the name of the file, for messages.
+
+    Returns:
+        The root (of kind null for an empty file), and remarks on tags and duplicate keys in order of line.
+
+    Raises:
+        YamlError: no YAML, more than one document, nested more than 32 deep, or more than 10,000 values when the
+            aliases are written out.
+    """
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise YamlError("not UTF-8 text", where=where, line=line, column=1) from None
+    composer = _Composer(text, where)
+    return composer.document(), tuple(sorted(composer.remarks))
+
+
+class _Composer:
+    """Turns the events of one document into nodes."""
+
+    def __init__(self, text: str, where: str) -> None:
+        self.where = where
+        self.remarks: list[Remark] = []
+        self.anchors: dict[str, Node | None] = {}
+        self.lines = text.splitlines()
+        self.text = text
+
+    def document(self) -> Node:
+        try:
+            self.loader = _LOADER(self.text)
+            self.events = self._events()
+            return self._whole()
+        except yaml.YAMLError as error:
+            raise self._syntax_error(error) from None
+
+    def _events(self) -> Iterator[Any]:
+        try:
+            while self.loader.check_event():
+                yield self.loader.get_event()
+        finally:
+            self.loader.dispose()
+
+    def _whole(self) -> Node:
+        root: Node | None = None
+        for event in self.events:
+            if isinstance(event, (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent)):
+                continue
+            if isinstance(event, yaml.DocumentStartEvent):
+                if root is not None:
+                    raise self._error("more than one document in the file", event)
+                continue
+            root = self._node(event, 1)
+        return root or Node("null", 1, 1)
+
+    def _node(self, event: Any, level: int) -> Node:
+        if level > limits.JSON_DEPTH:
+            raise self._error(f"nested more than {limits.JSON_DEPTH} deep", event)
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event)
+        if event.anchor:
+            self.anchors[event.anchor] = None
+        if event.tag:
+            self._remark(event, f"the tag {event.tag.replace(_TAG, '!!')} has no meaning here")
+        if isinstance(event, yaml.ScalarEvent):
+            node = self._scalar(event)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            node = self._list(event, level)
+        else:
+            node = self._mapping(event, level)
+        if node.nodes > limits.YAML_NODES:
+            raise self._error(f"more than {limits.YAML_NODES} values when all aliases are written out", event)
+        if node.depth + level - 1 > limits.JSON_DEPTH:
+            raise self._error(f"nested more than {limits.JSON_DEPTH} deep when all aliases are written out", event)
+        if event.anchor:
+            self.anchors[event.anchor] = node
+        return node
+
+    def _alias(self, event: Any) -> Node:
+        if event.anchor not in self.anchors:
+            raise self._error(f"the alias *{event.anchor} has no anchor &{event.anchor} above it", event)
+        node = self.anchors[event.anchor]
+        if node is None:
+            raise self._error(f"the alias *{event.anchor} stands inside its own anchor", event)
+        return node
+
+    def _scalar(self, event: Any) -> Node:
+        line, column = _place(event)
+        tag = event.tag or self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+        kind = _KINDS.get(tag.removeprefix(_TAG), "string")
+        try:
+            value = event.value if kind in ("string", "date") else _value(tag, event.value)
+        except (ValueError, OverflowError):
+            raise self._error(f"{event.value[:80]!r} is no {kind}", event) from None
+        return Node(kind, line, column, text=event.value, value=value)
+
+    def _list(self, event: Any, level: int) -> Node:
+        items: list[Node] = []
+        size = 1
+        while not isinstance(part := next(self.events), yaml.SequenceEndEvent):
+            items.append(self._node(part, level + 1))
+            size = self._grown(size, items[-1], part)
+        depth = 1 + max((item.depth for item in items), default=0)
+        return Node("list", *_place(event), items=tuple(items), nodes=size, depth=depth)
+
+    def _mapping(self, event: Any, level: int) -> Node:
+        own: dict[Any, tuple[Node, Node]] = {}
+        merged: list[tuple[Node, Node]] = []
+        size, deepest = 1, 0
+        while not isinstance(part := next(self.events), yaml.MappingEndEvent):
+            key = self._node(part, level + 1)
+            if key.kind in ("list", "mapping"):
+                raise self._error("a key must be one word or text", part, hint="quote a key that begins with { or [")
+            value = self._node(next(self.events), level + 1)
+            size, deepest = self._grown(size, value, part), max(deepest, value.depth)
+            if key.text == "<<" and isinstance(part, yaml.ScalarEvent) and part.implicit[0]:
+                merged += self._merge(value, part)
+                continue
+            if key.value in own:
+                self._remark(part, f"the key {key.text!r} occurs twice in this mapping")
+            own[key.value] = (key, value)
+        for key, value in merged:
+            own.setdefault(key.value, (key, value))
+        pairs = tuple(own.values())
+        return Node("mapping", *_place(event), pairs=pairs, nodes=size + len(pairs), depth=deepest + 1)
+
+    def _merge(self, value: Node, event: Any) -> list[tuple[Node, Node]]:
+        sources = value.items if value.kind == "list" else (value,)
+        if any(source.kind != "mapping" for source in sources):
+            raise self._error("<< takes a mapping, or a list of mappings", event)
+        return [pair for source in sources for pair in source.pairs]
+
+    def _grown(self, size: int, node: Node, event: Any) -> int:
+        size += node.nodes
+        if size > limits.YAML_NODES:
+            raise self._error(f"more than {limits.YAML_NODES} values when all aliases are written out", event)
+        return size
+
+    def _remark(self, event: Any, text: str) -> None:
+        self.remarks.append(Remark(*_place(event), text))
+
+    def _error(self, what: str, event: Any, hint: str = "") -> YamlError:
+        line, column = _place(event)
+        return YamlError(what, where=self.where, line=line, column=column, hint=hint)
+
+    def _syntax_error(self, error: yaml.YAMLError) -> YamlError:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+        return YamlError(f"not YAML: {what}", where=self.where, line=line, column=column, hint=self._advice(line))
+
+    def _advice(self, line: int) -> str:
+        text = self.lines[line - 1] if line <= len(self.lines) else ""
+        if "\t" in text[: len(text) - len(text.lstrip())]:
+            return "indent with spaces; YAML does not take tabs"
+        if "${" in text:
+            return "put quotes around a value with ${…} that stands inside { } or [ ]"
+        return "check the indentation, the quotes and the space after each colon, here and in the line before"
+
+
+def _place(event: Any) -> tuple[int, int]:
+    return event.start_mark.line + 1, event.start_mark.column + 1
+
+
+def _value(tag: str, text: str) -> int | float | bool | None:
+    constructor = yaml.constructor.SafeConstructor()
+    node = yaml.ScalarNode(tag, text)
+    made: int | float | bool | None = constructor.construct_object(node)
+    return made

@@ -1,0 +1,159 @@
+"""What no single key can tell: names that must fit together, and annotations.
+
+The checks read the tree, not the models, so they also speak up in a recipe that is wrong elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from otabuild.errors import Problem
+from otabuild.format import annotations as ann
+from otabuild.format.strict_yaml import Node
+from otabuild.recipe.suggest import did_you_mean
+
+_VENDORS = ("vnd.tier4.", "vnd.nvidia.")
+_EMPTY = "has no value"
+_SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
+
+
+KINDS = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+    "date": "a date",
+    "list": "a list",
+    "mapping": "a mapping",
+}
+"""What YAML reads a value as, in words."""
+
+
+def check(tree: Node, file: str) -> list[Problem]:
+    """Every problem between keys: payloads, rootfs names, annotations, set rules, output places."""
+    found = [
+        *_keys(tree),
+        *_payloads(tree),
+        *_annotations(tree),
+        *_set_rules(tree),
+        *_outputs(tree),
+        *_passphrase(tree),
+    ]
+    return [
+        Problem(
+            file,
+            node.line,
+            node.column,
+            key,
+            what,
+            observed=None if what == _EMPTY else node.text or None,
+            expected=expected,
+            hint=hint,
+        )
+        for node, key, what, expected, hint in found
+    ]
+
+
+Finding = tuple[Node, str, str, str | None, str]
+
+
+def _mapping(node: Node | None, key: str) -> tuple[tuple[Node, Node], ...]:
+    below = node.get(key) if node else None
+    return below.pairs if below else ()
+
+
+def _items(node: Node | None, key: str) -> tuple[Node, ...]:
+    below = node.get(key) if node else None
+    return below.items if below else ()
+
+
+def _keys(node: Node, path: str = "") -> Iterator[Finding]:
+    for number, item in enumerate(node.items):
+        if item.kind == "null":
+            yield item, f"{path}[{number}]", _EMPTY, None, "write a value after the dash, or remove the entry"
+        yield from _keys(item, f"{path}[{number}]")
+    for key, value in node.pairs:
+        below = f"{path}.{key.text}" if path else key.text
+        if key.kind not in ("string", "date"):
+            yield key, below, f"a key must be a string, and YAML reads this as {KINDS[key.kind]}", f'"{key.text}"', ""
+        if value.kind == "null":
+            yield key, below, _EMPTY, None, "write a value after the colon, or remove the key"
+        yield from _keys(value, below)
+
+
+def _payloads(tree: Node) -> Iterator[Finding]:
+    names = [str(name.value) for name, _ in _mapping(tree, "rootfs")]
+    seen: dict[tuple[str, str], int] = {}
+    for number, payload in enumerate(_items(tree, "payloads")):
+        path = f"payloads[{number}]"
+        rootfs, ecu = payload.get("rootfs"), payload.get("ecu")
+        if names and rootfs and rootfs.kind == "string" and rootfs.text not in names:
+            hint = did_you_mean(rootfs.text, names)
+            yield rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", ", ".join(names), hint
+        if ecu is None or ecu.kind != "string":
+            continue
+        keys = [item.text for item in _items(payload, "release-keys")] or ["dev"]
+        for pair in dict.fromkeys((ecu.text, key) for key in keys):
+            if pair in seen:
+                what = f"payloads[{seen[pair]}] already has this ECU under the release key {pair[1]}"
+                yield ecu, f"{path}.ecu", what, None, "give the payload another ecu, or other release-keys"
+            seen.setdefault(pair, number)
+
+
+def _annotations(tree: Node) -> Iterator[Finding]:
+    short = {_short(path) for path in _leaves(tree.get("annotations"))}
+    for name, _ in _mapping(tree, "annotations"):
+        key, path = name.text, f'annotations."{name.text}"'
+        if "." not in key:
+            if key not in ("platform", "project", "web-auto"):
+                known = ["platform", "project", "web-auto"]
+                hint = did_you_mean(key, known) or "a key of your own has a dot in it, such as com.example.team"
+                yield name, f"annotations.{key}", "unknown annotation", "platform, project, web-auto", hint
+        elif key in ann.INDEX_SHORT_KEYS:
+            nested = "".join(f"{{{part}: " for part in key.split(".")[1:])
+            hint = f"write {key.split('.')[0]}: {nested}…{'}' * nested.count('{')}"
+            yield name, path, "a short key is written nested", None, hint
+        elif key in _SETTABLE and key in short:
+            yield name, path, "is also set by its short key", None, "remove one of the two"
+        elif key.startswith(_VENDORS) and key not in _SETTABLE:
+            yield name, path, *_foreign(key)
+
+
+def _foreign(key: str) -> tuple[str, str | None, str]:
+    if key in ann.INDEX_COUNTS or key == ann.BUILDER_VERSION:
+        return "is set by the builder", None, "remove it"
+    if key in ann.KNOWN:
+        return "is no annotation of the index", None, "it follows from the rootfs and payloads of the recipe"
+    return "unknown annotation of a reserved prefix", None, did_you_mean(key, _SETTABLE)
+
+
+def _leaves(node: Node | None, prefix: str = "") -> Iterator[str]:
+    for key, value in node.pairs if node else ():
+        yield f"{prefix}{key.text}"
+        yield from _leaves(value, f"{prefix}{key.text}.")
+
+
+def _short(path: str) -> str:
+    return ann.INDEX_SHORT_KEYS.get(path, "")
+
+
+def _set_rules(tree: Node) -> Iterator[Finding]:
+    for name, rootfs in _mapping(tree, "rootfs"):
+        for number, rule in enumerate(_items(rootfs, "set")):
+            if rule.kind == "mapping" and not any(rule.get(key) for key in ("capability", "mode", "owner")):
+                path = f"rootfs.{name.text}.set[{number}]"
+                yield rule, path, "sets nothing", "at least one of capability, mode, owner", ""
+
+
+def _outputs(tree: Node) -> Iterator[Finding]:
+    output, folder = tree.get("output"), tree.get("output-dir")
+    if output and folder and output.text == folder.text and output.text:
+        yield folder, "output-dir", "is the same place as output", None, "one is a file, the other a folder"
+
+
+def _passphrase(tree: Node) -> Iterator[Finding]:
+    sign = tree.get("sign")
+    passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
+    if passphrase and key and (key.text == "external" or key.get("command")):
+        yield passphrase, "sign.passphrase", "has no use with this key", None, "remove it"

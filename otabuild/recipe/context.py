@@ -1,0 +1,60 @@
+"""What a recipe may ask of the world outside its file: environment, git, the time."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from otabuild.errors import InputError
+
+_GIT = {
+    "describe": ("describe", "--tags", "--always", "--dirty"),
+    "commit": ("rev-parse", "--verify", "HEAD"),
+    "branch": ("symbolic-ref", "--short", "HEAD"),
+    "time": ("log", "-1", "--format=%ct", "HEAD"),
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """The world as a recipe sees it; loading reads neither environment nor clock by itself.
+
+    `git` answers `describe`, `commit`, `branch` or `time` (HEAD's committer time in Unix seconds) and raises InputError
+    where it cannot. `now` is in Unix seconds.
+    """
+
+    env: Mapping[str, str]
+    git: Callable[[str], str]
+    now: int
+
+    @classmethod
+    def from_process(cls, folder: str) -> Context:
+        """The environment and clock of this process, and the git repository that `folder` lies in."""
+        return cls(env=os.environ, git=functools.cache(functools.partial(ask_git, folder)), now=int(time.time()))
+
+
+def ask_git(folder: str, what: str) -> str:
+    """What git says of the repository that a folder lies in: `describe`, `commit`, `branch` or `time`.
+
+    Raises:
+        InputError: git is not installed, the folder is in no repository, or the repository has no answer.
+    """
+    command = ["git", "-C", folder, *_GIT[what]]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 -- constants and a folder of the caller's
+    except OSError as error:
+        raise InputError("cannot run git", where=folder, observed=error.strerror, hint=_hint(what)) from None
+    if done.returncode != 0:
+        said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
+        raise InputError(f"git cannot tell the {what}", observed=said, hint=_hint(what))
+    return done.stdout.strip()
+
+
+def _hint(what: str) -> str:
+    if what == "time":
+        return "set SOURCE_DATE_EPOCH, or write `timestamp: now` or an ISO 8601 time"
+    return f"build inside a git checkout, or take it from the environment: ${{env:RELEASE_{what.upper()}}}"

@@ -1,0 +1,168 @@
+"""From what the models refuse to problems with a line, in the words of the recipe.
+
+Known keys and descriptions come from the JSON Schema, so they cannot contradict what the models accept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from otabuild.errors import Problem
+from otabuild.format.strict_yaml import Node
+from otabuild.recipe.checks import KINDS
+from otabuild.recipe.schema import json_schema
+from otabuild.recipe.suggest import did_you_mean
+
+_DUE = {
+    "string_type": "a string",
+    "bool_type": "true or false, without quotes",
+    "int_type": "a whole number, without quotes",
+    "tuple_type": "a list",
+    "dict_type": "a mapping (key: value)",
+    "model_type": "a mapping (key: value)",
+    "model_attributes_type": "a mapping (key: value)",
+}
+Key = str | int
+
+
+def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
+    """What pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
+    found = []
+    for error in errors:
+        node, trail, name = _at(root, error["loc"])
+        missing = error["type"] == "missing"
+        if node.kind == "null" or (error["type"] == "too_short" and node.items):
+            continue  # another check, or each entry, has its own problem
+        keys = [*trail, error["loc"][-1]] if missing else trail
+        of_key = missing or error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
+        spot = name if of_key else node
+        facts = _missing(keys) if missing else _facts(error, node, root, trail)
+        found.append(Problem(file, spot.line, spot.column, key_path(keys), **facts))
+    return found
+
+
+def key_path(keys: Sequence[Key]) -> str:
+    """Keys as one text, such as `payloads[0].sys-config`."""
+    text = ""
+    for key in keys:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            quoted = f'"{key}"' if "." in key or not key else key
+            text += f".{quoted}" if text else quoted
+    return text
+
+
+def place(root: Node, path: Sequence[Key]) -> tuple[int, int]:
+    """Line and column of the value at a path of keys, or of the nearest value above it."""
+    node = _at(root, path)[0]
+    return node.line, node.column
+
+
+def _at(root: Node, path: Sequence[Key]) -> tuple[Node, list[Key], Node]:
+    """Follow a path of keys as far as the tree goes, leaving out parts that the tree does not have.
+
+    Returns:
+        The node, the keys that lead to it, and the node of the last of these keys (or the entry of a list).
+    """
+    node = name = root
+    trail: list[Key] = []
+    for part in path:
+        below = node.get(part)
+        if below is not None:
+            name = below if node.kind == "list" else next(key for key, _ in node.pairs if key.text == part)
+            node = below
+            trail.append(part)
+    return node, trail, name
+
+
+def _missing(keys: Sequence[Key]) -> dict[str, Any]:
+    about = next((str(schema["description"]) for schema in _schemas(keys) if "description" in schema), "")
+    return {"what": "a required key is missing", "hint": f"{keys[-1]}: {about[:1].lower()}{about[1:]}" if about else ""}
+
+
+def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str, Any]:
+    """What is wrong, what was observed, what expected, and a hint."""
+    kind, context = error["type"], error.get("ctx", {})
+    seen = _seen(node)
+    if error["loc"][-1:] == ("[key]",):
+        seen = str(trail[-1])
+    if kind == "extra_forbidden":
+        present = {key.text for key, _ in _at(root, trail[:-1])[0].pairs}
+        return _unknown(str(trail[-1]), _known_keys(trail[:-1]), present)
+    if kind == "value_error":
+        cause = context["error"]
+        return _due("a string", node) if cause.what == "must be a string" else _refused(cause, seen)
+    if kind == "one_of":
+        return _one_of(error["msg"], node, _known_keys(trail))
+    return _due(_DUE[kind], node) if kind in _DUE else _plain_facts(error, seen)
+
+
+def _plain_facts(error: Any, seen: str) -> dict[str, Any]:
+    if error["type"] == "literal_error":
+        choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        hint = did_you_mean(seen, choices.split(", "))
+        return {"what": "is not one of the choices", "observed": seen, "expected": choices, "hint": hint}
+    if error["type"] == "too_short":
+        return {"what": "must hold at least one entry"}
+    return {"what": error["msg"][:1].lower() + error["msg"][1:], "observed": seen}
+
+
+def _seen(node: Node) -> str:
+    return KINDS[node.kind] if node.kind in ("list", "mapping") else node.text
+
+
+def _refused(cause: Any, seen: str) -> dict[str, Any]:
+    return {"what": cause.what, "observed": cause.observed or seen, "expected": cause.expected, "hint": cause.hint}
+
+
+def _due(due: str, node: Node) -> dict[str, Any]:
+    if due != "a string" or node.kind in ("list", "mapping"):
+        return {"what": f"must be {due}", "observed": _seen(node)}
+    return {
+        "what": f"must be a string, and YAML reads this as {KINDS[node.kind]}",
+        "observed": node.text,
+        "hint": f'write it in quotes: "{node.text}"',
+    }
+
+
+def _unknown(key: str, known: Sequence[str], present: set[str]) -> dict[str, Any]:
+    hint = did_you_mean(key, [name for name in known if name not in present])
+    return {"what": "unknown key", "expected": ", ".join(known), "hint": hint}
+
+
+def _one_of(what: str, node: Node, known: Sequence[str]) -> dict[str, Any]:
+    keys = [key.text for key, _ in node.pairs]
+    hints = (did_you_mean(key, known) for key in keys if key not in known)
+    return {"what": what, "observed": ", ".join(keys) or _seen(node), "hint": next(filter(None, hints), "")}
+
+
+def _known_keys(path: Sequence[Key]) -> list[str]:
+    return list(dict.fromkeys(name for schema in _schemas(path) for name in schema.get("properties", {})))
+
+
+def _schemas(path: Sequence[Key]) -> list[dict[str, Any]]:
+    """The parts of the JSON Schema that speak of the value at a path."""
+    whole = json_schema()
+    found = _expanded([whole], whole)
+    for part in path:
+        below = []
+        for schema in found:
+            named = schema.get("properties", {}).get(part) or next(
+                iter(schema.get("patternProperties", {}).values()), None
+            )
+            below.append(schema.get("items") if isinstance(part, int) else named)
+        found = _expanded([schema for schema in below if isinstance(schema, dict)], whole)
+    return found
+
+
+def _expanded(schemas: list[dict[str, Any]], whole: dict[str, Any]) -> list[dict[str, Any]]:
+    todo, found = list(schemas), []
+    while todo:
+        schema = todo.pop(0)
+        found.append(schema)
+        todo += [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+        if "$ref" in schema:
+            todo.append(whole["$defs"][schema["$ref"].rpartition("/")[2]])
+    return found

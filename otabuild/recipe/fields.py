@@ -1,0 +1,208 @@
+"""The kinds of value that recipes are made of, each with its check and its words for the JSON Schema."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo
+
+from otabuild.format import limits
+
+_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)?")
+_UNITS = {None: 1, "B": 1, "KiB": limits.KIB, "MiB": limits.MIB, "GiB": limits.GIB}
+_OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
+_CAPABILITY = re.compile(
+    r"(cap_[a-z0-9_]+)(,cap_[a-z0-9_]+)*[+=][eip]+( (cap_[a-z0-9_]+)(,cap_[a-z0-9_]+)*[+=][eip]+)*"
+)
+
+
+class RefusedError(ValueError):
+    """A value that is refused, with what would do and what to do next."""
+
+    def __init__(self, what: str, *, observed: str | None = None, expected: str | None = None, hint: str = "") -> None:
+        super().__init__(what)
+        self.what, self.observed, self.expected, self.hint = what, observed, expected, hint
+
+
+class Model(BaseModel):
+    """A mapping of a recipe: its keys are those of the model, with dashes, and no others."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=lambda name: name.replace("_", "-"),
+        validate_by_alias=True,
+        validate_by_name=False,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+@dataclass(frozen=True)
+class Base:
+    """Where the paths of a recipe start (`folder`), and below which folder they become relative (`root`); absolute."""
+
+    folder: str
+    root: str
+
+    def relative(self, path: str) -> str:
+        """A path of the recipe, relative to the root where it lies below it, else absolute; without `.` and `..`."""
+        whole = os.path.normpath(os.path.join(self.folder, path))
+        below = os.path.relpath(whole, self.root)
+        return whole if below == ".." or below.startswith("../") else below
+
+
+def _matching(pattern: str, what: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if not compiled.fullmatch(text):
+            raise RefusedError(f"is no {what}", expected=_EXPECTED[what])
+        return text
+
+    return AfterValidator(check)
+
+
+_EXPECTED = {
+    "name": "letters, digits, dots, dashes and underscores, the first a letter or digit",
+    "name of an environment variable": "letters, digits and underscores, the first no digit",
+    "platform": "os/architecture, such as linux/arm64",
+    "capability text": "the form of setcap, such as cap_net_raw+ep",
+    "absolute path": "a path from the root of the rootfs, such as /usr/bin/ping, without . and ..",
+}
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise RefusedError("is empty", hint="write a value, or leave the key out")
+    if "\0" in text:
+        raise RefusedError("holds a NUL character")
+    return text
+
+
+def _path(text: str, info: ValidationInfo) -> str:
+    return info.context.relative(text) if isinstance(info.context, Base) else text
+
+
+def _path_or_stdin(text: str, info: ValidationInfo) -> str:
+    return text if text == "-" else _path(text, info)
+
+
+Text = Annotated[StrictStr, AfterValidator(_text), Field(json_schema_extra={"minLength": 1})]
+"""A string that is not empty."""
+
+Path = Annotated[Text, AfterValidator(_path)]
+"""A path of the host: in the recipe relative to its folder, in the model relative to the root (or absolute)."""
+
+PathOrStdin = Annotated[Text, AfterValidator(_path_or_stdin)]
+"""A path of the host, or `-` for standard input."""
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+Name = Annotated[StrictStr, _matching(_NAME, "name"), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
+"""The name of a recipe, rootfs or ECU."""
+
+EnvName = Annotated[StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an environment variable")]
+"""The name of an environment variable."""
+
+Platform = Annotated[StrictStr, _matching("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "platform")]
+"""A platform in OCI's form."""
+
+Capability = Annotated[StrictStr, _matching(_CAPABILITY.pattern, "capability text")]
+"""File capabilities in the form of setcap."""
+
+RootfsPath = Annotated[StrictStr, _matching(r"/|(/(?!\.{1,2}(/|$))[^/\0]+)+", "absolute path")]
+"""A path inside a rootfs."""
+
+
+class Ids(NamedTuple):
+    """The numeric owner of an entry."""
+
+    uid: int
+    gid: int
+
+
+def _ids(value: object) -> object:
+    if not isinstance(value, str):
+        raise RefusedError("must be a string", expected='keep, or "uid:gid" in numbers')
+    if value == "keep":
+        return value
+    found = _OWNER.fullmatch(value)
+    if not found or max(ids := Ids(int(found[1]), int(found[2]))) > limits.OWNER:
+        raise RefusedError(
+            "is no owner", expected=f'keep, or "uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"'
+        )
+    return ids
+
+
+Owner = Annotated[
+    Literal["keep"] | Ids,
+    BeforeValidator(_ids, json_schema_input_type=Annotated[str, Field(pattern=r"^(keep|[0-9]{1,10}:[0-9]{1,10})$")]),
+]
+"""`keep`, or the uid and gid that every entry gets."""
+
+
+def _mode(value: object) -> object:
+    if not isinstance(value, str):
+        raise RefusedError("must be a string", expected='four octal digits in quotes, such as "0644"')
+    if not re.fullmatch("[0-7]{3,4}", value):
+        raise RefusedError("is no mode", expected='four octal digits in quotes, such as "0644"')
+    return int(value, 8)
+
+
+Mode = Annotated[int, BeforeValidator(_mode, json_schema_input_type=Annotated[str, Field(pattern="^[0-7]{3,4}$")])]
+"""Permission bits (with setuid, setgid, sticky), written as octal text."""
+
+
+def _size(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value)
+    if not found:
+        raise RefusedError("is no size", expected="bytes as a number, or a number with KiB, MiB or GiB, such as 32KiB")
+    return int(found[1][:20]) * _UNITS[found[2]]
+
+
+def _size_schema() -> Any:
+    return int | Annotated[str, Field(pattern=f"^{_SIZE.pattern}$")]
+
+
+Size = Annotated[StrictInt, BeforeValidator(_size, json_schema_input_type=_size_schema())]
+"""A size in bytes; a recipe may write `32KiB`."""
+
+
+def size_of(least: int, most: int) -> AfterValidator:
+    """The check that a size lies between two others, both included."""
+
+    def check(size: int) -> int:
+        if not least <= size <= most:
+            raise RefusedError("is out of range", expected=f"{least} to {most} bytes")
+        return size
+
+    return AfterValidator(check)
+
+
+class OciReference(NamedTuple):
+    """An image in an OCI layout: the layout's path, and a tag or a digest (`sha256:…`); None where it holds only one."""
+
+    layout: str
+    reference: str | None
+
+
+def _oci(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        raise RefusedError("must be a string", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
+    path, at, digest = value.partition("@")
+    if at and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
+        raise RefusedError("names no digest after the @", expected="sha256: and 64 lowercase hex digits")
+    folder, slash, last = path.rpartition("/")
+    last, colon, tag = last.partition(":")
+    if (colon and not tag) or not folder + slash + last:
+        raise RefusedError("is no reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
+    return OciReference(_path(folder + slash + last, info), digest or tag or None)
+
+
+Oci = Annotated[OciReference, BeforeValidator(_oci, json_schema_input_type=Annotated[str, Field(min_length=1)])]
+"""`layout-dir:tag` or `layout-dir@sha256:…`."""

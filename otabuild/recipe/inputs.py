@@ -1,0 +1,60 @@
+"""The files that a recipe names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+from otabuild.errors import Problem
+from otabuild.format.strict_yaml import YamlError, parse_yaml
+from otabuild.recipe.diagnose import Key, key_path, place
+from otabuild.recipe.model import FileKey, Recipe
+
+
+def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
+    """The files and folders that a recipe names and that are not there, but for its rootfs sources and overlays.
+
+    Those may be made by a step that runs later; whatever scans them says when they are missing.
+
+    Args:
+        recipe: as loaded with this root.
+        root: the folder that the paths of the recipe are relative to.
+    """
+    missing = [(keys, path) for keys, path in _inputs(recipe) if not os.path.exists(os.path.join(root, path))]
+    return [
+        Problem(
+            recipe.file,
+            *_line(recipe, root, keys),
+            key_path(keys),
+            "no such file or folder",
+            observed=path,
+            hint="make it, or correct the path in the recipe",
+        )
+        for keys, path in missing
+    ]
+
+
+def _line(recipe: Recipe, root: str, keys: Sequence[Key]) -> tuple[int, int]:
+    try:
+        with open(os.path.join(root, recipe.file), "rb") as file:
+            return place(parse_yaml(file.read(), recipe.file)[0], keys)
+    except (OSError, YamlError):  # it changed since it was loaded
+        return 1, 1
+
+
+def _inputs(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
+    for number, payload in enumerate(recipe.payloads):
+        if payload.sys_config:
+            yield ("payloads", number, "sys-config"), payload.sys_config
+    if recipe.otaclient_package:
+        yield ("otaclient-package", "release-dir"), recipe.otaclient_package.release_dir
+    if recipe.storage.base:
+        yield ("storage", "base"), recipe.storage.base
+    if recipe.sign:
+        yield ("sign", "certificate"), recipe.sign.certificate
+        yield from ((("sign", "chain", number), path) for number, path in enumerate(recipe.sign.chain))
+        if isinstance(recipe.sign.key, FileKey):
+            yield ("sign", "key", "file"), recipe.sign.key.file
+    if recipe.verify:
+        yield from ((("verify", "trust", number), path) for number, path in enumerate(recipe.verify.trust))
+        yield from ((("verify", "crl", number), path) for number, path in enumerate(recipe.verify.crl))

@@ -1,0 +1,178 @@
+"""Load recipes: YAML to models, with every problem of a file at once."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from pydantic import ValidationError
+
+from otabuild.errors import InputError, Problem, RecipeError
+from otabuild.format import limits
+from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
+from otabuild.recipe import checks
+from otabuild.recipe.context import Context
+from otabuild.recipe.diagnose import key_path, problems
+from otabuild.recipe.fields import Base, RefusedError
+from otabuild.recipe.model import Recipe
+from otabuild.recipe.substitute import build_time, iso_date, substitute
+
+
+def load_recipe(path: str | os.PathLike[str], context: Context | None = None, root: str | None = None) -> Recipe:
+    """Load one recipe.
+
+    Args:
+        path: the YAML file; paths inside it are relative to its folder.
+        context: environment, git and time; default: those of this process.
+        root: the folder below which the paths of the model become relative; default: the current one.
+
+    Raises:
+        RecipeError: the file cannot be read or is no valid recipe; holds every problem.
+    """
+    file = os.fspath(path)
+    base = Base(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
+    shown = base.relative(os.path.basename(file))
+    try:
+        with open(file, "rb") as stream:
+            raw = stream.read(limits.DOCUMENT + 1)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RecipeError([Problem(shown, 1, 1, "", "cannot read the recipe", observed=reason)]) from None
+    stem = os.path.splitext(os.path.basename(file))[0]
+    return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
+
+
+def load_recipes(
+    folder: str | os.PathLike[str], context: Context | None = None, root: str | None = None
+) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:
+    """Load every `*.yaml` and `*.yml` of a folder.
+
+    Returns:
+        The good recipes by name, and the errors of the others by file stem. Of recipes with one name none is good.
+
+    Raises:
+        RecipeError: the folder cannot be read.
+    """
+    where = os.fspath(folder)
+    try:
+        names = sorted(name for name in os.listdir(where) if name.endswith((".yaml", ".yml")) and name[0] != ".")
+    except OSError as error:
+        raise RecipeError(
+            [Problem(where, 1, 1, "", "cannot read the folder of recipes", observed=error.strerror)]
+        ) from None
+    context = context or Context.from_process(where)
+    loaded: dict[str, list[tuple[str, Recipe]]] = {}
+    errors: dict[str, RecipeError] = {}
+    for name in names:
+        try:
+            recipe = load_recipe(os.path.join(where, name), context, root)
+        except RecipeError as error:
+            errors[_key(name, names)] = error
+        else:
+            loaded.setdefault(recipe.name, []).append((name, recipe))
+    good = {}
+    for name, found in loaded.items():
+        if len(found) == 1:
+            good[name] = found[0][1]
+            continue
+        files = [file for file, _ in found]
+        for file in files:
+            errors[_key(file, names)] = _same_name(os.path.join(where, file), name, files)
+    return good, errors
+
+
+def _key(name: str, names: list[str]) -> str:
+    """The stem of a file, or its whole name where another file has the same stem."""
+    stems = [os.path.splitext(other)[0] for other in names]
+    stem = os.path.splitext(name)[0]
+    return stem if stems.count(stem) == 1 else name
+
+
+def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
+    others = ", ".join(other for other in files if other != os.path.basename(file))
+    what = f"the name {name!r} is also that of {others}"
+    return RecipeError([Problem(file, 1, 1, "name", what, hint="give each recipe a `name` of its own")])
+
+
+def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str) -> Recipe:
+    """The recipe that these bytes hold.
+
+    Args:
+        raw: the YAML text, UTF-8.
+        stem: the name of the recipe where it gives none.
+        context: environment, git and time.
+        base: where its paths start.
+        file: the name of the file, for messages.
+
+    Raises:
+        RecipeError: they are no valid recipe; holds every problem.
+    """
+    if len(raw) > limits.DOCUMENT:
+        raise RecipeError(
+            [Problem(file, 1, 1, "", "the file is too large", expected=f"at most {limits.DOCUMENT} bytes")]
+        )
+    try:
+        tree, remarks = parse_yaml(raw, file)
+    except YamlError as error:
+        raise RecipeError([Problem(file, error.line, error.column, "", error.what, hint=error.hint)]) from None
+    if tree.kind != "mapping":
+        raise RecipeError([Problem(file, 1, 1, "", "holds no recipe", hint="`otabuild init` writes one to start from")])
+    found = [Problem(file, remark.line, remark.column, "", remark.text) for remark in remarks]
+    found += checks.check(tree, file)
+    loader = _Loader(context, file)
+    values = loader.values(tree, stem)
+    found += loader.problems
+    try:
+        recipe = Recipe.model_validate({**values, "\0file": file}, context=base)
+    except ValidationError as error:
+        known = {problem[1:4] for problem in found}
+        found += [problem for problem in problems(error.errors(), tree, file) if problem[1:4] not in known]
+        raise RecipeError(found) from None
+    if found:
+        raise RecipeError(found)
+    return recipe
+
+
+class _Loader:
+    """The plain values of a tree with its references replaced."""
+
+    def __init__(self, context: Context, file: str) -> None:
+        self.context = context
+        self.file = file
+        self.problems: list[Problem] = []
+        self.date: str | None = None
+
+    def values(self, tree: Node, stem: str) -> dict[str, Any]:
+        time = self._time(tree.get("timestamp") or Node("string", 1, 1, value="commit"))
+        self.date = iso_date(time)
+        values = {key.text: self._value(node, [key.text]) for key, node in tree.pairs if key.text != "timestamp"}
+        return {"name": stem, **values, "timestamp": time}
+
+    def _time(self, node: Node) -> int:
+        if node.kind not in ("string", "date"):
+            self._problem(
+                node, ["timestamp"], RefusedError("must be text", expected="commit, now, or an ISO 8601 time")
+            )
+            return self.context.now
+        try:
+            return build_time(substitute(str(node.value), self.context, None), self.context)
+        except (RefusedError, InputError) as error:
+            self._problem(node, ["timestamp"], error)
+            return self.context.now
+
+    def _value(self, node: Node, keys: list[str | int]) -> Any:
+        if node.kind == "mapping":
+            return {key.text: self._value(value, [*keys, key.text]) for key, value in node.pairs}
+        if node.kind == "list":
+            return [self._value(item, [*keys, number]) for number, item in enumerate(node.items)]
+        if not isinstance(node.value, str):
+            return node.value
+        try:
+            return substitute(node.value, self.context, self.date)
+        except (RefusedError, InputError) as error:
+            self._problem(node, keys, error)
+            return node.value
+
+    def _problem(self, node: Node, keys: list[str | int], error: RefusedError | InputError) -> None:
+        facts = error.what, error.observed, error.expected, error.hint
+        self.problems.append(Problem(self.file, node.line, node.column, key_path(keys), *facts))

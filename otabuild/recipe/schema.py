@@ -1,0 +1,39 @@
+"""The JSON Schema of recipes, for editors and for the reference."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from otabuild.recipe.model import Recipe
+
+_TIME = {"type": "string", "minLength": 1, "default": "commit"}
+_DERIVED = ("name", "timestamp")
+
+
+@functools.cache
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a recipe as it is written, before `${…}` is replaced."""
+    schema = Recipe.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    time = schema["properties"]["timestamp"]
+    time.pop("type")
+    time.update(_TIME)
+    schema["required"] = [key for key in schema["required"] if key not in _DERIVED]
+    for model in (schema, *schema["$defs"].values()):
+        for value in model.get("properties", {}).values():
+            _drop_null(value)
+    return schema
+
+
+def _drop_null(value: dict[str, Any]) -> None:
+    """Python says None where a recipe leaves the key out; a null in the file is refused."""
+    choices = [choice for choice in value.get("anyOf", []) if choice != {"type": "null"}]
+    if "anyOf" not in value or len(choices) == len(value["anyOf"]):
+        return
+    value.pop("default", None)
+    if len(choices) == 1:
+        del value["anyOf"]
+        value.update({**choices[0], "description": value["description"]})
+    else:
+        value["anyOf"] = choices

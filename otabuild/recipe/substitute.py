@@ -1,0 +1,103 @@
+"""`${…}` in the strings of a recipe, and the time of the build."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from otabuild.recipe.context import Context
+from otabuild.recipe.fields import RefusedError
+from otabuild.recipe.suggest import did_you_mean
+
+_REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?P<inside>[^}]*)(?P<end>\}?)")
+_ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<given>:-(?P<default>.*))?", re.DOTALL)
+_GIT = ("describe", "commit", "branch")
+_EPOCH = "SOURCE_DATE_EPOCH"
+
+
+def substitute(text: str, context: Context, date: str | None) -> str:
+    """A string with its references replaced: `${git:…}`, `${env:NAME}`, `${env:NAME:-default}`, `${date}`.
+
+    `$${` stands for `${`. What a reference gives is not looked at again. `date` is the ISO date of the build, or None
+    where it cannot be used.
+
+    Raises:
+        RefusedError: a reference that is unknown or has no value here.
+        InputError: git has no answer.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        if found["escaped"]:
+            return found[0][1:]
+        if not found["end"]:
+            raise RefusedError(f"the reference {found[0][:40]} has no closing brace", hint="write $${ for a plain ${")
+        return _value(found["inside"], context, date)
+
+    return _REFERENCE.sub(value, text)
+
+
+def _value(inside: str, context: Context, date: str | None) -> str:
+    kind, _, rest = inside.partition(":")
+    if inside == "date":
+        if date is None:
+            raise RefusedError("${date} is the date of the timestamp, and cannot stand in it")
+        return date
+    if kind == "git" and rest in _GIT:
+        return context.git(rest)
+    if kind == "env" and (found := _ENV.fullmatch(rest)):
+        text = context.env.get(found["name"])
+        if text is None and not found["given"]:
+            raise RefusedError(
+                f"the environment variable {found['name']} is not set",
+                hint=f"set it, or give a default: ${{env:{found['name']}:-default}}",
+            )
+        return text or found["default"] or ""
+    known = [*(f"git:{what}" for what in _GIT), "env:NAME", "env:NAME:-default", "date"]
+    raise RefusedError(
+        f"${{{inside}}} is unknown",
+        expected=", ".join(f"${{{name}}}" for name in known),
+        hint=did_you_mean(inside, known) or "write $${ for a plain ${",
+    )
+
+
+def build_time(text: str, context: Context) -> int:
+    """The Unix time in seconds that a `timestamp` of a recipe stands for; SOURCE_DATE_EPOCH wins.
+
+    Raises:
+        RefusedError: neither `commit`, `now` nor an ISO 8601 time, or SOURCE_DATE_EPOCH is no number.
+        InputError: git has no answer.
+    """
+    choices: dict[str, Callable[[], int]] = {"commit": lambda: int(context.git("time")), "now": lambda: context.now}
+    time = choices.get(text) or _iso_time(text)
+    epoch = context.env.get(_EPOCH)
+    if epoch is None:
+        return time()
+    if not re.fullmatch("[0-9]{1,11}", epoch):
+        raise RefusedError(
+            f"the environment variable {_EPOCH} is no time: {epoch[:40]!r}",
+            expected="whole seconds since 1970, such as 1767225600",
+            hint=f"set it to $(date +%s) or to nothing at all (unset {_EPOCH})",
+        )
+    return int(epoch)
+
+
+def _iso_time(text: str) -> Callable[[], int]:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.microsecond or moment.year < 1970:
+        raise RefusedError(
+            "is no time",
+            observed=text,
+            expected="commit, now, or ISO 8601 in whole seconds from 1970, such as 2026-11-23T08:00:00Z",
+            hint=did_you_mean(text, ["commit", "now"]),
+        )
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return lambda: int(moment.timestamp())
+
+
+def iso_date(time: int) -> str:
+    """The UTC date of a Unix time, such as `2026-11-23`."""
+    return datetime.fromtimestamp(time, UTC).date().isoformat()

@@ -1,0 +1,14 @@
+"""Did you mean …?"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A question that names the known word nearest to this one, or nothing where none is near."""
+    by_fold = {name.casefold().replace("_", "-"): name for name in known}
+    folded = word.casefold().replace("_", "-")
+    near = difflib.get_close_matches(folded[:200], by_fold, n=1, cutoff=0.6)
+    return f"did you mean `{by_fold[near[0]]}`?" if near else ""
