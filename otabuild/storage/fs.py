@@ -84,6 +84,15 @@ def write(fd: int, data: bytes | memoryview, path: StrPath) -> None:
             view = view[os.write(fd, view) :]
 
 
+def pwrite(fd: int, data: bytes, offset: int, path: StrPath) -> None:
+    """Write all of `data` at an offset of a descriptor."""
+    with change("write", path):
+        view = memoryview(data)
+        while view:
+            written = os.pwrite(fd, view, offset)
+            view, offset = view[written:], offset + written
+
+
 def sync_file_system(fd: int, path: StrPath) -> None:
     """Make everything written to the file system of a descriptor durable (one syncfs)."""
     with change("sync", path):

@@ -1,0 +1,258 @@
+"""Bytes to stored blobs: hashed, compressed where that pays, sliced where they are larger than a leaf."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+from otabuild.build.plan import Bundle, StoragePlan, Stored
+from otabuild.errors import InputChangedError, OtabuildError
+from otabuild.format.limits import KIB, LEAF, MIB
+from otabuild.rootfs.content import load_content, read_content
+from otabuild.rootfs.entry import Content
+from otabuild.storage.cache import Blob, BlobWriter, Cache
+from otabuild.storage.compress import compress, compressor, library_version
+
+_ONE_SHOT = 8 * MIB
+"""Up to this size a content is held in memory: read, hashed, looked up, and compressed only when it is new."""
+_SAMPLE = 64 * KIB
+_STORED_AS_IS = (
+    b"\x28\xb5\x2f\xfd",  # zstd
+    b"\x1f\x8b",  # gzip
+    b"\xfd7zXZ\x00",
+    b"BZh",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff",  # JPEG
+)
+_FORM = 1
+"""Part of every cache key: raise it when the same input is stored otherwise than before."""
+
+
+class StoppedError(OtabuildError):
+    """Work was given up because another part of it failed or was interrupted."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was done, in files and bytes; threads add to it under one lock."""
+
+    files_hashed: int = 0
+    bytes_hashed: int = 0
+    bytes_read: int = 0
+    blobs_compressed: int = 0
+    bytes_compressed: int = 0
+    contents_reused: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, **amounts: int) -> None:
+        """Add amounts by name."""
+        with self._lock:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a bundle to be: its blob, and its bytes, or where to read them again."""
+
+    blob: Blob
+    path: str
+    source: bytes | Content
+
+
+class ContentStore:
+    """Stores contents and bundles in a cache; every method may be called from several threads."""
+
+    def __init__(self, cache: Cache, plan: StoragePlan) -> None:
+        self.counts = Counts()
+        self.stop = threading.Event()
+        self._cache, self._plan = cache, plan
+        self._parameters = repr([_FORM, library_version(), plan.key()]).encode()
+
+    def find(self, digest: bytes) -> Stored | None:
+        """How a content is stored already; None where it is not."""
+        return self._recall(self._key(b"content", digest))
+
+    def find_bundle(self, members: Sequence[Blob]) -> Stored | None:
+        """How a bundle of these members is stored already; None where it is not."""
+        return self._recall(self._key(b"bundle", *(member.digest for member in members)))
+
+    def store_file(self, content: Content) -> Stored:
+        """Read a content once, hash it, and store it unless it is stored already.
+
+        Raises:
+            InputChangedError: it changed while it was read, or is not of the digest it had.
+            InputUnreadableError, StorageError: the system refused.
+        """
+        if content.size > _ONE_SHOT:
+            return self._store_stream(content)
+        data = self._load(content)
+        digest = hashlib.sha256(data).digest()
+        _hold(content, digest)
+        self.counts.add(files_hashed=content.digest is None, bytes_hashed=len(data))
+        return self.store_bytes(data, Blob(digest, len(data)))
+
+    def store_bytes(self, data: bytes, blob: Blob) -> Stored:
+        """Store a content that was hashed already, unless it is stored already."""
+        stored = self.find(blob.digest)
+        if stored is None:
+            stored = self._store_new(data, blob, self._plan.compress_level)
+            self._cache.remember(self._key(b"content", blob.digest), _pack(stored))
+        return stored
+
+    def store_alone(self, member: Member) -> Stored:
+        """Store a member that is by itself in its bundle."""
+        data = member.source if isinstance(member.source, bytes) else self._load_again(member)
+        return self.store_bytes(data, member.blob)
+
+    def store_bundle(self, members: Sequence[Member]) -> Bundle:
+        """Store several contents as one; two at least.
+
+        Raises:
+            InputChangedError: a member that is read again is not what it was.
+        """
+        parts = [member.source if isinstance(member.source, bytes) else self._load_again(member) for member in members]
+        data = b"".join(parts)
+        blob = Blob(hashlib.sha256(data).digest(), len(data))
+        stored = self._store_new(data, blob, self._plan.bundle_level)
+        blobs = tuple(member.blob for member in members)
+        self._cache.remember(self._key(b"bundle", *(member.digest for member in blobs)), _pack(stored))
+        return Bundle(stored, blobs)
+
+    def _load(self, content: Content) -> bytes:
+        if self.stop.is_set():
+            raise StoppedError("stopped")
+        data = load_content(content)
+        self.counts.add(bytes_read=len(data))
+        return data
+
+    def _load_again(self, member: Member) -> bytes:
+        assert isinstance(member.source, Content)
+        data = self._load(member.source)
+        _hold(member.source._replace(digest=member.blob.digest), hashlib.sha256(data).digest())
+        return data
+
+    def _store_new(self, data: bytes, blob: Blob, level: int) -> Stored:
+        if self.stop.is_set():
+            raise StoppedError("stopped")
+        if self._pays(data[:_SAMPLE], blob.size):
+            frame = compress(data, level)
+            self.counts.add(blobs_compressed=1, bytes_compressed=len(data))
+            if len(frame) * self._plan.compress_ratio <= len(data):
+                compressed = self._cache.add(frame)
+                return Stored(blob, compressed, (compressed,))
+        return Stored(blob, None, (self._cache.add(data),))
+
+    def _pays(self, sample: bytes, size: int) -> bool:
+        """Whether to try and compress: no, for what is small, compressed already, or random."""
+        if size <= self._plan.compress_min or sample.startswith(_STORED_AS_IS):
+            return False
+        return size <= _SAMPLE or len(compress(sample, 1)) * self._plan.compress_ratio <= len(sample)
+
+    def _store_stream(self, content: Content) -> Stored:
+        """Hash and compress a large content in one read, its frame cut into slices."""
+        if content.digest is not None and (stored := self.find(content.digest)) is not None:
+            return stored
+        stored = self._stream(content, try_to_compress=True)
+        if stored.compressed and stored.compressed.size * self._plan.compress_ratio > content.size:
+            stored = self._stream(content, try_to_compress=False)
+        _hold(content, stored.content.digest)
+        self.counts.add(files_hashed=content.digest is None, bytes_hashed=content.size)
+        self._cache.remember(self._key(b"content", stored.content.digest), _pack(stored))
+        return stored
+
+    def _stream(self, content: Content, *, try_to_compress: bool) -> Stored:
+        digest, frame = hashlib.sha256(), None
+        with _Slices(self._cache) as slices:
+            for number, chunk in enumerate(self._chunks(content)):
+                if number == 0 and try_to_compress and self._pays(chunk[:_SAMPLE], content.size):
+                    frame = compressor(self._plan.compress_level).compressobj(size=content.size)
+                digest.update(chunk)
+                slices.write(frame.compress(chunk) if frame else chunk)
+            if frame:
+                slices.write(frame.flush())
+                self.counts.add(blobs_compressed=1, bytes_compressed=content.size)
+            whole = slices.finish()
+        return Stored(Blob(digest.digest(), content.size), whole if frame else None, tuple(slices.leaves))
+
+    def _chunks(self, content: Content) -> Iterator[bytes]:
+        for chunk in read_content(content, MIB):
+            if self.stop.is_set():
+                raise StoppedError("stopped")
+            self.counts.add(bytes_read=len(chunk))
+            yield chunk
+
+    def _recall(self, key: bytes) -> Stored | None:
+        value = self._cache.recall(key)
+        stored = None if value is None else _unpack(value)
+        if stored is None or not all(map(self._cache.has, stored.leaves)):
+            return None
+        self.counts.add(contents_reused=1)
+        return stored
+
+    def _key(self, kind: bytes, *digests: bytes) -> bytes:
+        return hashlib.sha256(b"\0".join((kind, self._parameters, b"".join(digests)))).digest()
+
+
+class _Slices:
+    """Writes bytes as leaves of 32 MiB, the last one smaller; a context manager that removes what was not finished."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.leaves: list[Blob] = []
+        self._cache = cache
+        self._hash, self._size = hashlib.sha256(), 0
+        self._writer: BlobWriter | None = None
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._hash.update(data)
+        self._size += len(data)
+        while data:
+            self._writer = self._writer or self._cache.new_blob()
+            room = LEAF - self._writer.size
+            self._writer.write(data[:room])
+            data = data[room:]
+            if self._writer.size == LEAF:
+                self._commit()
+
+    def finish(self) -> Blob:
+        """Digest and size of all the leaves together."""
+        self._commit()
+        return Blob(self._hash.digest(), self._size)
+
+    def _commit(self) -> None:
+        if self._writer is not None:
+            self.leaves.append(self._writer.commit())
+            self._writer = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, traceback)
+
+
+def _hold(content: Content, digest: bytes) -> None:
+    """Hold what was read against the digest that the content had before, if any."""
+    if content.digest is not None and content.digest != digest:
+        raise InputChangedError(
+            "content is no longer what it was when it was hashed",
+            where=content.host_path,
+            hint="build again when nothing writes to the rootfs",
+        )
+
+
+def _pack(stored: Stored) -> list[object]:
+    return [list(stored.content), stored.compressed and list(stored.compressed), [list(leaf) for leaf in stored.leaves]]
+
+
+def _unpack(value: Sequence[Any]) -> Stored:
+    content, compressed, leaves = value
+    return Stored(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))

@@ -1,0 +1,255 @@
+"""Rootfs entries to stored contents: each file is read once at most, bundles and blobs are made in parallel.
+
+What comes out depends on the trees and the plan alone, not on what the cache held or how threads were scheduled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Self
+
+from otabuild.build.contents import ContentStore, Counts, Member
+from otabuild.build.plan import Bundle, Cutter, Storage, StoragePlan, Stored, is_inlined
+from otabuild.build.tree import TreeRow
+from otabuild.format.file_table import EMPTY_DIGEST, pack_xattrs
+from otabuild.format.limits import MIB
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import Content, Entry, StatKey
+from otabuild.storage.cache import Blob, Cache
+
+_LARGE = MIB
+"""Contents over this size are begun first, the largest ahead, so that none is left alone at the end."""
+_RACY_NS = 2 * 10**9
+"""A file touched so shortly before the build is hashed again next time: its times may not tell a later change."""
+_BATCH = 1000
+_BACKLOG = 8
+"""Bundles and contents under way for each worker, so that memory stays bounded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a build step gets from outside: nothing of it reaches a byte of the image.
+
+    Attributes:
+        cache: the cache of the work directory.
+        workers: threads to use.
+        now_ns: when the run began, in nanoseconds.
+        progress: told the number of bytes done.
+    """
+
+    cache: Cache
+    workers: int
+    now_ns: int
+    progress: Callable[[int], None]
+
+
+def store_contents(
+    trees: Sequence[Callable[[], Iterable[Entry]]], plan: StoragePlan, environment: Environment
+) -> tuple[Storage, list[Iterator[TreeRow]], Counts]:
+    """Store every content of the trees.
+
+    Args:
+        trees: for each rootfs a function that gives its entries in path order, as often as it is called.
+        plan: in which form contents are stored.
+        environment: cache, workers, time and progress.
+
+    Returns:
+        The storage of all contents; for each tree its rows, to be read once; and what was done.
+
+    Raises:
+        InputChangedError, InputUnreadableError, StorageError: see ContentStore.
+    """
+    with _Run(plan, environment) as run:
+        run.begin_large(chain.from_iterable(tree() for tree in trees))
+        digests = [run.add_tree(tree()) for tree in trees]
+        run.finish()
+    rows = [_rows(tree(), found, run.inline) for tree, found in zip(trees, digests, strict=True)]
+    return run.storage(), rows, run.store.counts
+
+
+class _Single:
+    """A content that is stored by itself; `stored` is None until its thread has come back."""
+
+    __slots__ = ("stored",)
+
+    def __init__(self, stored: Stored | None) -> None:
+        self.stored = stored
+
+
+class _Run:
+    """One pass over all trees; a context manager around its threads."""
+
+    def __init__(self, plan: StoragePlan, environment: Environment) -> None:
+        self.store = ContentStore(environment.cache, plan)
+        self.inline: dict[bytes, bytes] = {}
+        self._plan, self._environment = plan, environment
+        self._pool = ThreadPoolExecutor(environment.workers)
+        self._under_way: deque[Callable[[], None]] = deque()
+        self._singles: dict[StatKey | bytes, _Single] = {}
+        self._bundles: list[Bundle | None] = []
+        self._bundled: set[bytes] = set()
+        self._members: list[Member] = []
+        self._cutter = Cutter(plan)
+        self._hashed: list[tuple[StatKey, bytes, bytes | None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None:
+            self.store.stop.set()
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+    def begin_large(self, entries: Iterable[Entry]) -> None:
+        """Begin the largest contents first, so that no core is idle while the last one is compressed."""
+        large = [entry.content for entry in entries if entry.content and entry.content.size > _LARGE]
+        for content in sorted(large, key=lambda content: -content.size):
+            self._single(content, self._known(content)[0])
+
+    def add_tree(self, entries: Iterable[Entry]) -> list[bytes | _Single]:
+        """Take every regular file of a tree; gives for each, in order, its digest or where that will be."""
+        found: list[bytes | _Single] = []
+        linked: dict[str, bytes | _Single] = {}
+        for entry in entries:
+            if entry.content is None:
+                continue
+            digest = linked.get(entry.link) if entry.link is not None else None
+            if digest is None:
+                digest = self._add(entry.path, entry.content)
+                if entry.link is not None:
+                    linked[entry.link] = digest
+            found.append(digest)
+        self._end_bundle()
+        return found
+
+    def finish(self) -> None:
+        """Wait for everything that is under way."""
+        while self._under_way:
+            self._under_way.popleft()()
+        self._flush_hashed()
+
+    def storage(self) -> Storage:
+        """Everything that is stored, in the order in which it first came."""
+        singles = {single.stored.content.digest: single.stored for single in self._singles.values() if single.stored}
+        return Storage(list(singles.values()), [bundle for bundle in self._bundles if bundle])
+
+    def _add(self, path: str, content: Content) -> bytes | _Single:
+        if content.size == 0:
+            return EMPTY_DIGEST
+        digest, inline = self._known(content)
+        if content.size > self._plan.bundle_member_max:
+            return self._single(content, digest)
+        data = inline
+        if digest is None or (is_inlined(content.size) and inline is None):
+            data = load_content(content)
+            digest = hashlib.sha256(data).digest()
+            self.store.counts.add(files_hashed=1, bytes_hashed=len(data), bytes_read=len(data))
+            self._remember(content, digest, data if is_inlined(content.size) else None)
+        self._environment.progress(content.size)
+        if is_inlined(content.size):
+            assert data is not None
+            self.inline[digest] = data
+        elif digest not in self._bundled:
+            self._bundled.add(digest)
+            if self._cutter.starts_new(path, content.size):
+                self._end_bundle()
+            self._members.append(Member(Blob(digest, content.size), path, data or content))
+        return digest
+
+    def _known(self, content: Content) -> tuple[bytes | None, bytes | None]:
+        """Digest and inlined content, where they are known without reading the file."""
+        if content.digest is not None or content.stat_key is None:
+            return content.digest, None
+        return self._environment.cache.hashed(content.stat_key) or (None, None)
+
+    def _single(self, content: Content, digest: bytes | None) -> _Single:
+        """Store a content by itself, unless this run has it already under its digest or its stat key."""
+        key = digest or content.stat_key
+        assert key is not None
+        single = self._singles.get(key)
+        if single is None:
+            single = self._singles[key] = _Single(self.store.find(digest) if digest else None)
+            if single.stored is None:
+                future = self._pool.submit(self.store.store_file, content._replace(digest=digest))
+                self._start(partial(self._end_single, single, future, content, digest))
+            else:
+                self._environment.progress(content.size)
+        return single
+
+    def _end_single(self, single: _Single, future: Future[Stored], content: Content, digest: bytes | None) -> None:
+        single.stored = future.result()
+        self._environment.progress(content.size)
+        if digest is None:
+            self._remember(content, single.stored.content.digest, None)
+
+    def _end_bundle(self) -> None:
+        """Store the members that came together; one alone is a content by itself."""
+        members, self._members = self._members, []
+        if len(members) == 1:
+            alone = members[0]
+            single = self._singles[alone.blob.digest] = _Single(self.store.find(alone.blob.digest))
+            if single.stored is None:
+                single.stored = self.store.store_alone(alone)
+        elif members:
+            self._bundle(members)
+
+    def _bundle(self, members: list[Member]) -> None:
+        blobs = tuple(member.blob for member in members)
+        stored = self.store.find_bundle(blobs)
+        self._bundles.append(Bundle(stored, blobs) if stored else None)
+        if stored is None:
+            future = self._pool.submit(self.store.store_bundle, members)
+            self._start(partial(self._end_bundle_job, len(self._bundles) - 1, future))
+
+    def _end_bundle_job(self, place: int, future: Future[Bundle]) -> None:
+        self._bundles[place] = future.result()
+
+    def _start(self, end: Callable[[], None]) -> None:
+        """Note how a job ends; when many are under way, wait for the oldest."""
+        self._under_way.append(end)
+        if len(self._under_way) > _BACKLOG * self._environment.workers:
+            self._under_way.popleft()()
+
+    def _remember(self, content: Content, digest: bytes, inline: bytes | None) -> None:
+        key = content.stat_key
+        if key is not None and max(key.mtime_ns, key.ctime_ns) < self._environment.now_ns - _RACY_NS:
+            self._hashed.append((key, digest, inline))
+            if len(self._hashed) >= _BATCH:
+                self._flush_hashed()
+
+    def _flush_hashed(self) -> None:
+        self._environment.cache.remember_hashed(self._hashed)
+        self._hashed.clear()
+
+
+def _rows(
+    entries: Iterable[Entry], digests: Iterable[bytes | _Single], inline: Mapping[bytes, bytes]
+) -> Iterator[TreeRow]:
+    """The tree with its digests; hard-link groups get numbers in path order."""
+    groups: dict[str, int] = {}
+    found = iter(digests)
+    for entry in entries:
+        digest, size = None, 0
+        if entry.content is not None:
+            item = next(found)
+            digest = item.stored.content.digest if isinstance(item, _Single) and item.stored else item
+            size = entry.content.size
+        assert digest is None or isinstance(digest, bytes)
+        yield TreeRow(
+            path=entry.path,
+            mode=entry.mode,
+            uid=entry.uid,
+            gid=entry.gid,
+            xattrs=pack_xattrs(entry.xattrs, entry.path),
+            target=entry.target,
+            link=None if entry.link is None else groups.setdefault(entry.link, len(groups)),
+            digest=digest,
+            size=size,
+            inline=inline.get(digest) if digest and is_inlined(size) else None,
+        )

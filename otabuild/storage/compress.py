@@ -1,0 +1,29 @@
+"""zstd compression: one frame with content size and checksum, no dictionary (specification, section 7)."""
+
+from __future__ import annotations
+
+import threading
+
+import zstandard
+
+_local = threading.local()
+
+
+def compressor(level: int) -> zstandard.ZstdCompressor:
+    """This thread's compressor of a level. A compressor without worker threads: with them the bytes differ."""
+    key = f"level_{level}"
+    made: zstandard.ZstdCompressor | None = getattr(_local, key, None)
+    if made is None:
+        made = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True, threads=0)
+        setattr(_local, key, made)
+    return made
+
+
+def compress(data: bytes, level: int) -> bytes:
+    """The frame of these bytes; the same bytes for the same level and the same libzstd."""
+    return compressor(level).compress(data)
+
+
+def library_version() -> str:
+    """The version of libzstd, of which compressed bytes depend."""
+    return ".".join(map(str, zstandard.ZSTD_VERSION))

@@ -1,0 +1,67 @@
+"""Whole files, written so that a reader sees the old one or the new one, never a part."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from otabuild.errors import StorageError
+from otabuild.storage import fs
+
+_NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterator[int]:
+    """Write a file anew: yields a descriptor to write to; the file appears under `path` when the block ends well.
+
+    The mode is exact whatever the umask. With `durable` one sync of the file system stands before the rename, and one
+    of the folder behind it. When the block raises, what was under `path` before is still there, untouched.
+
+    Raises:
+        StorageError: the file cannot be made, synced or renamed.
+    """
+    fs.makedirs(os.path.dirname(path) or ".")
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.otabuild-tmp")
+    with fs.change("create", temporary):
+        fd = os.open(temporary, _NEW, 0o600)
+    try:
+        try:
+            yield fd
+            with fs.change("chmod", temporary):
+                os.fchmod(fd, mode)
+            if durable:
+                fs.sync_file_system(fd, temporary)
+        finally:
+            with fs.change("close", temporary):
+                os.close(fd)
+        fs.rename(temporary, path)
+    except BaseException:
+        with suppress(StorageError):
+            fs.unlink(temporary, missing_ok=True)
+        raise
+    if durable:
+        fs.sync_directory(os.path.dirname(path) or ".")
+
+
+def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Write a whole file as `replacing` does."""
+    with replacing(path, mode=mode, durable=durable) as fd:
+        fs.write(fd, data, path)
+
+
+def read_file(path: str, limit: int | None = None) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        StorageError: it cannot be read, or holds more than `limit` bytes.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read() if limit is None else file.read(limit + 1)
+    except OSError as error:
+        raise fs.storage_error(error, "read", path) from None
+    if limit is not None and len(data) > limit:
+        raise StorageError("file too large", where=path, observed=f"over {limit} bytes", expected=f"at most {limit}")
+    return data

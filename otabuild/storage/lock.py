@@ -1,0 +1,52 @@
+"""One writer at a time in a work directory."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+
+from otabuild.errors import StateError
+from otabuild.storage import fs
+
+
+class WorkLock:
+    """An exclusive lock on a work directory, held until `release` or the end of the process.
+
+    The lock is the kernel's (flock), so a killed holder leaves none behind; the file only tells who holds it.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.path = os.path.join(folder, "lock")
+        fs.makedirs(folder)
+        with fs.change("create", self.path):
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def acquire(self, *, started: str, wait: bool = False) -> None:
+        """Take the lock and note who holds it; `started` says since when, for the message of others.
+
+        Raises:
+            StateError: another process holds it, and `wait` is false.
+        """
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise StateError(
+                "another build works in this directory",
+                where=os.path.dirname(self.path),
+                observed=self._holder(),
+                hint="let it finish, or say --wait to wait for it",
+            ) from None
+        os.ftruncate(self._fd, 0)
+        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock up."""
+        os.close(self._fd)
+
+    def _holder(self) -> str:
+        try:
+            holder = json.loads(os.pread(self._fd, 4096, 0))
+            return f"pid {holder['pid']}, started {holder['started']}"
+        except (ValueError, KeyError, TypeError):
+            return "a process that has just started"

@@ -1,0 +1,47 @@
+"""SQLite databases whose bytes depend on their rows alone, not on the library that wrote them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+
+from otabuild.storage import fs
+
+_CHANGE_COUNTER, _VERSION_VALID_FOR, _LIBRARY_VERSION = 24, 92, 96
+_FIXED_COUNTER = (1).to_bytes(4, "big")
+_FIXED_LIBRARY = (3_040_001).to_bytes(4, "big")
+"""The header names a library version; any constant will do, and SQLite ignores it but for file format questions."""
+
+
+@contextmanager
+def writing_database(path: str, statements: Sequence[str], *, page_size: int) -> Iterator[sqlite3.Connection]:
+    """Make a database anew, with these statements; what is inserted until the block ends is in it.
+
+    The file has journal mode DELETE and encoding UTF-8, holds no free pages, and its header fields that tell of the
+    writing library are constants. Insert sorted rows, one table after the other, and the same rows give the same bytes.
+    """
+    fs.unlink(path, missing_ok=True)
+    with fs.change("create", path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA page_size = {page_size}")
+        db.execute("PRAGMA encoding = 'UTF-8'")
+        db.execute("PRAGMA journal_mode = OFF")
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("PRAGMA auto_vacuum = NONE")
+        db.execute("BEGIN")
+        for statement in statements:
+            db.execute(statement)
+        yield db
+        db.execute("COMMIT")
+        db.execute("VACUUM")
+    _normalise(path)
+
+
+def _normalise(path: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fs.pwrite(fd, _FIXED_COUNTER, _CHANGE_COUNTER, path)
+        fs.pwrite(fd, _FIXED_COUNTER + _FIXED_LIBRARY, _VERSION_VALID_FOR, path)
+    finally:
+        os.close(fd)

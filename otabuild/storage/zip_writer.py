@@ -1,0 +1,202 @@
+"""The artifact: one ZIP, every byte of it determined by names and contents (specification, section 1).
+
+All sizes are known before the first byte is written, so the whole layout is, too: blobs are copied to their places by
+several threads, and each is hashed on its way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from otabuild.errors import IntegrityError, StorageError
+from otabuild.storage import files, fs
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_LOCATOR64 = struct.Struct("<4sIQI")
+_MADE_BY, _NEEDED, _NEEDED64 = 0x0314, 20, 45
+_DATE, _TIME = 0x3A21, 0
+_UTF8 = 0x800
+_FILE_ATTRIBUTES = 0o100644 << 16
+_FOLDER_ATTRIBUTES = 0o40755 << 16 | 0x10
+_LIMIT32, _LIMIT16 = 0xFFFFFFFF, 0xFFFF
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An entry of the artifact: bytes, a blob that lies in a file, or a folder (a name that ends in `/`).
+
+    `digest` (32 bytes) is held against the content of a file while it is copied.
+    """
+
+    name: str
+    size: int = 0
+    content: bytes = b""
+    file: str | None = None
+    digest: bytes | None = None
+
+
+class DamagedBlobError(IntegrityError):
+    """A stored blob that is missing, or no longer what its name says; `digest` tells which."""
+
+    def __init__(self, digest: bytes, path: str) -> None:
+        super().__init__("a stored blob is missing or damaged", where=path, hint="build again: it will be made anew")
+        self.digest = digest
+
+
+@dataclass(slots=True)
+class _Placed:
+    member: Member
+    offset: int
+    crc: int = 0
+
+
+def arrange(members: Iterable[Member]) -> list[Member]:
+    """All entries in the order of the format: index.json, index.jwt, then byte order, folders included."""
+    by_name = {member.name: member for member in members}
+    for name in list(by_name):
+        for end, char in enumerate(name):
+            if char == "/":
+                by_name.setdefault(name[: end + 1], Member(name[: end + 1]))
+    first = [by_name.pop(name) for name in ("index.json", "index.jwt") if name in by_name]
+    return first + [by_name[name] for name in sorted(by_name, key=str.encode)]
+
+
+def write_artifact(
+    path: str, members: Sequence[Member], *, workers: int, progress: Callable[[int], None] = lambda _size: None
+) -> str:
+    """Write the members, arranged as the format demands, to an artifact that appears under `path` when complete.
+
+    Args:
+        path: the artifact; what was there is replaced.
+        members: in any order; folders are added.
+        workers: how many threads copy; without effect on the bytes.
+        progress: told the size of each member when it was copied.
+
+    Returns:
+        The SHA-256 of the artifact, as hex.
+
+    Raises:
+        DamagedBlobError: the content of a file is not that of its digest.
+        StorageError: writing failed; what was under `path` is still there.
+    """
+    placed, start = _place(arrange(members))
+    directory = b""
+    with files.replacing(path, durable=True) as fd:
+        if start:
+            with fs.change("reserve", path):
+                os.posix_fallocate(fd, 0, start)
+
+        def copy(entry: _Placed) -> int:
+            entry.crc = _copy_member(fd, entry, path)
+            return entry.member.size
+
+        with ThreadPoolExecutor(workers) as pool:
+            for size in pool.map(copy, placed):
+                progress(size)
+        directory = b"".join(map(_central_header, placed))
+        fs.pwrite(fd, directory + _end_records(len(placed), len(directory), start), start, path)
+        return _hash_file(fd)
+
+
+def _place(members: Sequence[Member]) -> tuple[list[_Placed], int]:
+    offset, placed = 0, []
+    for member in members:
+        placed.append(_Placed(member, offset))
+        offset += len(_local_header(placed[-1])) + member.size
+    return placed, offset
+
+
+def _copy_member(fd: int, entry: _Placed, path: str) -> int:
+    """Write header and content to their place; returns the CRC-32. The header comes last: it holds the CRC."""
+    at = entry.offset + len(_local_header(entry))
+    crc, digest = 0, hashlib.sha256()
+    for chunk in _content(entry.member):
+        crc = zlib.crc32(chunk, crc)
+        digest.update(chunk)
+        fs.pwrite(fd, chunk, at, path)
+        at += len(chunk)
+    expected = entry.member.digest
+    if expected is not None and digest.digest() != expected:
+        raise DamagedBlobError(expected, entry.member.file or entry.member.name)
+    entry.crc = crc
+    fs.pwrite(fd, _local_header(entry), entry.offset, path)
+    return crc
+
+
+def _content(member: Member) -> Iterator[bytes]:
+    if member.file is None:
+        if member.content:
+            yield member.content
+        return
+    left = member.size
+    try:
+        source = os.open(member.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if member.digest is not None:
+            raise DamagedBlobError(member.digest, member.file) from None
+        raise fs.storage_error(error, "read", member.file) from None
+    try:
+        while left and (chunk := os.read(source, min(left, _CHUNK))):
+            left -= len(chunk)
+            yield chunk
+        if left or os.read(source, 1):
+            if member.digest is not None:
+                raise DamagedBlobError(member.digest, member.file)
+            raise StorageError("file changed while it was packed", where=member.file)
+    finally:
+        os.close(source)
+
+
+def _local_header(entry: _Placed) -> bytes:
+    name, size = entry.member.name.encode(), entry.member.size
+    big = size >= _LIMIT32
+    extra = struct.pack("<2H2Q", 1, 16, size, size) if big else b""
+    short = min(size, _LIMIT32)
+    needed = _NEEDED64 if big else _NEEDED
+    fields = (needed, _flags(name), 0, _TIME, _DATE, entry.crc, short, short, len(name), len(extra))
+    return _LOCAL.pack(b"PK\x03\x04", *fields) + name + extra
+
+
+def _central_header(entry: _Placed) -> bytes:
+    name, size = entry.member.name.encode(), entry.member.size
+    far = b""
+    if size >= _LIMIT32:
+        far += struct.pack("<2Q", size, size)
+    if entry.offset >= _LIMIT32:
+        far += struct.pack("<Q", entry.offset)
+    extra = struct.pack("<2H", 1, len(far)) + far if far else b""
+    short = min(size, _LIMIT32)
+    attributes = _FOLDER_ATTRIBUTES if entry.member.name.endswith("/") else _FILE_ATTRIBUTES
+    needed = _NEEDED64 if far else _NEEDED
+    fields = (_MADE_BY, needed, _flags(name), 0, _TIME, _DATE, entry.crc, short, short, len(name), len(extra))
+    tail = (0, 0, 0, attributes, min(entry.offset, _LIMIT32))
+    return _CENTRAL.pack(b"PK\x01\x02", *fields, *tail) + name + extra
+
+
+def _flags(name: bytes) -> int:
+    return 0 if name.isascii() else _UTF8
+
+
+def _end_records(count: int, size: int, start: int) -> bytes:
+    short = min(count, _LIMIT16)
+    end = _END.pack(b"PK\x05\x06", 0, 0, short, short, min(size, _LIMIT32), min(start, _LIMIT32), 0)
+    if count < _LIMIT16 and start < _LIMIT32 and size < _LIMIT32:
+        return end
+    record = _END64.pack(b"PK\x06\x06", 44, _MADE_BY, _NEEDED64, 0, 0, count, count, size, start)
+    return record + _LOCATOR64.pack(b"PK\x06\x07", 0, start + size, 1) + end
+
+
+def _hash_file(fd: int) -> str:
+    with open(os.dup(fd), "rb") as file:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
