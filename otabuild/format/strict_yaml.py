@@ -7,8 +7,9 @@ twice) is remarked, and the caller decides whether that is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Literal, NamedTuple
 
 import yaml
@@ -28,6 +29,19 @@ _KINDS: dict[str, Kind] = {
     "null": "null",
     "timestamp": "date",
 }
+
+
+KINDS: dict[Kind, str] = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "nothing",
+    "date": "a date",
+    "list": "a list",
+    "mapping": "a mapping",
+}
+"""What YAML reads a value as, in words."""
 
 
 class YamlError(FormatError):
@@ -50,7 +64,7 @@ class Remark(NamedTuple):
 class Node:
     """One value, where it stands (counted from 1), and its size when every alias is written out.
 
-    `text` is a scalar as it was written, `value` what it means (a date stays text). A list has `items`, a mapping has
+    `text` is a scalar as it was written, `value` what it means. A list has `items`, a mapping has
     `pairs` of key and value, in the order of the file.
     """
 
@@ -58,7 +72,7 @@ class Node:
     line: int
     column: int
     text: str = ""
-    value: str | int | float | bool | None = None
+    value: str | int | float | bool | date | None = None
     items: tuple[Node, ...] = ()
     pairs: tuple[tuple[Node, Node], ...] = ()
     nodes: int = 1
@@ -69,6 +83,22 @@ class Node:
         if self.kind == "list":
             return self.items[key] if isinstance(key, int) and 0 <= key < len(self.items) else None
         return next((value for name, value in self.pairs if name.text == key), None)
+
+    def follow(self, path: Iterable[str | int]) -> tuple[Node, list[str | int], Node]:
+        """Follow a path of keys as far as the tree goes, leaving out parts that the tree does not have.
+
+        Returns:
+            The node, the keys that lead to it, and the node of the last of these keys (or the entry of a list).
+        """
+        node = name = self
+        trail: list[str | int] = []
+        for part in path:
+            below = node.get(part)
+            if below is not None:
+                name = below if node.kind == "list" else next(key for key, _ in node.pairs if key.text == part)
+                node = below
+                trail.append(part)
+        return node, trail, name
 
     def plain(self) -> Any:
         """The tree as plain Python values."""
@@ -175,9 +205,10 @@ class _Composer:
         tag = event.tag or self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         kind = _KINDS.get(tag.removeprefix(_TAG), "string")
         try:
-            value = event.value if kind in ("string", "date") else _value(tag, event.value)
-        except (ValueError, OverflowError):
-            raise self._error(f"{event.value[:80]!r} is no {kind}", event) from None
+            value = event.value if kind == "string" else _value(tag, event.value)
+        except (ValueError, OverflowError, AttributeError):
+            what = f"YAML takes {event.value[:80]!r} for {KINDS[kind]}, and it is none"
+            raise self._error(what, event, hint="put it in quotes where it is text") from None
         return Node(kind, line, column, text=event.value, value=value)
 
     def _list(self, event: Any, level: int) -> Node:
@@ -248,8 +279,8 @@ def _place(event: Any) -> tuple[int, int]:
     return event.start_mark.line + 1, event.start_mark.column + 1
 
 
-def _value(tag: str, text: str) -> int | float | bool | None:
+def _value(tag: str, text: str) -> int | float | bool | date | None:
     constructor = yaml.constructor.SafeConstructor()
     node = yaml.ScalarNode(tag, text)
-    made: int | float | bool | None = constructor.construct_object(node)
+    made: int | float | bool | date | None = constructor.construct_object(node)
     return made

@@ -9,25 +9,12 @@ from collections.abc import Iterator
 
 from otabuild.errors import Problem
 from otabuild.format import annotations as ann
-from otabuild.format.strict_yaml import Node
+from otabuild.format.strict_yaml import KINDS, Node
 from otabuild.recipe.suggest import did_you_mean
 
 _VENDORS = ("vnd.tier4.", "vnd.nvidia.")
 _EMPTY = "has no value"
 _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
-
-
-KINDS = {
-    "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "nothing",
-    "date": "a date",
-    "list": "a list",
-    "mapping": "a mapping",
-}
-"""What YAML reads a value as, in words."""
 
 
 def check(tree: Node, file: str) -> list[Problem]:
@@ -83,7 +70,7 @@ def _keys(node: Node, path: str = "") -> Iterator[Finding]:
 
 
 def _payloads(tree: Node) -> Iterator[Finding]:
-    names = [str(name.value) for name, _ in _mapping(tree, "rootfs")]
+    names = [name.text for name, _ in _mapping(tree, "rootfs")]
     seen: dict[tuple[str, str], int] = {}
     for number, payload in enumerate(_items(tree, "payloads")):
         path = f"payloads[{number}]"

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otabuild.errors import Problem
-from otabuild.format.strict_yaml import Node
-from otabuild.recipe.checks import KINDS
+from otabuild.format.strict_yaml import KINDS, Node
 from otabuild.recipe.schema import json_schema
 from otabuild.recipe.suggest import did_you_mean
 
@@ -30,9 +29,9 @@ def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
     """What pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
     found = []
     for error in errors:
-        node, trail, name = _at(root, error["loc"])
+        node, trail, name = root.follow(error["loc"])
         missing = error["type"] == "missing"
-        if node.kind == "null" or (error["type"] == "too_short" and node.items):
+        if node.kind == "null" or (error["type"] == "too_short" and (node.items or node.pairs)):
             continue  # another check, or each entry, has its own problem
         keys = [*trail, error["loc"][-1]] if missing else trail
         of_key = missing or error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
@@ -54,29 +53,6 @@ def key_path(keys: Sequence[Key]) -> str:
     return text
 
 
-def place(root: Node, path: Sequence[Key]) -> tuple[int, int]:
-    """Line and column of the value at a path of keys, or of the nearest value above it."""
-    node = _at(root, path)[0]
-    return node.line, node.column
-
-
-def _at(root: Node, path: Sequence[Key]) -> tuple[Node, list[Key], Node]:
-    """Follow a path of keys as far as the tree goes, leaving out parts that the tree does not have.
-
-    Returns:
-        The node, the keys that lead to it, and the node of the last of these keys (or the entry of a list).
-    """
-    node = name = root
-    trail: list[Key] = []
-    for part in path:
-        below = node.get(part)
-        if below is not None:
-            name = below if node.kind == "list" else next(key for key, _ in node.pairs if key.text == part)
-            node = below
-            trail.append(part)
-    return node, trail, name
-
-
 def _missing(keys: Sequence[Key]) -> dict[str, Any]:
     about = next((str(schema["description"]) for schema in _schemas(keys) if "description" in schema), "")
     return {"what": "a required key is missing", "hint": f"{keys[-1]}: {about[:1].lower()}{about[1:]}" if about else ""}
@@ -89,7 +65,7 @@ def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str
     if error["loc"][-1:] == ("[key]",):
         seen = str(trail[-1])
     if kind == "extra_forbidden":
-        present = {key.text for key, _ in _at(root, trail[:-1])[0].pairs}
+        present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
         return _unknown(str(trail[-1]), _known_keys(trail[:-1]), present)
     if kind == "value_error":
         cause = context["error"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from otabuild.errors import Problem
 from otabuild.format.strict_yaml import YamlError, parse_yaml
-from otabuild.recipe.diagnose import Key, key_path, place
+from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import FileKey, Recipe
 
 
@@ -37,9 +37,10 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
 def _line(recipe: Recipe, root: str, keys: Sequence[Key]) -> tuple[int, int]:
     try:
         with open(os.path.join(root, recipe.file), "rb") as file:
-            return place(parse_yaml(file.read(), recipe.file)[0], keys)
+            node, _, _ = parse_yaml(file.read(), recipe.file)[0].follow(keys)
     except (OSError, YamlError):  # it changed since it was loaded
         return 1, 1
+    return node.line, node.column
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:

@@ -143,7 +143,7 @@ class _Loader:
         self.date: str | None = None
 
     def values(self, tree: Node, stem: str) -> dict[str, Any]:
-        time = self._time(tree.get("timestamp") or Node("string", 1, 1, value="commit"))
+        time = self._time(tree.get("timestamp") or Node("string", 1, 1, text="commit"))
         self.date = iso_date(time)
         values = {key.text: self._value(node, [key.text]) for key, node in tree.pairs if key.text != "timestamp"}
         return {"name": stem, **values, "timestamp": time}
@@ -155,7 +155,7 @@ class _Loader:
             )
             return self.context.now
         try:
-            return build_time(substitute(str(node.value), self.context, None), self.context)
+            return build_time(substitute(node.text, self.context, None), self.context)
         except (RefusedError, InputError) as error:
             self._problem(node, ["timestamp"], error)
             return self.context.now
@@ -165,13 +165,13 @@ class _Loader:
             return {key.text: self._value(value, [*keys, key.text]) for key, value in node.pairs}
         if node.kind == "list":
             return [self._value(item, [*keys, number]) for number, item in enumerate(node.items)]
-        if not isinstance(node.value, str):
+        if node.kind not in ("string", "date"):
             return node.value
         try:
-            return substitute(node.value, self.context, self.date)
+            return substitute(node.text, self.context, self.date)
         except (RefusedError, InputError) as error:
             self._problem(node, keys, error)
-            return node.value
+            return node.text
 
     def _problem(self, node: Node, keys: list[str | int], error: RefusedError | InputError) -> None:
         facts = error.what, error.observed, error.expected, error.hint

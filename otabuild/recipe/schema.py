@@ -23,7 +23,18 @@ def json_schema() -> dict[str, Any]:
     for model in (schema, *schema["$defs"].values()):
         for value in model.get("properties", {}).values():
             _drop_null(value)
+            if isinstance(value.get("default"), dict):
+                del value["default"]
+    _allow_references(schema)
     return schema
+
+
+def _allow_references(part: Any) -> None:
+    """A pattern holds for what `${…}` is replaced by, and cannot be judged before."""
+    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        _allow_references(value)
+    if isinstance(part, dict) and isinstance(part.get("pattern"), str):
+        part["pattern"] += r"|\$\{"
 
 
 def _drop_null(value: dict[str, Any]) -> None:

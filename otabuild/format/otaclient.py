@@ -1,0 +1,159 @@
+"""The otaclient package: a release folder's manifest.json, and the manifest blob in the image (section 9)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validator
+
+from otabuild.errors import FormatError
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor, DigestText
+from otabuild.format.document import Document
+from otabuild.format.media_types import (
+    OCI_MANIFEST,
+    OTACLIENT_ARTIFACT,
+    OTACLIENT_MANIFEST,
+    OTACLIENT_SQUASHFS,
+)
+
+RELEASE_MANIFEST = "manifest.json"
+"""The name of a release's manifest in its folder."""
+
+
+def _file_name(text: str) -> str:
+    if text in ("", ".", "..", RELEASE_MANIFEST) or "/" in text or "\\" in text or not text.isprintable():
+        raise ValueError("is no safe name for a file of the release folder")
+    if len(text.encode()) > limits.NAME:
+        raise ValueError(f"is longer than {limits.NAME} bytes")
+    return text
+
+
+class Package(Document):
+    """One file of a release; its size is in bytes."""
+
+    filename: Annotated[StrictStr, AfterValidator(_file_name)]
+    version: StrictStr
+    type: StrictStr
+    architecture: Literal["arm64", "x86_64"]
+    size: StrictInt = Field(ge=0)
+    checksum: DigestText
+
+    def descriptor(self) -> Descriptor:
+        """The layer that stands for this package in the image."""
+        return Descriptor(
+            media_type=OTACLIENT_SQUASHFS, digest_text=self.checksum, size=self.size, annotations=self._annotations()
+        )
+
+    def _annotations(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in ("version", "type", "architecture", "size", "checksum")}
+
+
+class Release(Document):
+    """The manifest.json of a release folder."""
+
+    schema_version: StrictStr | StrictInt
+    date: StrictStr
+    packages: tuple[Package, ...]
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [package.filename.casefold() for package in self.packages]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"names a file twice: {', '.join(twice)}")
+        return self
+
+    @property
+    def squashfs(self) -> tuple[Package, ...]:
+        """The packages that travel in an image."""
+        return tuple(package for package in self.packages if package.type == "squashfs")
+
+
+class PackageManifest(Document):
+    """The OCI manifest of an otaclient package: its config is the release's manifest.json, its layers the packages."""
+
+    schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
+    media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(default=OCI_MANIFEST, alias="mediaType")
+    artifact_type: Literal["application/vnd.tier4.otaclient.release-package.v1"] | None = Field(
+        default=None, alias="artifactType"
+    )
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.config.media_type != OTACLIENT_MANIFEST:
+            raise ValueError(f"config has the media type {self.config.media_type!r}, not {OTACLIENT_MANIFEST}")
+        for number, layer in enumerate(self.layers):
+            if layer.media_type != OTACLIENT_SQUASHFS:
+                raise ValueError(f"layer {number} has the media type {layer.media_type!r}, not {OTACLIENT_SQUASHFS}")
+        return self
+
+    def check(self, release: Release, where: str) -> None:
+        """Hold the manifest against the release that its config is.
+
+        Raises:
+            FormatError: its layers are not the squashfs packages of the release, or its date is another.
+        """
+        ours = sorted((layer.to_value() for layer in self.layers), key=repr)
+        due = sorted((package.descriptor().to_value() for package in release.squashfs), key=repr)
+        if [_facts(layer) for layer in ours] != [_facts(layer) for layer in due]:
+            raise FormatError(
+                "the layers are not the squashfs packages of the release",
+                where=where,
+                observed=", ".join(layer["digest"] for layer in ours) or "none",
+                expected=", ".join(layer["digest"] for layer in due) or "none",
+            )
+        if (date := (self.annotations or {}).get("date")) not in (None, release.date):
+            raise FormatError("another date than the release's", where=where, observed=date, expected=release.date)
+
+
+def _facts(layer: dict[str, Any]) -> tuple[Any, ...]:
+    due = ("version", "type", "architecture", "size", "checksum")
+    annotations = layer.get("annotations", {})
+    return layer["digest"], layer["size"], *(annotations.get(key) for key in due)
+
+
+def build_package(release_manifest: bytes, where: str) -> tuple[Release, bytes, Descriptor]:
+    """The manifest blob for a release folder.
+
+    Args:
+        release_manifest: the bytes of its manifest.json, which become a blob as they are.
+        where: the name of that file, for messages.
+
+    Returns:
+        The release, the bytes of the manifest blob, and the descriptor of the blob for index.json.
+
+    Raises:
+        FormatError: the release manifest does not follow the format, or has no squashfs package.
+        LimitError: it is larger than 1 MiB.
+    """
+    release = Release.from_json(release_manifest, where)
+    if not release.squashfs:
+        hint = "an image takes packages of type squashfs; check that this is the folder of an otaclient release"
+        raise FormatError("the release has no squashfs package", where=where, hint=hint)
+    manifest = PackageManifest(
+        artifact_type=OTACLIENT_ARTIFACT,
+        config=Descriptor.of(release_manifest, OTACLIENT_MANIFEST),
+        layers=tuple(package.descriptor() for package in release.squashfs),
+        annotations={"date": release.date},
+    ).to_json()
+    descriptor = Descriptor.of(manifest, OTACLIENT_MANIFEST)
+    return release, manifest, descriptor.model_copy(update={"artifact_type": OTACLIENT_ARTIFACT})
+
+
+def parse_package(manifest: bytes, release_manifest: bytes, where: str) -> tuple[PackageManifest, Release]:
+    """Read the package of an image from the bytes of its manifest blob and of its config blob.
+
+    Raises:
+        FormatError: one of them does not follow the format, or they do not agree.
+        IntegrityError: the config is not the one that the manifest names.
+        LimitError: one of them is larger than 1 MiB.
+    """
+    parsed = PackageManifest.from_json(manifest, where)
+    parsed.config.verify(release_manifest, f"config of {where}")
+    release = Release.from_json(release_manifest, f"config of {where}")
+    parsed.check(release, where)
+    return parsed, release

@@ -1,0 +1,158 @@
+"""The sys_config of an ECU: YAML that is stored byte for byte and read by clients (specification, section 5)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+
+from otabuild.errors import FormatError, LimitError
+from otabuild.format import limits
+from otabuild.format.strict_yaml import KINDS, Node, parse_yaml
+
+_HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_SYSCTL = re.compile(r"[A-Za-z0-9_./*-]+ *= *[^\n]*\S")
+
+
+def _hostname(text: str) -> str:
+    if not _HOSTNAME.fullmatch(text):
+        raise ValueError("is no host name: letters, digits, dots and dashes are due, such as main-ecu")
+    return text
+
+
+def _path(text: str) -> str:
+    if not text.startswith("/") or ".." in text.split("/") or "\0" in text or "\n" in text:
+        raise ValueError("is no safe path: an absolute path without .. is due, such as /etc/netplan")
+    return text
+
+
+def _setting(text: str) -> str:
+    if not _SYSCTL.fullmatch(text):
+        raise ValueError("is no kernel setting: key=value is due, such as vm.swappiness=10")
+    return text
+
+
+def _text(text: str) -> str:
+    if not text or any(c in text for c in "\0\n"):
+        raise ValueError("is empty, or more than one line")
+    return text
+
+
+Text = Annotated[StrictStr, AfterValidator(_text)]
+AbsolutePath = Annotated[StrictStr, AfterValidator(_path)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow", validate_by_alias=True, validate_by_name=True)
+
+
+class ExtraMount(_Part):
+    """A mount that the client adds to /etc/fstab."""
+
+    file_system: Text
+    mount_point: AbsolutePath
+    type: Text
+    options: Text | None = None
+
+
+class Swap(_Part):
+    """A swap file; its size is in GiB."""
+
+    filepath: AbsolutePath
+    size: StrictInt = Field(ge=1)
+
+
+class SysConfig(_Part):
+    """What a client sets up on its ECU besides the rootfs."""
+
+    hostname: Annotated[StrictStr, AfterValidator(_hostname)]
+    extra_mount: tuple[ExtraMount, ...] | None = None
+    swap: Swap | None = None
+    sysctl: tuple[Annotated[StrictStr, AfterValidator(_setting)], ...] | None = None
+    persist_files: tuple[AbsolutePath, ...] | None = None
+    network: dict[Any, Any] | None = None
+    ecu_info: dict[Any, Any] | None = Field(default=None, alias="otaclient.ecu_info")
+    proxy_info: dict[Any, Any] | None = Field(default=None, alias="otaclient.proxy_info")
+
+
+_KNOWN = frozenset(field.alias or name for name, field in SysConfig.model_fields.items())
+
+
+def parse_sys_config(raw: bytes, where: str) -> SysConfig:
+    """Parse a sys_config that is to go into an image.
+
+    Args:
+        raw: the bytes of the file, which are stored as they are.
+        where: the name of the file, for messages.
+
+    Raises:
+        FormatError: it is no sys_config, or holds what clients silently ignore or read in two ways: an unknown key, a
+            nested `otaclient:`, a tag, a duplicate key. Names every such place by its line.
+        LimitError: more than 1 MiB.
+    """
+    config, notes = read_sys_config(raw, where)
+    if notes:
+        raise FormatError("; ".join(notes), where=where)
+    return config
+
+
+def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]:
+    """Read the sys_config of an image.
+
+    Returns:
+        The sys_config, and a note for each place that we would not write.
+
+    Raises:
+        FormatError: it is no sys_config; names every place that is wrong by its line.
+        LimitError: more than 1 MiB.
+    """
+    if len(raw) > limits.DOCUMENT:
+        expected = f"at most {limits.DOCUMENT}"
+        raise LimitError("sys_config too large", where=where, observed=f"{len(raw)} bytes", expected=expected)
+    tree, remarks = parse_yaml(raw, where)
+    if tree.kind != "mapping":
+        raise FormatError("a sys_config is a mapping with at least a hostname", where=where, observed=KINDS[tree.kind])
+    try:
+        config = SysConfig.model_validate(tree.plain())
+    except ValidationError as error:
+        raise FormatError("; ".join(_problem(part, tree) for part in error.errors()), where=where) from None
+    notes = [*((remark.line, remark.text) for remark in remarks), *_oddities(tree)]
+    return config, tuple(f"line {line}: {text}" for line, text in sorted(notes))
+
+
+def _oddities(tree: Node) -> list[tuple[int, str]]:
+    found = []
+    for key, value in tree.pairs:
+        if key.text == "otaclient":
+            text = (
+                "clients ignore a nested otaclient: write otaclient.ecu_info and otaclient.proxy_info as one key each"
+            )
+            found.append((key.line, text))
+        elif key.text not in _KNOWN:
+            found.append(
+                (key.line, f"unknown key {key.text!r}, which clients ignore; known are {', '.join(sorted(_KNOWN))}")
+            )
+        elif value.kind == "null":
+            found.append((key.line, f"{key.text} has no value; leave the key out"))
+    return found
+
+
+def _problem(error: Any, tree: Node) -> str:
+    node, trail, _ = tree.follow(error["loc"])
+    missing = error["type"] == "missing"
+    keys = [*trail, error["loc"][-1]] if missing else trail
+    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    if missing:
+        return f"line {node.line}: {path} is missing"
+    seen = KINDS[node.kind] if node.kind in ("list", "mapping", "null") else repr(node.text)[:80]
+    if error["type"] == "string_type" and node.kind in ("integer", "number", "boolean", "date"):
+        return (
+            f'line {node.line}: {path}: YAML reads {seen} as {KINDS[node.kind]}; write it in quotes: "{node.text[:80]}"'
+        )
+    message = error["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("dictionary", "mapping")
+    return (
+        f"line {node.line}: {path}: {seen} {message}"
+        if error["type"] == "value_error"
+        else (f"line {node.line}: {path}: {message[:1].lower()}{message[1:]}, not {seen}")
+    )
