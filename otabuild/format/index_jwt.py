@@ -1,0 +1,276 @@
+"""index.jwt: the signature over index.json (specification, sections 8 and 12).
+
+A JWS in compact form, ES256. Parsing is stricter than any client: what two readers could understand differently, and
+what clients in the field refuse, is refused here, before PyJWT sees the token.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import ECAlgorithm
+
+from otabuild.errors import FormatError, LimitError, TrustError
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor
+from otabuild.format.document import dump_json, parse_json
+from otabuild.format.media_types import OCI_INDEX
+
+NAME = "index.jwt"
+SIGNATURE_SIZE = 64
+"""Bytes of an ES256 signature: r and s, 32 bytes each, big endian."""
+LATEST_TIME = 253_402_300_799
+"""The last second of the year 9999, in Unix seconds."""
+
+_BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
+_PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexToken:
+    """A token that follows the format; nothing is verified yet.
+
+    Attributes:
+        raw: the token, byte for byte.
+        chain: the certificates of x5c, the signing certificate first.
+        issued_at: `iat`, Unix seconds; None where the token has none.
+        image_index: the descriptor of index.json.
+        signing_input: the bytes that are signed, `header.claims`.
+        signature: r and s, 64 bytes.
+    """
+
+    raw: bytes
+    chain: tuple[x509.Certificate, ...]
+    issued_at: int | None
+    image_index: Descriptor
+    signing_input: bytes
+    signature: bytes
+
+    def verify_signature(self) -> None:
+        """Hold the signature against the key of the first certificate; s may be low or high.
+
+        Raises:
+            TrustError: the key is not P-256, or did not sign this token.
+        """
+        jws = jwt.PyJWS(algorithms=["ES256"])
+        try:
+            jws.decode_complete(self.raw, key=signing_key(self.chain[0]), algorithms=["ES256"])
+        except jwt.PyJWTError:
+            raise TrustError(
+                "the signature does not verify with the key of the first certificate", where=NAME
+            ) from None
+
+
+def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
+    """Parse the bytes of index.jwt.
+
+    Args:
+        raw: the token; nothing may stand before or behind it.
+        compat: also read certificates in PEM form, as images of early builders have them.
+
+    Raises:
+        FormatError: the token, its certificates or its claims do not follow the format.
+        LimitError: it is larger than we read, or has too many certificates.
+        TrustError: the header asks for anything but ES256 with the certificates of x5c, or the signature is not 64
+            bytes.
+    """
+    if len(raw) > limits.JWT:
+        raise LimitError("token too large", where=NAME, observed=f"{len(raw)} bytes", expected=f"at most {limits.JWT}")
+    if raw != raw.rstrip():
+        raise FormatError("white space after the token, which clients refuse", where=NAME)
+    parts = raw.split(b".")
+    if len(parts) != 3:
+        raise FormatError("not a compact JWS", where=NAME, observed=f"{len(parts)} parts", expected="3")
+    header, claims, signature = (
+        _decode(part, f"{NAME}: {name}") for part, name in zip(parts, ("header", "claims", "signature"), strict=True)
+    )
+    x5c = _check_header(parse_json(header, f"{NAME}: header", limits.JWT))
+    issued_at, image_index = _check_claims(parse_json(claims, f"{NAME}: claims", limits.JWT))
+    if len(signature) != SIGNATURE_SIZE:
+        raise TrustError(
+            "the signature is no raw ES256 signature",
+            where=NAME,
+            observed=f"{len(signature)} bytes",
+            expected=SIGNATURE_SIZE,
+        )
+    chain = tuple(
+        parse_certificate(_der(text, f"{NAME}: x5c[{i}]", compat=compat), f"{NAME}: x5c[{i}]")
+        for i, text in enumerate(x5c)
+    )
+    return IndexToken(raw, chain, issued_at, image_index, raw.rpartition(b".")[0], signature)
+
+
+def signing_input(index_json: bytes, issued_at: int, chain: Sequence[x509.Certificate]) -> bytes:
+    """The bytes to sign: header and claims of the token for this index.json.
+
+    Args:
+        index_json: index.json, byte for byte, with signed-at already in it.
+        issued_at: `iat`, Unix seconds.
+        chain: the signing certificate first, then every intermediate up to, without, the root.
+
+    Raises:
+        TrustError: the signing key is not P-256.
+    """
+    claims = {"iat": issued_at, "image_index": Descriptor.of(index_json, OCI_INDEX).to_value()}
+    x5c = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode() for certificate in chain]
+    jws = jwt.PyJWS(algorithms=[])
+    jws.register_algorithm("ES256", _SignedElsewhere(ECAlgorithm.SHA256, ec.SECP256R1))
+    key = signing_key(chain[0]).public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    token = jws.encode(dump_json(claims), key, algorithm="ES256", headers={"x5c": x5c})
+    return token.encode().rpartition(b".")[0]
+
+
+def assemble(signed: bytes, signature: bytes) -> bytes:
+    """The token of a signing input and its signature, verified before it is given out.
+
+    Args:
+        signed: what `signing_input` made.
+        signature: r and s, 64 bytes.
+
+    Raises:
+        FormatError: `signed` is no signing input of ours.
+        LimitError: the chain makes the token larger than readers accept.
+        TrustError: the signature was not made over these bytes with the key of the first certificate.
+    """
+    token = parse_index_jwt(signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"="))
+    token.verify_signature()
+    return token.raw
+
+
+def signing_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    """The P-256 public key of a signing certificate.
+
+    Raises:
+        TrustError: its key is of another kind.
+    """
+    try:
+        key = certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
+    raise TrustError(
+        "the key of the signing certificate is not P-256",
+        where=certificate.subject.rfc4514_string(),
+        hint="make the signing key with `openssl ecparam -name prime256v1 -genkey -noout`",
+    )
+
+
+def parse_certificate(der: bytes, where: str) -> x509.Certificate:
+    """The certificate of these bytes, its names and dates readable.
+
+    Raises:
+        FormatError: not a certificate.
+        LimitError: larger than we read.
+    """
+    if len(der) > limits.CERTIFICATE:
+        raise LimitError(
+            "certificate too large", where=where, observed=f"{len(der)} bytes", expected=f"at most {limits.CERTIFICATE}"
+        )
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        # The cryptography package parses these only when they are asked for, and messages name them.
+        _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    except (ValueError, x509.InvalidVersion) as error:
+        raise FormatError("not a certificate", where=where, observed=error) from None
+    if certificate.serial_number <= 0:
+        raise FormatError("not a certificate", where=where, observed="a serial number that is not positive")
+    return certificate
+
+
+class _SignedElsewhere(ECAlgorithm):
+    """ES256 without a private key: a Signer (file, token, key service) makes the signature afterwards."""
+
+    def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:  # noqa: ARG002  # PyJWT's signature
+        return b""
+
+
+def _decode(part: bytes, where: str) -> bytes:
+    """Canonical base64url without padding: exactly one text for each value."""
+    if _BASE64URL.fullmatch(part) and len(part) % 4 != 1:
+        decoded = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+        if base64.urlsafe_b64encode(decoded).rstrip(b"=") == part:
+            return decoded
+    raise FormatError("not canonical base64url (no padding, no white space, no `+` or `/`)", where=where)
+
+
+def _check_header(header: Any) -> list[str]:
+    where = f"{NAME}: header"
+    if not isinstance(header, dict):
+        raise FormatError("not a JSON object", where=where)
+    for name, due in (("alg", "ES256"), ("typ", "JWT")):
+        if header.get(name) != due:
+            raise TrustError(f"`{name}` is not {due}", where=where, observed=repr(header.get(name))[:80], expected=due)
+    unknown = sorted(header.keys() - {"alg", "typ", "x5c"})
+    if unknown:
+        raise TrustError(
+            "parameters that have no place here",
+            where=where,
+            observed=", ".join(unknown)[:200],
+            expected="alg, typ, x5c",
+        )
+    x5c = header.get("x5c")
+    if not isinstance(x5c, list) or not x5c or not all(isinstance(text, str) for text in x5c):
+        raise FormatError("`x5c` is not a list of at least one certificate", where=where)
+    if len(x5c) > limits.CERTIFICATES:
+        raise LimitError(
+            "too many certificates in x5c", where=where, observed=len(x5c), expected=f"at most {limits.CERTIFICATES}"
+        )
+    return x5c
+
+
+def _check_claims(claims: Any) -> tuple[int | None, Descriptor]:
+    where = f"{NAME}: claims"
+    if not isinstance(claims, dict):
+        raise FormatError("not a JSON object", where=where)
+    unknown = sorted(claims.keys() - {"iat", "image_index"})
+    if unknown:
+        raise FormatError(
+            "claims that clients refuse or ignore",
+            where=where,
+            observed=", ".join(unknown)[:200],
+            expected="iat, image_index",
+        )
+    issued_at = claims.get("iat")
+    if "iat" in claims and not (type(issued_at) is int and 0 <= issued_at <= LATEST_TIME):
+        raise FormatError("`iat` is no Unix time in whole seconds", where=where, observed=repr(issued_at)[:80])
+    if "image_index" not in claims:
+        raise FormatError("`image_index` is missing", where=where)
+    image_index = Descriptor.from_value(claims["image_index"], f"{where}: image_index")
+    if image_index.media_type != OCI_INDEX:
+        raise FormatError(
+            "`image_index` names no image index", where=where, observed=image_index.media_type[:100], expected=OCI_INDEX
+        )
+    return issued_at, image_index
+
+
+def _der(text: str, where: str, *, compat: bool) -> bytes:
+    if compat and text.startswith(_PEM_BEGIN):
+        try:
+            (certificate,) = x509.load_pem_x509_certificates(text.encode())
+        except (ValueError, x509.InvalidVersion):
+            raise FormatError("not exactly one PEM certificate", where=where) from None
+        return certificate.public_bytes(Encoding.DER)
+    try:
+        der = base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        der = b""
+    if not der or base64.b64encode(der).decode() != text:
+        raise FormatError(
+            "not base64 of a DER certificate",
+            where=where,
+            hint="images of early builders have PEM here; read them with the compatibility option"
+            if text.startswith(_PEM_BEGIN)
+            else "",
+        )
+    return der

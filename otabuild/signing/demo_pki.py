@@ -1,0 +1,98 @@
+"""A root, an intermediate and a signing certificate to try things with; never for real images."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from otabuild.errors import StateError
+from otabuild.storage import fs
+from otabuild.storage.files import write_file
+
+_YEARS = timedelta(days=3652)
+_README = """\
+Demo certificates, made by `otabuild pki demo`. NOT FOR REAL IMAGES: anybody who can read this folder can sign.
+
+root-ca.pem        the trust anchor: give it to `otabuild verify --ca`
+intermediate.pem   issued by the root: `sign.chain` of a recipe
+sign.pem           issued by the intermediate: `sign.certificate`
+sign.key           the key of sign.pem: `sign.key: {file: …}`
+root-ca.key, intermediate.key   to issue more certificates with
+"""
+
+
+def write_demo_pki(directory: str, now: int) -> list[str]:
+    """Make three certificates and their keys, valid from ten years before `now` (Unix seconds) to ten years after.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        StateError: one of the files is already there; nothing is overwritten.
+        StorageError: a file cannot be written.
+    """
+    root, intermediate, sign = (_Party(name) for name in ("root-ca", "intermediate", "sign"))
+    files = {"README.txt": _README.encode()}
+    for subject, issuer, path_length in ((root, root, 1), (intermediate, root, 0), (sign, intermediate, None)):
+        certificate = _issue(subject, issuer, path_length, now)
+        files[f"{subject.role}.pem"] = certificate.public_bytes(Encoding.PEM)
+        files[f"{subject.role}.key"] = subject.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    present = [path for path in (os.path.join(directory, name) for name in files) if os.path.lexists(path)]
+    if present:
+        raise StateError("already there, and never overwritten", where=present[0], hint="choose an empty folder")
+    fs.makedirs(directory)
+    for name, content in files.items():
+        write_file(os.path.join(directory, name), content, mode=0o600 if name.endswith(".key") else 0o644)
+    return [os.path.join(directory, name) for name in files]
+
+
+class _Party:
+    """A name with a key of its own."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "otabuild DEMO, not for real images")
+        self.name = x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, f"DEMO {role}")])
+
+
+def _issue(subject: _Party, issuer: _Party, path_length: int | None, now: int) -> x509.Certificate:
+    """A certificate; one with a path length is a CA."""
+    is_ca = path_length is not None
+    middle = datetime.fromtimestamp(now, UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject.name)
+        .issuer_name(issuer.name)
+        .public_key(subject.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(middle - _YEARS)
+        .not_valid_after(middle + _YEARS)
+        .add_extension(x509.BasicConstraints(is_ca, path_length), critical=True)
+        .add_extension(_usage(is_ca=is_ca), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject.key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+    )
+    if not is_ca:
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+    return builder.sign(issuer.key, hashes.SHA256())
+
+
+def _usage(*, is_ca: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not is_ca,
+        key_cert_sign=is_ca,
+        crl_sign=is_ca,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )

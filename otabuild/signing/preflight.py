@@ -1,0 +1,72 @@
+"""Everything about a signature that can be checked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from otabuild.errors import TrustError
+from otabuild.signing.certificates import Certificate, utc
+from otabuild.signing.chain import chain_problems
+from otabuild.signing.trust import TrustPolicy, verify_chain
+
+_DAY = 86_400
+
+
+def preflight(
+    chain: Sequence[Certificate],
+    public_key: ec.EllipticCurvePublicKey | None,
+    timestamp: int,
+    now: int,
+    *,
+    policy: TrustPolicy | None = None,
+    warn_before_expiry: int = 30 * _DAY,
+) -> list[str]:
+    """Hold chain, key and timestamp of a build against every rule of clients.
+
+    Args:
+        chain: the signing certificate first; see `otabuild.signing.chain.load_chain`.
+        public_key: of the signer, where it is known beforehand.
+        timestamp: of the build, Unix seconds; it becomes `iat`.
+        now: Unix seconds.
+        policy: where given, the chain must also end at one of its anchors.
+        warn_before_expiry: seconds; a certificate that expires sooner is a warning.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        TrustError: the image would be refused, by clients or by the policy.
+        LimitError: the chain has too many certificates.
+    """
+    if timestamp > now:
+        raise TrustError(
+            "the timestamp lies in the future: clients would refuse the signature",
+            where="timestamp",
+            observed=utc(timestamp),
+            expected=f"not after {utc(now)}",
+            hint="set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock",
+        )
+    for problem in chain_problems(chain, {"the timestamp of the build": timestamp, "today's date": now}):
+        raise problem
+    _check_key(chain[0], public_key)
+    if policy is not None:
+        verify_chain(chain, policy, now)
+    return [
+        f"{certificate.where}: expires soon, at {utc(certificate.not_after)} ({certificate.subject}); clients will refuse "
+        "the image from then on"
+        for certificate in chain
+        if certificate.not_after - now < warn_before_expiry
+    ]
+
+
+def _check_key(certificate: Certificate, public_key: ec.EllipticCurvePublicKey | None) -> None:
+    if public_key is not None and public_key != certificate.p256_key:
+        raise TrustError(
+            "the private key does not belong to this certificate",
+            where=certificate.where,
+            observed=certificate.facts,
+            hint="these two must print the same: `openssl x509 -in CERTIFICATE -noout -pubkey` and "
+            "`openssl pkey -in KEY -pubout`",
+        )

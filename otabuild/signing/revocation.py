@@ -1,0 +1,103 @@
+"""Certificate revocation lists (optional)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from otabuild.errors import InputError, TrustError
+from otabuild.signing.certificates import FILE_LIMIT, Certificate, utc
+from otabuild.storage.files import read_file
+
+
+class RevocationList(NamedTuple):
+    """A revocation list and the file it came from."""
+
+    x509: x509.CertificateRevocationList
+    where: str
+
+
+def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
+    """Read revocation lists, PEM or DER, one for each file.
+
+    Raises:
+        InputError: a file is no revocation list, or is one of a kind we do not judge (delta, indirect, partial).
+        StorageError: a file cannot be read.
+    """
+    return tuple(_load(path) for path in paths)
+
+
+def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int) -> None:
+    """Look every certificate of a path up in the revocation lists.
+
+    Without any list nothing is checked. With lists, every issuer of the path must have one that it signed and that is
+    current at `moment` (Unix seconds). A revoked certificate is refused whatever the date of its revocation.
+
+    Args:
+        path: from the signing certificate to the root, already validated; the root is not looked up.
+        crls: the revocation lists.
+        moment: Unix seconds.
+
+    Raises:
+        TrustError: a certificate is revoked, or there is no current list to tell.
+    """
+    if not crls:
+        return
+    for certificate, issuer in pairwise(path):
+        own = [crl for crl in crls if _is_signed_by(crl.x509, issuer.x509)]
+        for crl in own:
+            revoked = crl.x509.get_revoked_certificate_by_serial_number(certificate.x509.serial_number)
+            if revoked is not None:
+                raise TrustError(
+                    f"revoked at {utc(int(revoked.revocation_date_utc.timestamp()))} by {crl.where}",
+                    where=certificate.where,
+                    observed=certificate.facts,
+                    hint="do not trust what it signed; sign anew with another certificate",
+                )
+        if not any(_is_current(crl.x509, moment) for crl in own):
+            raise TrustError(
+                "no current revocation list of its issuer",
+                where=certificate.where,
+                observed="; ".join(f"{crl.where}: {_span(crl.x509)}" for crl in own) or "none by this issuer",
+                expected=f"a list by {issuer.subject} that is current at {utc(moment)}",
+                hint="fetch the issuer's newest revocation list",
+            )
+
+
+def _load(path: str) -> RevocationList:
+    raw = read_file(path, FILE_LIMIT)
+    try:
+        crl = x509.load_pem_x509_crl(raw) if raw.lstrip().startswith(b"-----BEGIN") else x509.load_der_x509_crl(raw)
+        strange = [extension.oid.dotted_string for extension in crl.extensions if extension.critical]
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise InputError("not a revocation list", where=path, observed=error) from None
+    if strange:
+        raise InputError(
+            "a delta, indirect or partial revocation list", where=path, observed=strange[0], expected="a full list"
+        )
+    return RevocationList(crl, path)
+
+
+def _is_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    usage = next((found.value for found in issuer.extensions if isinstance(found.value, x509.KeyUsage)), None)
+    return (
+        crl.issuer == issuer.subject
+        and (usage is None or usage.crl_sign)
+        and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
+        and crl.is_signature_valid(key)
+    )
+
+
+def _is_current(crl: x509.CertificateRevocationList, moment: int) -> bool:
+    until = crl.next_update_utc
+    return until is not None and crl.last_update_utc.timestamp() <= moment <= until.timestamp()
+
+
+def _span(crl: x509.CertificateRevocationList) -> str:
+    until = crl.next_update_utc
+    return f"{utc(int(crl.last_update_utc.timestamp()))} to {utc(int(until.timestamp())) if until else 'no end'}"

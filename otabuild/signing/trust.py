@@ -1,0 +1,185 @@
+"""Whom to trust, and whether a chain ends there.
+
+Every chain is judged twice: by our own rules (`otabuild.signing.chain`), which give the better message, and by the path
+validation of the cryptography package. Both must accept.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.verification import (
+    Criticality,
+    ExtensionPolicy,
+    Policy,
+    PolicyBuilder,
+    Store,
+    VerificationError,
+)
+
+from otabuild.errors import OtabuildError, TrustError
+from otabuild.signing.certificates import Certificate, read_certificates
+from otabuild.signing.chain import authority_problems, chain_problems, validity_problems
+from otabuild.signing.revocation import RevocationList, check_revocation
+from otabuild.storage.fs import storage_error
+
+_ANCHOR_SUFFIXES = (".pem", ".crt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustPolicy:
+    """What makes an image trustworthy to the caller. Times are Unix seconds.
+
+    Attributes:
+        anchors: the trusted roots; see `load_anchors`.
+        at: judge as if it were this time, instead of now.
+        not_before: refuse images signed before this time.
+        max_age: refuse images signed more than this many seconds ago.
+        allowed_signers: common names, or whole subjects as RFC 4514 writes them, one of which must have signed; empty
+            for any.
+        crls: revocation lists; where there is one, every issuer of the chain needs a current one.
+        strict_eku: demand codeSigning of the signing certificate, where otherwise it may have no extended key usage.
+    """
+
+    anchors: tuple[Certificate, ...]
+    at: int | None = None
+    not_before: int | None = None
+    max_age: int | None = None
+    allowed_signers: frozenset[str] = frozenset()
+    crls: tuple[RevocationList, ...] = ()
+    strict_eku: bool = False
+
+    def moment(self, now: int) -> int:
+        """The time by which to judge."""
+        return now if self.at is None else self.at
+
+
+def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
+    """Read the trust anchors: the self-signed certificates of PEM files, and of the *.pem and *.crt files of folders.
+
+    Raises:
+        InputError: a file, or a *.pem or *.crt file of a folder, holds no PEM certificate.
+        StorageError: one of them cannot be read.
+        TrustError: no anchor was found at all.
+    """
+    files = [file for path in paths for file in _files(path)]
+    anchors = tuple(c for file in files for c in read_certificates(file) if c.is_self_signed)
+    if not anchors:
+        raise TrustError(
+            "no trust anchor: without one, nothing can be verified",
+            where=", ".join(files),
+            hint="name the file of a self-signed root certificate, or a folder with such *.pem or *.crt files; "
+            "an intermediate certificate is no anchor",
+        )
+    return anchors
+
+
+def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) -> Certificate:
+    """Find the anchor at which a chain ends.
+
+    Args:
+        chain: the signing certificate first.
+        policy: whom to trust, and the time to judge by.
+        now: Unix seconds.
+
+    Returns:
+        The trusted root.
+
+    Raises:
+        TrustError: the chain breaks a rule, is not valid at that time, is revoked, or ends at no anchor.
+    """
+    moment = policy.moment(now)
+    for problem in chain_problems(chain, {"the time of verification": moment}, strict_eku=policy.strict_eku):
+        raise problem
+    candidates = [anchor for anchor in policy.anchors if chain[-1].is_issued_by(anchor)]
+    refusals: list[OtabuildError] = []
+    for anchor in candidates:
+        try:
+            _verify_path(chain, anchor, policy, moment)
+        except OtabuildError as error:
+            refusals.append(error)
+        else:
+            return anchor
+    if refusals:
+        raise refusals[0]
+    raise TrustError(
+        "the chain does not end at a trusted root",
+        where=chain[-1].where,
+        observed=f"issuer {chain[-1].issuer}",
+        expected="; ".join(sorted({anchor.subject for anchor in policy.anchors})) or "at least one trust anchor",
+        hint="add the root certificate of that issuer to the trust store if you trust it, or the missing intermediate "
+        "to the chain when signing",
+    )
+
+
+def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, moment: int) -> None:
+    for problem in authority_problems(anchor, len(chain) - 1):
+        raise problem
+    for problem in validity_problems(anchor, {"the time of verification": moment}):
+        raise problem
+    ca_policy = (
+        ExtensionPolicy.permit_all()
+        .require_present(x509.BasicConstraints, Criticality.CRITICAL, None)
+        .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _signs_certificates)
+    )
+    signer_policy = (
+        ExtensionPolicy.permit_all()
+        .may_be_present(x509.BasicConstraints, Criticality.AGNOSTIC, _is_no_authority)
+        .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _signs_data)
+        .may_be_present(x509.ExtendedKeyUsage, Criticality.AGNOSTIC, _signs_code)
+    )
+    verifier = (
+        PolicyBuilder()
+        .store(Store([anchor.x509]))
+        .time(datetime.fromtimestamp(moment, UTC))
+        .max_chain_depth(len(chain) - 1)
+        .extension_policies(ca_policy=ca_policy, ee_policy=signer_policy)
+        .build_client_verifier()
+    )
+    certificates = [certificate.x509 for certificate in chain]
+    try:
+        verified = verifier.verify(certificates[0], certificates[1:])
+    except VerificationError as error:
+        raise TrustError(
+            "path validation refuses the chain",
+            where=chain[0].where,
+            observed=error,
+            expected=f"a path to {anchor.subject}",
+        ) from None
+    if verified.chain != [*certificates, anchor.x509]:
+        raise TrustError("a certificate of the chain is no part of the path to the root", where=chain[0].where)
+    check_revocation([*chain, anchor], policy.crls, moment)
+
+
+def _signs_certificates(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("a CA certificate without keyCertSign")
+
+
+def _is_no_authority(_policy: Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints | None) -> None:
+    if basic is not None and basic.ca:
+        raise ValueError("a CA certificate as the signing certificate")
+
+
+def _signs_data(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+    if usage is not None and not usage.digital_signature:
+        raise ValueError("a signing certificate without digitalSignature")
+
+
+def _signs_code(_policy: Policy, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+    if usage is not None and ExtendedKeyUsageOID.CODE_SIGNING not in usage:
+        raise ValueError("a signing certificate whose extended key usage lacks codeSigning")
+
+
+def _files(path: str) -> list[str]:
+    try:
+        if not os.path.isdir(path):
+            return [path]
+        return [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(_ANCHOR_SUFFIXES)]
+    except OSError as error:
+        raise storage_error(error, "read", path) from None

@@ -1,0 +1,149 @@
+"""Whether index.json is what a trusted signer signed (specification, section 8).
+
+What makes an image authentic is all of: a chain that ends at a trusted root, the signature, and the size and digest of
+index.json. Each check stands alone; a report exists only where all of them hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from otabuild.errors import OtabuildError, TrustError
+from otabuild.format.index_jwt import NAME, IndexToken, parse_index_jwt
+from otabuild.signing.certificates import Certificate, utc
+from otabuild.signing.chain import chain_problems
+from otabuild.signing.trust import TrustPolicy, verify_chain
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureReport:
+    """A signature that holds.
+
+    Attributes:
+        chain: the certificates of x5c, the signing certificate first.
+        anchor: the trusted root at which the chain ends; None where the caller gave none, and then the signature tells
+            nothing about who signed.
+        issued_at: `iat`, Unix seconds, if the token has it.
+    """
+
+    chain: tuple[Certificate, ...]
+    anchor: Certificate | None
+    issued_at: int | None
+
+    def to_value(self) -> dict[str, object]:
+        """The report as plain JSON values."""
+        path = [*self.chain, *([self.anchor] if self.anchor else [])]
+        return {
+            "trusted": self.anchor is not None,
+            "signed-at": None if self.issued_at is None else utc(self.issued_at),
+            "chain": [
+                {
+                    "subject": certificate.subject,
+                    "issuer": certificate.issuer,
+                    "not-before": utc(certificate.not_before),
+                    "not-after": utc(certificate.not_after),
+                }
+                for certificate in path
+            ],
+        }
+
+
+def check_index_jwt(
+    token_raw: bytes, index_raw: bytes, policy: TrustPolicy | None, now: int, *, compat: bool = False
+) -> tuple[SignatureReport | None, list[OtabuildError]]:
+    """Check a signature and collect all that is wrong with it.
+
+    Args:
+        token_raw: the bytes of index.jwt.
+        index_raw: the bytes of index.json.
+        policy: whom to trust; None checks everything but the trust anchor.
+        now: Unix seconds.
+        compat: also read tokens of early builders, with PEM certificates.
+
+    Returns:
+        The report and no problem, or no report and at least one problem.
+    """
+    problems: list[OtabuildError] = []
+    anchor: Certificate | None = None
+    try:
+        token = parse_index_jwt(token_raw, compat=compat)
+    except OtabuildError as error:
+        return None, [error]
+    chain = tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))
+    with _collected(problems):
+        if policy is None:
+            problems.extend(chain_problems(chain, {"the time of verification": now}))
+        else:
+            anchor = verify_chain(chain, policy, now)
+    with _collected(problems):
+        token.verify_signature()
+    with _collected(problems):
+        token.image_index.verify(index_raw, "index.json")
+    for check in (_check_time, _check_signer):
+        with _collected(problems):
+            check(token, chain, policy, now)
+    return (None, problems) if problems else (SignatureReport(chain, anchor, token.issued_at), [])
+
+
+def verify_index_jwt(
+    token_raw: bytes, index_raw: bytes, policy: TrustPolicy | None, now: int, *, compat: bool = False
+) -> SignatureReport:
+    """Verify a signature; arguments as for `check_index_jwt`.
+
+    Raises:
+        FormatError: the token does not follow the format.
+        LimitError: the token is too large.
+        TrustError: the chain, the signature or the policy does not hold.
+        IntegrityError: the token is about another index.json.
+    """
+    report, problems = check_index_jwt(token_raw, index_raw, policy, now, compat=compat)
+    if problems:
+        raise problems[0]
+    if report is None or (policy is not None and report.anchor is None):
+        raise TrustError("the signature was not verified", where=NAME)
+    return report
+
+
+def _check_time(token: IndexToken, _chain: tuple[Certificate, ...], policy: TrustPolicy | None, now: int) -> None:
+    issued_at, moment = token.issued_at, now if policy is None else policy.moment(now)
+    if issued_at is not None and issued_at > moment:
+        raise TrustError(
+            "signed in the future, which clients refuse",
+            where=NAME,
+            observed=utc(issued_at),
+            expected=f"not after {utc(moment)}",
+            hint="check the clock of this machine and of the one that signed",
+        )
+    if policy is None or (policy.not_before is None and policy.max_age is None):
+        return
+    earliest = max(policy.not_before or 0, 0 if policy.max_age is None else moment - policy.max_age)
+    if issued_at is None or issued_at < earliest:
+        raise TrustError(
+            "too old: the policy refuses images signed before a certain time",
+            where=NAME,
+            observed="no time of signing" if issued_at is None else utc(issued_at),
+            expected=f"not before {utc(earliest)}",
+            hint="this may be the replay of an old image; use a newer one",
+        )
+
+
+def _check_signer(_token: IndexToken, chain: tuple[Certificate, ...], policy: TrustPolicy | None, _now: int) -> None:
+    if policy is None or not policy.allowed_signers:
+        return
+    if policy.allowed_signers.isdisjoint({chain[0].common_name, chain[0].subject}):
+        raise TrustError(
+            "not signed by an allowed signer",
+            where=chain[0].where,
+            observed=chain[0].subject,
+            expected=" or ".join(sorted(policy.allowed_signers)),
+        )
+
+
+@contextmanager
+def _collected(problems: list[OtabuildError]) -> Iterator[None]:
+    try:
+        yield
+    except OtabuildError as error:
+        problems.append(error)
