@@ -1,0 +1,292 @@
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+import subprocess
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from otabuild.errors import InputChangedError, InputError, InputUnreadableError
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.directory import DirectorySource
+from otabuild.rootfs.entry import Entry
+from tests.rootfs.trees import IS_ROOT, make_tree, nasty_tree, paths
+
+needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
+
+
+def source(root: Path, *, one_file_system: bool = True) -> DirectorySource:
+    return DirectorySource(str(root), one_file_system=one_file_system, prune=lambda _path: False)
+
+
+def entries(root: Path) -> dict[str, Entry]:
+    return {entry.path: entry for entry in source(root).entries()}
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """Without the powers of root, whoever runs the test."""
+    if IS_ROOT:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if IS_ROOT:
+            os.seteuid(0)
+
+
+def test_path_order_is_the_byte_order_of_whole_paths(tmp_path: Path) -> None:
+    nasty_tree(tmp_path)
+    found = paths(source(tmp_path).entries())
+    assert found == sorted(found, key=str.encode)
+    assert [path for path in found if path.startswith("/a") and "link" not in path] == [
+        "/a", "/a-b", "/a-b/y", "/a.c", "/a/x",
+    ]  # fmt: skip
+
+
+def test_every_entry_is_what_lstat_says(tmp_path: Path) -> None:
+    nasty_tree(tmp_path)
+    expected = {"/": tmp_path.lstat()}
+    for where, folders, files in os.walk(tmp_path):
+        for name in folders + files:
+            path = Path(where, name)
+            expected["/" + str(path.relative_to(tmp_path))] = path.lstat()
+    found = entries(tmp_path)
+    assert found.keys() == expected.keys()
+    for name, entry in found.items():
+        status = expected[name]
+        assert (entry.mode, entry.uid, entry.gid) == (status.st_mode, status.st_uid, status.st_gid)
+        host = str(tmp_path) + name
+        assert entry.xattrs == {
+            n: os.getxattr(host, n, follow_symlinks=False) for n in os.listxattr(host, follow_symlinks=False)
+        }
+        assert entry.target == (os.readlink(host) if entry.is_symlink else None)
+        if entry.content is not None:
+            assert load_content(entry.content) == Path(host).read_bytes()
+        assert (entry.content is not None) == entry.is_regular == stat.S_ISREG(status.st_mode)
+
+
+def test_b6_hard_links_are_known_by_device_and_inode(tmp_path: Path) -> None:
+    nasty_tree(tmp_path / "tree")
+    os.link(tmp_path / "tree/a.c", tmp_path / "outside")
+    groups = defaultdict(set)
+    for entry in source(tmp_path / "tree").entries():
+        if entry.link is not None:
+            groups[entry.link].add(entry.path)
+    expected = [{f"/a/link-{n}-b", f"/opt/link-{n}-a", f"/var/link-{n}"} for n in (0, 5, 5000)]
+    assert sorted(map(sorted, groups.values())) == sorted(
+        map(sorted, [*expected, {"/a.c"}, {"/opt/abs-link", "/usr/lib/abs"}])
+    )
+
+
+def test_b8_links_are_named_by_path_not_by_inode(tmp_path: Path) -> None:
+    for name in "one", "two":
+        make_tree(tmp_path / name, {f"pad-{name}": b"", "b": b"same"})
+        os.link(tmp_path / name / "b", tmp_path / name / "c")
+    assert entries(tmp_path / "one")["/c"].link == entries(tmp_path / "two")["/c"].link == "/b"
+
+
+def test_depth_beyond_path_max_of_the_host_and_few_descriptors(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(2000):
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    leaf = os.open("leaf", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=fd)
+    os.write(leaf, b"deep down")
+    os.close(leaf)
+    os.close(fd)
+    found = [(entry, len(os.listdir("/proc/self/fd"))) for entry in source(tmp_path).entries()]
+    last = found[-1][0]
+    assert last.path == "/d" * 2000 + "/leaf"
+    assert last.content is not None
+    assert len(last.content.host_path) > 4000
+    assert load_content(last.content) == b"deep down"
+    assert max(count for _, count in found) < 40
+    assert source(tmp_path).fingerprint() == source(tmp_path).fingerprint()
+
+
+def test_a_content_below_a_host_path_longer_than_path_max_is_read(tmp_path: Path) -> None:
+    deep = Path(*["h" * 200] * 19)
+    top = tmp_path
+    for part in (*deep.parts, "r" * 200, "s" * 200):
+        os.mkdir(part, dir_fd=(fd := _open_steps(tmp_path, top)))
+        os.close(fd)
+        top = top / part
+    fd = _open_steps(tmp_path, top)
+    leaf = os.open("leaf", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=fd)
+    os.write(leaf, b"x" * 100)
+    os.close(leaf)
+    os.close(fd)
+    root = tmp_path / deep.parts[0] / deep.parts[1] / deep.parts[2]
+    last = list(source(root).entries())[-1]
+    assert last.content is not None
+    assert len(last.content.host_path) > 4096
+    assert load_content(last.content) == b"x" * 100
+
+
+def _open_steps(base: Path, path: Path) -> int:
+    fd = os.open(base, os.O_RDONLY)
+    for part in path.relative_to(base).parts:
+        below = os.open(part, os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    return fd
+
+
+@pytest.mark.root
+@needs_root
+def test_b3_special_files_are_streamed_and_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "socket"))
+    os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    os.mknod(tmp_path / "loop", stat.S_IFBLK | 0o660, os.makedev(7, 0))
+    os.mknod(tmp_path / "whiteout", stat.S_IFCHR, os.makedev(0, 0))
+    found = entries(tmp_path)
+    assert {path: entry.target for path, entry in found.items()} == {
+        "/": None, "/fifo": None, "/socket": None, "/null": "1:3", "/loop": "7:0", "/whiteout": None,
+    }  # fmt: skip
+
+
+def test_b4_names_that_are_not_utf8_are_streamed(tmp_path: Path) -> None:
+    os.mkdir(os.fsencode(tmp_path) + b"/d\xff")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xff/f")).write_bytes(b"1")
+    os.symlink(b"\xfe", os.fsencode(tmp_path) + b"/link")
+    found = entries(tmp_path)
+    assert sorted(found) == ["/", "/d\udcff", "/d\udcff/f", "/link"]
+    assert found["/link"].target == "\udcfe"
+
+
+def test_b2_an_unreadable_directory_is_named(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"open/x": b"", "closed/y": b""})
+    os.chmod(tmp_path / "closed", 0)
+    os.chmod(tmp_path, 0o755)
+    for parent in tmp_path.parents[:2]:
+        os.chmod(parent, 0o755)
+    with as_nobody():
+        for read in (lambda: list(source(tmp_path).entries()), source(tmp_path).fingerprint):
+            with pytest.raises(InputUnreadableError, match="closed"):
+                read()
+        pruned = DirectorySource(str(tmp_path), one_file_system=True, prune=lambda path: path == "/closed")
+        assert paths(pruned.entries()) == ["/", "/closed", "/open", "/open/x"]
+    os.chmod(tmp_path / "closed", 0o755)
+
+
+@pytest.mark.parametrize("call", ["scandir", "readlink", "listxattr", "getxattr"])
+def test_b2_an_io_error_is_no_omission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    make_tree(tmp_path, {"d/link": "target", "d/file": b""})
+    os.setxattr(tmp_path / "d/file", "user.x", b"1")
+
+    def broken(*_args: object, **_options: object) -> object:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, call, broken)
+    with pytest.raises(InputUnreadableError, match="Input/output error"):
+        list(source(tmp_path).entries())
+
+
+def test_b9_a_directory_swapped_for_a_link_is_not_followed(tmp_path: Path) -> None:
+    make_tree(tmp_path / "outside", {"secret": b"secret"})
+    root = make_tree(tmp_path / "root", {"a": b"", "b/c": b""})
+    stream = source(root).entries()
+    assert [next(stream).path for _ in range(3)] == ["/", "/a", "/b"]
+    (root / "b").rename(tmp_path / "moved")
+    (root / "b").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputChangedError, match="/b: changed"):
+        list(stream)
+
+
+def test_b9_a_parent_swapped_for_a_link_is_not_followed(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", {"b/c/d": b""})
+    make_tree(tmp_path / "outside", {"c/secret": b"secret"})
+    stream = source(root).entries()
+    assert [next(stream).path for _ in range(3)] == ["/", "/b", "/b/c"]
+    (root / "b").rename(tmp_path / "moved")
+    (root / "b").symlink_to(tmp_path / "outside")
+    with pytest.raises(InputChangedError, match="/b/c: changed"):
+        list(stream)
+
+
+def test_b1_an_entry_added_while_the_tree_is_walked_is_an_error(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"a": b"", "d/x": b""})
+    stream = source(tmp_path).entries()
+    next(stream)
+    next(stream)
+    (tmp_path / "d/new").write_bytes(b"")
+    with pytest.raises(InputChangedError, match="/d: changed"):
+        list(stream)
+
+
+def _rewrite(path: Path) -> None:
+    status = path.stat()
+    path.write_bytes(b"other")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _relink(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("b")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "same size and mtime": lambda root: _rewrite(root / "d/file"),
+    "mode": lambda root: os.chmod(root / "d/file", 0o600),
+    "attribute": lambda root: os.setxattr(root / "d/file", "user.x", b"1"),
+    "link": lambda root: _relink(root / "d/link"),
+    "added": lambda root: (root / "d/new").mkdir(),
+    "removed": lambda root: (root / "d/file").unlink(),
+    "renamed": lambda root: (root / "d/file").rename(root / "d/file2"),
+    "top": lambda root: os.chmod(root, 0o700),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_fingerprint_sees_every_change(tmp_path: Path, change: str) -> None:
+    root = make_tree(tmp_path / "root", {"d/file": b"bytes", "d/link": "a", "e": None})
+    before = source(root).fingerprint()
+    assert source(root).fingerprint() == before
+    CHANGES[change](root)
+    assert source(root).fingerprint() != before
+
+
+def test_a_root_that_is_no_directory_is_named(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"file": b""})
+    for name in "file", "missing":
+        with pytest.raises(InputError, match=name):
+            next(source(tmp_path / name).entries())
+
+
+def test_b16_an_empty_tree_has_its_root_only(tmp_path: Path) -> None:
+    assert paths(source(tmp_path).entries()) == ["/"]
+
+
+@pytest.mark.root
+@needs_root
+def test_b5_a_mount_inside_is_an_error_that_names_it(tmp_path: Path) -> None:
+    make_tree(tmp_path, {"mounts/a b/x": b"", "file": b"1"})
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "tmpfs", tmp_path / "mounts/a b"], check=False, capture_output=True
+    ).returncode:
+        pytest.skip("may not mount")
+    try:
+        (tmp_path / "mounts/a b/inside").write_bytes(b"")
+        for read in (lambda: list(source(tmp_path).entries()), source(tmp_path).fingerprint):
+            with pytest.raises(InputError, match="mounted inside") as caught:
+                read()
+            assert str(tmp_path / "mounts/a b") in str(caught.value)
+        assert "/mounts/a b/inside" in paths(source(tmp_path, one_file_system=False).entries())
+        above = DirectorySource(str(tmp_path), one_file_system=True, prune=lambda path: path == "/mounts")
+        assert paths(above.entries()) == ["/", "/file", "/mounts"]
+        itself = DirectorySource(str(tmp_path), one_file_system=True, prune=lambda path: path == "/mounts/a b")
+        with pytest.raises(InputError, match="mounted inside"):
+            list(itself.entries())
+    finally:
+        subprocess.run(["umount", tmp_path / "mounts/a b"], check=True)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from otabuild.errors import InputError, LimitError, UnsupportedEntryError
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.gate import as_tree, supported
+from otabuild.rootfs.merge import IMPLIED
+from tests.rootfs.trees import folder, paths, regular, symlink
+
+
+def special(path: str, kind: int, device: str | None = None) -> Entry:
+    return Entry(path, kind | 0o644, 0, 0, {}, device, None, None)
+
+
+WHITEOUT = special("/w", stat.S_IFCHR)
+LONG = "/" + "/".join(["x" * 255] * 15) + "/" + "y" * 254
+BAD = [
+    special("/1", stat.S_IFIFO),
+    special("/2", stat.S_IFSOCK),
+    special("/3", stat.S_IFBLK, "7:0"),
+    special("/4", stat.S_IFCHR, "1:3"),
+    symlink("/5", "\udcff"),
+    folder("/6\udcff"),
+    regular("/6\udcff/below"),
+    regular("/7" + "n" * 255),
+    regular(LONG + "/z"),
+]
+REASONS = [
+    "/1 (fifo)", "/2 (socket)", "/3 (block device 7:0)", "/4 (character device 1:3)", "/5 (its target is not UTF-8)",
+    "/6\udcff (its name is not UTF-8)", BAD[-2].path + " (its name is longer than 255 bytes)",
+    LONG + "/z (its path is longer than 4095 bytes)",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("policy", ["warn", "skip"])
+def test_b3_b4_what_the_format_cannot_hold_is_left_out_and_listed(policy: str) -> None:
+    left_out: list[str] = []
+    assert policy in {"warn", "skip"}
+    kept = supported([folder("/"), *BAD, WHITEOUT, regular("/x")], "warn" if policy == "warn" else "skip", left_out)
+    assert paths(kept) == ["/", "/w", "/x"]
+    assert left_out == REASONS
+
+
+def test_b3_b4_one_error_lists_everything() -> None:
+    with pytest.raises(UnsupportedEntryError) as caught:
+        list(supported([folder("/"), *BAD], "error", []))
+    assert caught.value.observed == ", ".join(REASONS)
+    str(caught.value).encode()
+
+
+def test_an_attribute_with_an_illegal_name_is_left_out() -> None:
+    left_out: list[str] = []
+    entry = regular("/x")._replace(xattrs={"user.\udcff": b"1", "user.ok": b"2"})
+    assert [dict(e.xattrs) for e in supported([entry], "warn", left_out)] == [{"user.ok": b"2"}]
+    assert left_out == ["/x (the name of its attribute user.\udcff is not UTF-8)"]
+    with pytest.raises(UnsupportedEntryError):
+        list(supported([entry], "error", []))
+
+
+def test_the_longest_path_and_name_pass() -> None:
+    assert len(LONG.encode()) == 4095
+    left_out: list[str] = []
+    list(supported([regular(LONG), regular("/" + "n" * 255), regular("/" + "日" * 85)], "warn", left_out))
+    assert left_out == []
+
+
+def test_a_tree_passes_and_implied_directories_get_metadata() -> None:
+    implied = Entry("/a", IMPLIED, 7, 7, {}, None, None, None)
+    assert list(as_tree([folder("/"), implied, regular("/a/b"), WHITEOUT])) == [
+        folder("/"), folder("/a"), regular("/a/b"), WHITEOUT,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([], "it has no `/`"),
+        ([regular("/a")], "parent is no directory"),
+        ([folder("/"), regular("/a/b")], "parent is no directory"),
+        ([folder("/"), symlink("/a", "b"), regular("/a/b")], "parent is no directory"),
+        ([folder("/"), regular("/a"), regular("/a")], "twice or out of order"),
+        ([folder("/"), regular("/b"), regular("/a")], "twice or out of order"),
+        ([folder("/")._replace(uid=2**32 - 1)], "owner is out of range"),
+        ([folder("/")._replace(gid=-1)], "owner is out of range"),
+        ([folder("/")._replace(mode=0o200755 | 1 << 16)], "parent is no directory|more than 16 bits"),
+        ([folder("/"), symlink("/a", "")], "target"),
+        ([folder("/"), symlink("/a", "x" * 4096)], "target"),
+        ([folder("/"), symlink("/a", "x\0y")], "target"),
+        ([folder("/"), regular("/a", link="l"), regular("/b", size=1, link="l")], "differ in size or content"),
+        ([folder("/"), regular("/a", link="l"), symlink("/b", "a")._replace(link="l")], "differ in mode and target"),
+    ],
+)
+def test_what_is_no_tree_is_refused(entries: list[Entry], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(as_tree(entries))
+
+
+def test_large_attributes_are_refused() -> None:
+    with pytest.raises(LimitError, match="attribute"):
+        list(as_tree([folder("/")._replace(xattrs={"user.x": b"x" * 65537})]))

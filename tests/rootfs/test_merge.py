@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from otabuild.errors import InputError
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.merge import IMPLIED, merge
+from tests.rootfs.trees import folder, paths, regular, symlink
+
+Tree = dict[str, str | int]
+"""Path -> content of a file, or owner of a directory."""
+
+
+def stream(tree: Tree) -> list[Entry]:
+    return [
+        folder(path, uid=node) if isinstance(node, int) else symlink(path, node) for path, node in sorted(tree.items())
+    ]
+
+
+def _trees() -> st.SearchStrategy[Tree]:
+    names = st.lists(st.sampled_from(["a", "a-", "a.b", "b"]), min_size=1, max_size=4)
+    nodes = st.lists(st.tuples(names, st.integers(0, 3) | st.sampled_from(["x", "y"])), max_size=8)
+
+    def build(chosen: list[tuple[list[str], str | int]]) -> Tree:
+        tree: Tree = {"/": 0}
+        for parts, node in chosen:
+            above = ["/" + "/".join(parts[:n]) for n in range(1, len(parts))]
+            if all(isinstance(tree.get(path, 0), int) for path in above) and "/" + "/".join(parts) not in tree:
+                tree |= {path: 0 for path in above if path not in tree} | {"/" + "/".join(parts): node}
+        return tree
+
+    return nodes.map(build)
+
+
+def _lay(lower: Tree, upper: Tree) -> Tree:
+    result = dict(lower)
+    for path, node in upper.items():
+        if isinstance(node, str):
+            result = {old: kept for old, kept in result.items() if not old.startswith(path + "/")}
+        result[path] = node
+    return result
+
+
+@given(st.lists(_trees(), min_size=1, max_size=4))
+def test_a_merge_is_laying_one_tree_after_the_other(trees: list[Tree]) -> None:
+    expected: Tree = {}
+    for tree in trees:
+        expected = _lay(expected, tree)
+    assert list(merge([stream(tree) for tree in trees])) == stream(expected)
+
+
+def test_hard_links_of_different_sources_stay_apart() -> None:
+    lower = [folder("/"), regular("/a", link="/a"), regular("/b", link="/a")]
+    upper = [folder("/"), regular("/a", link="/a"), regular("/c", link="/a")]
+    a, b, c = (entry.link for entry in list(merge([lower, upper]))[1:])
+    assert a == c != b
+
+
+def test_an_implied_directory_leaves_metadata_alone() -> None:
+    implied = Entry("/etc", IMPLIED, 0, 0, {}, None, None, None)
+    below = [folder("/"), folder("/etc", mode=0o700, uid=5)]
+    assert list(merge([below, [folder("/"), implied, regular("/etc/x")]]))[1] == below[1]
+    assert list(merge([[folder("/")], [folder("/"), implied]]))[1] == implied
+    assert list(merge([below, [folder("/"), implied], [folder("/"), implied]]))[1] == below[1]
+
+
+@pytest.mark.parametrize("lower", [symlink("/lib", "usr/lib"), regular("/lib")])
+def test_an_implied_directory_over_anything_else_is_refused(lower: Entry) -> None:
+    implied = Entry("/lib", IMPLIED, 0, 0, {}, None, None, None)
+    with pytest.raises(InputError, match="/lib: a source places entries below"):
+        list(merge([[folder("/"), lower], [folder("/"), implied, regular("/lib/x")]]))
+
+
+def test_a_directory_over_a_symlink_is_a_directory() -> None:
+    found = list(merge([[folder("/"), symlink("/lib", "usr/lib")], [folder("/"), folder("/lib"), regular("/lib/x")]]))
+    assert paths(found) == ["/", "/lib", "/lib/x"]
+    assert stat.S_ISDIR(found[1].mode)

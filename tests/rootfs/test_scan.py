@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from otabuild.errors import InputError, UnsupportedEntryError
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.rules import SetRule
+from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, release_files, scan
+from tests.rootfs.trees import IS_ROOT, Node, make_tree, nasty_tree, paths
+
+SHARED_TOOL = Path(__file__).parents[2].parent / "shared/tools/make_rootfs.py"
+
+
+def options(*roots: Path, overlays: Iterable[Path] = ()) -> RootfsOptions:
+    return RootfsOptions(
+        sources=tuple(Input("directory", str(root), (0, 0)) for root in roots),
+        overlays=tuple(Input("directory", str(root), (0, 0)) for root in overlays),
+    )
+
+
+def scanned(chosen: RootfsOptions) -> dict[str, Entry]:
+    return {entry.path: entry for entry in scan(chosen, euid=os.geteuid()).entries}
+
+
+def snapshot(root: Path) -> list[tuple[object, ...]]:
+    return [
+        (where, *(getattr(os.lstat(os.path.join(where, name)), f) for f in ("st_mode", "st_mtime_ns", "st_ctime_ns", "st_ino")))
+        for where, folders, files in os.walk(root)
+        for name in sorted([*folders, *files])
+    ]  # fmt: skip
+
+
+def test_the_source_is_never_touched(tmp_path: Path) -> None:
+    root = nasty_tree(tmp_path / "root")
+    make_tree(root, {"tmp/x": b"", "var/log/a.log": b"", "etc/resolv.conf": b"nameserver 8.8.8.8\n"})
+    before = snapshot(root)
+    found = scanned(options(root))
+    assert snapshot(root) == before
+    assert "/tmp/x" not in found
+    assert "/var/log/a.log" not in found
+    assert found["/etc/resolv.conf"].is_symlink
+
+
+def test_overlays_lie_over_what_was_prepared(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", {"etc/hostname": b"old", "usr/lib/a": b"a", "opt/x": b"", "tmp/dropped": b""})
+    overlay = make_tree(
+        tmp_path / "overlay",
+        {"etc/hostname": b"newer", "etc/resolv.conf": b"nameserver 8.8.8.8\n", "opt": "elsewhere", "tmp/kept": b""},
+    )
+    found = scanned(options(root, overlays=[overlay]))
+    assert found["/etc/hostname"].content is not None
+    assert found["/etc/hostname"].content.size == 5
+    assert found["/etc/resolv.conf"].is_regular
+    assert found["/opt"].target == "elsewhere"
+    assert "/opt/x" not in found
+    assert "/usr/lib/a" in found
+    assert "/tmp/kept" in found
+    assert "/tmp/dropped" not in found
+
+
+def test_exclude_patterns_prune_and_report(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, {"var/cache/apt/a/b": b"", "a.pyc": b"", "keep": b""})
+    chosen = replace(options(root), clean=False, stub_resolv_conf=False)
+    result = scan(replace(chosen, exclude=("/var/cache/apt/**", "*.pyc", "/nothing")), euid=os.geteuid())
+    assert paths(result.entries) == ["/", "/keep", "/var", "/var/cache", "/var/cache/apt"]
+    assert result.notes.unmatched_patterns == ["/nothing"]
+
+
+def test_unsupported_entries_of_cleaned_folders_do_not_matter(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, {"run": None, "srv": None})
+    os.mkfifo(root / "run/fifo")
+    assert "/run" in scanned(options(root))
+    os.mkfifo(root / "srv/fifo")
+    with pytest.raises(UnsupportedEntryError, match="/srv/fifo"):
+        scanned(options(root))
+    result = scan(replace(options(root), unsupported="warn"), euid=os.geteuid())
+    assert "/srv/fifo" not in paths(result.entries)
+    assert result.notes.left_out == ["/srv/fifo (fifo)"]
+
+
+def test_the_fingerprint_follows_options_sources_and_overlays(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", {"a": b"1", "tmp/x": b""})
+    overlay = make_tree(tmp_path / "overlay", {"b": b"1"})
+    chosen = options(root, overlays=[overlay])
+    seen = [fingerprint(chosen)]
+    assert fingerprint(chosen) == seen[0]
+    seen.append(fingerprint(replace(chosen, exclude=("x",))))
+    make_tree(root, {"a": b"2"})
+    seen.append(fingerprint(chosen))
+    make_tree(overlay, {"b": b"2"})
+    seen.append(fingerprint(chosen))
+    assert len(set(seen)) == 4
+    make_tree(root, {"tmp/x": b"what is cleaned does not matter"})
+    assert fingerprint(chosen) == seen[-1]
+
+
+def test_an_ordinary_users_tree_needs_an_owner(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, {"a": b""})
+    if IS_ROOT:
+        os.chown(root, 1000, 1000)
+    keep = RootfsOptions(sources=(Input("directory", str(root)),))
+    with pytest.raises(InputError, match="ordinary user"):
+        list(scan(keep, euid=1000).entries)
+    assert {entry.uid for entry in scan(options(root), euid=1000).entries} == {0}
+    with pytest.raises(InputError, match="ordinary user"):
+        list(scan(replace(options(tmp_path), overlays=keep.sources), euid=1000).entries)
+
+
+def test_rules_and_attribute_policy_hold_for_overlays(tmp_path: Path) -> None:
+    root, overlay = make_tree(tmp_path / "root", {"a": b""}), make_tree(tmp_path / "overlay", {"b": b""})
+    os.setxattr(overlay / "b", "user.containers.x", b"1")
+    result = scan(
+        replace(options(root, overlays=[overlay]), rules=(SetRule("/b", mode=0o600, owner=(7, 8)),)), euid=os.geteuid()
+    )
+    b = {entry.path: entry for entry in result.entries}["/b"]
+    assert (b.mode, b.uid, b.gid, dict(b.xattrs)) == (stat.S_IFREG | 0o600, 7, 8, {})
+    assert result.notes.dropped_xattrs == Counter({"user.containers.x": 1})
+
+
+def test_release_files_are_found_through_the_link(tmp_path: Path) -> None:
+    nodes = {
+        "etc/os-release": "../usr/lib/os-release",
+        "usr/lib/os-release": b"NAME=x\n",
+        "etc/nv_tegra_release": b"# R35",
+    }
+    found = release_files(scanned(options(make_tree(tmp_path / "a", nodes))).values())
+    assert found == (b"NAME=x\n", b"# R35")
+    plain = make_tree(tmp_path / "b", {"etc/os-release": b"NAME=y\n"})
+    assert release_files(scanned(options(plain)).values()) == (b"NAME=y\n", None)
+    dangling = make_tree(tmp_path / "c", {"etc/os-release": "/nowhere"})
+    assert release_files(scanned(options(dangling)).values()) == (None, None)
+
+
+def test_b16_an_empty_rootfs(tmp_path: Path) -> None:
+    assert paths(scanned(options(tmp_path)).values()) == [
+        "/", "/dev", "/etc", "/etc/resolv.conf", "/proc", "/run", "/sys", "/tmp",
+    ]  # fmt: skip
+    bare = replace(options(tmp_path), clean=False, stub_resolv_conf=False)
+    assert paths(scanned(bare).values()) == ["/"]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not IS_ROOT or not SHARED_TOOL.exists(), reason="needs root and the generator of test trees")
+def test_the_nasty_tree_of_the_generator(tmp_path: Path) -> None:
+    root = tmp_path / "nasty"
+    subprocess.run([sys.executable, SHARED_TOOL, "nasty", root], check=True)
+    found = scanned(replace(RootfsOptions((Input("directory", str(root)),)), clean=False, stub_resolv_conf=False))
+    expected = {"/"} | {
+        "/" + str(Path(where, name).relative_to(root))
+        for where, folders, files in os.walk(root)
+        for name in folders + files
+    }
+    assert found.keys() == expected
+    assert found["/usr/lib/whiteout"].link == found["/opt/whiteout-link"].link is not None
+    assert found["/opt"].xattrs == {"trusted.overlay.opaque": b"y"}
