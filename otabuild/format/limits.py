@@ -6,6 +6,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 JWT = 64 * KIB
 INDEX = 8 * MIB
+ZIP_DIRECTORY = 512 * MIB
 DOCUMENT = MIB
 """A manifest, image config or sys_config."""
 JSON_DEPTH = 32

@@ -1,0 +1,88 @@
+"""Blobs by digest, verified as they are read (specification, section 1)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+
+from otabuild.errors import IntegrityError, LimitError
+from otabuild.format.digest import Descriptor, blob_name, format_digest
+from otabuild.storage.source import Source
+
+Chunk = bytes | memoryview
+
+
+class Blobs:
+    """The blobs of an image.
+
+    Args:
+        source: where the image lies.
+        on_verified: called with the 32-byte digest of each blob that was read to its end and found good; from any
+            thread that reads.
+    """
+
+    def __init__(self, source: Source, on_verified: Callable[[bytes], None] | None = None) -> None:
+        self._source = source
+        self._on_verified = on_verified
+
+    def size(self, digest: bytes) -> int | None:
+        """Stored size of a blob in bytes; None where it is missing.
+
+        Raises:
+            IntegrityError: something else than a plain file has its name.
+        """
+        return self._source.size(blob_name(digest))
+
+    def stream(self, digest: bytes, size: int | None = None) -> Iterator[Chunk]:
+        """The bytes of a blob in parts of at most 1 MiB. They are good only once the iterator has ended.
+
+        Raises:
+            IntegrityError: the blob is missing, or has another size or digest.
+            StorageError: the operating system could not read it.
+        """
+        name = blob_name(digest)
+        if size is not None:
+            stored = self._source.size(name)
+            if stored is not None and stored != size:
+                raise IntegrityError("size differs from what refers to it", where=name, observed=stored, expected=size)
+        yield from verified(self._source.chunks(name), digest, size, name)
+        if self._on_verified is not None:
+            self._on_verified(digest)
+
+    def read(self, descriptor: Descriptor, limit: int) -> bytes:
+        """The whole blob that a descriptor names.
+
+        Raises:
+            LimitError: the descriptor says that it is larger than `limit` bytes.
+            IntegrityError: the blob is missing, or has another size or digest.
+        """
+        if descriptor.size > limit:
+            raise LimitError(
+                "too large", where=descriptor.digest_text, observed=descriptor.size, expected=f"at most {limit} bytes"
+            )
+        return b"".join(self.stream(descriptor.digest, descriptor.size))
+
+
+def verified(chunks: Iterable[Chunk], digest: bytes, size: int | None, where: str) -> Iterator[Chunk]:
+    """Pass chunks on, and hold them against size and digest.
+
+    Raises:
+        IntegrityError: more bytes came than `size` says, or, at the end, fewer, or others.
+    """
+    sha256 = hashlib.sha256()
+    seen = 0
+    for chunk in chunks:
+        seen += len(chunk)
+        if size is not None and seen > size:
+            raise IntegrityError("content is larger than it should be", where=where, expected=size)
+        sha256.update(chunk)
+        yield chunk
+    if size is not None and seen != size:
+        raise IntegrityError("content has another size", where=where, observed=seen, expected=size)
+    if sha256.digest() != digest:
+        raise IntegrityError(
+            "content does not match its digest",
+            where=where,
+            observed=format_digest(sha256.digest()),
+            expected=format_digest(digest),
+        )

@@ -1,0 +1,125 @@
+"""An open image."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Self
+
+from otabuild.errors import InputError, IntegrityError, LimitError
+from otabuild.format import limits
+from otabuild.format.index import Index
+from otabuild.image.blobs import Blobs
+from otabuild.image.payload import Payload
+from otabuild.image.resources import ResourceTable
+from otabuild.storage.fs import StrPath
+from otabuild.storage.source import Source, open_source
+
+
+def open_image(path: StrPath) -> Image:
+    """Open an image directory or an artifact, for a `with` statement.
+
+    What is read from it is verified by digest, from index.json on; that index.json is authentic is for
+    `otabuild.verify` to say.
+
+    Raises:
+        InputError: there is no image.
+        ContainerError: the artifact is not the strict ZIP of the format.
+        IntegrityError: the image directory has no blobs, or a symlink in their place.
+        StorageError: the operating system could not read it.
+    """
+    return Image(open_source(path))
+
+
+class Image:
+    """An image, opened once: nothing is looked up by path again."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.blobs = Blobs(source)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def path(self) -> str:
+        """Where the image was opened."""
+        return self.source.path
+
+    def read_file(self, name: str, limit: int) -> bytes | None:
+        """A file beside the blobs, unverified; None where there is none.
+
+        Raises:
+            LimitError: it has more than `limit` bytes.
+            IntegrityError: it is no plain file.
+        """
+        size = self.source.size(name)
+        if size is None:
+            return None
+        if size > limit:
+            raise LimitError("too large", where=name, observed=size, expected=f"at most {limit} bytes")
+        return b"".join(self.source.chunks(name))
+
+    @cached_property
+    def index_raw(self) -> bytes:
+        """The bytes of index.json.
+
+        Raises:
+            IntegrityError: there is none.
+            LimitError: over 8 MiB.
+        """
+        raw = self.read_file("index.json", limits.INDEX)
+        if raw is None:
+            raise IntegrityError("missing", where="index.json", hint="is this an OTA image?")
+        return raw
+
+    @cached_property
+    def token_raw(self) -> bytes | None:
+        """The bytes of index.jwt; None where the image is not signed."""
+        return self.read_file("index.jwt", limits.JWT)
+
+    @cached_property
+    def index(self) -> Index:
+        """The model of index.json.
+
+        Raises:
+            FormatError: it is no index of this format.
+        """
+        return Index.parse(self.index_raw)
+
+    @cached_property
+    def resources(self) -> ResourceTable:
+        """The resource table, open until the image is closed; errors as for `open_table`."""
+        return ResourceTable.open(self.blobs, self.index.resource_table)
+
+    @cached_property
+    def payloads(self) -> tuple[Payload, ...]:
+        """The file-based payloads in the order of index.json; what is of unknown type is in `index.unknown`."""
+        return tuple(Payload(d, self.blobs, lambda: self.resources) for d in self.index.payloads)
+
+    def payload(self, ecu: str, release_key: str = "dev") -> Payload:
+        """The payload for an ECU.
+
+        Raises:
+            InputError: there is none; names those that there are.
+        """
+        for payload in self.payloads:
+            if (payload.ecu, payload.release_key) == (ecu, release_key):
+                return payload
+        raise InputError(
+            "no such payload",
+            where=self.path,
+            observed=f"{ecu}/{release_key}",
+            expected=", ".join(payload.name for payload in self.payloads) or "an image that has a payload",
+        )
+
+    def close(self) -> None:
+        """Let go of the image and its tables."""
+        for payload in vars(self).get("payloads", ()):
+            if "file_table" in vars(payload):
+                payload.file_table.close()
+        if "resources" in vars(self):
+            self.resources.close()
+        self.source.close()

@@ -1,0 +1,113 @@
+"""One payload of an image: documents, entries and contents."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from typing import IO, cast
+
+from otabuild.errors import FilterError, InputError
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.image_config import ImageConfig
+from otabuild.format.index import payload_id
+from otabuild.format.manifest import Manifest
+from otabuild.image.blobs import Blobs
+from otabuild.image.resources import ResourceTable
+from otabuild.image.tables import FileEntry, FileTable
+
+_IN_MEMORY = 8 << 20
+
+
+class Payload:
+    """A payload; nothing is read before it is asked for, and everything is verified as it is read.
+
+    Attributes:
+        descriptor: what index.json says of it.
+        ecu: id of the ECU that it is for.
+        release_key: `dev` or `prd`.
+    """
+
+    def __init__(self, descriptor: Descriptor, blobs: Blobs, resources: Callable[[], ResourceTable]) -> None:
+        self.descriptor = descriptor
+        self.ecu, self.release_key = payload_id(descriptor)
+        self._blobs = blobs
+        self._resources = resources
+
+    @property
+    def name(self) -> str:
+        """ECU and release key, for messages."""
+        return f"{self.ecu}/{self.release_key}"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The image manifest.
+
+        Raises:
+            IntegrityError, LimitError: the blob is missing, damaged or too large.
+            FormatError: it is no image manifest.
+        """
+        return Manifest.from_json(self._blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}")
+
+    @cached_property
+    def config(self) -> ImageConfig:
+        """The image config; errors as for `manifest`."""
+        raw = self._blobs.read(self.manifest.config, limits.DOCUMENT)
+        return ImageConfig.from_json(raw, f"config of {self.name}")
+
+    @cached_property
+    def sys_config(self) -> bytes | None:
+        """The sys_config, as its author wrote it (YAML); None where there is none. Errors as for `manifest`."""
+        descriptor = self.config.sys_config
+        return None if descriptor is None else self._blobs.read(descriptor, limits.DOCUMENT)
+
+    @cached_property
+    def file_table(self) -> FileTable:
+        """The file table, open until the image is closed; errors as for `open_table`."""
+        return FileTable.open(self._blobs, self.manifest.file_table, f"file table of {self.name}")
+
+    def entries(self) -> Iterator[FileEntry]:
+        """Every entry in byte order of the paths, streaming.
+
+        Raises:
+            TableError: the file table does not hold.
+        """
+        return self.file_table.entries()
+
+    def stat(self, path: str) -> FileEntry:
+        """The entry of a path, absolute from the rootfs; symlinks are not followed.
+
+        Raises:
+            InputError: there is none.
+        """
+        entry = self.file_table.find(posixpath.normpath(f"/{path.lstrip('/')}"))
+        if entry is None:
+            raise InputError("no such path in the payload", where=f"{self.name}: {path}")
+        return entry
+
+    def open(self, path: str) -> IO[bytes]:
+        """The content of a regular file, to read from; verified to the last byte before the first is given out.
+
+        Raises:
+            InputError: no such path, or no regular file.
+            IntegrityError, FilterError: the content cannot be rebuilt from the image.
+        """
+        entry = self.stat(path)
+        if entry.digest is None:
+            raise InputError("not a regular file", where=f"{self.name}: {path}")
+        if entry.contents is not None:
+            return io.BytesIO(entry.contents)
+        resources = self._resources()
+        row = resources.by_digest(entry.digest)
+        if row is None or row.size != entry.size:
+            raise FilterError(
+                "its content is not in the resource table", where=path, observed=format_digest(entry.digest)
+            )
+        file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 the caller's to close
+        for chunk in resources.plan(row).stream(self._blobs):
+            file.write(chunk)
+        file.seek(0)
+        return file

@@ -1,0 +1,248 @@
+"""The resource table: how each content is made from stored blobs (specification, section 7).
+
+A slice must be a leaf, so what makes a content is never a tree: some leaves, one after the other, and at most four
+steps on top. Resolving it is a loop with a counter, and a cycle is merely too long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, groupby
+from typing import NamedTuple
+
+from otabuild.errors import FilterError, LimitError, OtabuildError
+from otabuild.format import limits, resource_table
+from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.filters import Bundled, Compressed, Filter, Sliced, parse_filter
+from otabuild.format.resource_table import ResourceRow
+from otabuild.image.blobs import Blobs, Chunk, verified
+from otabuild.image.tables import open_table
+from otabuild.storage.sqlite_read import Database
+from otabuild.storage.zstd import decompress
+
+NAME = "resource table"
+_COLUMNS = "SELECT resource_id, digest, size, filter_applied FROM rs_manifest"
+_BATCH_COUNT, _BATCH_BYTES = 64, 8 << 20
+
+
+class Step(NamedTuple):
+    """What is done to the bytes so far, and what must come out: a resource of `size` bytes and that digest."""
+
+    filter: Filter
+    digest: bytes
+    size: int
+
+
+class Plan(NamedTuple):
+    """How a resource is made: the blobs (digest, size) one after the other, then the steps in order."""
+
+    leaves: tuple[tuple[bytes, int], ...]
+    steps: tuple[Step, ...]
+
+    def stream(self, blobs: Blobs) -> Iterator[Chunk]:
+        """The content, in parts; good only once the iterator has ended. Every step on the way is verified, too.
+
+        Raises:
+            IntegrityError: a blob or the result of a step is not what it should be.
+        """
+        chunks: Iterator[Chunk] = chain.from_iterable(blobs.stream(*leaf) for leaf in self.leaves)
+        for step in self.steps:
+            where = f"resource {format_digest(step.digest)}"
+            if isinstance(step.filter, Compressed):
+                chunks = decompress(chunks, step.size, limits.FILE, where)
+            elif isinstance(step.filter, Bundled):
+                chunks = _cut(chunks, step.filter.offset, step.filter.length)
+            chunks = verified(chunks, step.digest, step.size, where)
+        return chunks
+
+
+def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryview]:
+    """The bytes from `offset` on; what comes before and behind is read, too, so that it is verified."""
+    start, end = offset, offset + length
+    for chunk in chunks:
+        part = memoryview(chunk)[max(start, 0) : max(end, 0)]
+        if part:
+            yield part
+        start -= len(chunk)
+        end -= len(chunk)
+
+
+class Member(NamedTuple):
+    """A content of a group: its row, and how to make it (`plan`), or where it lies in the group's bundle."""
+
+    row: ResourceRow
+    plan: Plan | None
+    offset: int
+
+
+class Group(NamedTuple):
+    """Contents that are made together: all that are wanted of one bundle, or a handful without one."""
+
+    bundle: Plan | None
+    bundle_size: int
+    members: list[Member]
+
+
+class ResourceTable:
+    """An open resource table."""
+
+    statements = (*resource_table.TABLES, *resource_table.INDEXES)
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        database.define("bundle_of", _bundle_of)
+
+    @classmethod
+    def open(cls, blobs: Blobs, descriptor: Descriptor) -> ResourceTable:
+        """Open the resource table of an image; errors as in `open_table`."""
+        return cls(open_table(blobs, descriptor, cls.statements, NAME))
+
+    def rows(self, order: str = "resource_id") -> Iterator[ResourceRow]:
+        """Every row, streaming."""
+        return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY {order}"))
+
+    def by_id(self, resource_id: int, wanted_by: str) -> ResourceRow:
+        """The row of an id.
+
+        Raises:
+            FilterError: there is none; `wanted_by` names what asked for it.
+        """
+        for row in self.database.query(f"{_COLUMNS} WHERE resource_id = ?", (resource_id,)):
+            return ResourceRow(*row)
+        raise FilterError("points at a resource that is not there", where=wanted_by, observed=resource_id)
+
+    def by_digest(self, digest: bytes) -> ResourceRow | None:
+        """The row of a content; None where there is none."""
+        for row in self.database.query(f"{_COLUMNS} WHERE digest = ?", (digest,)):
+            return ResourceRow(*row)
+        return None
+
+    def plan(self, row: ResourceRow) -> Plan:
+        """How to make a resource.
+
+        Raises:
+            FilterError: a filter that cannot be parsed, points nowhere, out of bounds, in a circle, or too deep.
+            LimitError: a bundle over 64 MiB, or too many slices.
+        """
+        where, steps = f"resource {row.resource_id}", list[Step]()
+        while row.filter_applied is not None:
+            if len(steps) == limits.FILTER_DEPTH:
+                raise FilterError(
+                    "filters in a circle, or nested too deeply", where=where, expected=limits.FILTER_DEPTH
+                )
+            here = f"resource {row.resource_id}"
+            filter_ = parse_filter(row.filter_applied, here)
+            steps.append(Step(filter_, row.digest, row.size))
+            if isinstance(filter_, Sliced):
+                return Plan(self._slices(filter_, row, here), tuple(reversed(steps)))
+            base_id = filter_.bundle_id if isinstance(filter_, Bundled) else filter_.resource_id
+            base = self.by_id(base_id, here)
+            if isinstance(filter_, Bundled):
+                check_bundle(filter_, row, base, here)
+            row = base
+        return Plan(((row.digest, row.size),), tuple(reversed(steps)))
+
+    def _slices(self, filter_: Sliced, row: ResourceRow, where: str) -> tuple[tuple[bytes, int], ...]:
+        known: dict[int, tuple[bytes, int]] = {}
+        for resource_id in filter_.resource_ids:
+            if resource_id not in known:
+                part = self.by_id(resource_id, where)
+                if part.filter_applied is not None:
+                    raise FilterError("a slice that is itself filtered", where=where, observed=resource_id)
+                known[resource_id] = (part.digest, part.size)
+        leaves = tuple(known[resource_id] for resource_id in filter_.resource_ids)
+        total = sum(size for _, size in leaves)
+        if total != row.size:
+            raise FilterError("the slices do not add up to its size", where=where, observed=total, expected=row.size)
+        return leaves
+
+    def groups(
+        self, wanted: Callable[[ResourceRow], bool], on_error: Callable[[OtabuildError], None] | None = None
+    ) -> Iterator[Group]:
+        """The wanted contents, grouped so that each bundle is made once; streaming.
+
+        Args:
+            wanted: whether a row is.
+            on_error: takes the error of a row that cannot be resolved; without it the first is raised.
+
+        Raises:
+            FilterError, LimitError: as `plan`.
+        """
+        rows = self.database.query(
+            f"{_COLUMNS.replace(' FROM', ', bundle_of(filter_applied) AS bundle FROM')} ORDER BY bundle, resource_id"
+        )
+        for bundle_id, members in groupby(rows, key=lambda row: row[4]):
+            chosen = filter(wanted, (ResourceRow(*row[:4]) for row in members))
+            try:
+                yield from self._singles(chosen, on_error) if bundle_id is None else self._bundle(bundle_id, chosen)
+            except OtabuildError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+
+    def _bundle(self, bundle_id: int, rows: Iterable[ResourceRow]) -> Iterator[Group]:
+        members: list[Member] = []
+        bundle = None
+        for row in rows:
+            where = f"resource {row.resource_id}"
+            bundle = bundle or self.by_id(bundle_id, where)
+            filter_ = parse_filter(row.filter_applied or b"", where)
+            if not isinstance(filter_, Bundled):
+                raise FilterError("not a bundled resource", where=where)
+            check_bundle(filter_, row, bundle, where)
+            members.append(Member(row, None, filter_.offset))
+        if bundle is not None:
+            yield Group(self.plan(bundle), bundle.size, members)
+
+    def _singles(
+        self, rows: Iterable[ResourceRow], on_error: Callable[[OtabuildError], None] | None
+    ) -> Iterator[Group]:
+        members: list[Member] = []
+        total = 0
+        for row in rows:
+            try:
+                members.append(Member(row, self.plan(row), 0))
+            except OtabuildError as error:
+                if on_error is None:
+                    raise
+                on_error(error)
+                continue
+            total += row.size
+            if len(members) == _BATCH_COUNT or total >= _BATCH_BYTES:
+                yield Group(None, 0, members)
+                members, total = [], 0
+        if members:
+            yield Group(None, 0, members)
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self.database.close()
+
+
+def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where: str) -> None:
+    """Hold a bundled resource against its bundle.
+
+    Raises:
+        LimitError: the bundle is over 64 MiB.
+        FilterError: the range is outside of the bundle, or has another size than the resource.
+    """
+    if bundle.size > limits.BUNDLE:
+        raise LimitError("bundle too large", where=where, observed=bundle.size, expected=f"at most {limits.BUNDLE}")
+    if filter_.length != row.size or filter_.offset + filter_.length > bundle.size:
+        raise FilterError(
+            "the range in the bundle is outside of it, or has another size than the resource",
+            where=where,
+            observed=f"{filter_.length} bytes from {filter_.offset} on",
+            expected=f"{row.size} bytes within {bundle.size}",
+        )
+
+
+def _bundle_of(filter_applied: bytes | None) -> int | None:
+    """The bundle that a filter cuts from, to sort by; None for all others."""
+    if filter_applied is None or filter_applied[:2] != b"b:":
+        return None
+    try:
+        filter_ = parse_filter(filter_applied, "")
+    except OtabuildError:
+        return None
+    return filter_.bundle_id if isinstance(filter_, Bundled) else None

@@ -1,0 +1,165 @@
+"""The two tables of an image, opened as hostile (specification, sections 6 and 7)."""
+
+from __future__ import annotations
+
+import heapq
+import stat
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
+from typing import NamedTuple
+
+from otabuild.errors import TableError
+from otabuild.format import file_table, limits
+from otabuild.format.digest import Descriptor
+from otabuild.format.table_schema import check_schema, type_checks
+from otabuild.image.blobs import Blobs, Chunk
+from otabuild.storage.sqlite_read import Database, open_database
+from otabuild.storage.zstd import decompress
+
+
+def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], name: str) -> Database:
+    """Open the table that a descriptor names.
+
+    Args:
+        blobs: the blobs of the image.
+        descriptor: of the table; its media type says whether it is compressed.
+        statements: what makes the schema that the table must have.
+        name: of the table, for messages.
+
+    Raises:
+        IntegrityError: the blob is missing, damaged or not what the descriptor says.
+        TableError: no SQLite database of this schema, or values of other types in it.
+        LimitError: it decompresses to more than a table may have.
+    """
+    statements = tuple(statements)
+    chunks: Iterator[Chunk] = blobs.stream(descriptor.digest, descriptor.size)
+    if descriptor.media_type.endswith("+zstd"):
+        limit = min(limits.TABLE, max(16 * limits.MIB, limits.TABLE_RATIO * descriptor.size))
+        chunks = decompress(chunks, None, limit, name)
+    database = open_database(chunks, name)
+    try:
+        database.check_integrity()
+        check_schema(database.query("SELECT name, sql FROM sqlite_master"), statements, name)
+        _check_types(database, statements)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _check_types(database: Database, statements: Iterable[str]) -> None:
+    for table, query in type_checks(statements):
+        for key, found in database.query(query):
+            where = f"{database.name}: {table} {key!r}"
+            raise TableError("values of other types than the format's", where=where, observed=found)
+
+
+class FileEntry(NamedTuple):
+    """One path of a payload, as the file table has it.
+
+    `mode` is the whole st_mode. `digest` (32 bytes), `size` (bytes) and `contents` (where inlined) are a regular
+    file's; `meta` is a symlink's target. `packed_xattrs` is MessagePack.
+    """
+
+    path: str
+    inode_id: int
+    mode: int
+    uid: int
+    gid: int
+    links_count: int | None
+    packed_xattrs: bytes | None
+    meta: bytes | None = None
+    resource_id: int | None = None
+    digest: bytes | None = None
+    size: int = 0
+    contents: bytes | None = None
+
+    @property
+    def xattrs(self) -> dict[str, bytes]:
+        """The extended attributes by name."""
+        return file_table.unpack_xattrs(self.packed_xattrs, f"inode {self.inode_id}")
+
+    @property
+    def target(self) -> str | None:
+        """What a symlink points at; None for anything else."""
+        if self.meta is None:
+            return None
+        try:
+            return self.meta.decode("utf-8")
+        except UnicodeDecodeError:
+            raise TableError("symlink target is not UTF-8", where=self.path, observed=self.meta[:100]) from None
+
+    def to_value(self) -> dict[str, object]:
+        """The entry as plain JSON values; attribute values and digest in hex."""
+        value: dict[str, object] = {
+            "path": self.path,
+            "type": _KINDS.get(stat.S_IFMT(self.mode), "unknown"),
+            "mode": f"{stat.S_IMODE(self.mode):04o}",
+            "uid": self.uid,
+            "gid": self.gid,
+        }
+        if self.digest is not None:
+            value |= {"size": self.size, "sha256": self.digest.hex()}
+        if self.meta is not None:
+            value["target"] = self.target
+        if self.links_count is not None:
+            value["links"] = self.links_count
+        if self.packed_xattrs is not None:
+            value["xattrs"] = {name: content.hex() for name, content in self.xattrs.items()}
+        return value
+
+
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFCHR: "whiteout"}
+
+DIRECTORIES = """SELECT path, ft_dir.inode_id, mode, uid, gid, links_count, xattrs
+    FROM ft_dir LEFT JOIN ft_inode USING (inode_id)"""
+NON_REGULARS = """SELECT path, ft_non_regular.inode_id, mode, uid, gid, links_count, xattrs, meta
+    FROM ft_non_regular LEFT JOIN ft_inode USING (inode_id)"""
+REGULARS = """SELECT path, ft_regular.inode_id, mode, uid, gid, links_count, xattrs,
+    NULL, ft_regular.resource_id, digest, size, contents
+    FROM ft_regular LEFT JOIN ft_inode USING (inode_id) LEFT JOIN ft_resource USING (resource_id)"""
+_KINDS_OF_ENTRY = (DIRECTORIES, NON_REGULARS, REGULARS)
+
+
+class FileTable:
+    """An open file table."""
+
+    statements = (*file_table.TABLES, *file_table.INDEXES)
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @classmethod
+    def open(cls, blobs: Blobs, descriptor: Descriptor, name: str) -> FileTable:
+        """Open the file table of a payload; errors as in `open_table`."""
+        return cls(open_table(blobs, descriptor, cls.statements, name))
+
+    def select(self, query: str, condition: str = "", parameters: Iterable[object] = ()) -> Iterator[FileEntry]:
+        """Entries of one kind (DIRECTORIES, NON_REGULARS or REGULARS), streaming.
+
+        Raises:
+            TableError: a row points at an inode or a resource that is not there.
+        """
+        for row in self.database.query(f"{query} {condition}", parameters):
+            if row[2] is None or (query is REGULARS and row[9] is None):
+                raise TableError("points at an inode or a resource that is not there", where=row[0])
+            yield FileEntry(*row)
+
+    def entries(self) -> Iterator[FileEntry]:
+        """Every entry, joined from all tables, in byte order of the paths; streaming."""
+        parts = (self.select(query, "ORDER BY path") for query in _KINDS_OF_ENTRY)
+        return heapq.merge(*parts, key=attrgetter("path"))
+
+    def find(self, path: str) -> FileEntry | None:
+        """The entry of a path; None where there is none."""
+        found = (entry for query in _KINDS_OF_ENTRY for entry in self.select(query, "WHERE path = ?", (path,)))
+        return next(found, None)
+
+    def count(self, expression: str) -> int:
+        """The value of `SELECT expression`, a whole number; 0 where it is NULL."""
+        (row,) = self.database.query(f"SELECT {expression}")
+        return int(row[0] or 0)
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self.database.close()

@@ -1,0 +1,235 @@
+"""Where an image is read from: its directory or its artifact, behind one interface.
+
+An image is opened once. A directory is read through directory descriptors that follow no symlink, an artifact through
+its one descriptor; nothing is looked up by path again, so nobody can put another image in its place meanwhile.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from otabuild.errors import ContainerError, InputError, IntegrityError
+from otabuild.storage.fs import StrPath, storage_error
+from otabuild.storage.zip_reader import ZipEntry, legal_name, read_entries
+
+CHUNK = 1 << 20
+_BLOBS = "blobs/sha256"
+_DEPTH = 32
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+class Member(NamedTuple):
+    """A file or folder of the image (`name` of a folder ends in `/`); `mode` is the whole st_mode."""
+
+    name: str
+    size: int
+    mode: int
+
+
+class Source(ABC):
+    """The files of an image by name, such as `index.json` or `blobs/sha256/<hex>`. Bytes come unverified."""
+
+    is_artifact: bool
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @abstractmethod
+    def members(self) -> Iterator[Member]:
+        """Every file and folder, in the order they lie in (artifact) or by name (directory).
+
+        A folder that has no place in an image is named, and not looked into.
+        """
+
+    @abstractmethod
+    def size(self, name: str) -> int | None:
+        """Size of a file in bytes; None where there is none.
+
+        Raises:
+            IntegrityError: something else than a plain file stands there.
+        """
+
+    @abstractmethod
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file in parts of at most 1 MiB; exactly as many as `size` says.
+
+        Raises:
+            IntegrityError: it is missing, no plain file, or got shorter meanwhile.
+            ContainerError: the artifact gives another CRC for it.
+            StorageError: the operating system could not read it.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of every descriptor."""
+
+
+def open_source(path: StrPath) -> Source:
+    """Open an image directory or an artifact.
+
+    Raises:
+        InputError: there is nothing, or neither a directory nor a plain file.
+        IntegrityError: the directory, or its blobs folder, is a symlink or missing.
+        ContainerError: the artifact is not the strict ZIP of the format.
+        StorageError: the operating system could not read it.
+    """
+    name = os.fspath(path)
+    try:
+        # O_NONBLOCK: a fifo must not hang us.
+        fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise InputError("no such image", where=name) from None
+    except OSError as error:
+        raise storage_error(error, "open the image", name) from error
+    try:
+        return _source_of(fd, name)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _source_of(fd: int, name: str) -> Source:
+    status = os.fstat(fd)
+    if stat.S_ISDIR(status.st_mode):
+        if os.path.islink(name):
+            raise IntegrityError("the image folder is a symlink", where=name, hint="name the folder it points to")
+        return _DirectorySource(name, fd)
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError("neither a folder nor a plain file", where=name, observed=oct(status.st_mode))
+    with _reading(name):
+        return _ArtifactSource(name, fd, read_entries(fd, status.st_size))
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise IntegrityError("missing", where=name) from None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise IntegrityError("not a plain file behind plain folders", where=name) from None
+        raise storage_error(error, "read", name) from error
+
+
+def _extent(fd: int, offset: int, size: int, name: str) -> Iterator[bytes]:
+    end = offset + size
+    while offset < end:
+        with _reading(name):
+            part = os.pread(fd, min(CHUNK, end - offset), offset)
+        if not part:
+            raise IntegrityError("got shorter while it was read", where=name, observed=f"{end - offset} bytes less")
+        offset += len(part)
+        yield part
+
+
+class _ArtifactSource(Source):
+    is_artifact = True
+
+    def __init__(self, path: str, fd: int, entries: list[ZipEntry]) -> None:
+        super().__init__(path)
+        self._fd = fd
+        self.entries = {entry.name: entry for entry in entries}
+
+    def members(self) -> Iterator[Member]:
+        return (Member(entry.name, entry.size, entry.mode) for entry in self.entries.values())
+
+    def size(self, name: str) -> int | None:
+        entry = self.entries.get(name)
+        return None if entry is None else entry.size
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        entry = self.entries.get(name)
+        if entry is None:
+            raise IntegrityError("missing", where=name)
+        crc = 0
+        for chunk in _extent(self._fd, entry.offset, entry.size, name):
+            crc = zlib.crc32(chunk, crc)
+            yield chunk
+        if crc != entry.crc:
+            raise ContainerError("CRC is wrong", where=name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class _DirectorySource(Source):
+    is_artifact = False
+
+    def __init__(self, path: str, fd: int) -> None:
+        super().__init__(path)
+        self._root = fd
+        with _reading(_BLOBS):
+            blobs = os.open("blobs", _DIRECTORY, dir_fd=fd)
+            try:
+                self._blobs = os.open("sha256", _DIRECTORY, dir_fd=blobs)
+            finally:
+                os.close(blobs)
+
+    def members(self) -> Iterator[Member]:
+        return self._walk(self._root, "")
+
+    def _walk(self, fd: int, prefix: str) -> Iterator[Member]:
+        with _reading(prefix or self.path):
+            names = sorted(os.listdir(fd))
+        for name in names:
+            with _reading(prefix + name):
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
+                yield Member(prefix + name, status.st_size, status.st_mode)
+                continue
+            yield Member(f"{prefix}{name}/", 0, status.st_mode)
+            if not legal_name(f"{prefix}{name}/") or prefix.count("/") > _DEPTH:
+                continue
+            with _reading(prefix + name):
+                child = os.open(name, _DIRECTORY, dir_fd=fd)
+            try:
+                yield from self._walk(child, f"{prefix}{name}/")
+            finally:
+                os.close(child)
+
+    def size(self, name: str) -> int | None:
+        try:
+            with self._open(name) as (_, size):
+                return size
+        except FileNotFoundError:
+            return None
+        except OSError:
+            with _reading(name):
+                raise
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        with _reading(name), self._open(name) as (fd, size):
+            yield from _extent(fd, 0, size, name)
+
+    @contextmanager
+    def _open(self, name: str) -> Iterator[tuple[int, int]]:
+        """A descriptor of the file and its size; no component of the name may be a symlink."""
+        folder, _, last = name.rpartition("/")
+        todo: list[int] = []
+        try:
+            at = self._blobs if folder == _BLOBS else self._root
+            for part in folder.split("/") if folder and folder != _BLOBS else ():
+                at = os.open(part, _DIRECTORY, dir_fd=at)
+                todo.append(at)
+            fd = os.open(last, _FILE, dir_fd=at)
+            todo.append(fd)
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise IntegrityError("not a plain file", where=name, observed=oct(status.st_mode))
+            yield fd, status.st_size
+        finally:
+            for fd in todo:
+                os.close(fd)
+
+    def close(self) -> None:
+        os.close(self._blobs)
+        os.close(self._root)

@@ -1,0 +1,161 @@
+"""SQLite databases that somebody else made, opened as hostile.
+
+In order: header, read-only and immutable, hardened settings, integrity check, schema against a whitelist. What SQLite
+executes is bounded by a budget of instructions, so that no statement runs for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from otabuild.errors import LimitError, TableError
+from otabuild.storage.fs import storage_error
+
+_MAGIC = b"SQLite format 3\0"
+_STEP = 10_000
+# Measured: what we ask takes under 10 instructions per byte of a table, and 100 million take about a second.
+_BUDGET_BASE, _BUDGET_PER_BYTE = 20_000_000, 50
+_SETTINGS = (
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA mmap_size = 0",
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA query_only = ON",
+)
+_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
+_PRAGMAS = frozenset({"integrity_check", "table_info", "encoding"})
+
+
+class Database:
+    """A read-only connection; `query` is the way to ask."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str, budget: int) -> None:
+        self.connection = connection
+        self.name = name
+        self._budget = budget
+        connection.set_progress_handler(self._tick, _STEP)
+
+    def _tick(self) -> int:
+        self._budget -= _STEP
+        return int(self._budget < 0)
+
+    def query(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement, streaming.
+
+        Raises:
+            TableError: SQLite found the database malformed.
+            LimitError: the statement, with all before it, took more instructions than a good table needs.
+        """
+        with self.guarded():
+            yield from self.connection.execute(sql, tuple(parameters))
+
+    def define(self, name: str, function: Callable[[Any], str | int | None]) -> None:
+        """Make a pure function of one argument usable in statements."""
+        self.connection.create_function(name, 1, function, deterministic=True)
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn the errors of SQLite into ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if self._budget < 0:
+                raise LimitError("the table takes too long to read", where=self.name) from None
+            raise TableError("the table cannot be read", where=self.name, observed=error) from None
+        except sqlite3.DatabaseError as error:
+            raise TableError("the table is malformed", where=self.name, observed=error) from None
+
+    def check_integrity(self) -> None:
+        """Have SQLite check every page, row and index entry.
+
+        Raises:
+            TableError: something is wrong; says what SQLite said.
+        """
+        # quick_check does not notice an index that disagrees with its table.
+        rows = [str(row[0]) for row in self.query("PRAGMA integrity_check(3)")]
+        if rows != ["ok"]:
+            raise TableError("the integrity check of SQLite failed", where=self.name, observed="; ".join(rows)[:300])
+
+    def close(self) -> None:
+        """Let go of the connection; its file is gone with it."""
+        self.connection.close()
+
+
+def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
+    """Open the database that these bytes are.
+
+    They are written to a private temporary file that no other process can name by the time anything is asked.
+
+    Raises:
+        TableError: no plain SQLite database: wrong header, size, encoding or journal mode.
+        StorageError: no room for the temporary file.
+    """
+    fd, path = tempfile.mkstemp(prefix="otabuild-", suffix=".sqlite3")
+    try:
+        size = 0
+        with open(fd, "r+b") as file:
+            for chunk in chunks:
+                file.write(chunk)
+                size += len(chunk)
+            file.flush()
+            _check_header(os.pread(file.fileno(), 100, 0), size, name)
+            connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+            try:
+                return _harden(connection, name, size)
+            except BaseException:
+                connection.close()
+                raise
+    except OSError as error:
+        raise storage_error(error, "write a temporary file", path) from error
+    finally:
+        os.unlink(path)
+
+
+def _check_header(head: bytes, size: int, name: str) -> None:
+    if len(head) < 100 or not head.startswith(_MAGIC):
+        raise TableError("no SQLite database", where=name, observed=head[:16])
+    page_size, writes, reads = struct.unpack_from(">HBB", head, 16)
+    page_size = 65536 if page_size == 1 else page_size
+    (pages,) = struct.unpack_from(">I", head, 28)
+    (encoding,) = struct.unpack_from(">I", head, 56)
+    if (writes, reads) != (1, 1):
+        raise TableError("not in journal mode DELETE", where=name, observed=(writes, reads), expected=(1, 1))
+    if page_size < 512 or page_size & (page_size - 1) or pages * page_size != size:
+        raise TableError("page size and page count do not give its size", where=name, observed=size)
+    if encoding != 1:
+        raise TableError("text is not UTF-8", where=name, observed=encoding, expected=1)
+
+
+def _harden(connection: sqlite3.Connection, name: str, size: int) -> Database:
+    for limit, value in (
+        (sqlite3.SQLITE_LIMIT_LENGTH, 16 << 20),
+        (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000),
+        (sqlite3.SQLITE_LIMIT_COLUMN, 100),
+        (sqlite3.SQLITE_LIMIT_EXPR_DEPTH, 100),
+        (sqlite3.SQLITE_LIMIT_ATTACHED, 0),
+    ):
+        connection.setlimit(limit, value)
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_TRUSTED_SCHEMA, False)
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
+    database = Database(connection, name, _BUDGET_BASE + _BUDGET_PER_BYTE * size)
+    with database.guarded():
+        for setting in _SETTINGS:
+            connection.execute(setting)
+        # The first statement that reads: the file must be open before its name is gone.
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.set_authorizer(_authorize)
+    return database
+
+
+def _authorize(action: int, first: str | None, *_: str | None) -> int:
+    allowed = action in _ALLOWED or (action == sqlite3.SQLITE_PRAGMA and first in _PRAGMAS)
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY

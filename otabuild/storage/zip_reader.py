@@ -1,0 +1,250 @@
+"""The artifact, read strictly: one ZIP of our own subset (specification, section 1), or a ContainerError.
+
+A ZIP says most things twice, and readers differ in which of the two they believe. So both are read and must agree:
+local headers walked from the first byte on, the central directory beside them, and no byte of the file left over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple, NoReturn
+
+from otabuild.errors import ContainerError, LimitError, printable
+from otabuild.format import limits
+
+_LOCAL = struct.Struct("<4s5H3I2H")
+_CENTRAL = struct.Struct("<4s6H3I5H2I")
+_END = struct.Struct("<4s4H2IH")
+_LOCATOR = struct.Struct("<4sIQI")
+_END64 = struct.Struct("<4sQ2H2I4Q")
+_FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
+
+_DATE, _TIME = 0x3A21, 0  # 2009-01-01 00:00:00
+_MADE_BY = (0x0314, 0x032D)  # Unix; version 2.0, or 4.5 where ZIP64 is used
+_NEEDED = (20, 45)
+
+_NAME = re.compile(
+    r"index\.json|index\.jwt|oci-layout|metadata\.jwt|certificate\.pem|blobs/(sha256/([0-9a-f]{64})?)?"
+    r"|data/(opt/(ota/(otaclient_release/(?P<legacy>.+)?)?)?)?",
+    re.DOTALL,
+)
+
+
+class ZipEntry(NamedTuple):
+    """A file of the artifact: its bytes are `size` bytes from `offset` on; `crc` is their CRC-32."""
+
+    name: str
+    offset: int
+    size: int
+    crc: int
+    mode: int
+
+
+class _Record(NamedTuple):
+    """One record of the central directory, ZIP64 resolved."""
+
+    raw_name: bytes
+    flags: int
+    crc: int
+    size: int
+    offset: int
+    mode: int
+
+
+def legal_name(name: str) -> bool:
+    """Whether a file, or a folder (its name ends in `/`), has a place in an image."""
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return False
+    legacy = found["legacy"]
+    if legacy is None:
+        return True
+    parts = legacy.removesuffix("/").split("/")
+    return legacy.isprintable() and "\\" not in legacy and not {"", ".", ".."}.intersection(parts)
+
+
+def read_entries(fd: int, size: int) -> list[ZipEntry]:
+    """Every entry of the artifact of `size` bytes behind a descriptor, folders included, in the order they lie in.
+
+    Raises:
+        ContainerError: anything that two ZIP readers could see differently, or that the format does not know.
+        LimitError: a central directory of more than 512 MiB.
+    """
+    start, directory_size, count = _read_end(fd, size)
+    if directory_size > limits.ZIP_DIRECTORY:
+        raise LimitError("central directory too large", observed=directory_size, expected=limits.ZIP_DIRECTORY)
+    directory = _pread(fd, directory_size, start, "central directory")
+    entries: list[ZipEntry] = []
+    offset = 0
+    for record in _records(directory, count):
+        entry = _read_local(fd, record, offset)
+        offset = entry.offset + entry.size
+        entries.append(entry)
+    if offset != start:
+        _refuse("bytes between the last entry and the central directory", observed=start - offset, expected=0)
+    _check_names(entries)
+    return entries
+
+
+def _refuse(what: str, where: object = "artifact", *, observed: object = None, expected: object = None) -> NoReturn:
+    raise ContainerError(what, where=where, observed=observed, expected=expected)
+
+
+def _pread(fd: int, length: int, offset: int, where: str) -> bytes:
+    parts: list[bytes] = []
+    while length > 0:
+        part = os.pread(fd, length, offset)
+        if not part:
+            _refuse("the file ends too early", where, observed=f"end at {offset}")
+        parts.append(part)
+        offset += len(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def _read_end(fd: int, size: int) -> tuple[int, int, int]:
+    """Where the central directory starts, its size in bytes and its number of records."""
+    if size < _END.size:
+        _refuse("no ZIP: shorter than an end record", observed=f"{size} bytes")
+    at = size - _END.size
+    magic, disk, first_disk, here, count, length, start, comment = _END.unpack(_pread(fd, _END.size, at, "end record"))
+    if magic != b"PK\5\6" or comment:
+        _refuse("no ZIP that ends in its end record: cut off, a comment, or bytes behind it")
+    if (disk, first_disk) != (0, 0) or here != count:
+        _refuse("a ZIP of several disks")
+    wide = _read_end64(fd, at)
+    if wide is not None:
+        for name, narrow, full, true in zip(
+            ("number of entries", "directory size", "directory offset"),
+            (count, length, start),
+            (_FULL16, _FULL32, _FULL32),
+            wide[:3],
+            strict=True,
+        ):
+            if narrow not in (true, full) or (true > full and narrow != full):
+                _refuse(f"end record and ZIP64 end record differ in the {name}", observed=narrow, expected=true)
+        count, length, start, at = wide
+    if start + length != at:
+        _refuse("the central directory does not end where the end record starts", observed=start + length, expected=at)
+    return start, length, count
+
+
+def _read_end64(fd: int, end: int) -> tuple[int, int, int, int] | None:
+    """Count, size and start of the directory, and where the ZIP64 end record starts; None where there is none."""
+    at = end - _LOCATOR.size - _END64.size
+    if at < 0:
+        return None
+    raw = _pread(fd, _END64.size + _LOCATOR.size, at, "ZIP64 end record")
+    locator = _LOCATOR.unpack(raw[_END64.size :])
+    if locator[0] != b"PK\6\7":
+        return None
+    magic, length, made_by, needed, disk, first_disk, here, count, size, start = _END64.unpack(raw[: _END64.size])
+    if locator[1:] != (0, at, 1) or magic != b"PK\6\6" or length != _END64.size - 12:
+        _refuse("the ZIP64 locator does not point at a plain ZIP64 end record right before it")
+    if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY or needed not in _NEEDED:
+        _refuse("the ZIP64 end record is not that of a one-disk Unix ZIP")
+    return count, size, start, at
+
+
+def _records(directory: bytes, count: int) -> Iterator[_Record]:
+    at = 0
+    for number in range(count):
+        if at + _CENTRAL.size > len(directory):
+            _refuse("the central directory holds fewer records than the end record says", observed=number)
+        fields = _CENTRAL.unpack_from(directory, at)
+        magic, made_by, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = fields[:12]
+        comment_size, disk, internal, external, offset = fields[12:]
+        name_at = at + _CENTRAL.size
+        extra_at = name_at + name_size
+        at = extra_at + extra_size
+        name, extra = directory[name_at:extra_at], directory[extra_at:at]
+        where = printable(name.decode("utf-8", "replace")[:200]) or f"record {number}"
+        if magic != b"PK\1\2" or at > len(directory):
+            _refuse("no record of the central directory", where)
+        _check_constants(where, name, flags, (needed, method, time, date))
+        dos = external & 0xFFFF
+        if (
+            made_by not in _MADE_BY
+            or comment_size
+            or disk
+            or internal
+            or (dos and not (dos == 0x10 and name[-1:] == b"/"))
+        ):
+            _refuse("a record that is not made on Unix, or with a comment, disk number or DOS attributes", where)
+        stored, size, offset = _widen(where, extra, stored, size, offset)
+        if stored != size:
+            _refuse("stored size and size differ", where, observed=stored, expected=size)
+        yield _Record(name, flags, crc, size, offset, external >> 16)
+    if at != len(directory):
+        _refuse("bytes in the central directory behind its last record", observed=len(directory) - at)
+
+
+def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int, int, int]) -> None:
+    needed, method, time, date = fields
+    if method != 0:
+        _refuse("the entry is not STORED", where, observed=f"method {method}", expected="method 0")
+    if flags not in ((0,) if name.isascii() else (0, 0x800)):
+        _refuse("flags (encryption, data descriptor or others) have no place here", where, observed=hex(flags))
+    if needed not in _NEEDED or (time, date) != (_TIME, _DATE):
+        _refuse("version needed, date or time differ from the format's constants", where)
+
+
+def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
+    """Replace each saturated field by its ZIP64 value; the extra field must hold these values and nothing else."""
+    saturated = sum(field == _FULL32 for field in fields)
+    expected = 4 + 8 * saturated if saturated else 0
+    if len(extra) != expected or (extra and struct.unpack_from("<2H", extra) != (1, 8 * saturated)):
+        _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where, observed=extra[:40].hex())
+    values = iter(struct.unpack_from(f"<{saturated}Q", extra, 4) if saturated else ())
+    return tuple(next(values) if field == _FULL32 else field for field in fields)
+
+
+def _read_local(fd: int, record: _Record, expected_offset: int) -> ZipEntry:
+    name = _decode(record.raw_name)
+    where = printable(name)
+    if record.offset != expected_offset:
+        _refuse("gap or overlap before the entry", where, observed=record.offset, expected=expected_offset)
+    header_size = _LOCAL.size + len(record.raw_name)
+    raw = _pread(fd, header_size, expected_offset, where)
+    magic, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = _LOCAL.unpack_from(raw)
+    if magic != b"PK\3\4" or name_size != len(record.raw_name) or raw[_LOCAL.size :] != record.raw_name:
+        _refuse("local header and central directory differ in the name", where)
+    _check_constants(where, record.raw_name, flags, (needed, method, time, date))
+    if extra_size > 20:
+        _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where)
+    extra = _pread(fd, extra_size, expected_offset + header_size, where)
+    stored, size = _widen(where, extra, stored, size)
+    if (stored, size, crc, flags) != (record.size, record.size, record.crc, record.flags):
+        _refuse("local header and central directory differ in size, CRC or flags", where)
+    kind = stat.S_IFDIR if name.endswith("/") else stat.S_IFREG
+    if stat.S_IFMT(record.mode) != kind or (kind == stat.S_IFDIR and (size or crc)):
+        _refuse("the entry is neither a plain file nor an empty folder", where, observed=oct(record.mode))
+    return ZipEntry(name, expected_offset + header_size + extra_size, size, crc, record.mode)
+
+
+def _decode(raw: bytes) -> str:
+    try:
+        name = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        _refuse("the entry's name is not UTF-8", repr(raw[:200]))
+    if not legal_name(name):
+        _refuse("the entry has no place in an image", printable(name[:200]))
+    return name
+
+
+def _check_names(entries: list[ZipEntry]) -> None:
+    folded: set[str] = set()
+    for entry in entries:
+        key = entry.name.casefold().removesuffix("/")
+        if key in folded:
+            _refuse("two entries share a name (names equal but for case count as one)", printable(entry.name))
+        folded.add(key)
+    folders = {entry.name for entry in entries if entry.name.endswith("/")}
+    for entry in entries:
+        parent = entry.name.removesuffix("/").rpartition("/")[0]
+        if parent and f"{parent}/" not in folders:
+            _refuse("the folder of the entry has no entry of its own", printable(entry.name), expected=f"{parent}/")

@@ -1,0 +1,100 @@
+"""zstd frames, decompressed within bounds (specification, section 7).
+
+Most ways to decompress accept a frame that is cut off, or write out a second one behind it. Here a resource is exactly
+one whole frame, its header says how large the content is, and never more than that is produced.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Iterator
+
+import zstandard
+
+from otabuild.errors import IntegrityError, LimitError
+from otabuild.format import limits
+
+# A block of four bytes can hold 128 KiB: so one piece yields at most 32 MiB at once, however hostile.
+_PIECE = 1 << 10
+_HEADER_MAX = 18
+
+_local = threading.local()
+
+
+def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: int, where: str) -> Iterator[bytes]:
+    """Decompress one frame, streaming.
+
+    Args:
+        chunks: the frame, in parts of any size.
+        size: how many bytes the content must have; None where only the frame knows.
+        limit: how many bytes the content may have.
+        where: the object the frame belongs to, for messages.
+
+    Yields:
+        the content, in parts of at most 32 MiB.
+
+    Raises:
+        IntegrityError: cut off, damaged, of another size, not exactly one plain frame with content size and checksum.
+        LimitError: the frame says that it holds more than `limit` bytes or needs a window over 128 MiB.
+    """
+    parts = iter(chunks)
+    head = bytearray()
+    while len(head) < _HEADER_MAX and (part := next(parts, None)) is not None:
+        head += part
+    declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where)
+    frame = _decompressor().decompressobj()
+    produced = 0
+    for piece in _pieces(head, parts):
+        if frame.eof:
+            raise IntegrityError("bytes behind the zstd frame", where=where)
+        try:
+            out = frame.decompress(piece)
+        except zstandard.ZstdError as error:
+            raise IntegrityError("damaged zstd frame", where=where, observed=error) from None
+        produced += len(out)
+        if produced > declared:
+            raise IntegrityError("zstd frame holds more than it says", where=where, expected=declared)
+        if out:
+            yield out
+    if not frame.eof:
+        raise IntegrityError("zstd frame is cut off", where=where, observed=f"{produced} bytes", expected=declared)
+    if frame.unused_data:
+        raise IntegrityError("bytes behind the zstd frame", where=where)
+    if produced != declared:
+        raise IntegrityError("zstd frame holds less than it says", where=where, observed=produced, expected=declared)
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """The thread's own: a decompressor is not safe to share."""
+    found = getattr(_local, "decompressor", None)
+    if found is None:
+        found = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG)
+    return found
+
+
+def _declared_size(head: bytes, size: int | None, limit: int, where: str) -> int:
+    try:
+        frame = zstandard.get_frame_parameters(head)
+    except zstandard.ZstdError as error:
+        raise IntegrityError("no zstd frame", where=where, observed=error) from None
+    if not head.startswith(b"\x28\xb5\x2f\xfd") or frame.dict_id or not frame.has_checksum:
+        raise IntegrityError("not a plain zstd frame with a checksum and without a dictionary", where=where)
+    if frame.content_size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+        raise IntegrityError("the zstd frame does not say how large its content is", where=where)
+    if frame.window_size > 1 << limits.ZSTD_WINDOW_LOG:
+        raise LimitError("zstd window too large", where=where, observed=frame.window_size)
+    if size is not None and frame.content_size != size:
+        raise IntegrityError(
+            "the zstd frame holds another size than due", where=where, observed=frame.content_size, expected=size
+        )
+    if frame.content_size > limit:
+        raise LimitError("content too large", where=where, observed=frame.content_size, expected=f"at most {limit}")
+    return frame.content_size
+
+
+def _pieces(head: bytearray, parts: Iterator[bytes | memoryview]) -> Iterator[memoryview]:
+    for part in itertools.chain((head,), parts):
+        view = memoryview(part)
+        for at in range(0, len(view), _PIECE):
+            yield view[at : at + _PIECE]
