@@ -127,7 +127,7 @@ def test_rules_and_attribute_policy_hold_for_overlays(tmp_path: Path) -> None:
 
 
 def test_release_files_are_found_through_the_link(tmp_path: Path) -> None:
-    nodes = {
+    nodes: dict[str, Node] = {
         "etc/os-release": "../usr/lib/os-release",
         "usr/lib/os-release": b"NAME=x\n",
         "etc/nv_tegra_release": b"# R35",
