@@ -110,7 +110,7 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     raise TrustError(
         "the chain does not end at a trusted root",
         where=chain[-1].where,
-        observed=f"issuer {chain[-1].issuer}",
+        observed=chain[-1].facts,
         expected="; ".join(sorted({anchor.subject for anchor in policy.anchors})) or "at least one trust anchor",
         hint="add the root certificate of that issuer to the trust store if you trust it, or the missing intermediate "
         "to the chain when signing",

@@ -1,0 +1,126 @@
+"""metadata.jwt and certificate.pem: what clients of the generation before look at first (specification, section 9).
+
+Close to a JWS and none: base64url with padding, a list of claims, and a signature in DER. The claims are the same for
+every image but for the digest of certificate.pem.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import FormatError, LimitError, TrustError
+from otabuild.format import limits
+from otabuild.format.document import dump_json, parse_json
+from otabuild.format.index_jwt import parse_certificate, signing_key
+
+NAME = "metadata.jwt"
+CERTIFICATE_NAME = "certificate.pem"
+
+_HEADER = {"alg": "ES256", "typ": "JWT"}
+_NOTHING = hashlib.sha256(b"").hexdigest()
+
+
+def legacy_certificate(signing_certificate: x509.Certificate) -> bytes:
+    """The bytes of certificate.pem: the signing certificate alone."""
+    return signing_certificate.public_bytes(Encoding.PEM)
+
+
+def legacy_signing_input(certificate_pem: bytes) -> bytes:
+    """The bytes to sign, `header.claims`, for the bytes of certificate.pem."""
+    return b".".join(base64.urlsafe_b64encode(dump_json(part)) for part in (_HEADER, _claims(certificate_pem)))
+
+
+def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> bytes:
+    """metadata.jwt, verified before it is given out.
+
+    Args:
+        signed: what `legacy_signing_input` made.
+        signature: r and s, 64 bytes.
+        certificate_pem: the bytes of certificate.pem.
+
+    Raises:
+        TrustError: the signature was not made over these bytes with the key of that certificate.
+    """
+    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    raw = signed + b"." + base64.urlsafe_b64encode(der)
+    verify_legacy_jwt(raw, certificate_pem)
+    return raw
+
+
+def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
+    """Hold metadata.jwt against certificate.pem. Whom the certificate belongs to, only index.jwt can tell.
+
+    Args:
+        raw: the bytes of metadata.jwt.
+        certificate_pem: the bytes of certificate.pem.
+
+    Returns:
+        The certificate, which has to be the first of index.jwt.
+
+    Raises:
+        FormatError: one of the two does not follow the format, or they do not belong together.
+        LimitError: the token is larger than we read.
+        TrustError: the signature does not verify.
+    """
+    if len(raw) > limits.JWT:
+        raise LimitError("token too large", where=NAME, observed=f"{len(raw)} bytes", expected=f"at most {limits.JWT}")
+    parts = raw.split(b".")
+    if len(parts) != 3:
+        raise FormatError("not a token of three parts", where=NAME, observed=f"{len(parts)} parts")
+    header, claims, signature = (_decode(part) for part in parts)
+    if parse_json(header, f"{NAME}: header", limits.JWT) != _HEADER:
+        raise FormatError("unknown header", where=NAME, observed=header[:200], expected=dump_json(_HEADER).decode())
+    if parse_json(claims, f"{NAME}: claims", limits.JWT) != _claims(certificate_pem):
+        raise FormatError(
+            "its claims are not those of a finalized image with this certificate.pem",
+            where=NAME,
+            observed=claims[:1000],
+            expected=dump_json(_claims(certificate_pem)).decode(),
+        )
+    certificate = _parse_pem(certificate_pem)
+    try:
+        signing_key(certificate).verify(signature, raw.rpartition(b".")[0], ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        raise TrustError("the signature does not verify with the key of certificate.pem", where=NAME) from None
+    return certificate
+
+
+def _claims(certificate_pem: bytes) -> list[dict[str, Any]]:
+    return [
+        {"version": 1},
+        {"directory": "dirs.txt", "hash": _NOTHING},
+        {"symboliclink": "symlinks.txt", "hash": _NOTHING},
+        {"regular": "regulars.txt", "hash": _NOTHING},
+        {"persistent": "persistents.txt", "hash": _NOTHING},
+        {"certificate": CERTIFICATE_NAME, "hash": hashlib.sha256(certificate_pem).hexdigest()},
+        {"rootfs_directory": "data"},
+        {"total_regular_size": "0"},
+        {"compressed_rootfs_directory": "data.zstd"},
+    ]
+
+
+def _decode(part: bytes) -> bytes:
+    try:
+        decoded = base64.b64decode(part, altchars=b"-_", validate=True)
+    except ValueError:
+        decoded = b""
+    if not decoded or base64.urlsafe_b64encode(decoded) != part:
+        raise FormatError("not canonical base64url with padding", where=NAME)
+    return decoded
+
+
+def _parse_pem(certificate_pem: bytes) -> x509.Certificate:
+    try:
+        (certificate,) = x509.load_pem_x509_certificates(certificate_pem)
+    except (ValueError, x509.InvalidVersion):
+        raise FormatError("not exactly one PEM certificate", where=CERTIFICATE_NAME) from None
+    return parse_certificate(certificate.public_bytes(Encoding.DER), CERTIFICATE_NAME)

@@ -1,0 +1,81 @@
+"""A signature in two steps, for keys that no build machine sees: write a request, take the answer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import FormatError
+from otabuild.format import limits
+from otabuild.format.document import dump_json, parse_json
+
+_KIND = "otabuild.signing-request.v1"
+_LIMIT = limits.MIB
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """What somebody with the key has to sign.
+
+    Attributes:
+        name: the file that the signature is for, such as `index.jwt`.
+        signing_input: the exact bytes to sign.
+        chain: the certificates, the signing certificate first.
+    """
+
+    name: str
+    signing_input: bytes
+    chain: tuple[x509.Certificate, ...]
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 to sign, 32 bytes."""
+        return hashlib.sha256(self.signing_input).digest()
+
+    def to_json(self) -> bytes:
+        """The request as a file: for people, for scripts, and with the parameters of an AWS KMS `Sign` call."""
+        return dump_json(self._to_value()) + b"\n"
+
+    def _to_value(self) -> dict[str, Any]:
+        return {
+            "kind": _KIND,
+            "name": self.name,
+            "signing-input": base64.b64encode(self.signing_input).decode(),
+            "sha256": self.digest.hex(),
+            "subject": self.chain[0].subject.rfc4514_string(),
+            "chain": [certificate.public_bytes(Encoding.PEM).decode() for certificate in self.chain],
+            "aws-kms-sign": {
+                "Message": base64.b64encode(self.digest).decode(),
+                "MessageType": "DIGEST",
+                "SigningAlgorithm": "ECDSA_SHA_256",
+            },
+        }
+
+    @classmethod
+    def from_json(cls, raw: bytes, where: str) -> SigningRequest:
+        """Read a request; every field has to be what `to_json` would write.
+
+        Raises:
+            FormatError: not a request, or one that was changed.
+            LimitError: larger than any request.
+        """
+        value = parse_json(raw, where, _LIMIT)
+        try:
+            chain = tuple(x509.load_pem_x509_certificate(pem.encode()) for pem in value["chain"])
+            request = cls(value["name"], base64.b64decode(value["signing-input"], validate=True), chain)
+            unchanged = bool(chain) and request._to_value() == value
+        except (AttributeError, KeyError, TypeError, ValueError, x509.InvalidVersion):
+            unchanged = False
+            request = None
+        if request is None or not unchanged:
+            raise FormatError(
+                "not a signing request, or one that was changed",
+                where=where,
+                hint="write it anew with `otabuild sign-prepare`",
+            )
+        return request

@@ -1,0 +1,180 @@
+"""Signing with a key in a PKCS#11 token (the optional extra `pkcs11`), named by an RFC 7512 URI."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any, NoReturn
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from otabuild.errors import InputError
+from otabuild.signing.answer import parse_answer
+from otabuild.signing.certificates import FILE_LIMIT
+from otabuild.signing.keys import Passphrase
+from otabuild.storage.files import read_file
+
+_TOKEN_ATTRIBUTES = {"token": "label", "serial": "serial", "manufacturer": "manufacturer_id", "model": "model"}
+_KEY_ATTRIBUTES = {"object", "id", "type"}
+_QUERY_ATTRIBUTES = {"module-path", "pin-source"}
+
+
+class Pkcs11Signer:
+    """Signs with a P-256 key that never leaves its token.
+
+    Args:
+        uri: `pkcs11:token=LABEL;object=LABEL;id=%01?module-path=/usr/lib/…/module.so&pin-source=file:/run/pin`. Every
+            attribute narrows the choice, which has to leave one key; module-path is required.
+        pin: asked once; without it and without pin-source the token is used without login.
+
+    Raises:
+        InputError: the URI names something unknown, or holds the PIN itself.
+    """
+
+    def __init__(self, uri: str, pin: Passphrase | None = None) -> None:
+        self._attributes, self._query = _parse_uri(uri)
+        self._pin = None if pin is None else cache(pin)
+        # The token is looked at once, before the build, and again to sign: it may be pulled out in between.
+        with self._session() as (pkcs11, session):
+            self._public_key = self._read_public_key(pkcs11, session)
+
+    @property
+    def public_key(self) -> ec.EllipticCurvePublicKey | None:
+        """The public key, where the token has it beside the private one."""
+        return self._public_key
+
+    def sign(self, digest: bytes) -> bytes:
+        """See `otabuild.signing.signer.Signer.sign`."""
+        with self._session() as (pkcs11, session):
+            key = self._find_key(pkcs11, session, pkcs11.ObjectClass.PRIVATE_KEY)
+            return parse_answer(key.sign(digest, mechanism=pkcs11.Mechanism.ECDSA), self._where)
+
+    @property
+    def _where(self) -> str:
+        named = (f"{name}={unquote(value, errors='replace')}" for name, value in self._attributes.items())
+        return f"pkcs11:{';'.join(named)}"
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[ModuleType, Any]]:
+        try:
+            pkcs11 = importlib.import_module("pkcs11")
+        except ImportError:
+            raise InputError(
+                "signing with a PKCS#11 token needs an extra",
+                where=self._where,
+                hint="install it with `pip install 'otabuild[pkcs11]'`",
+            ) from None
+        pin = self._read_pin()
+        try:
+            with self._find_token(pkcs11).open(user_pin=pin) as session:
+                yield pkcs11, session
+        except (RuntimeError, OSError) as error:  # every error of the package is a RuntimeError
+            raise InputError(
+                "the token refuses",
+                where=self._where,
+                observed=f"{type(error).__name__} {error}".strip(),
+                hint=_hint(type(error).__name__),
+            ) from None
+
+    def _read_pin(self) -> str | None:
+        source = self._query.get("pin-source")
+        if source is not None:
+            raw = read_file(urlsplit(source).path, FILE_LIMIT).rstrip(b"\r\n")
+        elif self._pin is not None:
+            raw = self._pin()
+        else:
+            return None
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            raise InputError("the PIN is not UTF-8", where=self._where) from None
+
+    def _find_token(self, pkcs11: ModuleType) -> Any:
+        wanted = {
+            field: unquote(self._attributes[a]) for a, field in _TOKEN_ATTRIBUTES.items() if a in self._attributes
+        }
+        tokens = [
+            token
+            for token in pkcs11.lib(self._query["module-path"]).get_tokens()
+            if all(_text(getattr(token, field)) == value for field, value in wanted.items())
+        ]
+        if len(tokens) != 1:
+            raise InputError(
+                f"{len(tokens)} tokens match, where one has to",
+                where=self._where,
+                hint=f"`pkcs11-tool --module {self._query['module-path']} -L` lists tokens",
+            )
+        return tokens[0]
+
+    def _find_key(self, pkcs11: ModuleType, session: Any, kind: Any) -> Any:
+        label, key_id = self._attributes.get("object"), self._attributes.get("id")
+        return session.get_key(
+            object_class=kind,
+            key_type=pkcs11.KeyType.EC,
+            label=None if label is None else unquote(label),
+            id=None if key_id is None else unquote_to_bytes(key_id),
+        )
+
+    def _read_public_key(self, pkcs11: ModuleType, session: Any) -> ec.EllipticCurvePublicKey | None:
+        self._find_key(pkcs11, session, pkcs11.ObjectClass.PRIVATE_KEY)
+        try:
+            public = self._find_key(pkcs11, session, pkcs11.ObjectClass.PUBLIC_KEY)
+        except (pkcs11.NoSuchKey, pkcs11.MultipleObjectsReturned):
+            return None
+        encode = importlib.import_module("pkcs11.util.ec").encode_ec_public_key
+        key = load_der_public_key(encode(public))
+        return key if isinstance(key, ec.EllipticCurvePublicKey) else None
+
+
+def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Path and query attributes of a URI, still percent-encoded in the path."""
+    scheme, _, rest = uri.partition(":")
+    path, _, query = rest.partition("?")
+    attributes, options = _pairs(path, ";"), {name: unquote(value) for name, value in _pairs(query, "&").items()}
+    if scheme != "pkcs11":
+        _refuse("not a pkcs11: URI")
+    if "pin-value" in options:
+        _refuse(
+            "the PIN itself stands in the URI (pin-value)", "use `passphrase`, or pin-source with the path of a file"
+        )
+    unknown = sorted(
+        attributes.keys() - _TOKEN_ATTRIBUTES.keys() - _KEY_ATTRIBUTES | options.keys() - _QUERY_ATTRIBUTES
+    )
+    if unknown:
+        _refuse(f"unknown attribute {unknown[0]!r}")
+    if attributes.get("type", "private") != "private":
+        _refuse(f"type={attributes['type']} cannot sign; leave it out or write type=private")
+    if not options.get("module-path"):
+        _refuse("no module-path", "add ?module-path=/path/of/the/module.so; for SoftHSM2 that is libsofthsm2.so")
+    return attributes, options
+
+
+def _pairs(text: str, separator: str) -> dict[str, str]:
+    pairs = [part.partition("=") for part in text.split(separator) if part]
+    names = [name for name, _, _ in pairs]
+    if len(set(names)) != len(names):
+        _refuse("an attribute stands there twice")
+    return {name: value for name, _, value in pairs}
+
+
+def _refuse(what: str, hint: str = "") -> NoReturn:
+    # The URI itself is not shown: it may hold a PIN.
+    raise InputError(what, where="sign.key.pkcs11", hint=hint or "see RFC 7512 for the form of such a URI")
+
+
+def _text(value: object) -> str:
+    return value.decode("utf-8", "replace").strip(" \0") if isinstance(value, bytes) else str(value)
+
+
+def _hint(error: str) -> str:
+    return {
+        "PinIncorrect": "check the PIN: a few wrong ones lock the token",
+        "PinLocked": "the PIN is locked: the security officer has to unlock it",
+        "NoSuchKey": "no private EC key matches; `pkcs11-tool -O --login` lists what the token holds",
+        "MultipleObjectsReturned": "several keys match: add `object=` or `id=`",
+    }.get(error, "check module-path, and that the token is there")
