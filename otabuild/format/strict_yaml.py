@@ -128,6 +128,10 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Node, tuple[Remark, ...]]:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise YamlError("not UTF-8 text", where=where, line=line, column=1) from None
+    if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
+        before = text[: found.start()]
+        line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
+        raise YamlError(f"YAML takes no character {found[0]!r}", where=where, line=line, column=column)
     composer = _Composer(text, where)
     return composer.document(), tuple(sorted(composer.remarks))
 

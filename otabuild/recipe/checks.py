@@ -14,6 +14,7 @@ from otabuild.recipe.suggest import did_you_mean
 
 _VENDORS = ("vnd.tier4.", "vnd.nvidia.")
 _EMPTY = "has no value"
+_USELESS = "has no use with this key"
 _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
 
 
@@ -34,7 +35,7 @@ def check(tree: Node, file: str) -> list[Problem]:
             node.column,
             key,
             what,
-            observed=None if what == _EMPTY else node.text or None,
+            observed=None if what in (_EMPTY, _USELESS) else node.text or None,
             expected=expected,
             hint=hint,
         )
@@ -143,4 +144,4 @@ def _passphrase(tree: Node) -> Iterator[Finding]:
     sign = tree.get("sign")
     passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
     if passphrase and key and (key.text == "external" or key.get("command")):
-        yield passphrase, "sign.passphrase", "has no use with this key", None, "remove it"
+        yield passphrase, "sign.passphrase", _USELESS, None, "remove it"

@@ -50,7 +50,7 @@ def ask_git(folder: str, what: str) -> str:
         raise InputError("cannot run git", where=folder, observed=error.strerror, hint=_hint(what)) from None
     if done.returncode != 0:
         said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-        raise InputError(f"git cannot tell the {what}", observed=said, hint=_hint(what))
+        raise InputError(f"`git {' '.join(_GIT[what])}` has no answer", observed=said, hint=_hint(what))
     return done.stdout.strip()
 
 

@@ -5,6 +5,7 @@ Known keys and descriptions come from the JSON Schema, so they cannot contradict
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ _DUE = {
     "model_type": "a mapping (key: value)",
     "model_attributes_type": "a mapping (key: value)",
 }
+_SECRET = (("sign", "key"), ("sign", "passphrase"))
+"""Where somebody may have pasted a key or passphrase, which no message repeats."""
 Key = str | int
 
 
@@ -37,6 +40,8 @@ def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
         of_key = missing or error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
         spot = name if of_key else node
         facts = _missing(keys) if missing else _facts(error, node, root, trail)
+        if tuple(keys[:2]) in _SECRET and node.text:
+            facts = {"what": facts["what"], "expected": facts.get("expected"), "hint": _description(keys)}
         found.append(Problem(file, spot.line, spot.column, key_path(keys), **facts))
     return found
 
@@ -48,14 +53,17 @@ def key_path(keys: Sequence[Key]) -> str:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            quoted = f'"{key}"' if "." in key or not key else key
+            quoted = key if re.fullmatch(r"[\w-]+", key) else f'"{key}"'
             text += f".{quoted}" if text else quoted
     return text
 
 
 def _missing(keys: Sequence[Key]) -> dict[str, Any]:
-    about = next((str(schema["description"]) for schema in _schemas(keys) if "description" in schema), "")
-    return {"what": "a required key is missing", "hint": f"{keys[-1]}: {about[:1].lower()}{about[1:]}" if about else ""}
+    return {"what": "a required key is missing", "hint": _description(keys)}
+
+
+def _description(keys: Sequence[Key]) -> str:
+    return next((str(schema["description"]) for schema in _schemas(keys) if "description" in schema), "")
 
 
 def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str, Any]:
@@ -72,17 +80,20 @@ def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str
         return _due("a string", node) if cause.what == "must be a string" else _refused(cause, seen)
     if kind == "one_of":
         return _one_of(error["msg"], node, _known_keys(trail))
-    return _due(_DUE[kind], node) if kind in _DUE else _plain_facts(error, seen)
+    return _due(_DUE[kind], node) if kind in _DUE else _plain_facts(error, node, trail)
 
 
-def _plain_facts(error: Any, seen: str) -> dict[str, Any]:
+def _plain_facts(error: Any, node: Node, trail: Sequence[Key]) -> dict[str, Any]:
+    seen = _seen(node)
     if error["type"] == "literal_error":
         choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
+        if seen == choices:
+            return {"what": "must be a number, without quotes", "observed": f'"{seen}"'}
         hint = did_you_mean(seen, choices.split(", "))
         return {"what": "is not one of the choices", "observed": seen, "expected": choices, "hint": hint}
     if error["type"] == "too_short":
         return {"what": "must hold at least one entry"}
-    return {"what": error["msg"][:1].lower() + error["msg"][1:], "observed": seen}
+    return {"what": error["msg"][:1].lower() + error["msg"][1:], "observed": seen, "hint": _description(trail)}
 
 
 def _seen(node: Node) -> str:
@@ -90,12 +101,18 @@ def _seen(node: Node) -> str:
 
 
 def _refused(cause: Any, seen: str) -> dict[str, Any]:
-    return {"what": cause.what, "observed": cause.observed or seen, "expected": cause.expected, "hint": cause.hint}
+    return {
+        "what": cause.what,
+        "observed": cause.observed or seen or None,
+        "expected": cause.expected,
+        "hint": cause.hint,
+    }
 
 
 def _due(due: str, node: Node) -> dict[str, Any]:
     if due != "a string" or node.kind in ("list", "mapping"):
-        return {"what": f"must be {due}", "observed": _seen(node)}
+        entry = f"write [{node.text}]" if node.text else "begin each entry with a dash"
+        return {"what": f"must be {due}", "observed": _seen(node), "hint": entry if due == "a list" else ""}
     return {
         "what": f"must be a string, and YAML reads this as {KINDS[node.kind]}",
         "observed": node.text,

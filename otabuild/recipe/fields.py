@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo
 
+from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.rootfs.patterns import Patterns
+from otabuild.rootfs.rules import parse_capability
 
 _SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)?")
 _UNITS = {None: 1, "B": 1, "KiB": limits.KIB, "MiB": limits.MIB, "GiB": limits.GIB}
 _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
-_CAPABILITY = re.compile(
-    r"(cap_[a-z0-9_]+)(,cap_[a-z0-9_]+)*[+=][eip]+( (cap_[a-z0-9_]+)(,cap_[a-z0-9_]+)*[+=][eip]+)*"
-)
 
 
 class RefusedError(ValueError):
@@ -60,7 +61,7 @@ def _matching(pattern: str, what: str) -> AfterValidator:
 
     def check(text: str) -> str:
         if not compiled.fullmatch(text):
-            raise RefusedError(f"is no {what}", expected=_EXPECTED[what])
+            raise RefusedError(f"is no valid {what}", expected=_EXPECTED[what])
         return text
 
     return AfterValidator(check)
@@ -70,9 +71,19 @@ _EXPECTED = {
     "name": "letters, digits, dots, dashes and underscores, the first a letter or digit",
     "name of an environment variable": "letters, digits and underscores, the first no digit",
     "platform": "os/architecture, such as linux/arm64",
-    "capability text": "the form of setcap, such as cap_net_raw+ep",
     "absolute path": "a path from the root of the rootfs, such as /usr/bin/ping, without . and ..",
 }
+
+
+def _accepted_by(parse: Callable[[str], object]) -> AfterValidator:
+    def check(text: str) -> str:
+        try:
+            parse(text)
+        except InputError as error:
+            raise RefusedError(error.what, expected=error.expected, hint=error.hint) from None
+        return text
+
+    return AfterValidator(check)
 
 
 def _text(text: str) -> str:
@@ -110,8 +121,11 @@ EnvName = Annotated[StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an e
 Platform = Annotated[StrictStr, _matching("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "platform")]
 """A platform in OCI's form."""
 
-Capability = Annotated[StrictStr, _matching(_CAPABILITY.pattern, "capability text")]
+Capability = Annotated[StrictStr, _accepted_by(parse_capability)]
 """File capabilities in the form of setcap."""
+
+Pattern = Annotated[Text, _accepted_by(lambda text: Patterns([text]))]
+"""An exclude pattern."""
 
 RootfsPath = Annotated[StrictStr, _matching(r"/|(/(?!\.{1,2}(/|$))[^/\0]+)+", "absolute path")]
 """A path inside a rootfs."""
@@ -124,22 +138,29 @@ class Ids(NamedTuple):
     gid: int
 
 
-def _ids(value: object) -> object:
+def _ids(value: object) -> Ids:
     if not isinstance(value, str):
-        raise RefusedError("must be a string", expected='keep, or "uid:gid" in numbers')
-    if value == "keep":
-        return value
+        raise RefusedError("must be a string")
     found = _OWNER.fullmatch(value)
     if not found or max(ids := Ids(int(found[1]), int(found[2]))) > limits.OWNER:
-        raise RefusedError(
-            "is no owner", expected=f'keep, or "uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"'
-        )
+        raise RefusedError("is no owner", expected=f'"uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"')
     return ids
 
 
+def _keep_or_ids(value: object) -> object:
+    return value if value == "keep" else _ids(value)
+
+
+def _owner_schema(pattern: str) -> Any:
+    return Annotated[str, Field(pattern=pattern)]
+
+
+NumericOwner = Annotated[Ids, BeforeValidator(_ids, json_schema_input_type=_owner_schema(f"^{_OWNER.pattern}$"))]
+"""A uid and gid, written as `"0:0"`."""
+
 Owner = Annotated[
     Literal["keep"] | Ids,
-    BeforeValidator(_ids, json_schema_input_type=Annotated[str, Field(pattern=r"^(keep|[0-9]{1,10}:[0-9]{1,10})$")]),
+    BeforeValidator(_keep_or_ids, json_schema_input_type=_owner_schema(f"^(keep|{_OWNER.pattern})$")),
 ]
 """`keep`, or the uid and gid that every entry gets."""
 

@@ -117,7 +117,7 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str)
         raise RecipeError([Problem(file, error.line, error.column, "", error.what, hint=error.hint)]) from None
     if tree.kind != "mapping":
         raise RecipeError([Problem(file, 1, 1, "", "holds no recipe", hint="`otabuild init` writes one to start from")])
-    found = [Problem(file, remark.line, remark.column, "", remark.text) for remark in remarks]
+    found = [Problem(file, remark.line, remark.column, "", remark.text, hint="remove it") for remark in remarks]
     found += checks.check(tree, file)
     loader = _Loader(context, file)
     values = loader.values(tree, stem)
@@ -151,7 +151,9 @@ class _Loader:
     def _time(self, node: Node) -> int:
         if node.kind not in ("string", "date"):
             self._problem(
-                node, ["timestamp"], RefusedError("must be text", expected="commit, now, or an ISO 8601 time")
+                node,
+                ["timestamp"],
+                RefusedError("must be text", observed=node.text, expected="commit, now, or an ISO 8601 time"),
             )
             return self.context.now
         try:

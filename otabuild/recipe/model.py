@@ -27,10 +27,12 @@ from otabuild.recipe.fields import (
     Mode,
     Model,
     Name,
+    NumericOwner,
     Oci,
     Owner,
     Path,
     PathOrStdin,
+    Pattern,
     Platform,
     RefusedError,
     RootfsPath,
@@ -83,22 +85,26 @@ class DockerArchiveSource(Model):
 def _one_of(kinds: tuple[str, ...]) -> Discriminator:
     def kind(value: Any) -> str | None:
         found = [name for name in kinds if isinstance(value, dict) and name in value]
-        return found[0] if len(found) == 1 else None
+        return f"<{found[0]}>" if len(found) == 1 else None
 
     listed = ", ".join(kinds)
     return Discriminator(kind, custom_error_type="one_of", custom_error_message="must hold exactly one of " + listed)
 
 
 Source = Annotated[
-    Annotated[DirectorySource, Tag("directory")]
-    | Annotated[TarSource, Tag("tar")]
-    | Annotated[OciSource, Tag("oci")]
-    | Annotated[DockerArchiveSource, Tag("docker-archive")],
+    Annotated[DirectorySource, Tag("<directory>")]
+    | Annotated[TarSource, Tag("<tar>")]
+    | Annotated[OciSource, Tag("<oci>")]
+    | Annotated[DockerArchiveSource, Tag("<docker-archive>")],
     _one_of(("directory", "tar", "oci", "docker-archive")),
 ]
 
 
 def _listed(value: object) -> object:
+    if isinstance(value, str):
+        raise RefusedError(
+            "does not say what it is", hint=f"write source: {{directory: {value}}}, or tar, oci, docker-archive"
+        )
     return [value] if isinstance(value, dict) else value
 
 
@@ -118,20 +124,12 @@ class Os(Model):
     """Version, such as `"22.04"`; default: VERSION_ID of etc/os-release."""
 
 
-def _pattern(text: str) -> str:
-    if text.startswith("!"):
-        raise RefusedError(
-            "begins with !, and patterns cannot be taken back", expected="a pattern such as /var/cache/apt/**"
-        )
-    return text
-
-
 class Prepare(Model):
     """What is left out of a rootfs, and made up, without touching the source."""
 
     clean: Literal["default", "none"] = "default"
     """`default` empties /dev, /proc, /sys, /run and /tmp and drops logs; `none` keeps all."""
-    exclude: tuple[Annotated[Text, AfterValidator(_pattern)], ...] = ()
+    exclude: tuple[Pattern, ...] = ()
     """Patterns of what to leave out: a leading `/` anchors at the root, `*` stays within a name, `**` crosses folders."""
     resolv_conf: Literal["stub", "keep"] = "stub"
     """`stub` makes /etc/resolv.conf the link of systemd-resolved unless it names loopback servers only."""
@@ -153,7 +151,7 @@ class SetRule(Model):
     """File capabilities as for setcap, such as `cap_net_raw+ep`."""
     mode: Mode | None = None
     """Permission bits in octal and in quotes, such as `"0600"`."""
-    owner: Owner | None = None
+    owner: NumericOwner | None = None
     """Owner in numbers, such as `"0:0"`."""
 
 
@@ -339,19 +337,19 @@ class Pkcs11Key(Model):
 
 def _key_kind(value: Any) -> str | None:
     if value == "external":
-        return "external"
+        return "<external>"
     found = [name for name in _KEYS if isinstance(value, dict) and name in value]
-    return found[0] if len(found) == 1 else None
+    return f"<{found[0]}>" if len(found) == 1 else None
 
 
 _KEYS = ("file", "env", "command", "pkcs11")
 
 Key = Annotated[
-    Annotated[FileKey, Tag("file")]
-    | Annotated[EnvKey, Tag("env")]
-    | Annotated[CommandKey, Tag("command")]
-    | Annotated[Pkcs11Key, Tag("pkcs11")]
-    | Annotated[Literal["external"], Tag("external")],
+    Annotated[FileKey, Tag("<file>")]
+    | Annotated[EnvKey, Tag("<env>")]
+    | Annotated[CommandKey, Tag("<command>")]
+    | Annotated[Pkcs11Key, Tag("<pkcs11>")]
+    | Annotated[Literal["external"], Tag("<external>")],
     Discriminator(
         _key_kind,
         custom_error_type="one_of",
@@ -376,13 +374,15 @@ class FdSecret(Model):
 
 def _secret_kind(value: Any) -> str | None:
     if value == "prompt":
-        return "prompt"
+        return "<prompt>"
     found = [name for name in ("env", "fd") if isinstance(value, dict) and name in value]
-    return found[0] if len(found) == 1 else None
+    return f"<{found[0]}>" if len(found) == 1 else None
 
 
 Secret = Annotated[
-    Annotated[EnvSecret, Tag("env")] | Annotated[FdSecret, Tag("fd")] | Annotated[Literal["prompt"], Tag("prompt")],
+    Annotated[EnvSecret, Tag("<env>")]
+    | Annotated[FdSecret, Tag("<fd>")]
+    | Annotated[Literal["prompt"], Tag("<prompt>")],
     Discriminator(
         _secret_kind,
         custom_error_type="one_of",
@@ -423,7 +423,7 @@ class Recipe(Model):
     file: SkipJsonSchema[str] = Field(alias="\0file")
     """The file of the recipe, relative to the root; not a key of it, so no YAML can write its alias."""
     recipe: Literal[1]
-    """Version of the recipe format."""
+    """Version of the recipe format: the number 1."""
     name: Name
     """Name of the recipe; default: the stem of its file."""
     output: Path

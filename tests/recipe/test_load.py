@@ -1,0 +1,201 @@
+"""Good recipes: what the model holds."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from otabuild.errors import InputError, RecipeError
+from otabuild.format import annotations as ann
+from otabuild.recipe import Context, Recipe, load_recipe, load_recipes, missing_inputs
+from otabuild.recipe.context import ask_git
+from otabuild.recipe.fields import Base, OciReference
+from otabuild.recipe.load import parse_recipe
+from otabuild.recipe.model import DirectorySource, DockerArchiveSource, FileKey, OciSource, Pkcs11Key, TarSource
+from tests.recipe import world
+
+GOOD = pathlib.Path(world.HERE) / "good"
+SMALLEST = (GOOD / "smallest.yaml").read_text()
+
+
+def parse(text: str, context: Context = world.IN_GIT) -> Recipe:
+    return parse_recipe(text.encode(), "stem", context, Base("/product/recipes", "/product"), "recipes/stem.yaml")
+
+
+def test_defaults() -> None:
+    recipe = parse(SMALLEST)
+    main = recipe.rootfs["main"]
+    assert recipe.name == "stem"
+    assert recipe.file == "recipes/stem.yaml"
+    assert recipe.output == "recipes/smallest.zip"
+    assert recipe.timestamp == world.NOW
+    assert recipe.payloads[0].release_keys == ("dev",)
+    assert recipe.storage.profile == "update"
+    assert (recipe.sign, recipe.verify, recipe.otaclient_package, recipe.output_dir) == (None, None, None, None)
+    assert main.sources == (TarSource(tar="-"),)
+    assert (main.owner, main.unsupported, main.one_file_system) == ("keep", "error", True)
+    assert (main.prepare.clean, main.prepare.exclude, main.prepare.resolv_conf) == ("default", (), "stub")
+    assert main.xattrs.drop == ("security.selinux", "user.containers.*")
+    assert recipe.index_annotations == {}
+
+
+def test_every_key() -> None:
+    recipe = load_recipe(GOOD / "every-key.yaml", world.IN_GIT, root=str(GOOD))
+    assert recipe.output == "dist/vehicle-x-2026-01-01.zip"
+    assert recipe.index_annotations[ann.PLATFORM] == "demo-platform"
+    assert recipe.index_annotations["vnd.tier4.web-auto.cicd.release-name"] == "n"
+    assert recipe.index_annotations["com.example.team"] == "x"
+    assert recipe.rootfs["main"].overlay == (DirectorySource(directory="overlays/main", owner="0:0"),)
+    assert recipe.rootfs["main"].os.version == "22.04"
+    assert recipe.payloads[0].hardware.series == "orin"
+    assert recipe.sign
+    assert recipe.sign.key == FileKey(file="certs/sign.key")
+
+
+def test_every_source() -> None:
+    recipe = load_recipe(GOOD / "every-source.yaml", world.IN_GIT, root=str(GOOD))
+    main, sub = recipe.rootfs["main"], recipe.rootfs["sub"]
+    first, second, archive, tar, folder = main.sources
+    assert isinstance(first, OciSource)
+    assert first.oci == OciReference("base", "bookworm")
+    assert first == OciSource(oci="base:bookworm", platform="linux/arm64/v8")
+    assert isinstance(second, OciSource)
+    assert second.oci.reference
+    assert second.oci.reference.startswith("sha256:0123")
+    assert archive == DockerArchiveSource(**{"docker-archive": "image.tar"}, tag="vehicle:latest", owner="1000:1000")
+    assert (tar.owner, folder.owner) == ("keep", None)
+    assert main.set[0].mode == 0o755
+    assert main.set[0].owner == (0, 0)
+    assert main.base_image == "${not-a-reference}"
+    assert (sub.architecture, sub.sources) == ("x86_64", main.sources)
+    assert recipe.output == f"dist/layers-none-2026-01-02-{world.COMMIT}.zip"
+    assert recipe.timestamp == 1767323045
+    assert (recipe.storage.bundle_member_max, recipe.storage.bundle_size) == (32768, 1 << 20)
+    assert recipe.sign
+    assert isinstance(recipe.sign.key, Pkcs11Key)
+
+
+def test_models_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        parse(SMALLEST).__setattr__("name", "other")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("now", world.NOW),
+        ("commit", 1767323045),
+        ("2026-01-01", 1767225600),
+        ("2026-01-01T00:00:00", 1767225600),
+        ("2026-01-01T01:00:00+01:00", 1767225600),
+        ('"2026-01-01T00:00:00Z"', 1767225600),
+        ("${env:TIME:-now}", world.NOW),
+    ],
+)
+def test_timestamp(text: str, seconds: int) -> None:
+    assert parse(SMALLEST.replace("now", text)).timestamp == seconds
+
+
+def test_timestamp_defaults_to_commit() -> None:
+    assert parse(SMALLEST.replace("timestamp: now\n", "")).timestamp == 1767323045
+
+
+def test_source_date_epoch_wins_and_needs_no_git() -> None:
+    context = Context(env={"SOURCE_DATE_EPOCH": "86400"}, git=world.no_git, now=world.NOW)
+    recipe = parse(SMALLEST.replace("now", "commit").replace("smallest", "${date}"), context)
+    assert recipe.timestamp == 86400
+    assert recipe.output == "recipes/1970-01-02.zip"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("x.zip", "recipes/x.zip"),
+        ("../x.zip", "x.zip"),
+        ("./a/../x.zip", "recipes/x.zip"),
+        ("../../x.zip", "/x.zip"),
+        ("/product/x.zip", "x.zip"),
+        ("/products/x.zip", "/products/x.zip"),
+        ("${git:branch}-${git:describe}.zip", "recipes/main-v1.2.zip"),
+        ("${env:EMPTY:-x}$${env:A}", "recipes/x${env:A}"),
+    ],
+)
+def test_paths_become_relative_to_the_root(written: str, read: str) -> None:
+    context = Context(env={"EMPTY": ""}, git=world.git, now=0)
+    assert parse(SMALLEST.replace("smallest.zip", written), context).output == read
+
+
+def test_what_a_reference_gives_is_not_read_again() -> None:
+    context = Context(env={"A": "${date}"}, git=world.git, now=0)
+    assert parse(SMALLEST.replace("smallest.zip", "${env:A}"), context).output == "recipes/${date}"
+
+
+def test_an_empty_variable_is_empty_without_a_default() -> None:
+    context = Context(env={"A": ""}, git=world.git, now=0)
+    assert parse(SMALLEST.replace("smallest", "a${env:A}b"), context).output == "recipes/ab.zip"
+
+
+def test_missing_inputs_leave_sources_alone(tmp_path: pathlib.Path) -> None:
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    text = (GOOD / "every-key.yaml").read_text()
+    (recipes / "full.yaml").write_text(text)
+    (recipes / "certs").mkdir()
+    (recipes / "certs" / "sign.pem").touch()
+    recipe = load_recipe(recipes / "full.yaml", world.IN_GIT, root=str(tmp_path))
+    missing = {problem.key: problem for problem in missing_inputs(recipe, str(tmp_path))}
+    assert list(missing) == [
+        "payloads[0].sys-config",
+        "otaclient-package.release-dir",
+        "sign.chain[0]",
+        "sign.key.file",
+        "verify.trust[0]",
+    ]
+    problem = missing["sign.key.file"]
+    assert problem.observed == "recipes/certs/sign.key"
+    assert "certs/sign.key" in text.splitlines()[problem.line - 1]
+
+
+def test_folder_of_recipes(tmp_path: pathlib.Path) -> None:
+    for name, text in {
+        "a.yaml": SMALLEST,
+        "b.yml": SMALLEST + "name: twin\n",
+        "c.yaml": SMALLEST + "name: twin\n",
+        "bad.yaml": "recipe: 1\n",
+        "notes.txt": "-",
+        ".hidden.yaml": "-",
+    }.items():
+        (tmp_path / name).write_text(text)
+    good, errors = load_recipes(tmp_path, world.IN_GIT, root=str(tmp_path))
+    assert list(good) == ["a"]
+    assert sorted(errors) == ["b", "bad", "c"]
+    assert "is also that of c.yaml" in str(errors["b"])
+
+
+def test_folder_that_is_not_there(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(RecipeError, match="cannot read the folder"):
+        load_recipes(tmp_path / "none", world.IN_GIT)
+
+
+def test_git_is_asked_in_the_folder_of_the_recipe(tmp_path: pathlib.Path) -> None:
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.com"]
+    env = {**os.environ, "GIT_COMMITTER_DATE": "1700000000 +0000", "GIT_CONFIG_GLOBAL": "/dev/null"}
+    for command in (["init", "-q", "-b", "trunk"], [*who, "commit", "-q", "--allow-empty", "-m", "one"], ["tag", "v1"]):
+        subprocess.run(["git", *command], cwd=tmp_path, env=env, check=True)
+    answers = [ask_git(str(tmp_path), what) for what in ("describe", "branch", "time")]
+    assert answers == ["v1", "trunk", "1700000000"]
+    assert len(ask_git(str(tmp_path), "commit")) == 40
+
+
+def test_git_outside_a_repository(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(InputError, match="SOURCE_DATE_EPOCH"):
+        ask_git(str(tmp_path), "time")
+    with pytest.raises(InputError, match="RELEASE_DESCRIBE"):
+        ask_git(str(tmp_path), "describe")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="cannot run git"):
+        ask_git(str(tmp_path), "commit")
