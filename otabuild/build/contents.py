@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from otabuild.build.plan import Bundle, StoragePlan, Stored
 from otabuild.errors import InputChangedError, OtabuildError
@@ -53,6 +53,10 @@ class Counts:
         with self._lock:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
+
+    def to_value(self) -> dict[str, int]:
+        """The amounts by the names that the build report uses."""
+        return {name.replace("_", " "): getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,7 @@ class ContentStore:
         stored = self.find(blob.digest)
         if stored is None:
             stored = self._store_new(data, blob, self._plan.compress_level)
-            self._cache.remember(self._key(b"content", blob.digest), _pack(stored))
+            self._cache.remember(self._key(b"content", blob.digest), list(stored))
         return stored
 
     def store_alone(self, member: Member) -> Stored:
@@ -120,7 +124,7 @@ class ContentStore:
         blob = Blob(hashlib.sha256(data).digest(), len(data))
         stored = self._store_new(data, blob, self._plan.bundle_level)
         blobs = tuple(member.blob for member in members)
-        self._cache.remember(self._key(b"bundle", *(member.digest for member in blobs)), _pack(stored))
+        self._cache.remember(self._key(b"bundle", *(member.digest for member in blobs)), list(stored))
         return Bundle(stored, blobs)
 
     def _load(self, content: Content) -> bytes:
@@ -162,7 +166,7 @@ class ContentStore:
             stored = self._stream(content, try_to_compress=False)
         _hold(content, stored.content.digest)
         self.counts.add(files_hashed=content.digest is None, bytes_hashed=content.size)
-        self._cache.remember(self._key(b"content", stored.content.digest), _pack(stored))
+        self._cache.remember(self._key(b"content", stored.content.digest), list(stored))
         return stored
 
     def _stream(self, content: Content, *, try_to_compress: bool) -> Stored:
@@ -188,7 +192,7 @@ class ContentStore:
 
     def _recall(self, key: bytes) -> Stored | None:
         value = self._cache.recall(key)
-        stored = None if value is None else _unpack(value)
+        stored = None if value is None else Stored.of(value)
         if stored is None or not all(map(self._cache.has, stored.leaves)):
             return None
         self.counts.add(contents_reused=1)
@@ -247,12 +251,3 @@ def _hold(content: Content, digest: bytes) -> None:
             where=content.host_path,
             hint="build again when nothing writes to the rootfs",
         )
-
-
-def _pack(stored: Stored) -> list[object]:
-    return [list(stored.content), stored.compressed and list(stored.compressed), [list(leaf) for leaf in stored.leaves]]
-
-
-def _unpack(value: Sequence[Any]) -> Stored:
-    content, compressed, leaves = value
-    return Stored(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))

@@ -8,9 +8,11 @@ where that pays, and what is larger than a leaf is sliced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple, Self
+
+import msgpack
 
 from otabuild.format.limits import INLINE, KIB, LEAF, MIB
 from otabuild.storage.cache import Blob
@@ -64,21 +66,38 @@ class Stored(NamedTuple):
     compressed: Blob | None
     leaves: tuple[Blob, ...]
 
+    @classmethod
+    def of(cls, value: Sequence[Any]) -> Self:
+        """From plain lists or tuples, as MessagePack gives them back."""
+        content, compressed, leaves = value
+        return cls(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))
 
-@dataclass(frozen=True, slots=True)
-class Bundle:
+
+class Bundle(NamedTuple):
     """Contents stored as one: `members` lie in `stored.content` one after the other."""
 
     stored: Stored
     members: tuple[Blob, ...]
 
 
-@dataclass(slots=True)
-class Storage:
-    """Everything that the resource table will list."""
+class Storage(NamedTuple):
+    """Everything that the resource table will list, in the order in which it first came."""
 
-    singles: list[Stored] = field(default_factory=list)
-    bundles: list[Bundle] = field(default_factory=list)
+    singles: list[Stored]
+    bundles: list[Bundle]
+
+    def pack(self) -> bytes:
+        """The storage as bytes for a file."""
+        return bytes(msgpack.packb(self))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """What `pack` made."""
+        singles, bundles = msgpack.unpackb(packed)
+        return cls(
+            [Stored.of(single) for single in singles],
+            [Bundle(Stored.of(stored), tuple(Blob(*member) for member in members)) for stored, members in bundles],
+        )
 
 
 class Cutter:

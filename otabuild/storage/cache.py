@@ -19,7 +19,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import msgpack
 
@@ -104,13 +104,13 @@ class Cache:
         """Remove a blob that turned out to be damaged."""
         fs.unlink(self.blob_path(digest), missing_ok=True)
 
-    def recall(self, key: bytes) -> list[object] | None:
+    def recall(self, key: bytes) -> list[Any] | None:
         """What was remembered for a key; None where nothing was."""
         with self._lock:
             row = self._db.execute("SELECT value FROM made WHERE key = ?", (key,)).fetchone()
         return None if row is None else list(msgpack.unpackb(row[0]))
 
-    def remember(self, key: bytes, value: list[object]) -> None:
+    def remember(self, key: bytes, value: list[Any]) -> None:
         """Remember what came of a key."""
         with self._lock:
             self._db.execute("REPLACE INTO made VALUES (?, ?, 0)", (key, msgpack.packb(value)))

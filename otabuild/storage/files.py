@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -45,6 +46,24 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
         fs.sync_directory(os.path.dirname(path) or ".")
 
 
+@contextmanager
+def creating(path: str, *, mode: int = 0o644) -> Iterator[int]:
+    """Write a file that must not exist yet, inside a folder that is itself put in place later.
+
+    Raises:
+        StorageError: it cannot be made, or is there already.
+    """
+    with fs.change("create", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        yield fd
+        with fs.change("chmod", path):
+            os.fchmod(fd, mode)
+    finally:
+        with fs.change("close", path):
+            os.close(fd)
+
+
 def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
     """Write a whole file as `replacing` does."""
     with replacing(path, mode=mode, durable=durable) as fd:
@@ -65,3 +84,16 @@ def read_file(path: str, limit: int | None = None) -> bytes:
     if limit is not None and len(data) > limit:
         raise StorageError("file too large", where=path, observed=f"over {limit} bytes", expected=f"at most {limit}")
     return data
+
+
+def hash_file(path: str) -> str:
+    """The SHA-256 of a file, as hex.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise fs.storage_error(error, "read", path) from None

@@ -10,8 +10,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 from otabuild.errors import StorageError
@@ -52,6 +53,19 @@ def rename(source: StrPath, target: StrPath) -> None:
     """Atomically put `source` in the place of `target`."""
     with change("rename", target):
         os.rename(source, target)
+
+
+def exchange(one: StrPath, other: StrPath) -> None:
+    """Atomically let two paths of one file system change places."""
+    with change("exchange", other):
+        if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
+            raise _last_error()
+
+
+def remove_tree(path: StrPath) -> None:
+    """Remove a directory with all that is in it; a missing one is fine. Links are removed, never followed."""
+    with change("remove tree", path), suppress(FileNotFoundError):
+        shutil.rmtree(path)
 
 
 def unlink(path: StrPath, *, dir_fd: int | None = None, missing_ok: bool = False) -> None:
@@ -97,7 +111,16 @@ def sync_file_system(fd: int, path: StrPath) -> None:
     """Make everything written to the file system of a descriptor durable (one syncfs)."""
     with change("sync", path):
         if _libc.syncfs(fd) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            raise _last_error()
+
+
+def sync_tree(path: StrPath) -> None:
+    """Make everything below a directory durable (one syncfs of its file system)."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        sync_file_system(fd, path)
+    finally:
+        os.close(fd)
 
 
 def sync_directory(path: StrPath) -> None:
@@ -110,4 +133,11 @@ def sync_directory(path: StrPath) -> None:
             os.close(fd)
 
 
+def _last_error() -> OSError:
+    number = ctypes.get_errno()
+    return OSError(number, os.strerror(number))
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2

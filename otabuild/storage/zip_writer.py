@@ -10,12 +10,12 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from otabuild.errors import IntegrityError, StorageError
 from otabuild.storage import files, fs
+from otabuild.storage.member import Member, arrange, member_chunks
 
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
@@ -28,29 +28,8 @@ _UTF8 = 0x800
 _FILE_ATTRIBUTES = 0o100644 << 16
 _FOLDER_ATTRIBUTES = 0o40755 << 16 | 0x10
 _LIMIT32, _LIMIT16 = 0xFFFFFFFF, 0xFFFF
-_CHUNK = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """An entry of the artifact: bytes, a blob that lies in a file, or a folder (a name that ends in `/`).
-
-    `digest` (32 bytes) is held against the content of a file while it is copied.
-    """
-
-    name: str
-    size: int = 0
-    content: bytes = b""
-    file: str | None = None
-    digest: bytes | None = None
-
-
-class DamagedBlobError(IntegrityError):
-    """A stored blob that is missing, or no longer what its name says; `digest` tells which."""
-
-    def __init__(self, digest: bytes, path: str) -> None:
-        super().__init__("a stored blob is missing or damaged", where=path, hint="build again: it will be made anew")
-        self.digest = digest
+_BATCH = 64
+"""Members that a thread takes at a time: handing over single small ones would cost more than copying them."""
 
 
 @dataclass(slots=True)
@@ -58,17 +37,6 @@ class _Placed:
     member: Member
     offset: int
     crc: int = 0
-
-
-def arrange(members: Iterable[Member]) -> list[Member]:
-    """All entries in the order of the format: index.json, index.jwt, then byte order, folders included."""
-    by_name = {member.name: member for member in members}
-    for name in list(by_name):
-        for end, char in enumerate(name):
-            if char == "/":
-                by_name.setdefault(name[: end + 1], Member(name[: end + 1]))
-    first = [by_name.pop(name) for name in ("index.json", "index.jwt") if name in by_name]
-    return first + [by_name[name] for name in sorted(by_name, key=str.encode)]
 
 
 def write_artifact(
@@ -89,22 +57,24 @@ def write_artifact(
         DamagedBlobError: the content of a file is not that of its digest.
         StorageError: writing failed; what was under `path` is still there.
     """
-    placed, start = _place(arrange(members))
+    placed, end = _place(arrange(members))
     directory = b""
     with files.replacing(path, durable=True) as fd:
-        if start:
+        if end:
             with fs.change("reserve", path):
-                os.posix_fallocate(fd, 0, start)
+                os.posix_fallocate(fd, 0, end)
 
-        def copy(entry: _Placed) -> int:
-            entry.crc = _copy_member(fd, entry, path)
-            return entry.member.size
+        def copy(some: Sequence[_Placed]) -> None:
+            for entry in some:
+                _copy_member(fd, entry, path)
+                progress(entry.member.size)
 
         with ThreadPoolExecutor(workers) as pool:
-            for size in pool.map(copy, placed):
-                progress(size)
+            parts = [placed[start : start + _BATCH] for start in range(0, len(placed), _BATCH)]
+            for _done in pool.map(copy, parts):
+                pass
         directory = b"".join(map(_central_header, placed))
-        fs.pwrite(fd, directory + _end_records(len(placed), len(directory), start), start, path)
+        fs.pwrite(fd, directory + _end_records(len(placed), len(directory), end), end, path)
         return _hash_file(fd)
 
 
@@ -116,45 +86,18 @@ def _place(members: Sequence[Member]) -> tuple[list[_Placed], int]:
     return placed, offset
 
 
-def _copy_member(fd: int, entry: _Placed, path: str) -> int:
-    """Write header and content to their place; returns the CRC-32. The header comes last: it holds the CRC."""
+def _copy_member(fd: int, entry: _Placed, path: str) -> None:
+    """Write header and content to their place; the header, which needs the CRC, with a single chunk or behind all."""
     at = entry.offset + len(_local_header(entry))
-    crc, digest = 0, hashlib.sha256()
-    for chunk in _content(entry.member):
-        crc = zlib.crc32(chunk, crc)
-        digest.update(chunk)
-        fs.pwrite(fd, chunk, at, path)
-        at += len(chunk)
-    expected = entry.member.digest
-    if expected is not None and digest.digest() != expected:
-        raise DamagedBlobError(expected, entry.member.file or entry.member.name)
-    entry.crc = crc
-    fs.pwrite(fd, _local_header(entry), entry.offset, path)
-    return crc
-
-
-def _content(member: Member) -> Iterator[bytes]:
-    if member.file is None:
-        if member.content:
-            yield member.content
-        return
-    left = member.size
-    try:
-        source = os.open(member.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if member.digest is not None:
-            raise DamagedBlobError(member.digest, member.file) from None
-        raise fs.storage_error(error, "read", member.file) from None
-    try:
-        while left and (chunk := os.read(source, min(left, _CHUNK))):
-            left -= len(chunk)
-            yield chunk
-        if left or os.read(source, 1):
-            if member.digest is not None:
-                raise DamagedBlobError(member.digest, member.file)
-            raise StorageError("file changed while it was packed", where=member.file)
-    finally:
-        os.close(source)
+    whole = b""
+    for chunk in member_chunks(entry.member):
+        entry.crc = zlib.crc32(chunk, entry.crc)
+        if len(chunk) == entry.member.size:
+            whole = chunk
+        else:
+            fs.pwrite(fd, chunk, at, path)
+            at += len(chunk)
+    fs.pwrite(fd, _local_header(entry) + whole, entry.offset, path)
 
 
 def _local_header(entry: _Placed) -> bytes:

@@ -1,0 +1,124 @@
+"""Blobs that descriptors name, and the image as a directory or an artifact."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+
+from otabuild.errors import InputError, IntegrityError
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor, blob_name
+from otabuild.format.index import OCI_LAYOUT
+from otabuild.format.media_types import SYS_CONFIG
+from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
+from otabuild.format.sys_config import parse_sys_config
+from otabuild.storage import files, fs
+from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.member import Member, arrange, member_chunks
+
+_CHUNK = limits.MIB
+
+
+def add_sys_config(path: str, cache: Cache) -> Descriptor:
+    """Check a sys_config and store it as it is (specification, section 5).
+
+    Raises:
+        FormatError: clients would refuse it, or silently ignore a part of it.
+        StorageError: it cannot be read.
+    """
+    raw = files.read_file(path, limits.DOCUMENT)
+    parse_sys_config(raw, path)
+    cache.add(raw)
+    return Descriptor.of(raw, SYS_CONFIG)
+
+
+def add_otaclient_package(release_dir: str, cache: Cache) -> tuple[Descriptor, list[Blob]]:
+    """Store an otaclient release folder as a package (specification, section 9).
+
+    Returns:
+        The descriptor of its manifest for the index, and the blobs that it consists of.
+
+    Raises:
+        FormatError: its manifest.json does not follow the format.
+        InputError, IntegrityError: a file is missing, no regular file, or not of its size and checksum.
+    """
+    where = os.path.join(release_dir, RELEASE_MANIFEST)
+    raw = files.read_file(where, limits.DOCUMENT)
+    release, manifest, descriptor = build_package(raw, where)
+    blobs = [cache.add(raw), cache.add(manifest)]
+    blobs += [_add_package(os.path.join(release_dir, package.filename), package, cache) for package in release.squashfs]
+    return descriptor, blobs
+
+
+def _add_package(path: str, package: Package, cache: Cache) -> Blob:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise InputError("cannot read a file of the otaclient release", where=path, observed=error.strerror) from None
+    with open(fd, "rb") as file, cache.new_blob() as writer:
+        while chunk := file.read(_CHUNK):
+            writer.write(chunk)
+            if writer.size > package.size:
+                break
+        blob = writer.commit()
+    if blob.size != package.size or f"sha256:{blob.digest.hex()}" != package.checksum:
+        raise IntegrityError(
+            "a file of the otaclient release is not what its manifest.json says",
+            where=path,
+            observed=f"{blob.size} bytes, sha256:{blob.digest.hex()}",
+            expected=f"{package.size} bytes, {package.checksum}",
+        )
+    return blob
+
+
+def members(
+    index_json: bytes, index_jwt: bytes | None, blobs: Iterable[Blob], cache: Cache, extra: Sequence[Member] = ()
+) -> list[Member]:
+    """Every file of an image; `extra` is what legacy compatibility adds."""
+    found = [_document("index.json", index_json), _document("oci-layout", OCI_LAYOUT), *extra]
+    if index_jwt is not None:
+        found.append(_document("index.jwt", index_jwt))
+    return found + [
+        Member(blob_name(blob.digest), blob.size, file=cache.blob_path(blob.digest), digest=blob.digest)
+        for blob in blobs
+    ]
+
+
+def _document(name: str, content: bytes) -> Member:
+    return Member(name, len(content), content)
+
+
+def write_directory(path: str, contents: Sequence[Member], *, progress: Callable[[int], None]) -> None:
+    """Write the members as an image directory: a new one beside it, synced, then put in its place.
+
+    Raises:
+        InputError: there is something at `path` that is no image directory of ours.
+        DamagedBlobError: a blob in the cache is not what its name says.
+        StorageError: writing failed; what was at `path` is still there.
+    """
+    taken = os.path.lexists(path)
+    if taken and not os.path.isfile(os.path.join(path, "oci-layout")):
+        raise InputError(
+            "there is something at the output directory that is no image",
+            where=path,
+            hint="choose a folder of its own for `output-dir`, or remove this one",
+        )
+    fresh = f"{path.rstrip('/')}.otabuild-tmp"
+    fs.remove_tree(fresh)
+    fs.makedirs(fresh)
+    for member in arrange(contents):
+        target = os.path.join(fresh, member.name)
+        if member.name.endswith("/"):
+            fs.makedirs(target)
+        else:
+            with files.creating(target) as fd:
+                for chunk in member_chunks(member):
+                    fs.write(fd, chunk, target)
+        progress(member.size)
+    fs.sync_tree(fresh)
+    if taken:
+        fs.exchange(fresh, path)
+        fs.remove_tree(fresh)
+    else:
+        fs.rename(fresh, path)
+    fs.sync_directory(os.path.dirname(path) or ".")

@@ -1,0 +1,179 @@
+"""The steps from the inputs of a recipe to stored contents and tables."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgpack
+
+from otabuild.build.file_table import link_counts, write_file_table
+from otabuild.build.plan import Storage
+from otabuild.build.resource_table import Resources, write_resource_table
+from otabuild.build.store import store_contents
+from otabuild.build.tree import read_tree, write_tree
+from otabuild.format.image_config import jetson_bsp_version
+from otabuild.pipeline.inputs import rootfs_options, storage_plan
+from otabuild.pipeline.job import Job
+from otabuild.pipeline.step import Key, Outcome, Results, Step
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.scan import ReleaseFiles, fingerprint, release_files, scan
+from otabuild.rootfs.stream import read_entries, write_entries
+from otabuild.storage import files
+from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.compress import compress, library_version
+
+TABLE_LEVEL = 12
+_RACY_NS = 2 * 10**9
+
+
+def scan_step(job: Job, rootfs: str) -> Step:
+    """Walk the inputs of a rootfs; its entries, prepared, go to a file."""
+    options = rootfs_options(job.recipe.rootfs[rootfs])
+    entries = job.path(f"{rootfs}.entries")
+
+    def run() -> Outcome:
+        result = scan(options, euid=os.geteuid())
+        newest = _Newest()
+        with files.replacing(entries) as fd, open(fd, "wb", closefd=False) as file:
+            counts = write_entries(file, newest.watch(result.entries))
+        with open(entries, "rb") as file:
+            release = release_files(read_entries(file))
+        notes = result.notes
+        report = {
+            "entries": counts.regular + counts.directories + counts.others,
+            "left out": notes.left_out,
+            "dropped xattrs": dict(notes.dropped_xattrs),
+            "patterns without a match": notes.unmatched_patterns,
+        }
+        if newest.time_ns >= job.workspace.now_ns - _RACY_NS:
+            report["again"] = "a file was changed within two seconds of the last scan, so times may hide a later change"
+        return Outcome({"entries": files.hash_file(entries), "size": counts.size, **_system(release)}, report)
+
+    return job.step(
+        "scan",
+        rootfs,
+        doc=f"walk the inputs of rootfs {rootfs}",
+        after=(f"input*:{job.recipe.name}/{rootfs}", job.name("preflight")),
+        key=lambda: {"how the rootfs is prepared": repr(options), "what the inputs hold": fingerprint(options)},
+        outputs=(entries,),
+        run=run,
+    )
+
+
+class _Newest:
+    """Passes entries on, and notes the newest time of any file."""
+
+    def __init__(self) -> None:
+        self.time_ns = 0
+
+    def watch(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if entry.content is not None and (key := entry.content.stat_key) is not None:
+                self.time_ns = max(self.time_ns, key.mtime_ns, key.ctime_ns)
+            yield entry
+
+
+def _system(release: ReleaseFiles) -> Results:
+    """What the rootfs says of itself: name and version of the system, and of the Jetson BSP."""
+    named: dict[str, str] = {}
+    for line in (release.os_release or b"").decode("utf-8", "replace").splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            named[name.strip()] = value.strip().strip("\"'")
+    bsp = None if release.nv_tegra_release is None else jetson_bsp_version(release.nv_tegra_release)
+    return {"os": named.get("NAME"), "os-version": named.get("VERSION_ID"), "bsp-version": bsp}
+
+
+def store_step(job: Job) -> Step:
+    """Read and store every content of every rootfs that is not stored yet."""
+    names = list(job.recipe.rootfs)
+    plan = storage_plan(job.recipe.storage)
+    trees = {name: job.path(f"{name}.tree") for name in names}
+    storage_file = job.path("storage")
+
+    def entries(name: str) -> Iterator[Entry]:
+        with open(job.path(f"{name}.entries"), "rb") as file:
+            yield from read_entries(file)
+
+    def key() -> Key:
+        scans = {f"entries of rootfs {name}": job.results("scan", name)["entries"] for name in names}
+        return {**scans, "storage plan": plan.key(), "libzstd": library_version()}
+
+    def run() -> Outcome:
+        total = sum(job.results("scan", name)["size"] for name in names)
+        with job.workspace.open_cache() as cache:
+            environment = job.workspace.environment(cache, f"store {job.recipe.name}", total)
+            storage, rows, counts = store_contents([partial(entries, name) for name in names], plan, environment)
+            for name, tree in zip(names, rows, strict=True):
+                with files.replacing(trees[name]) as fd, open(fd, "wb", closefd=False) as file:
+                    write_tree(file, tree)
+        files.write_file(storage_file, storage.pack())
+        results = {f"tree {name}": files.hash_file(path) for name, path in trees.items()}
+        return Outcome({**results, "storage": files.hash_file(storage_file)}, counts.to_value())
+
+    return job.step(
+        "store",
+        doc="hash and compress what is new",
+        after=tuple(job.name("scan", name) for name in names),
+        key=key,
+        outputs=(*trees.values(), storage_file),
+        run=run,
+    )
+
+
+def tables_step(job: Job) -> Step:
+    """Write the file table of each rootfs and the resource table of the image; they become blobs of the cache."""
+    names = list(job.recipe.rootfs)
+    leaves_file = job.path("leaves")
+
+    def run() -> Outcome:
+        results: dict[str, Any] = {}
+        with job.workspace.open_cache() as cache:
+            for name in names:
+                table, labels = _file_table(job, name, cache)
+                results[f"file table {name}"] = {"digest": table.digest.hex(), "size": table.size, "labels": labels}
+            resources = Resources(Storage.unpack(files.read_file(job.path("storage"))))
+            database = job.path("resource_table.sqlite3")
+            write_resource_table(database, resources.rows())
+            table = cache.add(compress(files.read_file(database), TABLE_LEVEL))
+            results["resource table"] = {"digest": table.digest.hex(), "size": table.size}
+            files.write_file(leaves_file, bytes(msgpack.packb(list(resources.leaves()))))
+        results["leaves"] = files.hash_file(leaves_file)
+        return Outcome(results, {})
+
+    return job.step(
+        "tables",
+        doc="write file tables and the resource table",
+        after=(job.name("store"),),
+        key=lambda: {"contents": job.results("store"), "libzstd": library_version(), "level": TABLE_LEVEL},
+        outputs=(leaves_file,),
+        run=run,
+        clean=(job.path("resource_table.sqlite3"), *(job.path(f"{name}.sqlite3") for name in names)),
+    )
+
+
+def _file_table(job: Job, name: str, cache: Cache) -> tuple[Blob, dict[str, int]]:
+    """The file table of a tree; one that was made from the same tree is taken from the cache."""
+    tree = job.path(f"{name}.tree")
+    key = f"file table {job.results('store')[f'tree {name}']} {library_version()} {TABLE_LEVEL}".encode()
+    known = cache.recall(key)
+    if known is not None:
+        digest, size, labels = known
+        blob = Blob(digest, size)
+        if cache.has(blob):
+            return blob, labels
+    database = job.path(f"{name}.sqlite3")
+    links: Counter[int] = link_counts(read_tree(tree))
+    labels = write_file_table(database, read_tree(tree), links).labels()
+    blob = cache.add(compress(files.read_file(database), TABLE_LEVEL))
+    cache.remember(key, [blob.digest, blob.size, labels])
+    return blob, labels
+
+
+def read_leaves(job: Job) -> list[Blob]:
+    """The blobs of contents that the image must hold."""
+    return [Blob(*leaf) for leaf in msgpack.unpackb(files.read_file(job.path("leaves")))]

@@ -1,0 +1,52 @@
+"""From what a recipe says to what the layers below take."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from otabuild.build.plan import PROFILES, StoragePlan
+from otabuild.errors import InputError
+from otabuild.recipe.model import DirectorySource, RootfsRecipe, Source, Storage
+from otabuild.rootfs.rules import SetRule
+from otabuild.rootfs.scan import Input, Owner, RootfsOptions
+
+
+def storage_plan(storage: Storage) -> StoragePlan:
+    """The numbers of a recipe's profile, with those that the recipe sets itself."""
+    profile = PROFILES[storage.profile]
+    return replace(
+        profile,
+        bundle_member_max=storage.bundle_member_max or profile.bundle_member_max,
+        bundle_size=storage.bundle_size or profile.bundle_size,
+        bundle_level=storage.bundle_level or profile.bundle_level,
+        compress_level=storage.compress_level or profile.compress_level,
+    )
+
+
+def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
+    """How a rootfs is scanned and prepared."""
+    default = _owner(rootfs.owner)
+    return RootfsOptions(
+        sources=tuple(_input(source, default) for source in rootfs.sources),
+        overlays=tuple(_input(source, default) for source in rootfs.overlay),
+        clean=rootfs.prepare.clean == "default",
+        exclude=rootfs.prepare.exclude,
+        stub_resolv_conf=rootfs.prepare.resolv_conf == "stub",
+        drop_xattrs=rootfs.xattrs.drop,
+        unsupported=rootfs.unsupported,
+        one_file_system=rootfs.one_file_system,
+        rules=tuple(
+            SetRule(rule.path, rule.capability, rule.mode, None if rule.owner is None else _owner(rule.owner))
+            for rule in rootfs.set
+        ),
+    )
+
+
+def _input(source: Source, default: Owner) -> Input:
+    if not isinstance(source, DirectorySource):
+        raise InputError("this kind of source is not there yet", where=type(source).__name__)
+    return Input("directory", source.directory, default if source.owner is None else _owner(source.owner))
+
+
+def _owner(owner: object) -> Owner:
+    return (owner[0], owner[1]) if isinstance(owner, tuple) else None

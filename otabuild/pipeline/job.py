@@ -1,0 +1,59 @@
+"""A recipe on its way through a workspace: where its steps keep what they made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from otabuild.pipeline.step import Key, Outcome, Results, Step, read_results
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe and the workspace it is built in."""
+
+    recipe: Recipe
+    workspace: Workspace
+
+    def path(self, name: str) -> str:
+        """Where an intermediate file of the recipe lies."""
+        return os.path.join(self.workspace.folder(self.recipe.name), name)
+
+    def name(self, kind: str, part: str = "") -> str:
+        """The name of a step, such as `scan:vehicle/main`."""
+        return f"{kind}:{self.recipe.name}" + (f"/{part}" if part else "")
+
+    def results(self, kind: str, part: str = "") -> Results:
+        """What a step that ran before has to say.
+
+        Raises:
+            InputError: it did not run yet.
+        """
+        return read_results(self._stamp(kind, part), self.name(kind, part))
+
+    def step(
+        self,
+        kind: str,
+        part: str = "",
+        *,
+        doc: str,
+        after: tuple[str, ...],
+        key: Callable[[], Key],
+        run: Callable[[], Outcome],
+        outputs: tuple[str, ...] = (),
+        clean: tuple[str, ...] = (),
+    ) -> Step:
+        """A step of this recipe."""
+
+        def run_prepared() -> Outcome:
+            self.workspace.prepare(self.recipe.name)
+            return run()
+
+        stamp = self._stamp(kind, part)
+        return Step(self.name(kind, part), doc, stamp, after, key, outputs, run_prepared, (*outputs, *clean))
+
+    def _stamp(self, kind: str, part: str) -> str:
+        return self.path(f"{kind}.{part}.stamp" if part else f"{kind}.stamp")

@@ -1,0 +1,139 @@
+"""A step: what it depends on, what it writes, and the stamp that tells whether it must run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from otabuild.errors import InputError
+from otabuild.storage import files, fs
+from otabuild.version import __version__
+
+Results = dict[str, Any]
+"""What later steps want to know of a step, as JSON; part of their keys."""
+Key = dict[str, Any]
+"""Everything that a step depends on, as JSON, by a name that a user understands."""
+
+
+class Outcome(NamedTuple):
+    """What a step has to say when it is done.
+
+    `results` go to later steps, `counts` into the build report (numbers and lists of notes).
+    """
+
+    results: Results
+    counts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a recipe.
+
+    Attributes:
+        name: such as `scan:vehicle/main`.
+        doc: one line of help.
+        stamp: where its stamp lies.
+        after: the names of the steps that come before.
+        key: everything it depends on; may look at inputs.
+        outputs: the files that it writes and that must stay as it left them.
+        run: does the work.
+        clean: what `doit clean` removes besides the stamp.
+    """
+
+    name: str
+    doc: str
+    stamp: str
+    after: tuple[str, ...]
+    key: Callable[[], Key]
+    outputs: tuple[str, ...]
+    run: Callable[[], Outcome]
+    clean: tuple[str, ...] = field(default=())
+
+    def reasons(self) -> list[str]:
+        """Why the step must run; empty where all it made is still good.
+
+        Raises:
+            OtabuildError: an input that cannot be looked at.
+        """
+        return list(self._reasons(_read(self.stamp)))
+
+    def _reasons(self, stamp: Mapping[str, Any] | None) -> Iterator[str]:
+        if stamp is None:
+            yield "it was not built yet, or not to its end"
+            return
+        then, now = stamp["key"], _digests(self._full_key())
+        for name in sorted(then.keys() | now.keys()):
+            if then.get(name) != now.get(name):
+                yield f"changed: {name}"
+        for path in self.outputs:
+            if stamp["outputs"].get(path) != _state(path):
+                yield f"{path} is missing or was changed by somebody else"
+        if stamp.get("again"):
+            yield str(stamp["again"])
+
+    def execute(self) -> Outcome:
+        """Run the step; its stamp tells of it only when everything is in its place.
+
+        Raises:
+            OtabuildError: the step failed; what it made before is no longer taken for good.
+        """
+        key = _digests(self._full_key())
+        fs.unlink(self.stamp, missing_ok=True)
+        results, counts = self.run()
+        stamp = {
+            "step": self.name,
+            "key": key,
+            "results": results,
+            "outputs": {path: _state(path) for path in self.outputs},
+            "counts": counts,
+            "again": counts.get("again"),
+        }
+        files.write_file(self.stamp, json.dumps(stamp, indent=1).encode())
+        return Outcome(results, counts)
+
+    def _full_key(self) -> Key:
+        return {"version of otabuild": __version__, **self.key()}
+
+
+def read_results(stamp: str, name: str) -> Results:
+    """The results of a step that ran before.
+
+    Raises:
+        InputError: it did not run yet.
+    """
+    found = _read(stamp)
+    if found is None:
+        raise InputError("a step that comes before did not run yet", where=name, hint=f"run it first: doit {name}")
+    results: Results = found["results"]
+    return results
+
+
+def _read(path: str) -> Mapping[str, Any] | None:
+    try:
+        with open(path, "rb") as file:
+            stamp = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return stamp if isinstance(stamp, dict) and {"key", "results", "outputs"} <= stamp.keys() else None
+
+
+def _digests(key: Key) -> dict[str, str]:
+    return {
+        name: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+        for name, value in key.items()
+    }
+
+
+def _state(path: str) -> list[int] | None:
+    """What tells that a file was not touched; of a directory only that it is there."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    if not os.path.isfile(path):
+        return [found.st_ino]
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]

@@ -1,0 +1,20 @@
+"""All steps of a recipe, in the order in which they run."""
+
+from __future__ import annotations
+
+from otabuild.pipeline.content_steps import scan_step, store_step, tables_step
+from otabuild.pipeline.image_steps import build_step, index_step, preflight_step, sign_step
+from otabuild.pipeline.job import Job
+from otabuild.pipeline.step import Step
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
+
+
+def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
+    """The steps from inputs to artifact; each comes after those it needs."""
+    job = Job(recipe, workspace)
+    steps = [preflight_step(job), *(scan_step(job, name) for name in recipe.rootfs)]
+    steps += [store_step(job), tables_step(job), index_step(job)]
+    if recipe.sign:
+        steps.append(sign_step(job))
+    return [*steps, build_step(job)]

@@ -1,0 +1,77 @@
+"""Where a run works, and with what: root, work directory, threads, time, progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from otabuild.build.store import Environment
+from otabuild.storage import files, fs
+from otabuild.storage.cache import Cache
+
+WORK = os.path.join("build", ".otabuild")
+_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be made anew.\n"
+
+Progress = Callable[[str, int, int], None]
+"""Told (what is done, bytes done now, bytes in all or 0 where nobody knows)."""
+
+
+def _silent(_what: str, _done: int, _total: int) -> None:
+    """No progress is shown."""
+
+
+def _no_prompt(_what: str) -> bytes:
+    raise EOFError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The surroundings of a run; nothing of it reaches a byte of an image.
+
+    Attributes:
+        root: the folder that relative paths start from; the current one by default.
+        work: the work directory: cache, stamps, intermediate files.
+        now: Unix seconds when the run began.
+        now_ns: the same in nanoseconds.
+        workers: threads to use.
+        environ: the environment, for keys and passphrases.
+        prompt: asks a person for a passphrase.
+        warn: told of what a user should know but that stops nothing.
+        progress: see Progress.
+    """
+
+    now_ns: int
+    root: str = "."
+    work: str = WORK
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    prompt: Callable[[str], bytes] = _no_prompt
+    warn: Callable[[str], None] = lambda _message: None
+    progress: Progress = _silent
+
+    @property
+    def now(self) -> int:
+        """Unix seconds when the run began."""
+        return self.now_ns // 10**9
+
+    def folder(self, recipe: str) -> str:
+        """The folder of a recipe's stamps and intermediate files."""
+        return os.path.join(self.work, recipe)
+
+    def prepare(self, recipe: str) -> str:
+        """Make the folder of a recipe, and mark the work directory as one that backups and git pass over."""
+        fs.makedirs(self.folder(recipe))
+        for name, content in (("CACHEDIR.TAG", _TAG), (".gitignore", b"*\n")):
+            path = os.path.join(self.work, name)
+            if not os.path.exists(path):
+                files.write_file(path, content)
+        return self.folder(recipe)
+
+    def open_cache(self) -> Cache:
+        """The cache of the work directory; hold the lock (storage/lock.py)."""
+        return Cache(os.path.join(self.work, "cache"))
+
+    def environment(self, cache: Cache, what: str, total: int) -> Environment:
+        """What a build step gets from outside."""
+        return Environment(cache, self.workers, self.now_ns, lambda done: self.progress(what, done, total))
