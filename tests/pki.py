@@ -240,3 +240,20 @@ def claims(**changes: object) -> dict[str, object]:
     }
     merged = {"iat": NOW, "image_index": image_index} | changes
     return {claim: value for claim, value in merged.items() if value is not None}
+
+
+def secrets(secret_key: ec.EllipticCurvePrivateKey) -> list[bytes]:
+    """The forms in which a private key may leak: its number as bytes, hex, decimal, base64, and its PEM lines."""
+    number = secret_key.private_numbers().private_value
+    scalar = number.to_bytes(32, "big")
+    pem = Party(signer().certificate, secret_key).key_pem()
+    significant = scalar.lstrip(b"\0")
+    return [
+        significant,
+        significant.hex().encode(),
+        significant.hex().upper().encode(),
+        str(number).encode(),
+        base64.b64encode(scalar)[16:40],
+        base64.urlsafe_b64encode(scalar)[16:40],
+        *pem.splitlines()[1:-1],
+    ]

@@ -68,14 +68,12 @@ class SigningRequest:
         try:
             chain = tuple(x509.load_pem_x509_certificate(pem.encode()) for pem in value["chain"])
             request = cls(value["name"], base64.b64decode(value["signing-input"], validate=True), chain)
-            unchanged = bool(chain) and request._to_value() == value
-        except (AttributeError, KeyError, TypeError, ValueError, x509.InvalidVersion):
-            unchanged = False
-            request = None
-        if request is None or not unchanged:
-            raise FormatError(
-                "not a signing request, or one that was changed",
-                where=where,
-                hint="write it anew with `otabuild sign-prepare`",
-            )
-        return request
+            if isinstance(value["name"], str) and request._to_value() == value:
+                return request
+        except (AttributeError, LookupError, TypeError, ValueError, x509.InvalidVersion):
+            pass
+        raise FormatError(
+            "not a signing request, or one that was changed",
+            where=where,
+            hint="write it anew with `otabuild sign-prepare`",
+        )

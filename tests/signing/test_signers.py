@@ -1,0 +1,347 @@
+"""Everything that can hold the key: memory, a program, a token, somebody elsewhere; and that no key leaks (threat S21)."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+
+from otabuild.errors import FormatError, InputError, OtabuildError, TrustError
+from otabuild.format.index_jwt import NAME, assemble, signing_input
+from otabuild.signing.answer import parse_answer
+from otabuild.signing.external import SigningRequest
+from otabuild.signing.hsm import Pkcs11Signer
+from otabuild.signing.signer import CommandSigner, PemSigner, Signer, sign_index
+from otabuild.signing.trust import TrustPolicy
+from otabuild.signing.verify import verify_index_jwt
+from tests import pki
+from tests.pki import INDEX, NOW, intermediate, signer
+
+KEY = signer().ec_key
+DIGEST = hashlib.sha256(b"digest").digest()
+SOFTHSM = next(
+    (
+        str(path)
+        for path in map(Path, ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm.so"))
+        if path.exists()
+    ),
+    None,
+)
+OPENSSL = shutil.which("openssl")
+TOKEN = f"pkcs11:token=my%20token;object=sign;id=%01?module-path={SOFTHSM}"
+
+
+def verify(token: bytes) -> None:
+    verify_index_jwt(token, INDEX, TrustPolicy(anchors=pki.anchors()), NOW)
+
+
+def script(tmp_path: Path, source: str) -> list[str]:
+    path = tmp_path / "sign.py"
+    path.write_text(f"import os, sys\nfrom pathlib import Path\n{source}\n")
+    return [sys.executable, str(path)]
+
+
+# A key in memory.
+
+
+def test_signatures_are_those_of_rfc_6979() -> None:
+    """The vector of its appendix A.2.5: P-256, SHA-256, message `sample`."""
+    key = ec.derive_private_key(0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721, ec.SECP256R1())
+    assert PemSigner(key).sign(hashlib.sha256(b"sample").digest()).hex() == (
+        "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
+        "f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"
+    )
+
+
+def test_same_input_same_token() -> None:
+    tokens = {sign_index(INDEX, NOW, pki.chain(), PemSigner(KEY)) for _ in range(3)}
+    assert len(tokens) == 1
+    verify(tokens.pop())
+
+
+def test_another_key_gives_no_token() -> None:
+    with pytest.raises(TrustError, match="does not verify"):
+        sign_index(INDEX, NOW, pki.chain(), PemSigner(pki.key("another")))
+
+
+# What a signature may look like.
+
+RAW = PemSigner(KEY).sign(DIGEST)
+DER = encode_dss_signature(int.from_bytes(RAW[:32], "big"), int.from_bytes(RAW[32:], "big"))
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RAW,
+        DER,
+        RAW.hex().encode(),
+        RAW.hex().upper().encode() + b"\n",
+        DER.hex().encode(),
+        base64.b64encode(RAW),
+        base64.b64encode(DER) + b"\n",
+        base64.encodebytes(DER),
+        json.dumps({"KeyId": "arn:aws:kms:…", "Signature": base64.b64encode(DER).decode()}).encode(),
+        json.dumps(
+            {"Signature": base64.b64encode(DER).decode(), "SigningAlgorithm": "ECDSA_SHA_256"}, indent=4
+        ).encode(),
+    ],
+)
+def test_answers_in_every_form(answer: bytes) -> None:
+    assert parse_answer(answer, "answer") == RAW
+
+
+@pytest.mark.parametrize("text", [DER, RAW], ids=["DER", "raw"])
+def test_no_text_is_taken_for_binary(text: bytes) -> None:
+    """Base64 that happens to look like the start of DER is still base64."""
+    signature = bytes([0xD1, 0x50]) + RAW[2:]
+    assert base64.b64encode(signature).startswith(b"0V")
+    assert parse_answer(base64.b64encode(signature), "answer") == signature
+    assert parse_answer(base64.b64encode(text), "answer") == RAW
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\n",
+        b"error: no such key",
+        RAW[:-1],
+        RAW + b"\0",
+        DER[:-1],
+        DER + b"\0",
+        bytes(64),
+        b"\xff" * 64,
+        encode_dss_signature(0, 1),
+        encode_dss_signature(1, ORDER),
+        b"{}",
+        b'{"Signature":5}',
+        b'{"Signature":"!"}',
+        b"{",
+        json.dumps({"Signature": base64.b64encode(DER).decode(), "SigningAlgorithm": "ECDSA_SHA_384"}).encode(),
+        bytes(100_000),
+    ],
+)
+def test_other_answers_are_refused(answer: bytes) -> None:
+    with pytest.raises(FormatError):
+        parse_answer(answer, "answer")
+
+
+# Somebody elsewhere.
+
+
+def request() -> SigningRequest:
+    signed = signing_input(INDEX, NOW, [c.x509 for c in pki.chain()])
+    return SigningRequest(NAME, signed, (signer().certificate, intermediate().certificate))
+
+
+def test_a_request_comes_back_as_it_was() -> None:
+    assert SigningRequest.from_json(request().to_json(), "request.json") == request()
+
+
+def test_a_key_service_completes_the_signature() -> None:
+    """A simulated AWS KMS: it sees the digest alone, and signs with a random nonce."""
+    call = json.loads(request().to_json())["aws-kms-sign"]
+    assert (call["MessageType"], call["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
+    der = KEY.sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
+    response = json.dumps({"Signature": base64.b64encode(der).decode(), "SigningAlgorithm": "ECDSA_SHA_256"}).encode()
+    verify(assemble(request().signing_input, parse_answer(response, "response.json")))
+
+
+def test_an_answer_to_another_request_is_refused() -> None:
+    other = PemSigner(KEY).sign(hashlib.sha256(b"another request").digest())
+    with pytest.raises(TrustError, match="does not verify"):
+        assemble(request().signing_input, other)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.update(sha256="0" * 64),
+        lambda value: value.update({"signing-input": base64.b64encode(b"another").decode()}),
+        lambda value: value["aws-kms-sign"].update(Message=base64.b64encode(bytes(32)).decode()),
+        lambda value: value["chain"].reverse(),
+        lambda value: value.update(chain=[]),
+        lambda value: value.update(chain=5),
+        lambda value: value.update(chain=["text"]),
+        lambda value: value.update(kind="another"),
+        lambda value: value.update(name=5),
+        lambda value: value.pop("name"),
+        lambda value: value.update(more=1),
+    ],
+)
+def test_a_changed_request_is_refused(change: Callable[[dict[str, object]], object]) -> None:
+    value = json.loads(request().to_json())
+    change(value)
+    with pytest.raises(FormatError, match="sign-prepare"):
+        SigningRequest.from_json(json.dumps(value).encode(), "request.json")
+
+
+# A program.
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_openssl_signs(tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(signer().key_pem())
+    verify(
+        sign_index(
+            INDEX, NOW, pki.chain(), CommandSigner(["openssl", "pkeyutl", "-sign", "-inkey", str(tmp_path / "key.pem")])
+        )
+    )
+
+
+def test_a_program_gets_the_digest_and_nothing_else(tmp_path: Path) -> None:
+    argv = script(tmp_path, f"assert sys.stdin.buffer.read() == bytes.fromhex('{DIGEST.hex()}')\nprint('{DER.hex()}')")
+    assert CommandSigner(argv).sign(DIGEST) == RAW
+
+
+def test_a_program_need_not_read_stdin(tmp_path: Path) -> None:
+    assert CommandSigner(script(tmp_path, f"os.close(0)\nprint('{RAW.hex()}')")).sign(DIGEST) == RAW
+
+
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("sys.exit('the token is locked')", "exit code 1: the token is locked"),
+        ("os.kill(os.getpid(), 9)", "signal 9: nothing on stderr"),
+        ("print('no signature')", "no ES256 signature"),
+        ("", "no ES256 signature"),
+        ("sys.stderr.write('PIN: ' + chr(27) + '[2J'); sys.exit(3)", r"exit code 3: PIN: \\x1b\[2J"),
+    ],
+)
+def test_a_program_that_fails(tmp_path: Path, source: str, text: str) -> None:
+    with pytest.raises(OtabuildError, match=text):
+        CommandSigner(script(tmp_path, source)).sign(DIGEST)
+
+
+def test_a_program_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot run the program"):
+        CommandSigner([str(tmp_path / "missing")]).sign(DIGEST)
+
+
+def test_a_program_that_hangs(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no answer within 0\.5 seconds"):
+        CommandSigner(script(tmp_path, "import time\ntime.sleep(60)"), timeout=0.5).sign(DIGEST)
+
+
+# A token.
+
+needs_token = pytest.mark.skipif(
+    SOFTHSM is None or find_spec("pkcs11") is None or shutil.which("softhsm2-util") is None,
+    reason="needs SoftHSM2 (Debian: softhsm2) and the extra pkcs11",
+)
+
+
+@pytest.fixture(scope="session")
+def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SoftHSM2 token with PIN 123456 that holds the signer's key; returns its folder."""
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
+    (folder / "key.pem").write_bytes(signer().key_pem())
+    (folder / "pin").write_text("123456\n")
+    for arguments in (
+        ["--init-token", "--free", "--label", "my token", "--so-pin", "12345678"],
+        ["--import", str(folder / "key.pem"), "--token", "my token", "--label", "sign", "--id", "01"],
+    ):
+        environment = {"SOFTHSM2_CONF": str(folder / "conf"), "PATH": "/usr/bin:/bin"}
+        subprocess.run(
+            ["softhsm2-util", *arguments, "--pin", "123456"], env=environment, check=True, capture_output=True
+        )
+    return folder
+
+
+@pytest.fixture
+def softhsm(token: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SOFTHSM2_CONF", str(token / "conf"))
+    return token
+
+
+@needs_token
+def test_a_token_signs(softhsm: Path) -> None:
+    asked: list[int] = []
+
+    def pin() -> bytes:
+        asked.append(1)
+        return b"123456"
+
+    held = Pkcs11Signer(TOKEN, pin)
+    assert held.public_key == KEY.public_key()
+    verify(sign_index(INDEX, NOW, pki.chain(), held))
+    assert len(asked) == 1
+    verify(sign_index(INDEX, NOW, pki.chain(), Pkcs11Signer(f"{TOKEN}&pin-source=file:{softhsm / 'pin'}")))
+
+
+@needs_token
+@pytest.mark.parametrize(
+    ("uri", "pin", "text"),
+    [
+        (TOKEN, b"999999", "PinIncorrect"),
+        (TOKEN, b"\xff", "not UTF-8"),
+        (TOKEN, None, "NoSuchKey"),
+        (TOKEN.replace("object=sign", "object=other"), b"123456", "NoSuchKey"),
+        (TOKEN.replace("my%20token", "other"), b"123456", "0 tokens match"),
+        (TOKEN.replace("libsofthsm", "missing"), b"123456", "cannot open"),
+    ],
+)
+def test_a_token_that_refuses(softhsm: Path, uri: str, pin: bytes | None, text: str) -> None:
+    with pytest.raises(InputError, match=text) as caught:
+        Pkcs11Signer(uri, None if pin is None else lambda: pin)
+    assert "999999" not in str(caught.value)
+
+
+@needs_token
+@pytest.mark.skipif(shutil.which("pkcs11-tool") is None, reason="needs pkcs11-tool (Debian: opensc)")
+def test_pkcs11_tool_signs_as_a_program(softhsm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["pkcs11-tool", "--module", str(SOFTHSM), "--token-label", "my token", "--login", "--pin", "env:OTA_PIN"]
+    argv += ["--id", "01", "--sign", "-m", "ECDSA", "--input-file", "/dev/stdin", "--output-file", "/dev/stdout"]
+    monkeypatch.setenv("OTA_PIN", (softhsm / "pin").read_text().strip())
+    verify(sign_index(INDEX, NOW, pki.chain(), CommandSigner(argv)))
+
+
+@pytest.mark.parametrize(
+    ("uri", "text"),
+    [
+        ("file:key.pem", "not a pkcs11: URI"),
+        ("pkcs11:token=a", "no module-path"),
+        ("pkcs11:tokens=a?module-path=/x", "unknown attribute 'tokens'"),
+        ("pkcs11:token=a;token=b?module-path=/x", "twice"),
+        ("pkcs11:token=a;type=public?module-path=/x", "type=public cannot sign"),
+        ("pkcs11:token=a?module-path=/x&pin-value=123456", "the PIN itself"),
+    ],
+)
+def test_uris_that_cannot_be_used(uri: str, text: str) -> None:
+    with pytest.raises(InputError, match=text) as caught:
+        Pkcs11Signer(uri)
+    assert "123456" not in str(caught.value)
+
+
+# Nothing leaks.
+
+
+def test_no_form_of_the_key_is_in_what_we_say_or_write(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """S21."""
+    (tmp_path / "request.json").write_bytes(request().to_json())
+    (tmp_path / "index.jwt").write_bytes(sign_index(INDEX, NOW, pki.chain(), PemSigner(KEY)))
+    said: list[object] = [PemSigner(KEY), vars(PemSigner(KEY)), request()]
+    signers: list[Signer] = [PemSigner(KEY), CommandSigner(script(tmp_path, "sys.exit(1)"))]
+    for one in signers:
+        try:
+            sign_index(INDEX, NOW, pki.chain(pki.issue("other", intermediate())), one)
+        except OtabuildError as error:
+            said += [error, repr(error), error.__dict__, error.__cause__]
+    output = "".join(capfd.readouterr())
+    everything = b"".join(path.read_bytes() for path in tmp_path.iterdir()) + repr(said).encode() + output.encode()
+    assert not [form for form in pki.secrets(KEY) if form in everything]
