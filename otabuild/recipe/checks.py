@@ -27,6 +27,7 @@ def check(tree: Node, file: str) -> list[Problem]:
         *_set_rules(tree),
         *_outputs(tree),
         *_passphrase(tree),
+        *_stdin(tree),
     ]
     return [
         Problem(
@@ -145,3 +146,17 @@ def _passphrase(tree: Node) -> Iterator[Finding]:
     passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
     if passphrase and key and (key.text == "external" or key.get("command")):
         yield passphrase, "sign.passphrase", _USELESS, None, "remove it"
+
+
+def _stdin(tree: Node) -> Iterator[Finding]:
+    first = ""
+    for name, rootfs in _mapping(tree, "rootfs"):
+        source = rootfs.get("source")
+        for number, part in enumerate((source.items or (source,)) if source else ()):
+            tar = part.get("tar")
+            path = f"rootfs.{name.text}.source" + (f"[{number}]" if source and source.items else "")
+            if tar is None or tar.text != "-":
+                continue
+            if first:
+                yield tar, f"{path}.tar", f"standard input is read once, and {first} reads it", None, "name a file"
+            first = first or path

@@ -69,9 +69,7 @@ def _description(keys: Sequence[Key]) -> str:
 def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str, Any]:
     """What is wrong, what was observed, what expected, and a hint."""
     kind, context = error["type"], error.get("ctx", {})
-    seen = _seen(node)
-    if error["loc"][-1:] == ("[key]",):
-        seen = str(trail[-1])
+    seen = str(trail[-1]) if error["loc"][-1:] == ("[key]",) else node.text
     if kind == "extra_forbidden":
         present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
         return _unknown(str(trail[-1]), _known_keys(trail[:-1]), present)

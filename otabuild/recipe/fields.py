@@ -8,7 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationInfo,
+)
 
 from otabuild.errors import InputError
 from otabuild.format import limits
@@ -54,6 +64,23 @@ class Base:
         whole = os.path.normpath(os.path.join(self.folder, path))
         below = os.path.relpath(whole, self.root)
         return whole if below == ".." or below.startswith("../") else below
+
+
+def one_of(*kinds: str, word: str = "") -> Discriminator:
+    """Tells the models of a union apart by the one key of `kinds` that a mapping holds, or by being a word.
+
+    Each model of the union is tagged `<kind>`: in angle brackets, so that no tag is taken for a key.
+    """
+
+    def kind(value: Any) -> str | None:
+        found = [name for name in kinds if isinstance(value, dict) and name in value]
+        if word and value == word:
+            found = [word]
+        return f"<{found[0]}>" if len(found) == 1 else None
+
+    due = f"hold exactly one of {', '.join(kinds)}"
+    message = f"must be `{word}`, or {due}" if word else f"must {due}"
+    return Discriminator(kind, custom_error_type="one_of", custom_error_message=message)
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from otabuild.errors import Problem
 from otabuild.format.strict_yaml import YamlError, parse_yaml
 from otabuild.recipe.diagnose import Key, key_path
-from otabuild.recipe.model import FileKey, Recipe
+from otabuild.recipe.model import Recipe
+from otabuild.recipe.signing import FileKey
 
 
 def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:

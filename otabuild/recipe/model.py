@@ -5,114 +5,29 @@ The docstring below a key is its description in the JSON Schema and in the refer
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    StrictBool,
-    StrictInt,
-    StrictStr,
-    Tag,
-)
+from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from otabuild.format.annotations import INDEX_SHORT_KEYS
 from otabuild.recipe.fields import (
     Capability,
-    EnvName,
     Mode,
     Model,
     Name,
     NumericOwner,
-    Oci,
     Owner,
     Path,
-    PathOrStdin,
     Pattern,
-    Platform,
     RefusedError,
     RootfsPath,
     Size,
     Text,
     size_of,
 )
-
-
-class DirectorySource(Model):
-    """A directory tree."""
-
-    directory: Path
-    """Folder to read, relative to the recipe."""
-    owner: Owner | None = None
-    """Owner of every entry of this source; default: the `owner` of the rootfs."""
-
-
-class TarSource(Model):
-    """A tar archive."""
-
-    tar: PathOrStdin
-    """Archive to read (plain, gzip, xz, bzip2 or zstd), relative to the recipe; `-` is standard input."""
-    owner: Owner | None = None
-    """Owner of every entry of this source; default: the `owner` of the rootfs."""
-
-
-class OciSource(Model):
-    """An image in an OCI layout."""
-
-    oci: Oci
-    """Layout (a directory or a tar of it) and image: `layout:tag` or `layout@sha256:…`."""
-    platform: Platform | None = None
-    """Which image of a multi-platform index, such as `linux/arm64`."""
-    owner: Owner | None = None
-    """Owner of every entry of this source; default: the `owner` of the rootfs."""
-
-
-class DockerArchiveSource(Model):
-    """An archive that `docker save` made."""
-
-    docker_archive: Path
-    """Archive to read, relative to the recipe."""
-    tag: Text | None = None
-    """Which image of the archive, such as `vehicle:latest`; needed where it holds several."""
-    owner: Owner | None = None
-    """Owner of every entry of this source; default: the `owner` of the rootfs."""
-
-
-def _one_of(kinds: tuple[str, ...]) -> Discriminator:
-    def kind(value: Any) -> str | None:
-        found = [name for name in kinds if isinstance(value, dict) and name in value]
-        return f"<{found[0]}>" if len(found) == 1 else None
-
-    listed = ", ".join(kinds)
-    return Discriminator(kind, custom_error_type="one_of", custom_error_message="must hold exactly one of " + listed)
-
-
-Source = Annotated[
-    Annotated[DirectorySource, Tag("<directory>")]
-    | Annotated[TarSource, Tag("<tar>")]
-    | Annotated[OciSource, Tag("<oci>")]
-    | Annotated[DockerArchiveSource, Tag("<docker-archive>")],
-    _one_of(("directory", "tar", "oci", "docker-archive")),
-]
-
-
-def _listed(value: object) -> object:
-    if isinstance(value, str):
-        raise RefusedError(
-            "does not say what it is", hint=f"write source: {{directory: {value}}}, or tar, oci, docker-archive"
-        )
-    return [value] if isinstance(value, dict) else value
-
-
-Sources = Annotated[
-    tuple[Source, ...],
-    Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=Source | Annotated[list[Source], Field(min_length=1)]),
-]
+from otabuild.recipe.signing import Sign, VerifyRecipe
+from otabuild.recipe.sources import DirectorySource, Sources
 
 
 class Os(Model):
@@ -296,125 +211,11 @@ class Storage(Model):
     base: Path | None = None
     """Artifact of the previous release; bundles that still hold are taken over from it."""
 
-
-class FileKey(Model):
-    """A private key in a PEM file."""
-
-    file: Path
-    """PEM file of the private key, relative to the recipe."""
-
-
-class EnvKey(Model):
-    """A private key in the environment."""
-
-    env: EnvName
-    """Environment variable that holds the private key as PEM."""
-
-
-class CommandKey(Model):
-    """A program that signs."""
-
-    command: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Program and arguments; it gets the SHA-256 digest on standard input and writes the signature."""
-
-
-def _pkcs11_uri(text: str) -> str:
-    if not text.startswith("pkcs11:"):
-        raise RefusedError("is no PKCS#11 URI", expected='such as "pkcs11:token=release;object=ota-key"')
-    if "pin-value=" in text:
-        raise RefusedError(
-            "holds a PIN, and a recipe is no place for secrets", hint="use `passphrase: {env: NAME}` for the PIN"
-        )
-    return text
-
-
-class Pkcs11Key(Model):
-    """A private key in a token."""
-
-    pkcs11: Annotated[StrictStr, AfterValidator(_pkcs11_uri)]
-    """PKCS#11 URI of the key, without a PIN."""
-
-
-def _key_kind(value: Any) -> str | None:
-    if value == "external":
-        return "<external>"
-    found = [name for name in _KEYS if isinstance(value, dict) and name in value]
-    return f"<{found[0]}>" if len(found) == 1 else None
-
-
-_KEYS = ("file", "env", "command", "pkcs11")
-
-Key = Annotated[
-    Annotated[FileKey, Tag("<file>")]
-    | Annotated[EnvKey, Tag("<env>")]
-    | Annotated[CommandKey, Tag("<command>")]
-    | Annotated[Pkcs11Key, Tag("<pkcs11>")]
-    | Annotated[Literal["external"], Tag("<external>")],
-    Discriminator(
-        _key_kind,
-        custom_error_type="one_of",
-        custom_error_message="must be `external`, or hold exactly one of file, env, command, pkcs11",
-    ),
-]
-
-
-class EnvSecret(Model):
-    """A passphrase in the environment."""
-
-    env: EnvName
-    """Environment variable that holds the passphrase."""
-
-
-class FdSecret(Model):
-    """A passphrase behind a file descriptor."""
-
-    fd: Annotated[StrictInt, Field(ge=0)]
-    """Number of the file descriptor to read the passphrase from."""
-
-
-def _secret_kind(value: Any) -> str | None:
-    if value == "prompt":
-        return "<prompt>"
-    found = [name for name in ("env", "fd") if isinstance(value, dict) and name in value]
-    return f"<{found[0]}>" if len(found) == 1 else None
-
-
-Secret = Annotated[
-    Annotated[EnvSecret, Tag("<env>")]
-    | Annotated[FdSecret, Tag("<fd>")]
-    | Annotated[Literal["prompt"], Tag("<prompt>")],
-    Discriminator(
-        _secret_kind,
-        custom_error_type="one_of",
-        custom_error_message="must be `prompt`, or hold exactly one of env, fd",
-    ),
-]
-
-
-class Sign(Model):
-    """How the image is signed."""
-
-    certificate: Path
-    """Signing certificate (PEM), relative to the recipe."""
-    chain: tuple[Path, ...] = ()
-    """Intermediate certificates (PEM), the signer's issuer first, without the root."""
-    key: Key
-    """Private key: a file, an environment variable, a program, a token, or `external`."""
-    passphrase: Secret | None = None
-    """Where the passphrase of the key (or PIN of the token) comes from; never the passphrase itself."""
-
-
-class VerifyRecipe(Model):
-    """What an image built from this recipe is verified against."""
-
-    trust: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """CA certificates (PEM files or folders of them), relative to the recipe."""
-    eku: Literal["codeSigning-if-present", "strict"] = "codeSigning-if-present"
-    """`strict` demands the extended key usage codeSigning of the signer; the default demands it where there is any."""
-    allowed_signers: tuple[Text, ...] = ()
-    """Common names of signers to accept; empty accepts any signer that the trusted CAs vouch for."""
-    crl: tuple[Path, ...] = ()
-    """Certificate revocation lists, relative to the recipe."""
+    @model_validator(mode="after")
+    def _members_fit(self) -> Self:
+        if self.bundle_member_max and self.bundle_size and self.bundle_member_max > self.bundle_size:
+            raise RefusedError("has a bundle-member-max that is larger than its bundle-size")
+        return self
 
 
 class Recipe(Model):

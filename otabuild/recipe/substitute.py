@@ -39,6 +39,8 @@ def substitute(text: str, context: Context, date: str | None) -> str:
 
 def _value(inside: str, context: Context, date: str | None) -> str:
     kind, _, rest = inside.partition(":")
+    if "${" in rest:
+        raise RefusedError(f"the reference ${{{inside}}} holds another one", hint="give a default without ${")
     if inside == "date":
         if date is None:
             raise RefusedError("${date} is the date of the timestamp, and cannot stand in it")

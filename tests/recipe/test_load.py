@@ -14,7 +14,8 @@ from otabuild.recipe import Context, Recipe, load_recipe, load_recipes, missing_
 from otabuild.recipe.context import ask_git
 from otabuild.recipe.fields import Base, OciReference
 from otabuild.recipe.load import parse_recipe
-from otabuild.recipe.model import DirectorySource, DockerArchiveSource, FileKey, OciSource, Pkcs11Key, TarSource
+from otabuild.recipe.signing import FileKey, Pkcs11Key
+from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, TarSource
 from tests.recipe import world
 
 GOOD = pathlib.Path(world.HERE) / "good"

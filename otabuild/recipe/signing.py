@@ -1,0 +1,105 @@
+"""How an image is signed, and what it is verified against."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StrictInt, StrictStr, Tag
+
+from otabuild.recipe.fields import EnvName, Model, Path, RefusedError, Text, one_of
+
+
+class FileKey(Model):
+    """A private key in a PEM file."""
+
+    file: Path
+    """PEM file of the private key, relative to the recipe."""
+
+
+class EnvKey(Model):
+    """A private key in the environment."""
+
+    env: EnvName
+    """Environment variable that holds the private key as PEM."""
+
+
+class CommandKey(Model):
+    """A program that signs."""
+
+    command: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Program and arguments; it gets the SHA-256 digest on standard input and writes the signature."""
+
+
+def _pkcs11_uri(text: str) -> str:
+    if not text.startswith("pkcs11:"):
+        raise RefusedError("is no PKCS#11 URI", expected='such as "pkcs11:token=release;object=ota-key"')
+    if "pin-value=" in text:
+        raise RefusedError(
+            "holds a PIN, and a recipe is no place for secrets", hint="use `passphrase: {env: NAME}` for the PIN"
+        )
+    return text
+
+
+class Pkcs11Key(Model):
+    """A private key in a token."""
+
+    pkcs11: Annotated[StrictStr, AfterValidator(_pkcs11_uri)]
+    """PKCS#11 URI of the key, without a PIN."""
+
+
+Key = Annotated[
+    Annotated[FileKey, Tag("<file>")]
+    | Annotated[EnvKey, Tag("<env>")]
+    | Annotated[CommandKey, Tag("<command>")]
+    | Annotated[Pkcs11Key, Tag("<pkcs11>")]
+    | Annotated[Literal["external"], Tag("<external>")],
+    one_of("file", "env", "command", "pkcs11", word="external"),
+]
+
+
+class EnvSecret(Model):
+    """A passphrase in the environment."""
+
+    env: EnvName
+    """Environment variable that holds the passphrase."""
+
+
+class FdSecret(Model):
+    """A passphrase behind a file descriptor."""
+
+    fd: Annotated[StrictInt, Field(ge=0)]
+    """Number of the file descriptor to read the passphrase from."""
+
+
+Secret = Annotated[
+    Annotated[EnvSecret, Tag("<env>")]
+    | Annotated[FdSecret, Tag("<fd>")]
+    | Annotated[Literal["prompt"], Tag("<prompt>")],
+    one_of("env", "fd", word="prompt"),
+]
+
+
+class Sign(Model):
+    """How the image is signed."""
+
+    certificate: Path
+    """Signing certificate (PEM), relative to the recipe."""
+    chain: tuple[Path, ...] = ()
+    """Intermediate certificates (PEM), the signer's issuer first, without the root."""
+    key: Key
+    """Private key: a file, an environment variable, a program, a token, or `external`."""
+    passphrase: Secret | None = None
+    """Where the passphrase of the key (or PIN of the token) comes from; never the passphrase itself."""
+
+
+class VerifyRecipe(Model):
+    """What an image built from this recipe is verified against."""
+
+    trust: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """CA certificates (PEM files or folders of them), relative to the recipe."""
+    eku: Literal["codeSigning-if-present", "strict"] = "codeSigning-if-present"
+    """`strict` demands the extended key usage codeSigning of the signer; the default demands it where there is any."""
+    allowed_signers: tuple[Text, ...] = ()
+    """Signers to accept, by common name or whole subject (RFC 4514); empty: any that the trusted CAs vouch for."""
+    crl: tuple[Path, ...] = ()
+    """Revocation lists, relative to the recipe; where there is one, every issuer of the chain needs a current one."""

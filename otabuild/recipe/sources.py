@@ -1,0 +1,73 @@
+"""What a rootfs is made from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, Tag
+
+from otabuild.recipe.fields import Model, Oci, Owner, Path, PathOrStdin, Platform, RefusedError, Text, one_of
+
+
+class DirectorySource(Model):
+    """A directory tree."""
+
+    directory: Path
+    """Folder to read, relative to the recipe."""
+    owner: Owner | None = None
+    """Owner of every entry of this source; default: the `owner` of the rootfs."""
+
+
+class TarSource(Model):
+    """A tar archive."""
+
+    tar: PathOrStdin
+    """Archive to read (plain, gzip, xz, bzip2 or zstd), relative to the recipe; `-` is standard input."""
+    owner: Owner | None = None
+    """Owner of every entry of this source; default: the `owner` of the rootfs."""
+
+
+class OciSource(Model):
+    """An image in an OCI layout."""
+
+    oci: Oci
+    """Layout (a directory or a tar of it) and image: `layout:tag` or `layout@sha256:…`."""
+    platform: Platform | None = None
+    """Which image of a multi-platform index, such as `linux/arm64`."""
+    owner: Owner | None = None
+    """Owner of every entry of this source; default: the `owner` of the rootfs."""
+
+
+class DockerArchiveSource(Model):
+    """An archive that `docker save` made."""
+
+    docker_archive: Path
+    """Archive to read, relative to the recipe."""
+    tag: Text | None = None
+    """Which image of the archive, such as `vehicle:latest`; needed where it holds several."""
+    owner: Owner | None = None
+    """Owner of every entry of this source; default: the `owner` of the rootfs."""
+
+
+Source = Annotated[
+    Annotated[DirectorySource, Tag("<directory>")]
+    | Annotated[TarSource, Tag("<tar>")]
+    | Annotated[OciSource, Tag("<oci>")]
+    | Annotated[DockerArchiveSource, Tag("<docker-archive>")],
+    one_of("directory", "tar", "oci", "docker-archive"),
+]
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, str):
+        raise RefusedError(
+            "does not say what it is", hint=f"write source: {{directory: {value}}}, or tar, oci, docker-archive"
+        )
+    return [value] if isinstance(value, dict) else value
+
+
+Sources = Annotated[
+    tuple[Source, ...],
+    Field(min_length=1),
+    BeforeValidator(_listed, json_schema_input_type=Source | Annotated[list[Source], Field(min_length=1)]),
+]
