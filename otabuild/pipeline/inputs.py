@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from otabuild.build.plan import PROFILES, StoragePlan
 from otabuild.errors import InputError
-from otabuild.recipe.model import DirectorySource, RootfsRecipe, Source, Storage
+from otabuild.recipe.model import RootfsRecipe, Storage
+from otabuild.recipe.sources import DirectorySource, Source
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, Owner, RootfsOptions
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from otabuild.errors import InputError
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.model import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Secret, Sign
+from otabuild.recipe.signing import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Secret, Sign
 from otabuild.signing.keys import (
     Passphrase,
     env_secret,
