@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, printable
 from otabuild.format import limits
 from otabuild.format.index_jwt import parse_certificate
 from otabuild.storage.files import read_file
@@ -28,13 +28,13 @@ class Certificate(NamedTuple):
 
     @property
     def subject(self) -> str:
-        """The subject as RFC 4514 writes it, or a word for an empty one."""
-        return self.x509.subject.rfc4514_string() or "(empty name)"
+        """The subject as RFC 4514 writes it, safe to print; a word for an empty one."""
+        return printable(self.x509.subject.rfc4514_string()) or "(empty name)"
 
     @property
     def issuer(self) -> str:
-        """The issuer as RFC 4514 writes it, or a word for an empty one."""
-        return self.x509.issuer.rfc4514_string() or "(empty name)"
+        """The issuer as RFC 4514 writes it, safe to print; a word for an empty one."""
+        return printable(self.x509.issuer.rfc4514_string()) or "(empty name)"
 
     @property
     def common_name(self) -> str | None:

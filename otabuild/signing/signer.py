@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from otabuild.errors import InputError
 from otabuild.format.index_jwt import assemble, signing_input
+from otabuild.format.legacy_jwt import assemble_legacy, legacy_certificate, legacy_signing_input
 from otabuild.signing.answer import parse_answer
 from otabuild.signing.certificates import Certificate
 
@@ -61,6 +62,17 @@ def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], 
     """
     signed = signing_input(index_json, issued_at, [certificate.x509 for certificate in chain])
     return assemble(signed, signer.sign(hashlib.sha256(signed).digest()))
+
+
+def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, bytes]:
+    """Make the files for clients of the generation before; arguments and errors as for `sign_index`.
+
+    Returns:
+        The bytes of certificate.pem, and of metadata.jwt, verified.
+    """
+    certificate_pem = legacy_certificate(chain[0].x509)
+    signed = legacy_signing_input(certificate_pem)
+    return certificate_pem, assemble_legacy(signed, signer.sign(hashlib.sha256(signed).digest()), certificate_pem)
 
 
 class PemSigner:

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from otabuild.errors import FormatError, InputError, OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, assemble, signing_input
+from otabuild.format.legacy_jwt import verify_legacy_jwt
 from otabuild.signing.answer import parse_answer
 from otabuild.signing.external import SigningRequest
 from otabuild.signing.hsm import Pkcs11Signer
-from otabuild.signing.signer import CommandSigner, PemSigner, Signer, sign_index
+from otabuild.signing.signer import CommandSigner, PemSigner, Signer, sign_index, sign_legacy
 from otabuild.signing.trust import TrustPolicy
 from otabuild.signing.verify import verify_index_jwt
 from tests import pki
@@ -73,6 +74,13 @@ def test_same_input_same_token() -> None:
 def test_another_key_gives_no_token() -> None:
     with pytest.raises(TrustError, match="does not verify"):
         sign_index(INDEX, NOW, pki.chain(), PemSigner(pki.key("another")))
+
+
+def test_the_legacy_pair_is_signed_with_the_same_key() -> None:
+    certificate, token = sign_legacy(pki.chain(), PemSigner(KEY))
+    assert verify_legacy_jwt(token, certificate) == signer().certificate
+    with pytest.raises(TrustError, match="does not verify"):
+        sign_legacy(pki.chain(), PemSigner(pki.key("another")))
 
 
 # What a signature may look like.

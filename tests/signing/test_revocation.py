@@ -1,0 +1,92 @@
+"""Revocation lists: with them, every issuer has to tell (threat S8)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import InputError, TrustError
+from otabuild.signing.revocation import RevocationList, load_crls
+from otabuild.signing.trust import TrustPolicy, verify_chain
+from tests import pki
+from tests.pki import NOW, intermediate, issue, root, signer
+
+POLICY = TrustPolicy(anchors=pki.anchors())
+
+
+def crls(*lists: x509.CertificateRevocationList) -> tuple[RevocationList, ...]:
+    return tuple(RevocationList(crl, f"{i}.crl") for i, crl in enumerate(lists))
+
+
+def revocation(*lists: x509.CertificateRevocationList) -> TrustPolicy:
+    return replace(POLICY, crls=crls(*lists))
+
+
+def test_current_lists_that_name_nobody_are_fine() -> None:
+    verify_chain(pki.chain(), revocation(pki.crl(root()), pki.crl(intermediate())), NOW)
+
+
+@pytest.mark.parametrize("revoked", ["signer", "intermediate"])
+def test_a_revoked_certificate_is_named(revoked: str) -> None:
+    lists = [pki.crl(root(), [intermediate()]), pki.crl(intermediate())]
+    if revoked == "signer":
+        lists = [pki.crl(root()), pki.crl(intermediate(), [signer()])]
+    with pytest.raises(TrustError, match="revoked at 2025-12-31") as caught:
+        verify_chain(pki.chain(), revocation(*lists), NOW)
+    assert f"subject CN={revoked}" in str(caught.value)
+
+
+def test_a_newer_list_does_not_hide_an_older_revocation() -> None:
+    lists = [pki.crl(root()), pki.crl(intermediate(), [signer()], until=NOW - 1), pki.crl(intermediate())]
+    with pytest.raises(TrustError, match="revoked"):
+        verify_chain(pki.chain(), revocation(*lists), NOW)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [pki.crl(intermediate())],
+        [pki.crl(root())],
+        [pki.crl(root()), pki.crl(intermediate(), until=NOW - 1)],
+        [pki.crl(root()), pki.crl(intermediate(), this=NOW + 1, until=NOW + 2)],
+        [pki.crl(root()), pki.crl(intermediate(), signed_with=pki.key("another"))],
+        [pki.crl(root()), pki.crl(issue("another", root(), ca=True))],
+    ],
+    ids=["none of the root", "none of the intermediate", "stale", "of the future", "forged", "of another CA"],
+)
+def test_lists_that_do_not_tell(lists: list[x509.CertificateRevocationList]) -> None:
+    with pytest.raises(TrustError, match="no current revocation list"):
+        verify_chain(pki.chain(), revocation(*lists), NOW)
+
+
+def test_an_issuer_without_the_right_to_revoke() -> None:
+    ca = issue("ca", root(), ca=True, usage=["key_cert_sign"])
+    with pytest.raises(TrustError, match="no current revocation list"):
+        verify_chain(pki.chain(issue("leaf", ca), ca), revocation(pki.crl(root()), pki.crl(ca)), NOW)
+
+
+@pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])
+def test_lists_are_read_in_both_forms(tmp_path: Path, encoding: Encoding) -> None:
+    (tmp_path / "a.crl").write_bytes(pki.crl(root()).public_bytes(encoding))
+    (found,) = load_crls([str(tmp_path / "a.crl")])
+    assert found.x509.issuer == root().certificate.subject
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"text",
+        b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
+        pki.crl(root(), extensions=[(x509.DeltaCRLIndicator(1), True)]).public_bytes(Encoding.PEM),
+    ],
+    ids=["empty", "text", "junk", "delta"],
+)
+def test_other_files_are_no_lists(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.crl").write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.crl"):
+        load_crls([str(tmp_path / "a.crl")])
