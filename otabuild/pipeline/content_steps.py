@@ -34,9 +34,10 @@ def scan_step(job: Job, rootfs: str) -> Step:
     """Walk the inputs of a rootfs; its entries, prepared, go to a file."""
     options = rootfs_options(job.recipe.rootfs[rootfs])
     entries = job.path(f"{rootfs}.entries")
+    archives = os.path.join(job.workspace.work, "archives")
 
     def run() -> Outcome:
-        result = scan(options, euid=os.geteuid())
+        result = scan(options, euid=os.geteuid(), work=archives)
         newest = _Newest()
         with files.replacing(entries) as fd, open(fd, "wb", closefd=False) as file:
             counts = write_entries(file, newest.watch(result.entries))
@@ -58,7 +59,10 @@ def scan_step(job: Job, rootfs: str) -> Step:
         rootfs,
         doc=f"walk the inputs of rootfs {rootfs}",
         after=(f"input*:{job.recipe.name}/{rootfs}", job.name("preflight")),
-        key=lambda: {"how the rootfs is prepared": repr(options), "what the inputs hold": fingerprint(options)},
+        key=lambda: {
+            "how the rootfs is prepared": repr(options),
+            "what the inputs hold": fingerprint(options, work=archives),
+        },
         outputs=(entries,),
         run=run,
     )

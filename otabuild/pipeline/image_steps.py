@@ -20,7 +20,8 @@ from otabuild.pipeline.content_steps import read_leaves, store_step, tables_step
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.recipe.model import PayloadRecipe, Sign
+from otabuild.recipe.model import PayloadRecipe
+from otabuild.recipe.signing import Sign
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import load_chain
 from otabuild.signing.preflight import preflight
@@ -230,6 +231,7 @@ def build_step(job: Job) -> Step:
         after=(job.name(last),),
         key=lambda: {"index.json and blobs": job.results("index"), "signature": recipe.sign and job.results("sign")},
         outputs=outputs,
+        targets=outputs,
         run=run,
     )
 

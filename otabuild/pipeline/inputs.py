@@ -44,9 +44,16 @@ def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
 
 
 def _input(source: Source, default: Owner) -> Input:
-    if not isinstance(source, DirectorySource):
-        raise InputError("this kind of source is not there yet", where=type(source).__name__)
-    return Input("directory", source.directory, default if source.owner is None else _owner(source.owner))
+    owner = default if source.owner is None else _owner(source.owner)
+    match source:
+        case DirectorySource():
+            return Input("directory", source.directory, owner)
+        case TarSource():
+            return Input("tar", source.tar, owner)
+        case OciSource():
+            return Input("oci", source.oci.layout, owner, source.oci.reference, source.platform)
+        case DockerArchiveSource():
+            return Input("docker-archive", source.docker_archive, owner, source.tag)
 
 
 def _owner(owner: object) -> Owner:

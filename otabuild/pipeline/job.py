@@ -45,6 +45,7 @@ class Job:
         run: Callable[[], Outcome],
         outputs: tuple[str, ...] = (),
         clean: tuple[str, ...] = (),
+        targets: tuple[str, ...] = (),
     ) -> Step:
         """A step of this recipe."""
 
@@ -53,7 +54,7 @@ class Job:
             return run()
 
         stamp = self._stamp(kind, part)
-        return Step(self.name(kind, part), doc, stamp, after, key, outputs, run_prepared, (*outputs, *clean))
+        return Step(self.name(kind, part), doc, stamp, after, key, outputs, run_prepared, (*outputs, *clean), targets)
 
     def _stamp(self, kind: str, part: str) -> str:
         return self.path(f"{kind}.{part}.stamp" if part else f"{kind}.stamp")

@@ -24,10 +24,10 @@ def run_steps(steps: Iterable[Step], tell: Callable[[str], None] = lambda _text:
     """
     done = []
     for step in steps:
-        reasons = step.reasons()
+        reasons, key = step.decide()
+        counts = {}
         if reasons:
             tell(f"{step.name}: {'; '.join(reasons)}")
-            done.append(Done(step.name, tuple(reasons), step.execute().counts))
-        else:
-            done.append(Done(step.name, (), {}))
+            counts = step.execute(key).counts
+        done.append(Done(step.name, reasons, counts))
     return done

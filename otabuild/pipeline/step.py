@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from otabuild.errors import InputError
@@ -29,6 +29,13 @@ class Outcome(NamedTuple):
     counts: dict[str, Any]
 
 
+class Decision(NamedTuple):
+    """Why a step must run (empty: all it made is still good), and the key that says so, as digests."""
+
+    reasons: tuple[str, ...]
+    key: Mapping[str, str]
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a recipe.
@@ -41,6 +48,7 @@ class Step:
         key: everything it depends on; may look at inputs.
         outputs: the files that it writes and that must stay as it left them.
         run: does the work.
+        targets: the outputs that a user may ask for by name.
         clean: what `doit clean` removes besides the stamp.
     """
 
@@ -51,37 +59,40 @@ class Step:
     key: Callable[[], Key]
     outputs: tuple[str, ...]
     run: Callable[[], Outcome]
-    clean: tuple[str, ...] = field(default=())
+    clean: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
-    def reasons(self) -> list[str]:
-        """Why the step must run; empty where all it made is still good.
+    def decide(self) -> Decision:
+        """Whether and why the step must run.
 
         Raises:
             OtabuildError: an input that cannot be looked at.
         """
-        return list(self._reasons(_read(self.stamp)))
+        key = self._key_digests()
+        return Decision(tuple(self._reasons(_read(self.stamp), key)), key)
 
-    def _reasons(self, stamp: Mapping[str, Any] | None) -> Iterator[str]:
+    def _reasons(self, stamp: Mapping[str, Any] | None, key: Mapping[str, str]) -> Iterator[str]:
         if stamp is None:
             yield "it was not built yet, or not to its end"
             return
-        then, now = stamp["key"], _digests(self._full_key())
-        for name in sorted(then.keys() | now.keys()):
-            if then.get(name) != now.get(name):
-                yield f"changed: {name}"
+        then = stamp["key"]
+        yield from (f"changed: {name}" for name in sorted(then.keys() | key.keys()) if then.get(name) != key.get(name))
         for path in self.outputs:
             if stamp["outputs"].get(path) != _state(path):
                 yield f"{path} is missing or was changed by somebody else"
         if stamp.get("again"):
             yield str(stamp["again"])
 
-    def execute(self) -> Outcome:
+    def execute(self, key: Mapping[str, str] | None = None) -> Outcome:
         """Run the step; its stamp tells of it only when everything is in its place.
+
+        Args:
+            key: what `decide` found just now; without it the step looks again.
 
         Raises:
             OtabuildError: the step failed; what it made before is no longer taken for good.
         """
-        key = _digests(self._full_key())
+        key = self._key_digests() if key is None else key  # before the work: what changes meanwhile is seen next time
         fs.unlink(self.stamp, missing_ok=True)
         results, counts = self.run()
         stamp = {
@@ -95,8 +106,18 @@ class Step:
         files.write_file(self.stamp, json.dumps(stamp, indent=1).encode())
         return Outcome(results, counts)
 
-    def _full_key(self) -> Key:
-        return {"version of otabuild": __version__, **self.key()}
+    def remove(self, *, dry_run: bool = False) -> list[str]:
+        """Remove what the step made, or only tell what that is; returns the paths."""
+        found = [path for path in (self.stamp, *self.clean) if os.path.lexists(path)]
+        for path in () if dry_run else found:
+            if os.path.isdir(path) and not os.path.islink(path):
+                fs.remove_tree(path)
+            else:
+                fs.unlink(path)
+        return found
+
+    def _key_digests(self) -> dict[str, str]:
+        return _digests({"version of otabuild": __version__, **self.key()})
 
 
 def read_results(stamp: str, name: str) -> Results:

@@ -1,0 +1,86 @@
+"""What doit is given besides tasks: a state file that survives, and a reporter that says each error once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from typing import Any
+
+from doit.dependency import DatabaseException, SqliteDB
+from doit.exceptions import BaseFail, UnmetDependency
+from doit.reporter import ConsoleReporter
+from doit.task import Task
+
+from otabuild import session
+from otabuild.errors import OtabuildError
+
+
+class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
+    """doit's memory of tasks in one SQLite file: folder made when missing, thrown away when damaged.
+
+    Our own steps do not need it; a product's tasks in the same dodo.py do.
+    """
+
+    def __init__(self, name: str, codec: Any, **options: Any) -> None:
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        try:
+            super().__init__(name, codec, **options)
+            self._conn.execute("select count(*) from doit").fetchone()
+        except (DatabaseException, sqlite3.DatabaseError):
+            os.replace(name, f"{name}.corrupt")
+            super().__init__(name, codec, **options)
+        self._conn.execute("pragma busy_timeout = 30000")
+
+
+class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
+    """One line for each task as it starts, one message for each error; every line at once, on pipes, too."""
+
+    desc = "one line for each task, one message for each error"
+
+    def __init__(self, outstream: Any, options: Any) -> None:
+        super().__init__(outstream, options)
+        self._started = time.monotonic()
+
+    def write(self, text: str) -> None:
+        """Write and flush: a CI log that comes at the end is none."""
+        self.outstream.write(text)
+        self.outstream.flush()
+
+    def initialize(self, tasks: Any, selected_tasks: Any) -> None:
+        """Take the lock before anything is looked at."""
+        super().initialize(tasks, selected_tasks)
+        session.handle_signals()
+        sys.excepthook = _quiet_interrupt
+        try:
+            session.hold_lock(session.load_settings().work, wait=bool(os.environ.get("OTABUILD_WAIT")))
+        except OtabuildError as error:
+            print(session.render(error), file=sys.stderr)
+            raise SystemExit(error.exit_code) from None
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        """Tell of a failure once; what could not run because of it needs no telling."""
+        if isinstance(fail, UnmetDependency):
+            return
+        super().add_failure(task, fail)
+
+    def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:  # doit's
+        fail = result["exception"]
+        self.write(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}\n")
+
+    def complete_run(self) -> None:
+        """What doit itself has to say, and the time."""
+        for text in self.runtime_errors:
+            self.write(f"{text}\n")
+        if self.failures:
+            names = ", ".join(failure["task"].name for failure in self.failures)
+            self.write(f"FAILED: {names}\n")
+        self.write(f"{time.monotonic() - self._started:.1f} s\n")
+
+
+def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted; the steps that were finished stay finished", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)

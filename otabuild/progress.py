@@ -1,0 +1,59 @@
+"""Progress on stderr: bars on a terminal, a plain line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any
+
+from tqdm import tqdm
+
+_QUIET_SECONDS = 30
+_quiet = False
+_lock = threading.Lock()
+
+
+class _Shown:
+    """What is shown at the moment."""
+
+    what = ""
+    bar: tqdm[Any] | None = None
+    done = 0
+    said = 0.0
+
+
+def silence() -> None:
+    """Show no progress any more."""
+    global _quiet  # noqa: PLW0603  (one switch of the process, for -q)
+    _quiet = True
+
+
+def show_progress(what: str, done: int, total: int) -> None:
+    """Take note of `done` more bytes of `total` (0: nobody knows); may be called from any thread."""
+    if _quiet:
+        return
+    with _lock:
+        if _Shown.what != what:
+            _begin(what, total)
+        _Shown.done += done
+        if _Shown.bar is not None:
+            _Shown.bar.update(done)
+            if _Shown.done >= total > 0:
+                _end()
+        elif time.monotonic() - _Shown.said > _QUIET_SECONDS:
+            _Shown.said = time.monotonic()
+            print(f"{what}: {_Shown.done >> 20} of {total >> 20} MiB", file=sys.stderr, flush=True)
+
+
+def _begin(what: str, total: int) -> None:
+    _end()
+    _Shown.what, _Shown.done, _Shown.said = what, 0, time.monotonic()
+    if sys.stderr.isatty():
+        _Shown.bar = tqdm(desc=what, total=total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+
+
+def _end() -> None:
+    if _Shown.bar is not None:
+        _Shown.bar.close()
+    _Shown.what, _Shown.bar = "", None

@@ -1,0 +1,182 @@
+"""The doit tasks of every recipe: `from otabuild.tasks import *` in a dodo.py.
+
+doit only schedules. Whether a step must run is decided by its stamp (see otabuild.pipeline.step), so a killed run, a
+lost database or a needless call changes nothing. Settings come from `[tool.otabuild]` of pyproject.toml: `recipes`,
+the folder of recipes (default `recipes`), and `work`, the work directory (default `build/.otabuild`).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from doit.exceptions import InvalidDodoFile, TaskFailed
+
+from otabuild import session
+from otabuild.errors import OtabuildError
+from otabuild.pipeline.step import Decision, Step
+from otabuild.pipeline.steps import all_steps
+from otabuild.pipeline.workspace import WORK
+from otabuild.progress import show_progress
+from otabuild.recipe.load import load_recipes
+
+__all__ = [
+    "DOIT_CONFIG",
+    "task_build",
+    "task_index",
+    "task_preflight",
+    "task_scan",
+    "task_sign",
+    "task_store",
+    "task_tables",
+]
+
+Task = dict[str, Any]
+
+DOIT_CONFIG = {
+    "default_tasks": ["build"],
+    "backend": "otabuild",
+    "dep_file": os.path.join(WORK, "doit.sqlite3"),
+    "reporter": "otabuild",
+    "verbosity": 2,
+    "minversion": "0.37.0",
+}
+
+
+class _Project(NamedTuple):
+    """The steps of all good recipes by name, and what is wrong with the others, by file stem."""
+
+    steps: dict[str, Step]
+    broken: dict[str, OtabuildError]
+
+
+@functools.cache
+def _project() -> _Project:
+    try:
+        settings = session.load_settings()
+        recipes, broken = load_recipes(settings.recipes)
+        workspace = session.make_workspace(settings, show_progress)
+    except OtabuildError as error:
+        raise InvalidDodoFile(str(error)) from None
+    if not recipes and not broken:
+        raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) is there; `otabuild init` writes one")
+    steps: dict[str, Step] = {}
+    failures: dict[str, OtabuildError] = dict(broken)
+    for name, recipe in recipes.items():
+        try:
+            steps |= {step.name: step for step in all_steps(recipe, workspace)}
+        except OtabuildError as error:
+            failures[name] = error
+    return _Project(steps, failures)
+
+
+class _Current:
+    """doit's question whether a step is up to date, answered by the step."""
+
+    decisions: dict[str, Decision] = {}  # noqa: RUF012  (one memory for the run: what was looked at is not again)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self) -> bool:
+        try:
+            decision = _project().steps[self.name].decide()
+        except OtabuildError:
+            return False  # running the step will tell what is wrong
+        self.decisions[self.name] = decision
+        return not decision.reasons
+
+    def __repr__(self) -> str:
+        decision = self.decisions.get(self.name)
+        return "; ".join(decision.reasons) if decision and decision.reasons else "nothing changed"
+
+
+def run_step(name: str) -> dict[str, Any] | TaskFailed:
+    """Run a step and give its counts; a known error becomes one message."""
+    try:
+        session.hold_lock(session.load_settings().work)
+        decision = _Current.decisions.pop(name, None)
+        for reason in decision.reasons if decision else ():
+            print(f"   {reason}", flush=True)
+        return dict(_project().steps[name].execute(decision and decision.key).counts)
+    except OtabuildError as error:
+        return TaskFailed(str(error))
+
+
+def clean_step(name: str, dryrun: bool) -> None:
+    """Remove what a step made."""
+    for path in _project().steps[name].remove(dry_run=dryrun):
+        print(f"{name}: removed {path}" if not dryrun else f"{name}: would remove {path}")
+
+
+def refuse(message: str) -> TaskFailed:
+    """Say why a recipe cannot be built."""
+    return TaskFailed(message)
+
+
+def _tasks(kind: str, doc: str) -> Iterator[Task]:
+    yield {"basename": kind, "name": None, "doc": doc}
+    project = _project()
+    for step in project.steps.values():
+        if step.name.startswith(f"{kind}:"):
+            yield _task(step)
+    if kind == "build":
+        for stem, error in project.broken.items():
+            yield {
+                "name": stem,
+                "doc": "!! this recipe is broken",
+                "actions": [(refuse, [str(error)])],
+                "uptodate": [False],
+            }
+
+
+def _task(step: Step) -> Task:
+    kind, _, name = step.name.partition(":")
+    return {
+        "basename": kind,
+        "name": name,
+        "doc": step.doc,
+        "actions": [(run_step, [step.name])],
+        "uptodate": [_Current(step.name)],
+        "targets": list(step.targets),
+        "task_dep": list(step.after),
+        "clean": [(clean_step, [step.name])],
+        "io": {"capture": False},
+    }
+
+
+def task_preflight() -> Iterator[Task]:
+    """Check keys, certificates and dates."""
+    yield from _tasks("preflight", "check keys, certificates and dates before any work")
+
+
+def task_scan() -> Iterator[Task]:
+    """Walk the inputs of each rootfs."""
+    yield from _tasks("scan", "walk the inputs of each rootfs")
+
+
+def task_store() -> Iterator[Task]:
+    """Hash and compress what is new."""
+    yield from _tasks("store", "hash and compress what is new")
+
+
+def task_tables() -> Iterator[Task]:
+    """Write file tables and resource tables."""
+    yield from _tasks("tables", "write file tables and resource tables")
+
+
+def task_index() -> Iterator[Task]:
+    """Write configs, manifests and index.json."""
+    yield from _tasks("index", "write configs, manifests and index.json")
+
+
+def task_sign() -> Iterator[Task]:
+    """Sign index.json."""
+    yield from _tasks("sign", "sign index.json")
+
+
+def task_build() -> Iterator[Task]:
+    """Build the artifact of each recipe."""
+    yield from _tasks("build", "build the artifact of each recipe")
