@@ -53,7 +53,7 @@ def key_path(keys: Sequence[Key]) -> str:
         if isinstance(key, int):
             text += f"[{key}]"
         else:
-            quoted = key if re.fullmatch(r"[\w-]+", key) else f'"{key}"'
+            quoted = key if re.fullmatch(r"[\w-]{1,200}", key) else f'"{_short(key)}"'
             text += f".{quoted}" if text else quoted
     return text
 
@@ -69,7 +69,7 @@ def _description(keys: Sequence[Key]) -> str:
 def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str, Any]:
     """What is wrong, what was observed, what expected, and a hint."""
     kind, context = error["type"], error.get("ctx", {})
-    seen = str(trail[-1]) if error["loc"][-1:] == ("[key]",) else node.text
+    seen = str(trail[-1]) if error["loc"][-1:] == ("[key]",) else _short(node.text)
     if kind == "extra_forbidden":
         present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
         return _unknown(str(trail[-1]), _known_keys(trail[:-1]), present)
@@ -95,7 +95,11 @@ def _plain_facts(error: Any, node: Node, trail: Sequence[Key]) -> dict[str, Any]
 
 
 def _seen(node: Node) -> str:
-    return KINDS[node.kind] if node.kind in ("list", "mapping") else node.text
+    return KINDS[node.kind] if node.kind in ("list", "mapping") else _short(node.text)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _refused(cause: Any, seen: str) -> dict[str, Any]:
@@ -109,12 +113,12 @@ def _refused(cause: Any, seen: str) -> dict[str, Any]:
 
 def _due(due: str, node: Node) -> dict[str, Any]:
     if due != "a string" or node.kind in ("list", "mapping"):
-        entry = f"write [{node.text}]" if node.text else "begin each entry with a dash"
+        entry = f"write [{_short(node.text)}]" if node.text else "begin each entry with a dash"
         return {"what": f"must be {due}", "observed": _seen(node), "hint": entry if due == "a list" else ""}
     return {
         "what": f"must be a string, and YAML reads this as {KINDS[node.kind]}",
-        "observed": node.text,
-        "hint": f'write it in quotes: "{node.text}"',
+        "observed": _short(node.text),
+        "hint": f'write it in quotes: "{_short(node.text)}"',
     }
 
 

@@ -63,6 +63,13 @@ def test_no_message_repeats_a_secret() -> None:
         assert "hunter2" not in str(error)
 
 
+def test_a_long_value_gives_a_short_message() -> None:
+    for text in (SMALLEST.replace("ecu: main", f"ecu: {'/' * 100_000}"), SMALLEST + f"{'k' * 100_000}: 1\n"):
+        error = load(text)
+        assert error
+        assert len(str(error)) < 2000
+
+
 def test_file_that_is_not_there(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RecipeError, match="No such file"):
         load_recipe(tmp_path / "none.yaml", world.IN_GIT)
