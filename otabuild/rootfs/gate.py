@@ -11,7 +11,6 @@ from otabuild.errors import InputError, UnsupportedEntryError
 from otabuild.format import limits
 from otabuild.format.file_table import pack_xattrs
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.merge import IMPLIED
 
 Unsupported = Literal["error", "warn", "skip"]
 _KINDS = {
@@ -50,7 +49,7 @@ def _reason(entry: Entry) -> str:
     """Why the format cannot hold an entry; empty where it can."""
     mode = entry.mode
     reason = "" if entry.path.isascii() and len(entry.path) <= limits.NAME else _reason_of_name(entry.path)
-    if reason or stat.S_ISREG(mode) or stat.S_ISDIR(mode) or mode == IMPLIED:
+    if reason or stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return reason
     if stat.S_ISLNK(mode):
         return "" if _is_utf8(entry.target or "") else "its target is not UTF-8"
@@ -87,7 +86,7 @@ def _with_legal_names(entry: Entry, left_out: list[str]) -> Entry:
 
 
 def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Hold a stream against the rules of a tree; directories that are only implied become 0755 of root.
+    """Hold a stream against the rules of a tree.
 
     Raises:
         InputError: no `/`, a path out of order or twice, a parent that is missing or no directory, an owner, mode,
@@ -96,8 +95,7 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
     folders: set[str] = set()
     links: dict[str, Entry] = {}
     previous = ""
-    for found in entries:
-        entry = found if found.mode != IMPLIED else found._replace(mode=stat.S_IFDIR | 0o755, uid=0, gid=0)
+    for entry in entries:
         path = entry.path
         if path <= previous:
             raise InputError("the path stands there twice or out of order", where=path)

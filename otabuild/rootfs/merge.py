@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -12,57 +13,67 @@ from otabuild.rootfs.entry import Entry
 
 IMPLIED = 0
 """The mode of a directory that a source places entries in, but says nothing of."""
-
-_Tagged = tuple[str, int, Entry]
+WHITEOUT = 1
+"""The mode of what a layer takes away from those under it."""
+OPAQUE = "opaque"
+"""The target of a directory, or implied directory, of a layer that hides all that those under it have below."""
 
 
 def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
     """Lay sources over each other, the last one on top; takes and gives path order.
 
     A directory over a directory keeps what lies in both and takes the metadata of the upper one. What is no directory
-    hides everything below its path in the sources under it. Hard links stay within their source.
+    hides everything below its path in the sources under it; so does a whiteout, which itself vanishes. Hard links of
+    different sources must have different names: see `apart`.
 
     Raises:
         InputError: a source places an entry below something that is no directory in a lower source, without a
             directory of its own there.
     """
-    if len(sources) == 1:
-        yield from sources[0]
-        return
     hidden: list[tuple[str, int]] = []
-    tagged = (_tag(entries, index) for index, entries in enumerate(sources))
+    tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
     for path, group in groupby(heapq.merge(*tagged, key=itemgetter(0, 1)), key=itemgetter(0)):
         hidden = [(prefix, floor) for prefix, floor in hidden if path < prefix[:-1] + "0"]
         floor = max((floor for prefix, floor in hidden if path.startswith(prefix)), default=0)
         visible = [item for item in group if item[1] >= floor]
-        if not visible:
-            continue
-        yield _top(path, visible)
-        blocks = [index for _, index, entry in visible if not _is_folder(entry)]
-        if blocks and blocks[-1]:
-            hidden.append((path + "/", blocks[-1]))
+        ends = [index for _, index, entry in visible if not _is_folder(entry) or entry.target == OPAQUE]
+        if ends and ends[-1]:
+            hidden.append((path + "/", ends[-1]))
+        gone = max((index for _, index, entry in visible if entry.mode == WHITEOUT), default=-1)
+        found = [entry for _, index, entry in visible if index > gone]
+        if found:
+            yield _top(path, found)
 
 
-def _tag(entries: Iterable[Entry], index: int) -> Iterator[_Tagged]:
+def apart(entries: Iterable[Entry], name: object) -> Iterator[Entry]:
+    """Keep the hard links of a source apart from those of others, by a name of the source."""
+    return (entry if entry.link is None else entry._replace(link=f"{name}:{entry.link}") for entry in entries)
+
+
+def settled(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """Make directories that are still only implied real: 0755."""
     for entry in entries:
-        own = entry if entry.link is None else entry._replace(link=f"{index}:{entry.link}")
-        yield entry.path, index, own
+        yield entry._replace(mode=stat.S_IFDIR | 0o755) if entry.mode == IMPLIED else entry
+
+
+def _tagged(entries: Iterable[Entry], index: int) -> Iterator[tuple[str, int, Entry]]:
+    return ((entry.path, index, entry) for entry in entries)
 
 
 def _is_folder(entry: Entry) -> bool:
     return entry.mode == IMPLIED or entry.is_directory
 
 
-def _top(path: str, visible: list[_Tagged]) -> Entry:
-    entry = visible[-1][2]
-    for _, _, lower in reversed(visible):
-        if lower.mode != IMPLIED:
-            if entry.mode == IMPLIED and not lower.is_directory:
-                raise InputError(
-                    "a source places entries below what is no directory in an earlier source",
-                    where=path,
-                    observed="a symlink" if lower.is_symlink else "a file",
-                    hint="give the source a directory of that path, or place its entries where the link leads",
-                )
-            return lower
-    return entry
+def _top(path: str, found: list[Entry]) -> Entry:
+    """What stands at a path, of the entries there from the lowest to the uppermost."""
+    top = found[-1]
+    if top.mode == IMPLIED:
+        top = next((entry for entry in reversed(found) if entry.mode != IMPLIED), top)
+        if not _is_folder(top):
+            raise InputError(
+                "a source places entries below what is no directory in an earlier source",
+                where=path,
+                observed="a symlink" if top.is_symlink else "a file",
+                hint="give the source a directory of that path, or place its entries where the link leads",
+            )
+    return top._replace(target=None) if top.target == OPAQUE and _is_folder(top) else top

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -14,12 +14,13 @@ from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
-from otabuild.rootfs.merge import merge
+from otabuild.rootfs.merge import apart, merge, settled
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.rules import SetRule, apply_rules
 from otabuild.rootfs.source import Source
+from otabuild.rootfs.tar_source import TarSource
 
-Kind = Literal["directory"]
+Kind = Literal["directory", "tar"]
 Owner = tuple[int, int] | None
 """(uid, gid) for every entry, or None: as it is in the input."""
 
@@ -75,40 +76,48 @@ class ReleaseFiles(NamedTuple):
     nv_tegra_release: bytes | None
 
 
-def fingerprint(options: RootfsOptions) -> str:
+def fingerprint(options: RootfsOptions, *, work: str) -> str:
     """A text that changes whenever the entries of a scan may change; reads no contents of files.
+
+    `work` is the folder that keeps what was read of archives.
 
     Raises:
         InputError: an input that cannot be read.
     """
     prune = _pruner(Patterns(options.exclude), _cleaned(options))
     parts = [repr(options)]
-    parts += [_source(found, options, prune).fingerprint() for found in options.sources]
-    parts += [_source(found, options).fingerprint() for found in options.overlays]
+    parts += [_source(found, options, work, prune).fingerprint() for found in options.sources]
+    parts += [_source(found, options, work).fingerprint() for found in options.overlays]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def scan(options: RootfsOptions, *, euid: int) -> ScanResult:
-    """The entries of a rootfs, prepared and checked as a tree; `euid` is the effective user id of the build.
+def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
+    """The entries of a rootfs, prepared and checked as a tree.
+
+    Args:
+        options: what the recipe says.
+        euid: the effective user id of the build.
+        work: a folder that keeps what was read of archives: contents point into it.
 
     Raises:
         InputError: here, or while the entries are taken: an input that cannot be used, read or trusted to be at rest.
     """
     notes = ScanNotes()
-    return ScanResult(_entries(options, notes, euid), notes)
+    return ScanResult(_entries(options, notes, euid, work), notes)
 
 
-def _entries(options: RootfsOptions, notes: ScanNotes, euid: int) -> Iterator[Entry]:
+def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> Iterator[Entry]:
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
     prune = _pruner(wanted, cleaned)
-    entries = merge([_owned(found, _source(found, options, prune), euid) for found in options.sources])
+    sources = [(found, _source(found, options, work, prune)) for found in options.sources]
+    entries = settled(_merged([_owned(*source, euid) for source in sources]))
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
     makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
     if options.stub_resolv_conf:
         makers |= transforms.stub_resolv_conf()
     entries = transforms.place(entries, makers)
-    overlays = [_owned(found, _source(found, options), euid) for found in options.overlays]
-    entries = merge([entries, *overlays])
+    overlays = [_owned(found, _source(found, options, work), euid) for found in options.overlays]
+    entries = settled(_merged([entries, *overlays]))
     entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs)
     entries = supported(entries, options.unsupported, notes.left_out)
     yield from as_tree(apply_rules(entries, options.rules))
@@ -127,7 +136,15 @@ def _cleaned(options: RootfsOptions) -> Patterns:
     return Patterns(transforms.CLEANED if options.clean else ())
 
 
-def _source(found: Input, options: RootfsOptions, prune: Callable[[str], bool] = _nowhere) -> Source:
+def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
+    if len(sources) == 1:
+        return sources[0]
+    return merge([apart(entries, number) for number, entries in enumerate(sources)])
+
+
+def _source(found: Input, options: RootfsOptions, work: str, prune: Callable[[str], bool] = _nowhere) -> Source:
+    if found.kind == "tar":
+        return TarSource(found.location, work)
     return DirectorySource(found.location, one_file_system=options.one_file_system, prune=prune)
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgpack
 
 from otabuild.errors import StateError
 from otabuild.rootfs.entry import Content, Entry, StatKey
+
+
+class Writer(Protocol):
+    """An open binary file, or what takes bytes as one does."""
+
+    def write(self, data: bytes, /) -> object:
+        """Append bytes."""
 
 
 class EntryCounts(NamedTuple):
@@ -20,7 +27,7 @@ class EntryCounts(NamedTuple):
     size: int
 
 
-def write_entries(file: BinaryIO, entries: Iterable[Entry]) -> EntryCounts:
+def write_entries(file: Writer, entries: Iterable[Entry]) -> EntryCounts:
     """Write a stream of entries to an open file and count them."""
     pack = msgpack.Packer(unicode_errors="surrogateescape").pack
     regular = directories = others = size = 0

@@ -7,7 +7,6 @@ import pytest
 from otabuild.errors import InputError, LimitError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import as_tree, supported
-from otabuild.rootfs.merge import IMPLIED
 from tests.rootfs.trees import folder, paths, regular, symlink
 
 
@@ -67,11 +66,9 @@ def test_the_longest_path_and_name_pass() -> None:
     assert left_out == []
 
 
-def test_a_tree_passes_and_implied_directories_get_metadata() -> None:
-    implied = Entry("/a", IMPLIED, 7, 7, {}, None, None, None)
-    assert list(as_tree([folder("/"), implied, regular("/a/b"), WHITEOUT])) == [
-        folder("/"), folder("/a"), regular("/a/b"), WHITEOUT,
-    ]  # fmt: skip
+def test_a_tree_passes() -> None:
+    entries = [folder("/"), folder("/a"), regular("/a/b"), WHITEOUT]
+    assert list(as_tree(entries)) == entries
 
 
 @pytest.mark.parametrize(

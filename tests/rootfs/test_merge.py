@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from otabuild.errors import InputError
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.merge import IMPLIED, merge
+from otabuild.rootfs.merge import IMPLIED, OPAQUE, WHITEOUT, apart, merge, settled
 from tests.rootfs.trees import folder, paths, regular, symlink
 
 Tree = dict[str, str | int]
@@ -56,7 +56,7 @@ def test_a_merge_is_laying_one_tree_after_the_other(trees: list[Tree]) -> None:
 def test_hard_links_of_different_sources_stay_apart() -> None:
     lower = [folder("/"), regular("/a", link="/a"), regular("/b", link="/a")]
     upper = [folder("/"), regular("/a", link="/a"), regular("/c", link="/a")]
-    a, b, c = (entry.link for entry in list(merge([lower, upper]))[1:])
+    a, b, c = (entry.link for entry in list(merge([apart(lower, 0), apart(upper, 1)]))[1:])
     assert a == c != b
 
 
@@ -79,3 +79,26 @@ def test_a_directory_over_a_symlink_is_a_directory() -> None:
     found = list(merge([[folder("/"), symlink("/lib", "usr/lib")], [folder("/"), folder("/lib"), regular("/lib/x")]]))
     assert paths(found) == ["/", "/lib", "/lib/x"]
     assert stat.S_ISDIR(found[1].mode)
+
+
+def test_implied_directories_become_real_at_the_end() -> None:
+    implied = Entry("/a", IMPLIED, 7, 7, {}, None, None, None)
+    assert list(settled([folder("/"), implied])) == [folder("/"), folder("/a", uid=7)]
+
+
+def test_a_whiteout_hides_what_lies_under_it_only() -> None:
+    gone = Entry("/a", WHITEOUT, 0, 0, {}, None, None, None)
+    lower = [folder("/"), folder("/a"), regular("/a-b"), regular("/a/x")]
+    upper = [folder("/"), folder("/a", uid=3), regular("/a/y")]
+    assert paths(merge([lower, [folder("/"), gone]])) == ["/", "/a-b"]
+    assert paths(merge([lower, [folder("/"), gone], upper])) == ["/", "/a", "/a-b", "/a/y"]
+    assert paths(merge([[folder("/"), gone], lower])) == ["/", "/a", "/a-b", "/a/x"]
+
+
+@pytest.mark.parametrize("mode", [IMPLIED, stat.S_IFDIR | 0o700])
+def test_an_opaque_directory_hides_what_lies_below_it(mode: int) -> None:
+    opaque = Entry("/a", mode, 0, 0, {}, OPAQUE, None, None)
+    lower = [folder("/"), folder("/a", uid=5), regular("/a-b"), regular("/a/x")]
+    found = list(merge([lower, [folder("/"), opaque, regular("/a/y")]]))
+    assert paths(found) == ["/", "/a", "/a-b", "/a/y"]
+    assert found[1] == (folder("/a", uid=5) if mode == IMPLIED else folder("/a", mode=0o700))

@@ -28,7 +28,7 @@ def options(*roots: Path, overlays: Iterable[Path] = ()) -> RootfsOptions:
 
 
 def scanned(chosen: RootfsOptions) -> dict[str, Entry]:
-    return {entry.path: entry for entry in scan(chosen, euid=os.geteuid()).entries}
+    return {entry.path: entry for entry in scan(chosen, euid=os.geteuid(), work="unused").entries}
 
 
 def snapshot(root: Path) -> list[tuple[object, ...]]:
@@ -70,7 +70,7 @@ def test_overlays_lie_over_what_was_prepared(tmp_path: Path) -> None:
 def test_exclude_patterns_prune_and_report(tmp_path: Path) -> None:
     root = make_tree(tmp_path, {"var/cache/apt/a/b": b"", "a.pyc": b"", "keep": b""})
     chosen = replace(options(root), clean=False, stub_resolv_conf=False)
-    result = scan(replace(chosen, exclude=("/var/cache/apt/**", "*.pyc", "/nothing")), euid=os.geteuid())
+    result = scan(replace(chosen, exclude=("/var/cache/apt/**", "*.pyc", "/nothing")), euid=os.geteuid(), work="unused")
     assert paths(result.entries) == ["/", "/keep", "/var", "/var/cache", "/var/cache/apt"]
     assert result.notes.unmatched_patterns == ["/nothing"]
 
@@ -82,7 +82,7 @@ def test_unsupported_entries_of_cleaned_folders_do_not_matter(tmp_path: Path) ->
     os.mkfifo(root / "srv/fifo")
     with pytest.raises(UnsupportedEntryError, match="/srv/fifo"):
         scanned(options(root))
-    result = scan(replace(options(root), unsupported="warn"), euid=os.geteuid())
+    result = scan(replace(options(root), unsupported="warn"), euid=os.geteuid(), work="unused")
     assert "/srv/fifo" not in paths(result.entries)
     assert result.notes.left_out == ["/srv/fifo (fifo)"]
 
@@ -91,16 +91,16 @@ def test_the_fingerprint_follows_options_sources_and_overlays(tmp_path: Path) ->
     root = make_tree(tmp_path / "root", {"a": b"1", "tmp/x": b""})
     overlay = make_tree(tmp_path / "overlay", {"b": b"1"})
     chosen = options(root, overlays=[overlay])
-    seen = [fingerprint(chosen)]
-    assert fingerprint(chosen) == seen[0]
-    seen.append(fingerprint(replace(chosen, exclude=("x",))))
+    seen = [fingerprint(chosen, work="unused")]
+    assert fingerprint(chosen, work="unused") == seen[0]
+    seen.append(fingerprint(replace(chosen, exclude=("x",)), work="unused"))
     make_tree(root, {"a": b"2"})
-    seen.append(fingerprint(chosen))
+    seen.append(fingerprint(chosen, work="unused"))
     make_tree(overlay, {"b": b"2"})
-    seen.append(fingerprint(chosen))
+    seen.append(fingerprint(chosen, work="unused"))
     assert len(set(seen)) == 4
     make_tree(root, {"tmp/x": b"what is cleaned does not matter"})
-    assert fingerprint(chosen) == seen[-1]
+    assert fingerprint(chosen, work="unused") == seen[-1]
 
 
 def test_an_ordinary_users_tree_needs_an_owner(tmp_path: Path) -> None:
@@ -109,17 +109,19 @@ def test_an_ordinary_users_tree_needs_an_owner(tmp_path: Path) -> None:
         os.chown(root, 1000, 1000)
     keep = RootfsOptions(sources=(Input("directory", str(root)),))
     with pytest.raises(InputError, match="ordinary user"):
-        list(scan(keep, euid=1000).entries)
-    assert {entry.uid for entry in scan(options(root), euid=1000).entries} == {0}
+        list(scan(keep, euid=1000, work="unused").entries)
+    assert {entry.uid for entry in scan(options(root), euid=1000, work="unused").entries} == {0}
     with pytest.raises(InputError, match="ordinary user"):
-        list(scan(replace(options(tmp_path), overlays=keep.sources), euid=1000).entries)
+        list(scan(replace(options(tmp_path), overlays=keep.sources), euid=1000, work="unused").entries)
 
 
 def test_rules_and_attribute_policy_hold_for_overlays(tmp_path: Path) -> None:
     root, overlay = make_tree(tmp_path / "root", {"a": b""}), make_tree(tmp_path / "overlay", {"b": b""})
     os.setxattr(overlay / "b", "user.containers.x", b"1")
     result = scan(
-        replace(options(root, overlays=[overlay]), rules=(SetRule("/b", mode=0o600, owner=(7, 8)),)), euid=os.geteuid()
+        replace(options(root, overlays=[overlay]), rules=(SetRule("/b", mode=0o600, owner=(7, 8)),)),
+        euid=os.geteuid(),
+        work="unused",
     )
     b = {entry.path: entry for entry in result.entries}["/b"]
     assert (b.mode, b.uid, b.gid, dict(b.xattrs)) == (stat.S_IFREG | 0o600, 7, 8, {})

@@ -1,0 +1,97 @@
+"""The index of an archive: its entries in path order, kept beside its contents, so that it is read only once.
+
+An index is named by a digest and never changes; who finds one of that name need not look at the archive.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from otabuild.errors import InputError
+from otabuild.rootfs.archive import Archive, read_archive
+from otabuild.rootfs.decompress import Budget
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.spool import Spool
+from otabuild.rootfs.stream import read_entries, write_entries
+from otabuild.rootfs.tar import Reader
+from otabuild.storage import fs
+
+
+class Index(NamedTuple):
+    """The two files of an index: `<name>.entries` and `<name>.spool` in a folder of the work directory."""
+
+    folder: str
+    name: str
+
+    @property
+    def entries_path(self) -> str:
+        """The entries, in path order."""
+        return os.path.join(self.folder, f"{self.name}.entries")
+
+    @property
+    def spool_path(self) -> str:
+        """The contents."""
+        return os.path.join(self.folder, f"{self.name}.spool")
+
+    def exists(self) -> bool:
+        """Whether both files are there."""
+        return os.path.exists(self.entries_path) and os.path.exists(self.spool_path)
+
+    def read(self) -> Iterator[Entry]:
+        """The entries.
+
+        Raises:
+            StateError: the file is damaged.
+        """
+        with open(self.entries_path, "rb") as file:
+            yield from read_entries(file)
+
+
+def by_path(archive: Archive, where: str) -> Iterable[Entry]:
+    """The entries of an archive that stands for itself.
+
+    Raises:
+        InputError: a hard link leads out of it.
+    """
+    for path, target in archive.outside.items():
+        raise InputError(
+            "the archive holds a hard link to what it does not hold", where=f"{where}: {path}", observed=target
+        )
+    return (archive.entries[path] for path in sorted(archive.entries))
+
+
+def write_index(
+    index: Index,
+    plain: Iterable[bytes],
+    budget: Budget,
+    *,
+    plain_path: str = "",
+    arrange: Callable[[Archive, str], Iterable[Entry]] = by_path,
+    check: Callable[[], None] = lambda: None,
+) -> None:
+    """Read an archive and keep its index.
+
+    Args:
+        index: where it is to lie.
+        plain: the bytes of the archive, not compressed.
+        budget: counts what the archive unfolds to.
+        plain_path: the archive itself where it is a file that is not compressed.
+        arrange: brings the entries of the archive (and its name, for messages) into path order.
+        check: called when everything was read; raises where the archive turned out not to be what it should.
+
+    Raises:
+        InputError: the archive is damaged or hostile; nothing is kept then.
+    """
+    fs.makedirs(index.folder)
+    with ExitStack() as stack:
+        spool = stack.enter_context(Spool(index.spool_path + ".otabuild-tmp"))
+        out = stack.enter_context(Spool(index.entries_path + ".otabuild-tmp"))
+        reader = Reader(plain, budget.where)
+        archive = read_archive(reader, spool, budget, spool_path=index.spool_path, plain_path=plain_path)
+        check()
+        write_entries(out, arrange(archive, budget.where))
+        spool.keep(index.spool_path)
+        out.keep(index.entries_path)

@@ -1,0 +1,75 @@
+"""Contents of an archive, one behind the other in a file of the work directory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from otabuild.errors import StorageError
+from otabuild.storage import fs
+
+_BUFFER = 1 << 20
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Spooled(NamedTuple):
+    """Where a content lies in the spool, its size in bytes, and its SHA-256 (32 bytes)."""
+
+    offset: int
+    size: int
+    digest: bytes
+
+
+class Spool:
+    """A file that is only appended to; a context manager that removes it unless it was kept."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._buffer = bytearray()
+        self._position = 0
+        with fs.change("create", path):
+            self._fd = os.open(path, _NEW, 0o600)
+        self._open = True
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+        self._buffer += data
+        self._position += len(data)
+        if len(self._buffer) >= _BUFFER:
+            fs.write(self._fd, memoryview(self._buffer), self._path)
+            self._buffer = bytearray()
+
+    def add(self, chunks: Iterable[bytes]) -> Spooled:
+        """Append a content."""
+        offset = self._position
+        hasher = hashlib.sha256()
+        for chunk in chunks:
+            hasher.update(chunk)
+            self.write(chunk)
+        return Spooled(offset, self._position - offset, hasher.digest())
+
+    def keep(self, path: str) -> None:
+        """Finish the file and put it in its place."""
+        fs.write(self._fd, memoryview(self._buffer), self._path)
+        self._close()
+        fs.rename(self._path, path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._open:
+            with suppress(StorageError):
+                self._close()
+                fs.unlink(self._path, missing_ok=True)
+
+    def _close(self) -> None:
+        self._open = False
+        with fs.change("close", self._path):
+            os.close(self._fd)

@@ -1,0 +1,226 @@
+"""The members of a tar archive: ustar, GNU and pax headers, read front to back.
+
+Nothing is taken on trust: names and attributes are bytes, every number is bounded, and what two programs could read
+differently (a hard link with a body, an unknown type) is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from otabuild.errors import InputError
+from otabuild.format import limits
+from otabuild.rootfs import tar_sparse
+from otabuild.rootfs.tar_fields import number, pax_number, pax_records, text
+
+BLOCK = 512
+_HEADER_MAX = 4 * limits.MIB
+"""A pax header or long name: all attributes of an inode are at most 1 MiB."""
+_GLOBAL_MAX = 1000
+_ZEROS = bytes(BLOCK)
+_REGULAR = b"0"
+_KINDS = {
+    b"\0": b"0",
+    b"0": b"0",
+    b"7": b"0",
+    b"S": b"0",
+    b"1": b"1",
+    b"2": b"2",
+    b"3": b"3",
+    b"4": b"4",
+    b"5": b"5",
+    b"6": b"6",
+}
+
+
+class Member(NamedTuple):
+    """One member, as its headers say.
+
+    `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device,
+    `5` directory, `6` fifo. `offset` is where the body begins in the plain archive, `stored` its length in bytes;
+    `size` that of the content. `extents` are the (offset, length) of a sparse file's data, else None. `archive` counts
+    the archives that were concatenated before this one.
+    """
+
+    name: bytes
+    kind: bytes
+    mode: int
+    uid: int
+    gid: int
+    link: bytes
+    device: tuple[int, int]
+    xattrs: dict[str, bytes]
+    offset: int
+    stored: int
+    size: int
+    extents: list[tuple[int, int]] | None
+    archive: int
+
+
+class Reader:
+    """A stream of chunks, read by exact numbers of bytes."""
+
+    def __init__(self, chunks: Iterable[bytes], where: str) -> None:
+        self.where = where
+        self.position = 0
+        self._chunks = iter(chunks)
+        self._chunk = b""
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """Exactly so many bytes.
+
+        Raises:
+            InputError: there are fewer.
+        """
+        end = self._at + size
+        if end <= len(self._chunk):
+            data = self._chunk[self._at : end]
+            self._at = end
+            self.position += size
+            return data
+        return b"".join(self.parts(size))
+
+    def parts(self, size: int) -> Iterator[bytes]:
+        """The next so many bytes, as they come."""
+        while size:
+            if self.at_end():
+                raise InputError("the archive is cut off", where=self.where)
+            part = self._chunk[self._at : self._at + size]
+            self._at += len(part)
+            self.position += len(part)
+            size -= len(part)
+            yield part
+
+    def skip(self, size: int) -> None:
+        """Leave out so many bytes."""
+        for _part in self.parts(size):
+            pass
+
+    def at_end(self) -> bool:
+        """Whether nothing more comes."""
+        while self._at >= len(self._chunk):
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return True
+            self._chunk, self._at = chunk, 0
+        return False
+
+
+def read_members(reader: Reader) -> Iterator[Member]:
+    """Every member in the order of the archive. Its body may be read from the reader before the next is asked for.
+
+    Raises:
+        InputError: damaged, cut off, without an end mark, or with something in it that is not understood.
+    """
+    archive = 0
+    ended = False
+    records: dict[bytes, bytes] = {}
+    while not reader.at_end():
+        block = reader.read(BLOCK)
+        if block == _ZEROS:
+            archive, records = archive + (not ended), {}
+            ended = True
+            continue
+        ended = False
+        member = _member(reader, block, records, archive)
+        if member is not None:
+            end = member.offset + member.stored
+            yield member
+            reader.skip(end - reader.position + -end % BLOCK)
+    if not ended:
+        raise InputError("the archive is cut off: it has no end mark", where=reader.where)
+
+
+def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> Member | None:
+    """The member that begins with a header block, and all headers that belong to it; None where only those stand."""
+    own: list[tuple[bytes, bytes]] = []
+    names: list[tuple[bytes, bytes]] = []
+    while (flag := _flag(block, reader.where)) in b"xgLKV":
+        body = _body(reader, block)
+        if flag == b"x":
+            own = pax_records(body, reader.where)
+        elif flag == b"g":
+            common |= dict(pax_records(body, reader.where))
+            if len(common) > _GLOBAL_MAX:
+                raise InputError("the archive has too many global records", where=reader.where)
+        elif flag in b"LK":
+            names.append((b"path" if flag == b"L" else b"linkpath", body.split(b"\0")[0]))
+        if flag in b"gV" and not own and not names:
+            return None
+        block = reader.read(BLOCK)
+    return _assemble(reader, block, flag, [*common.items(), *names, *own], archive)
+
+
+def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int) -> Member:
+    where = reader.where
+    records = dict(pairs)
+    name = records.get(b"path") or _header_name(block)
+    size = pax_number(records, b"size", where) if records.get(b"size") else number(block[124:136], where)
+    kind = _KINDS.get(flag)
+    if kind is None or size > limits.FILE or (kind == b"1" and size):
+        reason = f"is of the unknown type {flag!r}" if kind is None else "has a size that makes no sense"
+        raise InputError(f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size)
+    if kind == _REGULAR and name.endswith(b"/"):
+        kind = b"5"
+    sparse = tar_sparse.find(reader, block, flag, pairs, size) if kind == _REGULAR else None
+    if sparse is not None and sparse.name:
+        name = sparse.name
+    stored = size if kind == _REGULAR or flag in b"\x000" else 0
+    return Member(
+        name=name,
+        kind=kind,
+        mode=number(block[100:108], where) & 0o7777,
+        uid=pax_number(records, b"uid", where) if records.get(b"uid") else number(block[108:116], where),
+        gid=pax_number(records, b"gid", where) if records.get(b"gid") else number(block[116:124], where),
+        link=records.get(b"linkpath") or block[157:257].split(b"\0")[0],
+        device=(number(block[329:337], where), number(block[337:345], where)) if kind in b"34" else (0, 0),
+        xattrs=_xattrs(records, where),
+        offset=reader.position,
+        stored=stored if sparse is None else sparse.stored,
+        size=stored if sparse is None else sparse.size,
+        extents=None if sparse is None else sparse.extents,
+        archive=archive,
+    )
+
+
+def _flag(block: bytes, where: str) -> bytes:
+    """The type flag of a header whose checksum holds."""
+    due = number(block[148:156], where)
+    if due != sum(block[:148]) + sum(block[156:]) + 8 * 0x20:
+        raise InputError("the archive is damaged: the checksum of a header does not hold", where=where)
+    return block[156:157]
+
+
+def _body(reader: Reader, block: bytes) -> bytes:
+    size = number(block[124:136], reader.where)
+    if size > _HEADER_MAX:
+        raise InputError("a header of the archive is too large", where=reader.where, observed=f"{size} bytes")
+    body = reader.read(size)
+    reader.skip(-size % BLOCK)
+    return body
+
+
+def _header_name(block: bytes) -> bytes:
+    name = block[:100].split(b"\0")[0]
+    prefix = block[345:500].split(b"\0")[0] if block[257:263] == b"ustar\0" else b""
+    return prefix + b"/" + name if prefix else name
+
+
+def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
+    """Extended attributes as GNU tar, star, bsdtar and container tools write them."""
+    found = {}
+    for key, value in records.items():
+        if key.startswith(b"SCHILY.xattr."):
+            name = key.removeprefix(b"SCHILY.xattr.").replace(b"%3D", b"=").replace(b"%25", b"%")
+            found[text(name)] = value
+        elif key.startswith(b"SCHILY.acl.") and value:
+            raise InputError(
+                "the archive holds POSIX access control lists as text, which cannot be taken over exactly",
+                where=where,
+                hint="make the archive without --acls, or read the directory itself",
+            )
+        elif key == b"RHT.security.selinux" and value:
+            found["security.selinux"] = value + b"\0"
+    return found

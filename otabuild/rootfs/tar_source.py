@@ -1,0 +1,139 @@
+"""A tar archive as a source: read once, whatever its compression, then served from its index."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgpack
+
+from otabuild.errors import InputChangedError, InputError, InputUnreadableError
+from otabuild.rootfs.content import stat_key
+from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
+from otabuild.rootfs.entry import Entry, StatKey
+from otabuild.rootfs.index import Index, write_index
+from otabuild.storage.files import write_file
+
+CHUNK = 1 << 20
+_STDIN = "-"
+_RUN = secrets.token_hex(16)
+_RACY_NS = 2_000_000_000
+"""An archive written this shortly before it was read may change again without another time stamp."""
+
+
+class TarSource:
+    """A tar archive.
+
+    Args:
+        location: its path, or `-` for standard input, which is read anew in every run.
+        work: a folder of the work directory for its index.
+    """
+
+    def __init__(self, location: str, work: str) -> None:
+        self._location = location
+        name = hashlib.sha256(os.fsencode(os.path.abspath(location))).hexdigest()[:32]
+        self._folder = os.path.join(work, "tar", name)
+        self._state_path = os.path.join(self._folder, "state")
+
+    def fingerprint(self) -> str:
+        """What tells that the archive, and what was kept of it, are as they were.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        if self._location == _STDIN:
+            return _RUN
+        _, digest = self._state()
+        lost = bool(digest) and not Index(self._folder, digest).exists()
+        with self._opened() as fd:
+            return repr((tuple(stat_key(os.fstat(fd))), lost))
+
+    def entries(self) -> Iterator[Entry]:
+        """Every entry, in path order.
+
+        Raises:
+            InputError: the archive is damaged or hostile, or changes while it is read.
+        """
+        yield from self._index().read()
+
+    def _index(self) -> Index:
+        """The index of the archive as it is now, made where it is missing."""
+        if self._location == _STDIN:
+            index = Index(self._folder, "stdin")
+            budget = Budget("standard input")
+            write_index(index, decompressed(_chunks(0), budget), budget)
+            return index
+        with self._opened() as fd:
+            key = stat_key(os.fstat(fd))
+            known, digest = self._state()
+            if known != key or not Index(self._folder, digest).exists():
+                digest = _digest(fd)
+                self._write(fd, Index(self._folder, digest))
+                self._keep_state(fd, key, digest)
+        return Index(self._folder, digest)
+
+    def _write(self, fd: int, index: Index) -> None:
+        if index.exists():
+            return
+        budget = Budget(self._location)
+        plain = not is_compressed(os.pread(fd, 16, 0))
+        os.lseek(fd, 0, os.SEEK_SET)
+        chunks = decompressed(_chunks(fd), budget)
+        write_index(index, chunks, budget, plain_path=os.path.abspath(self._location) if plain else "")
+
+    def _state(self) -> tuple[StatKey | None, str]:
+        """The stat key that the archive had when it was last read, and its digest."""
+        try:
+            with open(self._state_path, "rb") as file:
+                key, digest = msgpack.unpackb(file.read())
+                return StatKey(*key), str(digest)
+        except FileNotFoundError:
+            return None, ""
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return None, ""
+
+    def _keep_state(self, fd: int, key: StatKey, digest: str) -> None:
+        if stat_key(os.fstat(fd)) != key:
+            raise InputChangedError("the archive changed while it was read", where=self._location, hint="build again")
+        write_file(self._state_path, bytes(msgpack.packb((key, digest))))
+        now = os.stat(self._state_path).st_mtime_ns
+        if max(key.mtime_ns, key.ctime_ns) > now - _RACY_NS:
+            write_file(self._state_path, bytes(msgpack.packb((key._replace(ctime_ns=-1), digest))))
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        try:
+            fd = os.open(self._location, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            raise InputError("cannot open the archive", where=self._location, observed=error.strerror) from error
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise InputError("the archive is not a plain file", where=self._location)
+            yield fd
+        except OSError as error:
+            raise InputUnreadableError("cannot be read", where=self._location, observed=error.strerror) from error
+        finally:
+            os.close(fd)
+
+
+def _chunks(fd: int) -> Iterator[bytes]:
+    """Everything that a descriptor gives, in parts of 1 MiB."""
+    while True:
+        part = os.read(fd, CHUNK)
+        while len(part) < CHUNK and (more := os.read(fd, CHUNK - len(part))):
+            part += more
+        if not part:
+            return
+        yield part
+
+
+def _digest(fd: int) -> str:
+    os.lseek(fd, 0, os.SEEK_SET)
+    hasher = hashlib.sha256()
+    for part in _chunks(fd):
+        hasher.update(part)
+    return hasher.hexdigest()
