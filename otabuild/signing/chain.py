@@ -117,7 +117,7 @@ def _membership_problems(chain: Sequence[Certificate]) -> Iterator[OtabuildError
             hint="leave out the root, and every certificate that is no part of the chain",
         )
     for position, certificate in enumerate(chain):
-        if certificate.is_self_signed:
+        if certificate.x509.subject == certificate.x509.issuer:  # clients go by the names
             remedy = (
                 "sign with a certificate that a CA issued; `otabuild pki demo DIR` makes a set for tests"
                 if position == 0

@@ -96,7 +96,7 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     moment = policy.moment(now)
     for problem in chain_problems(chain, {"the time of verification": moment}, strict_eku=policy.strict_eku):
         raise problem
-    candidates = [anchor for anchor in policy.anchors if chain[-1].is_issued_by(anchor)]
+    candidates = [anchor for anchor in policy.anchors if anchor.is_self_signed and chain[-1].is_issued_by(anchor)]
     refusals: list[OtabuildError] = []
     for anchor in candidates:
         try:

@@ -225,7 +225,7 @@ def test_no_bit_of_the_token_may_change() -> None:
         (b"..", FormatError, "not strict JSON"),
         (GOOD + b".", FormatError, "4 parts"),
         (GOOD.replace(b".", b"", 1), FormatError, "2 parts"),
-        (GOOD + b"\n", FormatError, "white space"),
+        (GOOD + b"\n", FormatError, "after the token"),
         (b" " + GOOD, FormatError, "base64url"),
         (GOOD.replace(b".", b"=.", 1), FormatError, "base64url"),
         (GOOD + b"==", FormatError, "base64url"),

@@ -119,6 +119,12 @@ MISTAKES: dict[str, tuple[Callable[[], list[Party]], str, str, str]] = {
     "version 1": (lambda: [Party(V1, signer().key), intermediate()], "0.pem", "not an X.509 version 3", "version 3"),
     "self-signed": (lambda: [issue("signer", ca=False)], "0.pem", "self-signed", "pki demo"),
     "self-signed CA": (lambda: [root()], "0.pem", "self-signed", "pki demo"),
+    "self-issued with another key": (
+        lambda: [issue("signer", ca := issue("root", root(), ca=True, own_key=pki.key("next root"))), ca],
+        "1.pem",
+        "self-signed",
+        "leave the root out",
+    ),
     "root in the chain": (lambda: [signer(), intermediate(), root()], "2.pem", "self-signed", "leave the root out"),
     "CA as signer": (
         lambda: [intermediate()],

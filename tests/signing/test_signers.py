@@ -16,6 +16,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
+from hypothesis import given
+from hypothesis import strategies as st
 
 from otabuild.errors import FormatError, InputError, OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, assemble, signing_input
@@ -145,6 +147,20 @@ def test_no_text_is_taken_for_binary(text: bytes) -> None:
 def test_other_answers_are_refused(answer: bytes) -> None:
     with pytest.raises(FormatError):
         parse_answer(answer, "answer")
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_answer_is_a_signature_or_our_error(answer: bytes) -> None:
+    try:
+        assert len(parse_answer(answer, "answer")) == 64
+    except OtabuildError:
+        return
+
+
+@given(st.binary(max_size=200))
+def test_any_request_is_our_error(raw: bytes) -> None:
+    with pytest.raises(OtabuildError):
+        SigningRequest.from_json(raw, "request.json")
 
 
 # Somebody elsewhere.

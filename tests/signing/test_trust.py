@@ -52,6 +52,11 @@ def test_no_anchor_at_all_raises() -> None:
         verify(policy=TrustPolicy(anchors=()))
 
 
+def test_an_intermediate_is_no_anchor_however_it_is_given() -> None:
+    with pytest.raises(TrustError, match="does not end at a trusted root"):
+        verify(signed_by(signer()), policy=TrustPolicy(anchors=pki.anchors(intermediate())))
+
+
 def test_anchors_come_from_files_and_folders(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     pki.save(tmp_path / "folder" / "b.pem", root())
