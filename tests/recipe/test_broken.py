@@ -70,6 +70,23 @@ def test_a_long_value_gives_a_short_message() -> None:
         assert len(str(error)) < 2000
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SMALLEST.replace("now", "2026-01-01T00:00:00.5Z"), "is no time"),
+        (SMALLEST.replace("smallest.zip", '"a\\0b"'), "holds a NUL character"),
+        ("".join(f"k{n}: 1\n" for n in range(6000)), "more than 10000 values"),
+        (
+            "a: &a [[[[[[[[1]]]]]]]]\nb: [[[[[[[[[[[[[[[[[[[[[[[[[*a]]]]]]]]]]]]]]]]]]]]]]]]]\n",
+            "nested more than 32 deep when all",
+        ),
+    ],
+    ids=["fraction", "nul", "keys", "depth"],
+)
+def test_bounds(text: str, said: str) -> None:
+    assert said in str(load(text))
+
+
 def test_file_that_is_not_there(tmp_path: pathlib.Path) -> None:
     with pytest.raises(RecipeError, match="No such file"):
         load_recipe(tmp_path / "none.yaml", world.IN_GIT)
@@ -82,9 +99,10 @@ def test_file_that_is_too_large(tmp_path: pathlib.Path) -> None:
         load_recipe(large, world.IN_GIT)
 
 
-def test_source_date_epoch_that_is_no_number() -> None:
-    context = Context(env={"SOURCE_DATE_EPOCH": "today"}, git=world.git, now=0)
-    with pytest.raises(RecipeError, match="SOURCE_DATE_EPOCH is no time: 'today'"):
+@pytest.mark.parametrize("epoch", ["today", "", "-1", "1.5", "\u0661"])
+def test_source_date_epoch_that_is_no_number(epoch: str) -> None:
+    context = Context(env={"SOURCE_DATE_EPOCH": epoch}, git=world.git, now=0)
+    with pytest.raises(RecipeError, match=f"SOURCE_DATE_EPOCH is no time: '{epoch}'"):
         parse_recipe(SMALLEST.encode(), "name", context, BASE, "r.yaml")
 
 

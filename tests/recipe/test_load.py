@@ -118,6 +118,7 @@ def test_source_date_epoch_wins_and_needs_no_git() -> None:
         ("../x.zip", "x.zip"),
         ("./a/../x.zip", "recipes/x.zip"),
         ("../../x.zip", "/x.zip"),
+        ("../..", "/"),
         ("/product/x.zip", "x.zip"),
         ("/products/x.zip", "/products/x.zip"),
         ("${git:branch}-${git:describe}.zip", "recipes/main-v1.2.zip"),
@@ -158,6 +159,12 @@ def test_missing_inputs_leave_sources_alone(tmp_path: pathlib.Path) -> None:
     problem = missing["sign.key.file"]
     assert problem.observed == "recipes/certs/sign.key"
     assert "certs/sign.key" in text.splitlines()[problem.line - 1]
+
+
+def test_a_base_that_is_missing(tmp_path: pathlib.Path) -> None:
+    recipe = load_recipe(GOOD / "every-source.yaml", world.IN_GIT, root=str(tmp_path))
+    missing = [problem.key for problem in missing_inputs(recipe, str(tmp_path))]
+    assert missing == ["storage.base", "sign.certificate", "verify.trust[0]", "verify.crl[0]"]
 
 
 def test_folder_of_recipes(tmp_path: pathlib.Path) -> None:
