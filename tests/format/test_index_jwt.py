@@ -183,6 +183,14 @@ def test_damaged_certificates_are_refused_or_readable() -> None:
         assert certificate.issuer.rfc4514_string()
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_a_serial_number_is_positive() -> None:
+    serial = pki.signer().certificate.serial_number.to_bytes(8, "big")
+    negative = pki.signer().der.replace(serial, bytes([serial[0] | 0x80]) + serial[1:])
+    with pytest.raises(FormatError, match="not positive"):
+        parse_certificate(negative, "x5c[0]")
+
+
 @pytest.mark.parametrize(
     ("signature", "text"),
     [
@@ -223,6 +231,7 @@ def test_no_bit_of_the_token_may_change() -> None:
         (b"", FormatError, "1 parts"),
         (b".", FormatError, "2 parts"),
         (b"..", FormatError, "not strict JSON"),
+        (b"A.A.A", FormatError, "base64url"),
         (GOOD + b".", FormatError, "4 parts"),
         (GOOD.replace(b".", b"", 1), FormatError, "2 parts"),
         (GOOD + b"\n", FormatError, "after the token"),
