@@ -29,6 +29,12 @@ def silence() -> None:
     _quiet = True
 
 
+def clear() -> None:
+    """Take away a bar that stands there."""
+    with _lock:
+        _end()
+
+
 def show_progress(what: str, done: int, total: int) -> None:
     """Take note of `done` more bytes of `total` (0: nobody knows); may be called from any thread."""
     if _quiet:

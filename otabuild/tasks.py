@@ -17,7 +17,7 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 from otabuild import session
 from otabuild.errors import OtabuildError
 from otabuild.pipeline.step import Decision, Step
-from otabuild.pipeline.steps import all_steps
+from otabuild.pipeline.steps import build_steps
 from otabuild.pipeline.workspace import WORK
 from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipes
@@ -66,7 +66,7 @@ def _project() -> _Project:
     failures: dict[str, OtabuildError] = dict(broken)
     for name, recipe in recipes.items():
         try:
-            steps |= {step.name: step for step in all_steps(recipe, workspace)}
+            steps |= {step.name: step for step in build_steps(recipe, workspace)}
         except OtabuildError as error:
             failures[name] = error
     return _Project(steps, failures)

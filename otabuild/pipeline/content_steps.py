@@ -52,7 +52,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
         }
         if newest.time_ns >= job.workspace.now_ns - _RACY_NS:
             report["again"] = "a file was changed within two seconds of the last scan, so times may hide a later change"
-        return Outcome({"entries": files.hash_file(entries), "size": counts.size, **_system(release)}, report)
+        return Outcome({"entries": files.hash_file(entries), "size": counts.size, "system": _system(release)}, report)
 
     return job.step(
         "scan",

@@ -118,7 +118,7 @@ def index_step(job: Job) -> Step:
         package = recipe.otaclient_package
         return {
             "tables": job.results("tables"),
-            "what the rootfs say of themselves": [job.results("scan", name) for name in recipe.rootfs],
+            "what the rootfs say of themselves": [job.results("scan", name)["system"] for name in recipe.rootfs],
             "payloads": [payload.model_dump(mode="json") for payload in recipe.payloads],
             "rootfs descriptions": [
                 [rootfs.base_image, rootfs.architecture, rootfs.os.model_dump()] for rootfs in recipe.rootfs.values()
@@ -157,7 +157,7 @@ def _payloads(job: Job, cache: Cache) -> tuple[list[Descriptor], list[Blob]]:
 
 def _specs(job: Job, payload: PayloadRecipe, sys_config: Descriptor | None) -> Iterator[PayloadSpec]:
     """What the documents of a payload say, for each of its release keys."""
-    rootfs, found = job.recipe.rootfs[payload.rootfs], job.results("scan", payload.rootfs)
+    rootfs, found = job.recipe.rootfs[payload.rootfs], job.results("scan", payload.rootfs)["system"]
     table = job.results("tables")[f"file table {payload.rootfs}"]
     spec = PayloadSpec(
         ecu=payload.ecu,

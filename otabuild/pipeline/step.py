@@ -106,6 +106,14 @@ class Step:
         files.write_file(self.stamp, json.dumps(stamp, indent=1).encode())
         return Outcome(results, counts)
 
+    def results(self) -> Results:
+        """What the step had to say when it ran last.
+
+        Raises:
+            InputError: it did not run yet.
+        """
+        return read_results(self.stamp, self.name)
+
     def remove(self, *, dry_run: bool = False) -> list[str]:
         """Remove what the step made, or only tell what that is; returns the paths."""
         found = [path for path in (self.stamp, *self.clean) if os.path.lexists(path)]

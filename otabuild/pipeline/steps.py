@@ -10,7 +10,7 @@ from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
 
 
-def all_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
+def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
     """The steps from inputs to artifact; each comes after those it needs."""
     job = Job(recipe, workspace)
     steps = [preflight_step(job), *(scan_step(job, name) for name in recipe.rootfs)]

@@ -1,0 +1,46 @@
+"""How commands speak: data on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+Parsers = Any
+"""argparse's subparsers object, whose type has no public name."""
+
+
+def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
+    """Print a result: one JSON document with --json, else the lines."""
+    if args.json:
+        print(json.dumps(value, ensure_ascii=False, indent=2))
+    else:
+        for line in lines:
+            print(line)
+
+
+def say(text: str) -> None:
+    """Tell a person something that is no result."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """The option of every command that prints data."""
+    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+
+
+def add_image(parser: argparse.ArgumentParser, name: str = "image") -> None:
+    """The argument of every command that reads an image."""
+    parser.add_argument(name, metavar=name.upper(), help="an image: an artifact (ZIP) or a directory")
+
+
+def human_size(size: int) -> str:
+    """A size in bytes as people read it."""
+    amount = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.2f} GiB"
