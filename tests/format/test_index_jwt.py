@@ -144,6 +144,16 @@ def test_two_certificates_in_one_pem_are_refused() -> None:
     refused(token, FormatError, "exactly one", compat=True)
 
 
+def test_x5c_is_canonical_base64() -> None:
+    """S14: spare bits behind the last byte are zero."""
+    texts = (base64.b64encode(party.der).decode() for party in map(pki.issue, ("a", "bb", "ccc")))
+    text = next(text for text in texts if text.endswith("="))
+    stem = text.rstrip("=")
+    other = stem[:-1] + chr(ord(stem[-1]) + 1) + text[len(stem) :]
+    assert base64.b64decode(other) == base64.b64decode(text)
+    refused(pki.token(pki.header(x5c=[other]), CLAIMS), FormatError, "not base64")
+
+
 def test_x5c_must_start_with_the_signing_certificate() -> None:
     refused(pki.token(pki.header(pki.intermediate(), pki.signer()), CLAIMS), TrustError, "does not verify")
 
