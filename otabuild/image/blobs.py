@@ -15,15 +15,14 @@ Chunk = bytes | memoryview
 class Blobs:
     """The blobs of an image.
 
-    Args:
-        source: where the image lies.
+    Attributes:
         on_verified: called with the 32-byte digest of each blob that was read to its end and found good; from any
             thread that reads.
     """
 
-    def __init__(self, source: Source, on_verified: Callable[[bytes], None] | None = None) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._on_verified = on_verified
+        self.on_verified: Callable[[bytes], None] | None = None
 
     def size(self, digest: bytes) -> int | None:
         """Stored size of a blob in bytes; None where it is missing.
@@ -46,8 +45,8 @@ class Blobs:
             if stored is not None and stored != size:
                 raise IntegrityError("size differs from what refers to it", where=name, observed=stored, expected=size)
         yield from verified(self._source.chunks(name), digest, size, name)
-        if self._on_verified is not None:
-            self._on_verified(digest)
+        if self.on_verified is not None:
+            self.on_verified(digest)
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """The whole blob that a descriptor names.

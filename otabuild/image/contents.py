@@ -5,19 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import TypeVar
 
 from otabuild.errors import OtabuildError, StorageError
 from otabuild.format.digest import format_digest
-from otabuild.format.resource_table import ResourceRow
 from otabuild.image.blobs import Blobs, Chunk, verified
-from otabuild.image.resources import Group
+from otabuild.image.resources import Group, Member
 
 Chunks = Iterator[Chunk]
 Opener = Callable[[], Chunks]
 """Gives the content from its start, verified as it is read; may be called again."""
 
 T = TypeVar("T")
+T2 = TypeVar("T2")
 WORKERS = 2
 
 
@@ -63,9 +64,9 @@ def _reap(running: set[Future[None]]) -> set[Future[None]]:
 
 
 def rebuild(
-    groups: Iterable[Group],
+    groups: Iterable[Group[T]],
     blobs: Blobs,
-    deliver: Callable[[ResourceRow, Opener], None],
+    deliver: Callable[[Member[T], Opener], None],
     *,
     on_error: Callable[[OtabuildError], None] | None = None,
     workers: int = WORKERS,
@@ -75,8 +76,8 @@ def rebuild(
     Args:
         groups: what to make, as `ResourceTable.groups` gives it; taken from the calling thread only.
         blobs: the blobs of the image.
-        deliver: called from worker threads with the row of a content and an opener of it. It must read to the end,
-            and what it read counts only if that raised nothing.
+        deliver: called from worker threads with a member of a group and an opener of its content. It must read to the
+            end, and what it read counts only if that raised nothing.
         on_error: takes the error of a content or bundle; without it the first one stops everything.
         workers: how many threads.
 
@@ -84,28 +85,32 @@ def rebuild(
         IntegrityError, StorageError: the first error, where there is no `on_error`.
     """
 
-    def work(group: Group, stop: threading.Event) -> None:
+    def attempt(work: Callable[[], T2]) -> T2 | None:
         try:
-            bundle = memoryview(_load(group, blobs, stop))
+            return work()
         except OtabuildError as error:
             if on_error is None:
                 raise
             on_error(error)
+            return None
+
+    def work(group: Group[T], stop: threading.Event) -> None:
+        bundle = attempt(lambda: memoryview(_load(group, blobs, stop)))
+        if bundle is None:
             return
-        for row, plan, offset in group.members:
-
-            def opened(row: ResourceRow = row, part: memoryview = bundle[offset : offset + row.size]) -> Chunks:
-                return verified((part,), row.digest, row.size, f"resource {format_digest(row.digest)}")
-
-            opener = opened if plan is None else lambda plan=plan: _until(stop, plan.stream(blobs))
-            try:
-                deliver(row, opener)
-            except OtabuildError as error:
-                if on_error is None:
-                    raise
-                on_error(error)
+        for member in group.members:
+            opener = partial(_open, member, bundle, blobs, stop)
+            attempt(partial(deliver, member, opener))
 
     run_parallel(work, groups, workers)
+
+
+def _open(member: Member[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:
+    row = member.row
+    if member.plan is not None:
+        return _until(stop, member.plan.stream(blobs))
+    part = bundle[member.offset : member.offset + row.size]
+    return verified((part,), row.digest, row.size, f"resource {format_digest(row.digest)}")
 
 
 def _until(stop: threading.Event, chunks: Chunks) -> Chunks:
@@ -115,7 +120,7 @@ def _until(stop: threading.Event, chunks: Chunks) -> Chunks:
         yield chunk
 
 
-def _load(group: Group, blobs: Blobs, stop: threading.Event) -> bytearray:
+def _load(group: Group[T], blobs: Blobs, stop: threading.Event) -> bytearray:
     """The whole bundle of a group; empty where it has none."""
     buffer = bytearray(group.bundle_size)
     at = 0

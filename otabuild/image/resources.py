@@ -7,8 +7,10 @@ steps on top. Resolving it is a loop with a counter, and a cycle is merely too l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from itertools import chain, groupby
-from typing import NamedTuple
+from operator import itemgetter
+from typing import Generic, NamedTuple, TypeVar
 
 from otabuild.errors import FilterError, LimitError, OtabuildError
 from otabuild.format import limits, resource_table
@@ -22,7 +24,12 @@ from otabuild.storage.zstd import decompress
 
 NAME = "resource table"
 _COLUMNS = "SELECT resource_id, digest, size, filter_applied FROM rs_manifest"
+_BY_BUNDLE = """SELECT resource_id, digest, size, filter_applied, bundle_of(filter_applied) AS bundle FROM rs_manifest
+    ORDER BY bundle, resource_id"""
 _BATCH_COUNT, _BATCH_BYTES = 64, 8 << 20
+
+U = TypeVar("U")
+OnError = Callable[[OtabuildError], None]
 
 
 class Step(NamedTuple):
@@ -67,20 +74,26 @@ def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryvi
         end -= len(chunk)
 
 
-class Member(NamedTuple):
-    """A content of a group: its row, and how to make it (`plan`), or where it lies in the group's bundle."""
+@dataclass(frozen=True, slots=True)
+class Member(Generic[U]):
+    """A content of a group: its row, and how to make it (`plan`), or where it lies in the group's bundle.
+
+    `use` is what the caller said that it wants the content for.
+    """
 
     row: ResourceRow
+    use: U
     plan: Plan | None
     offset: int
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Group(Generic[U]):
     """Contents that are made together: all that are wanted of one bundle, or a handful without one."""
 
     bundle: Plan | None
     bundle_size: int
-    members: list[Member]
+    members: list[Member[U]]
 
 
 class ResourceTable:
@@ -156,67 +169,82 @@ class ResourceTable:
             raise FilterError("the slices do not add up to its size", where=where, observed=total, expected=row.size)
         return leaves
 
-    def groups(
-        self, wanted: Callable[[ResourceRow], bool], on_error: Callable[[OtabuildError], None] | None = None
-    ) -> Iterator[Group]:
+    def groups(self, use_of: Callable[[ResourceRow], U | None], on_error: OnError | None = None) -> Iterator[Group[U]]:
         """The wanted contents, grouped so that each bundle is made once; streaming.
 
         Args:
-            wanted: whether a row is.
+            use_of: what a row is wanted for; None where it is not.
             on_error: takes the error of a row that cannot be resolved; without it the first is raised.
 
         Raises:
             FilterError, LimitError: as `plan`.
         """
-        rows = self.database.query(
-            f"{_COLUMNS.replace(' FROM', ', bundle_of(filter_applied) AS bundle FROM')} ORDER BY bundle, resource_id"
-        )
-        for bundle_id, members in groupby(rows, key=lambda row: row[4]):
-            chosen = filter(wanted, (ResourceRow(*row[:4]) for row in members))
+        report = on_error or _raise
+        for bundle_id, found in groupby(self.database.query(_BY_BUNDLE), key=itemgetter(4)):
+            rows = (ResourceRow(*row[:4]) for row in found)
+            if bundle_id is None:
+                yield from _batches(self._singles(rows, use_of, report))
+                continue
             try:
-                yield from self._singles(chosen, on_error) if bundle_id is None else self._bundle(bundle_id, chosen)
+                bundle = self.by_id(bundle_id, f"bundle {bundle_id}")
+                plan = self.plan(bundle)
             except OtabuildError as error:
-                if on_error is None:
-                    raise
-                on_error(error)
-
-    def _bundle(self, bundle_id: int, rows: Iterable[ResourceRow]) -> Iterator[Group]:
-        members: list[Member] = []
-        bundle = None
-        for row in rows:
-            where = f"resource {row.resource_id}"
-            bundle = bundle or self.by_id(bundle_id, where)
-            filter_ = parse_filter(row.filter_applied or b"", where)
-            if not isinstance(filter_, Bundled):
-                raise FilterError("not a bundled resource", where=where)
-            check_bundle(filter_, row, bundle, where)
-            members.append(Member(row, None, filter_.offset))
-        if bundle is not None:
-            yield Group(self.plan(bundle), bundle.size, members)
+                report(error)
+                continue
+            if members := list(_bundled(rows, bundle, use_of, report)):
+                yield Group(plan, bundle.size, members)
 
     def _singles(
-        self, rows: Iterable[ResourceRow], on_error: Callable[[OtabuildError], None] | None
-    ) -> Iterator[Group]:
-        members: list[Member] = []
-        total = 0
+        self, rows: Iterable[ResourceRow], use_of: Callable[[ResourceRow], U | None], report: OnError
+    ) -> Iterator[Member[U]]:
         for row in rows:
-            try:
-                members.append(Member(row, self.plan(row), 0))
-            except OtabuildError as error:
-                if on_error is None:
-                    raise
-                on_error(error)
+            if (use := use_of(row)) is None:
                 continue
-            total += row.size
-            if len(members) == _BATCH_COUNT or total >= _BATCH_BYTES:
-                yield Group(None, 0, members)
-                members, total = [], 0
-        if members:
-            yield Group(None, 0, members)
+            try:
+                plan = self.plan(row)
+            except OtabuildError as error:
+                report(error)
+            else:
+                yield Member(row, use, plan, 0)
 
     def close(self) -> None:
         """Let go of the table."""
         self.database.close()
+
+
+def _raise(error: OtabuildError) -> None:
+    raise error
+
+
+def _batches(members: Iterable[Member[U]]) -> Iterator[Group[U]]:
+    batch: list[Member[U]] = []
+    total = 0
+    for member in members:
+        batch.append(member)
+        total += member.row.size
+        if len(batch) == _BATCH_COUNT or total >= _BATCH_BYTES:
+            yield Group(None, 0, batch)
+            batch, total = [], 0
+    if batch:
+        yield Group(None, 0, batch)
+
+
+def _bundled(
+    rows: Iterable[ResourceRow], bundle: ResourceRow, use_of: Callable[[ResourceRow], U | None], report: OnError
+) -> Iterator[Member[U]]:
+    for row in rows:
+        if (use := use_of(row)) is None:
+            continue
+        where = f"resource {row.resource_id}"
+        try:
+            filter_ = parse_filter(row.filter_applied or b"", where)
+            if not isinstance(filter_, Bundled):
+                raise FilterError("not a bundled resource", where=where)
+            check_bundle(filter_, row, bundle, where)
+        except OtabuildError as error:
+            report(error)
+        else:
+            yield Member(row, use, None, filter_.offset)
 
 
 def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where: str) -> None:

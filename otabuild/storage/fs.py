@@ -98,7 +98,7 @@ def write(fd: int, data: bytes | memoryview, path: StrPath) -> None:
             view = view[os.write(fd, view) :]
 
 
-def pwrite(fd: int, data: bytes, offset: int, path: StrPath) -> None:
+def pwrite(fd: int, data: bytes | memoryview, offset: int, path: StrPath) -> None:
     """Write all of `data` at an offset of a descriptor."""
     with change("write", path):
         view = memoryview(data)

@@ -55,7 +55,7 @@ class Database:
         with self.guarded():
             yield from self.connection.execute(sql, tuple(parameters))
 
-    def define(self, name: str, function: Callable[[Any], str | int | None]) -> None:
+    def define(self, name: str, function: Callable[[Any], str | bytes | int | None]) -> None:
         """Make a pure function of one argument usable in statements."""
         self.connection.create_function(name, 1, function, deterministic=True)
 

@@ -1,0 +1,188 @@
+"""Deployment of a payload as a directory tree (specification, section 11).
+
+Everything is written into a private folder beside the target and renamed into place when it is complete and durable: so
+the target is there entirely, or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+
+from otabuild.errors import StateError, StorageError
+from otabuild.format.resource_table import ResourceRow
+from otabuild.image.contents import Opener, rebuild, run_parallel
+from otabuild.image.deploy_checks import Deployed, check_authentic, check_payload
+from otabuild.image.image import Image
+from otabuild.image.payload import Payload
+from otabuild.image.resources import Member
+from otabuild.image.tables import FileEntry
+from otabuild.image.tree_plan import Demands, TreePlan
+from otabuild.image.tree_writer import TreeWriter
+from otabuild.image.verify import Progress
+from otabuild.signing.trust import TrustPolicy
+from otabuild.storage import fs, fs_at
+from otabuild.storage.fs import StrPath, storage_error
+
+_BATCH = 64
+
+
+def deploy(
+    image: Image,
+    payload: Payload,
+    target: StrPath,
+    policy: TrustPolicy | None,
+    now: int,
+    *,
+    insecure_no_verify: bool = False,
+    no_owner: bool = False,
+    compat: bool = False,
+    progress: Progress | None = None,
+) -> Deployed:
+    """Deploy a payload as a new directory, exactly: types, contents, owners, modes, attributes, hard links.
+
+    The signature is verified first, then every rule about the payload, its tables and the resource table; each content
+    is hashed as it is written.
+
+    Args:
+        image: an open image.
+        payload: one of its payloads.
+        target: the directory to make; its parent is there, it is not.
+        policy: whom to trust.
+        now: Unix seconds.
+        insecure_no_verify: skip the signature, and nothing else.
+        no_owner: leave everything to the calling user.
+        compat: also read tokens of early builders, with PEM certificates.
+        progress: told of the bytes written.
+
+    Raises:
+        TrustError: the image is not authentic.
+        StateError: the target exists, or lies within the image.
+        MetaApplyError: owners, modes, devices or attributes cannot be had here; found out before a file is written.
+        StorageError: no room, or the operating system failed.
+        OtabuildError: the image is not good; nothing is left behind.
+    """
+    signer = check_authentic(image, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
+    check_payload(image, payload)
+    plan = TreePlan(payload.file_table)
+    demands = plan.demands()
+    with _staging(os.fspath(target), image) as root:
+        _check_room(root, demands, os.fspath(target))
+        writer = TreeWriter(root, no_owner=no_owner)
+        try:
+            writer.rehearse(demands)
+            _Deployment(image, plan, writer, demands.content_size, progress).run()
+        finally:
+            writer.close()
+    return Deployed(os.fspath(target), payload.name, signer, demands.inodes, demands.content_size)
+
+
+@contextmanager
+def _staging(target: str, image: Image) -> Iterator[int]:
+    """A descriptor of a private folder beside the target: it becomes the target if the block ends well, else it goes."""
+    parent_path, name = os.path.split(os.path.abspath(target))
+    _check_target(target, parent_path, image)
+    try:
+        parent = os.open(parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise storage_error(error, "open the folder of the target", parent_path) from error
+    staged = f".otabuild-{secrets.token_hex(8)}"
+    try:
+        fs_at.make_folder(staged, parent, target)
+        try:
+            root = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
+            try:
+                fs_at.drop_acls(root, target)
+                yield root
+                fs.sync_file_system(root, target)
+            finally:
+                os.close(root)
+            fs_at.rename_new(staged, name, parent, target)
+        except BaseException:
+            with suppress(StorageError):
+                fs_at.remove_tree(staged, parent, target)
+            raise
+        with fs.change("sync", parent_path):
+            os.fsync(parent)
+    finally:
+        os.close(parent)
+
+
+def _check_target(target: str, parent: str, image: Image) -> None:
+    if os.path.lexists(target):
+        raise StateError("the target exists already", where=target, hint="name a directory that is not there yet")
+    if not os.path.isdir(parent):
+        raise StateError("the folder of the target is missing", where=parent)
+    if not image.source.is_artifact:
+        inside, outer = os.path.realpath(parent), os.path.realpath(image.path)
+        if os.path.commonpath((inside, outer)) == outer:
+            raise StateError("the target lies within the image", where=target)
+
+
+def _check_room(root: int, demands: Demands, target: str) -> None:
+    room = os.fstatvfs(root)
+    free = room.f_bavail * room.f_frsize
+    if demands.content_size > free:
+        raise StorageError(
+            "not enough space", where=target, observed=f"{free} bytes free", expected=f"{demands.content_size} bytes"
+        )
+    if room.f_files and demands.inodes > room.f_favail:
+        raise StorageError(
+            "not enough inodes", where=target, observed=f"{room.f_favail} free", expected=str(demands.inodes)
+        )
+
+
+class _Deployment:
+    """One run: directories, then symlinks and whiteouts, then files, then what directories are to look like."""
+
+    def __init__(self, image: Image, plan: TreePlan, writer: TreeWriter, total: int, progress: Progress | None) -> None:
+        self._image = image
+        self._plan = plan
+        self._writer = writer
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        for entry in self._plan.directories():
+            self._writer.make_directory(entry)
+        for paths in self._plan.non_regulars():
+            self._writer.make_non_regular(paths)
+        run_parallel(self._write_inlined, _batches(self._plan.inlined()))
+        rebuild(self._image.resources.groups(self._files_of), self._image.blobs, self._write_content)
+        for entry in self._plan.directories(bottom_up=True):
+            self._writer.finish_directory(entry)
+        if self._done != self._total:
+            raise StorageError(
+                "not everything was written", where="deployment", observed=self._done, expected=self._total
+            )
+
+    def _files_of(self, row: ResourceRow) -> list[list[FileEntry]] | None:
+        return self._plan.with_content(row.digest) or None
+
+    def _write_inlined(self, batch: list[list[FileEntry]], stop: threading.Event) -> None:
+        for paths in batch:
+            if stop.is_set():
+                return
+            self._advance(self._writer.write_file(paths, partial(iter, (paths[0].contents or b"",))))
+
+    def _write_content(self, member: Member[list[list[FileEntry]]], open_content: Opener) -> None:
+        for paths in member.use:
+            self._advance(self._writer.write_file(paths, open_content))
+
+    def _advance(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+
+def _batches(groups: Iterator[list[FileEntry]]) -> Iterator[list[list[FileEntry]]]:
+    while batch := list(islice(groups, _BATCH)):
+        yield batch

@@ -1,0 +1,76 @@
+"""What must hold before a payload is deployed, however it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otabuild.errors import TrustError
+from otabuild.image.findings import demand
+from otabuild.image.image import Image
+from otabuild.image.payload import Payload
+from otabuild.image.rules_documents import DocumentsSubject, SysConfigSubject
+from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
+from otabuild.image.rules_resources import JoinSubject, ResourcesSubject
+from otabuild.signing.trust import TrustPolicy
+from otabuild.signing.verify import verify_index_jwt
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What was deployed: where, whose signature was on it (None: not checked), and how much.
+
+    `content_size` is in bytes; a content counts once for each inode that has it.
+    """
+
+    target: str
+    payload: str
+    signer: str | None
+    inodes: int
+    content_size: int
+
+    def to_value(self) -> dict[str, object]:
+        """The result as plain JSON values."""
+        return {
+            "target": self.target,
+            "payload": self.payload,
+            "signer": self.signer,
+            "inodes": self.inodes,
+            "content-size": self.content_size,
+        }
+
+
+def check_authentic(
+    image: Image, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool = False, compat: bool = False
+) -> str | None:
+    """Verify the signature, unless told otherwise.
+
+    Returns:
+        The subject of the signing certificate; None where the signature was not checked.
+
+    Raises:
+        TrustError: the image is not signed, or not by whom the caller trusts, or no trust was given.
+        FormatError, IntegrityError, LimitError: index.jwt does not hold.
+    """
+    if insecure_no_verify:
+        return None
+    if policy is None:
+        raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
+    if image.token_raw is None:
+        raise TrustError("the image is not signed", where=image.path)
+    report = verify_index_jwt(image.token_raw, image.index_raw, policy, now, compat=compat)
+    return report.chain[0].subject
+
+
+def check_payload(image: Image, payload: Payload) -> None:
+    """Hold a payload, its tables and the resource table against every rule about them.
+
+    Raises:
+        OtabuildError: the first rule that is broken; of the class that the rule names.
+    """
+    demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
+    if payload.sys_config is not None:
+        demand(SysConfigSubject(f"sys_config of {payload.name}", payload.sys_config))
+    demand(FileTableSubject(payload.file_table))
+    demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
+    demand(ResourcesSubject(image.resources, image.blobs.size))
+    demand(JoinSubject(payload.file_table, image.resources))

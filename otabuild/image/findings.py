@@ -1,0 +1,117 @@
+"""Findings, and the registry of the rules that make them.
+
+A rule looks at one kind of subject and says what is wrong with it. It knows nothing of other rules, and of where its
+subject came from: rows and documents in, problems out.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
+
+from otabuild.errors import FormatError, OtabuildError, printable
+
+Severity = Literal["error", "note"]
+_SHOWN = 20
+
+S = TypeVar("S")
+
+
+class Problem(NamedTuple):
+    """What a rule found: where, what, and the two values that should have been equal."""
+
+    where: str
+    what: str
+    observed: object = None
+    expected: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One result of verification; `rule` is the id of what found it."""
+
+    rule: str
+    where: str
+    what: str
+    observed: str | None = None
+    expected: str | None = None
+    severity: Severity = "error"
+
+    @classmethod
+    def of_error(cls, rule: str, error: OtabuildError) -> Finding:
+        """An error that a check raised, as a finding."""
+        return cls(rule, error.where, error.what, error.observed, error.expected)
+
+    def to_value(self) -> dict[str, str]:
+        """The finding as plain JSON values."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+
+    def __str__(self) -> str:
+        """The finding on one line, safe to print."""
+        facts = [f"{n} {v}" for n, v in (("observed", self.observed), ("expected", self.expected)) if v is not None]
+        tail = f" ({', '.join(facts)})" if facts else ""
+        return printable(f"{self.severity}: {self.where}: {self.what}{tail} [{self.rule}]")
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule: its id, what it is about, how grave it is, the error that deploy raises for it, and the check."""
+
+    id: str
+    subject: type
+    severity: Severity
+    error: type[OtabuildError]
+    check: Callable[[Any], Iterable[Problem]]
+
+    @property
+    def doc(self) -> str:
+        """What the rule demands, and the section of the specification."""
+        return inspect.getdoc(self.check) or ""
+
+
+RULES: dict[str, Rule] = {}
+"""Every rule by its id, in the order they run."""
+
+
+def rule(
+    id_: str, subject: type[S], *, severity: Severity = "error", error: type[OtabuildError] = FormatError
+) -> Callable[[Callable[[S], Iterable[Problem]]], Callable[[S], Iterable[Problem]]]:
+    """Register a check as a rule about one kind of subject."""
+
+    def register(check: Callable[[S], Iterable[Problem]]) -> Callable[[S], Iterable[Problem]]:
+        RULES[id_] = Rule(id_, subject, severity, error, check)
+        return check
+
+    return register
+
+
+def run_rules(subject: object) -> Iterator[Finding]:
+    """What all rules about this kind of subject find; of each at most 20 problems, and then how many there are more.
+
+    A check that raises an error of ours has found that.
+    """
+    for each in [found for found in RULES.values() if found.subject is type(subject)]:
+        try:
+            for number, problem in enumerate(each.check(subject)):
+                if number == _SHOWN:
+                    yield Finding(each.id, problem.where, "and more of the same", severity=each.severity)
+                    break
+                observed, expected = (None if x is None else str(x)[:200] for x in problem[2:])
+                yield Finding(each.id, problem.where, problem.what, observed, expected, each.severity)
+        except OtabuildError as error:
+            yield Finding.of_error(each.id, error)
+
+
+def demand(subject: object) -> None:
+    """Run the rules about a subject, and raise the first error that they find.
+
+    Raises:
+        OtabuildError: of the class that the rule names.
+    """
+    for found in run_rules(subject):
+        if found.severity == "error":
+            raise RULES[found.rule].error(
+                found.what, where=found.where, observed=found.observed, expected=found.expected
+            )

@@ -1,0 +1,128 @@
+"""The otaclient package of an image, and the files for clients of the generation before (specification, section 9)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import FormatError, InputError, IntegrityError, TrustError
+from otabuild.format import legacy_jwt, limits
+from otabuild.format.digest import Descriptor
+from otabuild.format.otaclient import RELEASE_MANIFEST, PackageManifest, Release, parse_package
+from otabuild.image.blobs import verified
+from otabuild.image.image import Image
+from otabuild.storage import files, fs
+from otabuild.storage.fs import StrPath
+
+LEGACY_FOLDER = "data/opt/ota/otaclient_release/"
+_LEGACY = ("data/", "metadata.jwt", "certificate.pem")
+
+
+@dataclass(frozen=True, slots=True)
+class OtaclientPackage:
+    """What an image holds for otaclient itself.
+
+    Attributes:
+        release: the manifest.json of the release; None where the image has no package.
+        legacy_files: names of the files for legacy clients, with their sizes in bytes.
+    """
+
+    release: Release | None
+    legacy_files: tuple[tuple[str, int], ...]
+
+    def to_value(self) -> dict[str, object]:
+        """The package as plain JSON values."""
+        return {
+            "release": None if self.release is None else self.release.to_value(),
+            "legacy-files": [{"name": name, "size": size} for name, size in self.legacy_files],
+        }
+
+
+def list_otaclient_package(image: Image) -> OtaclientPackage:
+    """List the otaclient package and the legacy files of an image.
+
+    Raises:
+        FormatError, IntegrityError: the package does not hold.
+    """
+    descriptor = image.index.otaclient_package
+    release = None if descriptor is None else read_package(image, descriptor)[1]
+    legacy = (m for m in image.source.members() if m.name.startswith(_LEGACY) and not m.name.endswith("/"))
+    return OtaclientPackage(release, tuple((member.name, member.size) for member in legacy))
+
+
+def read_package(image: Image, descriptor: Descriptor) -> tuple[PackageManifest, Release]:
+    """The manifest blob of a package, and the release manifest that is its config.
+
+    Raises:
+        FormatError: one of them does not follow the format, or they do not agree.
+        IntegrityError, LimitError: a blob is missing, damaged or too large.
+    """
+    where = "otaclient package"
+    raw = image.blobs.read(descriptor, limits.DOCUMENT)
+    config = PackageManifest.from_json(raw, where).config
+    return parse_package(raw, image.blobs.read(config, limits.DOCUMENT), where)
+
+
+def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
+    """Write the release folder that the package was made from, into a new folder.
+
+    Returns:
+        The names of the files written.
+
+    Raises:
+        InputError: the image has no otaclient package.
+        IntegrityError: a file is damaged.
+        StorageError: the folder exists, or cannot be written.
+    """
+    descriptor = image.index.otaclient_package
+    if descriptor is None:
+        raise InputError("the image has no otaclient package", where=image.path)
+    package, release = read_package(image, descriptor)
+    exported = [(RELEASE_MANIFEST, package.config.digest, package.config.size)]
+    exported += [(part.filename, part.descriptor().digest, part.size) for part in release.squashfs]
+    fs.mkdir(folder, 0o755)
+    for name, digest, size in exported:
+        path = os.path.join(folder, name)
+        with files.replacing(path) as fd:
+            for chunk in image.blobs.stream(digest, size):
+                fs.write(fd, chunk, path)
+    return tuple(name for name, *_ in exported)
+
+
+def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, signer: bytes | None) -> None:
+    """Hold the files for legacy clients against the package and the signature.
+
+    Args:
+        image: an open image.
+        package: what `read_package` gave, if the image has a package that holds.
+        signer: the DER bytes of the signing certificate; None where the signature was not verified.
+
+    Raises:
+        IntegrityError: a file that the package does not name, or another than the package has.
+        TrustError, FormatError: metadata.jwt does not hold, or is signed with another certificate than index.jwt.
+    """
+    due: dict[str, tuple[bytes, int]] = {}
+    if package is not None:
+        manifest, release = package
+        due = {part.filename: (part.descriptor().digest, part.size) for part in release.packages}
+        due[RELEASE_MANIFEST] = (manifest.config.digest, manifest.config.size)
+    for member in image.source.members():
+        name = member.name.removeprefix(LEGACY_FOLDER)
+        if name in (member.name, "") or name.endswith("/"):
+            continue
+        if name not in due:
+            raise IntegrityError("a legacy file that the otaclient package does not name", where=member.name)
+        for _ in verified(image.source.chunks(member.name), *due[name], member.name):
+            pass
+    token = image.read_file(legacy_jwt.NAME, limits.JWT)
+    pem = image.read_file(legacy_jwt.CERTIFICATE_NAME, limits.CERTIFICATE)
+    if (token is None) != (pem is None):
+        raise FormatError("metadata.jwt and certificate.pem belong together", where=image.path)
+    if token is not None and pem is not None:
+        certificate = legacy_jwt.verify_legacy_jwt(token, pem)
+        if signer is not None and certificate.public_bytes(Encoding.DER) != signer:
+            raise TrustError(
+                "another certificate than the one that signed the image", where=legacy_jwt.CERTIFICATE_NAME
+            )

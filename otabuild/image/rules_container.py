@@ -1,0 +1,121 @@
+"""Rules about the container and index.json (specification, sections 1, 2 and 12)."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from otabuild.errors import IntegrityError
+from otabuild.format import annotations as ann
+from otabuild.format.index import Index, check_oci_layout
+from otabuild.image.findings import Problem, rule
+from otabuild.storage.source import Member, Source
+from otabuild.storage.zip_reader import legal_name
+
+_FILE_MODE, _FOLDER_MODE = 0o100644, 0o40755
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSubject:
+    """An image's files and folders, whatever holds them; `oci_layout` is the file of that name, if there is one."""
+
+    source: Source
+    oci_layout: bytes | None
+
+    @property
+    def names(self) -> Iterator[str]:
+        """The names of all members in the order they lie in; none for a directory, which has no order."""
+        return (member.name for member in self._entries())
+
+    def _entries(self) -> Iterator[Member]:
+        return self.source.members() if self.source.is_artifact else iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSubject:
+    """index.json, and whether there is an index.jwt."""
+
+    index: Index
+    is_signed: bool
+
+
+@rule("container.place", ContainerSubject, error=IntegrityError)
+def check_places(subject: ContainerSubject) -> Iterator[Problem]:
+    """An image holds plain files and folders of known names (section 1). Of an artifact, its reader has seen to that."""
+    for member in subject.source.members():
+        if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):
+            yield Problem(member.name, "neither a file nor a folder", oct(member.mode))
+        elif not legal_name(member.name):
+            yield Problem(member.name, "has no place in an image")
+
+
+@rule("container.layout", ContainerSubject)
+def check_layout(subject: ContainerSubject) -> Iterator[Problem]:
+    """oci-layout is there, with exactly its one key (section 1)."""
+    if subject.oci_layout is None:
+        yield Problem("oci-layout", "missing")
+    else:
+        check_oci_layout(subject.oci_layout)
+
+
+@rule("container.first", ContainerSubject)
+def check_first_entries(subject: ContainerSubject) -> Iterator[Problem]:
+    """index.json is the first entry of an artifact, index.jwt the second (section 1): clients stream it."""
+    names = list(subject.names) if subject.source.is_artifact else []
+    due = [name for name in ("index.json", "index.jwt") if name in names]
+    if names[: len(due)] != due:
+        yield Problem("artifact", "the first entries are others", ", ".join(names[: len(due)]), ", ".join(due))
+
+
+@rule("container.order", ContainerSubject, severity="note")
+def check_order(subject: ContainerSubject) -> Iterator[Problem]:
+    """What follows index.json and index.jwt is in byte order of the names (section 1); accepted in any order."""
+    last = ""
+    for name in subject.names:
+        if name in ("index.json", "index.jwt"):
+            continue
+        if name < last:
+            yield Problem(name, "stands out of order", last)
+            return
+        last = name
+
+
+@rule("container.mode", ContainerSubject, severity="note")
+def check_modes(subject: ContainerSubject) -> Iterator[Problem]:
+    """Entries have the modes 0644 and 0755 (section 1); nothing is ever extracted with them."""
+    for member in subject.source.members() if subject.source.is_artifact else ():
+        due = _FOLDER_MODE if stat.S_ISDIR(member.mode) else _FILE_MODE
+        if member.mode != due:
+            yield Problem(member.name, "another mode", oct(member.mode), oct(due))
+
+
+@rule("index.unknown", IndexSubject)
+def check_unknown(subject: IndexSubject) -> Iterator[Problem]:
+    """Every entry of `manifests` is of a type of the format (sections 2 and 12): clients refuse or mistake others."""
+    for descriptor in subject.index.unknown:
+        kind = f"{descriptor.media_type}, artifactType {descriptor.artifact_type}"
+        yield Problem(descriptor.digest_text, "an entry of unknown type, which is never deployed", kind)
+
+
+@rule("index.payloads", IndexSubject)
+def check_payloads(subject: IndexSubject) -> Iterator[Problem]:
+    """An image has a payload (section 2)."""
+    if not subject.index.payloads:
+        yield Problem("index.json", "no payload")
+
+
+@rule("index.finalized", IndexSubject)
+def check_finalized(subject: IndexSubject) -> Iterator[Problem]:
+    """created-at says that nothing may be added any more (section 2): an image without it is a work in progress."""
+    if subject.index.created_at is None:
+        yield Problem("index.json", f"not finalized: no {ann.CREATED_AT}")
+
+
+@rule("index.signed-at", IndexSubject)
+def check_signed_at(subject: IndexSubject) -> Iterator[Problem]:
+    """signed-at stands in index.json of a signed image, and in no other (section 2)."""
+    if subject.is_signed and subject.index.signed_at is None:
+        yield Problem("index.json", f"there is an index.jwt, but no {ann.SIGNED_AT}")
+    if not subject.is_signed and subject.index.signed_at is not None:
+        yield Problem("index.json", f"there is no index.jwt, but {ann.SIGNED_AT}")

@@ -1,0 +1,91 @@
+"""Rules about the documents of a payload (specification, sections 2 to 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from otabuild.format import annotations as ann
+from otabuild.format.digest import Descriptor
+from otabuild.format.image_config import ImageConfig
+from otabuild.format.manifest import Manifest
+from otabuild.format.sys_config import read_sys_config
+from otabuild.image.findings import Problem, rule
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentsSubject:
+    """The documents of one payload; each was parsed already."""
+
+    name: str
+    descriptor: Descriptor
+    manifest: Manifest
+    config: ImageConfig
+
+
+@dataclass(frozen=True, slots=True)
+class SysConfigSubject:
+    """The bytes of a sys_config."""
+
+    name: str
+    raw: bytes
+
+
+@rule("manifest.annotations", DocumentsSubject)
+def check_annotations(subject: DocumentsSubject) -> Iterator[Problem]:
+    """Manifest and index.json agree on every annotation that both have (section 3), ECU and release key among them."""
+    ours, index = subject.manifest.annotations, subject.descriptor.annotations or {}
+    if ann.RELEASE_KEY not in ours:
+        yield Problem(f"manifest of {subject.name}", f"annotation {ann.RELEASE_KEY} is missing")
+    due = {**index, ann.RELEASE_KEY: index.get(ann.RELEASE_KEY, "dev")}
+    for key in sorted(ours.keys() & due.keys()):
+        if ours[key] != due[key]:
+            yield Problem(f"manifest of {subject.name}", f"{key} differs from index.json", ours[key], due[key])
+
+
+@rule("manifest.artifact-type", DocumentsSubject, severity="note")
+def check_artifact_type(subject: DocumentsSubject) -> Iterator[Problem]:
+    """The manifest has an artifactType (section 3); manifests of the reference builder lack it."""
+    if subject.manifest.artifact_type is None:
+        yield Problem(f"manifest of {subject.name}", "no artifactType")
+
+
+@rule("config.file-table", DocumentsSubject)
+def check_file_table(subject: DocumentsSubject) -> Iterator[Problem]:
+    """Config and manifest name the same file table (section 4)."""
+    ours, due = subject.config.file_table, subject.manifest.file_table
+    if ours != due:
+        yield Problem(
+            f"config of {subject.name}", "another file table than the manifest's", ours.digest_text, due.digest_text
+        )
+
+
+@rule("config.architecture", DocumentsSubject)
+def check_architecture(subject: DocumentsSubject) -> Iterator[Problem]:
+    """Config and manifest name the same architecture (sections 3 and 4)."""
+    ours, due = subject.config.architecture, subject.manifest.architecture
+    if ours != due:
+        yield Problem(f"config of {subject.name}", "another architecture than the manifest's", ours, due)
+
+
+@rule("config.os", DocumentsSubject)
+def check_os(subject: DocumentsSubject) -> Iterator[Problem]:
+    """`os` and `os.version` of a config and of its labels are equal (section 4)."""
+    for ours, key in ((subject.config.os, ann.OS_NAME), (subject.config.os_version, ann.OS_VERSION)):
+        label = subject.config.labels.get(key)
+        if None not in (ours, label) and ours != label:
+            yield Problem(f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours)
+
+
+@rule("sys-config.content", SysConfigSubject)
+def check_sys_config(subject: SysConfigSubject) -> Iterator[Problem]:
+    """A sys_config is one that clients take (section 5)."""
+    read_sys_config(subject.raw, subject.name)
+    yield from ()
+
+
+@rule("sys-config.oddities", SysConfigSubject, severity="note")
+def check_sys_config_oddities(subject: SysConfigSubject) -> Iterator[Problem]:
+    """A sys_config holds nothing that clients ignore or read in two ways (section 5)."""
+    for note in read_sys_config(subject.raw, subject.name)[1]:
+        yield Problem(subject.name, note)

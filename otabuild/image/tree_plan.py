@@ -1,0 +1,77 @@
+"""What a deployment will write, from the file table alone; nothing here touches the target."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from otabuild.image.tables import DIRECTORIES, NON_REGULARS, REGULARS, FileEntry, FileTable
+
+_CONTENT_SIZE = """(SELECT sum(size) FROM (SELECT min(resource_id) AS resource_id FROM ft_regular GROUP BY inode_id)
+    JOIN ft_resource USING (resource_id))"""
+_INODES = """(SELECT count(*) FROM ft_dir) + (SELECT count(DISTINCT inode_id) FROM ft_regular)
+    + (SELECT count(DISTINCT inode_id) FROM ft_non_regular)"""
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What the target must be able to hold.
+
+    Attributes:
+        inodes: how many inodes.
+        content_size: bytes of all contents, each inode counted once.
+        owners: every (uid, gid).
+        samples: for each kind of entry (S_IFMT bits), attribute name and set of special mode bits one entry that has it.
+    """
+
+    inodes: int
+    content_size: int
+    owners: frozenset[tuple[int, int]]
+    samples: tuple[FileEntry, ...]
+
+
+class TreePlan:
+    """The entries of a file table in the order in which they are written. The table must have passed its rules."""
+
+    def __init__(self, table: FileTable) -> None:
+        self._table = table
+
+    def directories(self, *, bottom_up: bool = False) -> Iterator[FileEntry]:
+        """Every directory, parents first; or last, when `bottom_up`."""
+        return self._table.select(DIRECTORIES, f"ORDER BY path {'DESC' if bottom_up else ''}")
+
+    def non_regulars(self) -> Iterator[list[FileEntry]]:
+        """Symlinks and whiteouts; each list is the paths of one inode."""
+        return _by_inode(self._table.select(NON_REGULARS, "ORDER BY ft_non_regular.inode_id, path"))
+
+    def inlined(self) -> Iterator[list[FileEntry]]:
+        """Regular files whose content stands in the table; each list is the paths of one inode."""
+        return _by_inode(self._table.select(REGULARS, "WHERE contents IS NOT NULL ORDER BY ft_regular.inode_id, path"))
+
+    def with_content(self, digest: bytes) -> list[list[FileEntry]]:
+        """Regular files of a content that is not inlined; each list is the paths of one inode."""
+        condition = "WHERE digest = ? AND contents IS NULL ORDER BY ft_regular.inode_id, path"
+        return list(_by_inode(self._table.select(REGULARS, condition, (digest,))))
+
+    def demands(self) -> Demands:
+        """What the target must be able to hold."""
+        query = self._table.database.query
+        owners = frozenset((uid, gid) for uid, gid in query("SELECT DISTINCT uid, gid FROM ft_inode"))
+        samples: dict[object, FileEntry] = {}
+        for select in (DIRECTORIES, NON_REGULARS, REGULARS):
+            special = "mode & 0xE00 <> 0 OR xattrs IS NOT NULL OR mode & 0xF000 = 0x2000"
+            for entry in self._table.select(select, f"WHERE {special}"):
+                kind = stat.S_IFMT(entry.mode)
+                samples.setdefault((kind, entry.mode & 0o7000), entry)
+                for name in entry.xattrs:
+                    samples.setdefault((kind, name), entry)
+        return Demands(
+            self._table.count(_INODES), self._table.count(_CONTENT_SIZE), owners, tuple(dict.fromkeys(samples.values()))
+        )
+
+
+def _by_inode(entries: Iterator[FileEntry]) -> Iterator[list[FileEntry]]:
+    return (list(group) for _, group in groupby(entries, key=attrgetter("inode_id")))

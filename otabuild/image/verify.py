@@ -1,0 +1,273 @@
+"""Verification: everything that makes an image good, in order, collected and not first-only (specification, all of it).
+
+This is the rim: it reads, hands documents and tables to the rules, and keeps count. A step that cannot be taken is an
+error by then: its input did not parse, and that is in the findings.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import OtabuildError, TrustError
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor
+from otabuild.format.resource_table import ResourceRow
+from otabuild.image.contents import Opener, rebuild, run_parallel
+from otabuild.image.findings import Finding, run_rules
+from otabuild.image.image import Image
+from otabuild.image.otaclient_package import check_legacy, read_package
+from otabuild.image.payload import Payload
+from otabuild.image.resources import Member
+from otabuild.image.rules_container import ContainerSubject, IndexSubject
+from otabuild.image.rules_documents import DocumentsSubject, SysConfigSubject
+from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
+from otabuild.image.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, StoredSubject
+from otabuild.image.tables import FileTable
+from otabuild.signing.trust import TrustPolicy
+from otabuild.signing.verify import SignatureReport, check_index_jwt
+
+Progress = Callable[[int, int], None]
+"""Called now and then, from any thread, with bytes done and bytes in all."""
+
+_BLOB_PREFIX = "blobs/sha256/"
+_BLOB = re.compile(f"{_BLOB_PREFIX}[0-9a-f]{{64}}")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What verification found.
+
+    Attributes:
+        image: where the image was opened.
+        shallow: whether contents were left out: then stored blobs were hashed, but no content rebuilt.
+        strict: whether notes count as errors.
+        signature: who signed; None where the signature does not hold, or was not to be checked.
+        counts: how many payloads, blobs, bytes and contents were looked at.
+        findings: all of them, in the order of the checks.
+    """
+
+    image: str
+    shallow: bool
+    strict: bool
+    signature: SignatureReport | None
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the image is good: no error, and with `strict` no note."""
+        return not any(self.strict or finding.severity == "error" for finding in self.findings)
+
+    def to_value(self) -> dict[str, object]:
+        """The report as plain JSON values."""
+        return {
+            "ok": self.ok,
+            "image": self.image,
+            "shallow": self.shallow,
+            "strict": self.strict,
+            "signature": None if self.signature is None else self.signature.to_value(),
+            "counts": dict(self.counts),
+            "findings": [finding.to_value() for finding in self.findings],
+        }
+
+
+def verify(
+    image: Image,
+    policy: TrustPolicy | None,
+    now: int,
+    *,
+    shallow: bool = False,
+    strict: bool = False,
+    compat: bool = False,
+    without_signature: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify an image entirely.
+
+    Args:
+        image: an open image.
+        policy: whom to trust. None finds an error, unless the signature is not to be checked.
+        now: Unix seconds.
+        shallow: do not rebuild contents; every stored blob is hashed all the same.
+        strict: notes make the image bad, too.
+        compat: also read tokens of early builders, with PEM certificates.
+        without_signature: judge everything but authenticity, as for an image that is not signed yet.
+        progress: told of the bytes hashed.
+
+    Returns:
+        The report; `ok` says whether the image is good.
+
+    Raises:
+        StorageError: no room for temporary files.
+    """
+    run = _Run(image, progress)
+    signature = None if without_signature else run.check_signature(policy, now, compat=compat)
+    image.blobs.on_verified = run.verified.add
+    try:
+        run.check_image(shallow=shallow)
+    finally:
+        image.blobs.on_verified = None
+    return Report(image.path, shallow, strict, signature, run.counts, tuple(dict.fromkeys(run.findings)))
+
+
+@dataclass
+class _Run:
+    image: Image
+    progress: Progress | None
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    verified: set[bytes] = field(default_factory=set)
+    referenced: set[bytes] = field(default_factory=set)
+    signer: bytes | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    done: int = 0
+    total: int = 0
+
+    @contextmanager
+    def collected(self, rule: str) -> Iterator[None]:
+        try:
+            yield
+        except OtabuildError as error:
+            self.findings.append(Finding.of_error(rule, error))
+
+    def apply(self, *subjects: object) -> None:
+        for subject in subjects:
+            self.findings.extend(run_rules(subject))
+
+    def add(self, rule: str) -> Callable[[OtabuildError], None]:
+        return lambda error: self.findings.append(Finding.of_error(rule, error))
+
+    def check_signature(self, policy: TrustPolicy | None, now: int, *, compat: bool) -> SignatureReport | None:
+        report: SignatureReport | None = None
+        with self.collected("signature"):
+            token = self.image.token_raw
+            if token is None:
+                raise TrustError("the image is not signed", where="index.jwt")
+            report, problems = check_index_jwt(token, self.image.index_raw, policy, now, compat=compat)
+            self.findings.extend(Finding.of_error("signature", problem) for problem in problems)
+            if report is not None:
+                self.signer = report.chain[0].x509.public_bytes(Encoding.DER)
+            if policy is None:
+                raise TrustError("no trust anchor was given", where="index.jwt")
+        return report
+
+    def check_image(self, *, shallow: bool) -> None:
+        image = self.image
+        with self.collected("container"):
+            self.apply(ContainerSubject(image.source, image.read_file("oci-layout", limits.DOCUMENT)))
+        with self.collected("index"):
+            self.apply(IndexSubject(image.index, image.token_raw is not None))
+            self.referenced.update(descriptor.digest for descriptor in image.index.manifests)
+            files = self.check_payloads(image.payloads)
+            self.check_package(image.index.otaclient_package)
+            self.check_resources(files, shallow=shallow)
+
+    def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
+        """Check the documents and the file table of each payload; returns the tables that are good to read."""
+        opened: dict[bytes, FileTable] = {}
+        for payload in payloads:
+            self.counts["payloads"] = self.counts.get("payloads", 0) + 1
+            with self.collected("manifest"):
+                manifest = payload.manifest
+                self.referenced |= {manifest.config.digest, manifest.file_table.digest}
+                with self.collected("config"):
+                    self.check_config(payload)
+                with self.collected("table"):
+                    if manifest.file_table.digest not in opened:
+                        opened[manifest.file_table.digest] = payload.file_table
+                        self.apply(FileTableSubject(payload.file_table))
+                    table = opened[manifest.file_table.digest]
+                    with self.collected("config"):
+                        self.apply(LabelsSubject(f"config of {payload.name}", payload.config.labels, table))
+        return tuple(opened.values())
+
+    def check_config(self, payload: Payload) -> None:
+        config = payload.config
+        self.apply(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, config))
+        if config.sys_config is not None:
+            self.referenced.add(config.sys_config.digest)
+            with self.collected("sys-config"):
+                self.apply(SysConfigSubject(f"sys_config of {payload.name}", payload.sys_config or b""))
+
+    def check_package(self, descriptor: Descriptor | None) -> None:
+        package = None
+        with self.collected("otaclient"):
+            package = None if descriptor is None else read_package(self.image, descriptor)
+        if package is not None:
+            manifest, _ = package
+            self.referenced |= {part.digest for part in (manifest.config, *manifest.layers)}
+            for layer in manifest.layers:
+                with self.collected("otaclient"):
+                    for _chunk in self.image.blobs.stream(layer.digest, layer.size):
+                        pass
+        with self.collected("legacy"):
+            check_legacy(self.image, package, self.signer)
+
+    def check_resources(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
+        image = self.image
+        stored = {
+            bytes.fromhex(member.name[len(_BLOB_PREFIX) :]): member.size
+            for member in image.source.members()
+            if _BLOB.fullmatch(member.name)
+        }
+        with self.collected("resources"):
+            resources = image.resources
+            needed = NeededSubject(resources, files)
+            self.apply(ResourcesSubject(resources, image.blobs.size))
+            self.apply(*(JoinSubject(table, resources) for table in files), needed)
+            self.apply(StoredSubject(image.index, stored, self.known))
+            if not shallow:
+                self.rebuild_contents(needed)
+        self.hash_rest(stored)
+        self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
+
+    def known(self, digest: bytes) -> bool:
+        if digest in self.referenced:
+            return True
+        row = self.image.resources.by_digest(digest)
+        return row is not None and row.filter_applied is None
+
+    def rebuild_contents(self, needed: NeededSubject) -> None:
+        """Rebuild every content, and every resource that no other is made from; what lies between comes with them."""
+        referenced = needed.referenced()
+        wanted = {
+            row.resource_id: row.size
+            for row in needed.resources.rows()
+            if row.resource_id not in referenced or needed.is_content(row)
+        }
+        self.total += sum(wanted.values())
+
+        def deliver(_: Member[ResourceRow], open_content: Opener) -> None:
+            for chunk in open_content():
+                self.advance(len(chunk))
+
+        # Rows that cannot be resolved are findings already (resources.filters).
+        groups = needed.resources.groups(
+            lambda row: row if row.resource_id in wanted else None, on_error=lambda _: None
+        )
+        rebuild(groups, self.image.blobs, deliver, on_error=self.add("content"))
+        self.counts["contents"] = len(wanted)
+
+    def hash_rest(self, stored: Mapping[bytes, int]) -> None:
+        """Hash the stored blobs that nothing has read to its end yet."""
+        rest = [digest for digest in stored if digest not in self.verified]
+        self.total += sum(stored[digest] for digest in rest)
+
+        def work(digest: bytes, _stop: object) -> None:
+            with self.collected("blob"):
+                for chunk in self.image.blobs.stream(digest):
+                    self.advance(len(chunk))
+
+        run_parallel(work, rest)
+
+    def advance(self, count: int) -> None:
+        with self.lock:
+            self.done += count
+            if self.progress is not None:
+                self.progress(self.done, self.total)

@@ -1,0 +1,245 @@
+"""Changes below a directory descriptor, for deployment: no function here follows a symlink or replaces what is there.
+
+As in `otabuild.storage.fs` each is announced to the observer. What is about owner, mode, attributes or devices raises
+MetaApplyError, all else StorageError. `path` is always for messages only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import stat
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from otabuild.errors import MetaApplyError, StateError
+from otabuild.storage.fs import change, storage_error
+
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_FOLDERS = 128
+_RENAME_NOREPLACE = 1
+_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def _metadata(operation: str, path: str) -> Iterator[None]:
+    with change(operation, path):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE):
+                raise
+            raise MetaApplyError(
+                f"cannot {operation}",
+                where=path,
+                observed=error.strerror,
+                hint="deploy as root, to a file system that holds it; or write a tar with --to-tar",
+            ) from error
+
+
+def create(name: str, folder: int, path: str) -> int:
+    """Make a file that does not exist yet, 0600, open to write; the caller closes the descriptor."""
+    with change("create", path):
+        return os.open(name, _NEW, 0o600, dir_fd=folder)
+
+
+def close(fd: int, path: str) -> None:
+    """Close a descriptor that was written to; some file systems report a failed write only now."""
+    with change("close", path):
+        os.close(fd)
+
+
+def make_folder(name: str, folder: int, path: str) -> None:
+    """Make a directory, 0700."""
+    with change("mkdir", path):
+        os.mkdir(name, 0o700, dir_fd=folder)
+
+
+def symlink(target: bytes, name: str, folder: int, path: str) -> None:
+    """Make a symlink."""
+    with change("symlink", path):
+        os.symlink(target, os.fsencode(name), dir_fd=folder)
+
+
+def make_whiteout(name: str, folder: int, path: str) -> None:
+    """Make a character device 0,0."""
+    with _metadata("make a device", path):
+        os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(0, 0), dir_fd=folder)
+
+
+def link(name: str, folder: int, new_name: str, new_folder: int, path: str) -> None:
+    """Make a hard link; of a symlink itself, not of what it points at."""
+    with _metadata("make a hard link", path):
+        os.link(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
+
+
+def set_owner(fd: int, uid: int, gid: int, path: str) -> None:
+    """Set the owner of an open file or directory."""
+    with _metadata("set the owner", path):
+        os.fchown(fd, uid, gid)
+
+
+def set_owner_at(name: str, folder: int, uid: int, gid: int, path: str) -> None:
+    """Set the owner of what stands under a name."""
+    with _metadata("set the owner", path):
+        os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
+
+
+def set_mode(fd: int, mode: int, path: str) -> None:
+    """Set the exact permission bits; after the owner, because that clears some.
+
+    Raises:
+        MetaApplyError: the operating system refused, or quietly left out a bit.
+    """
+    with _metadata("set the mode", path):
+        os.fchmod(fd, stat.S_IMODE(mode))
+    if mode & (stat.S_ISUID | stat.S_ISGID):
+        _check_mode(os.fstat(fd).st_mode, mode, path)
+
+
+def set_mode_at(name: str, folder: int, mode: int, path: str) -> None:
+    """Set the exact permission bits of a device."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        with _metadata("set the mode", path):
+            # fchmod takes no O_PATH descriptor, and there is no chmod that follows nothing.
+            os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
+        _check_mode(os.fstat(fd).st_mode, mode, path)
+    finally:
+        os.close(fd)
+
+
+def _check_mode(observed: int, mode: int, path: str) -> None:
+    if stat.S_IMODE(observed) != stat.S_IMODE(mode):
+        raise MetaApplyError(
+            "the operating system did not keep the mode",
+            where=path,
+            observed=oct(stat.S_IMODE(observed)),
+            expected=oct(stat.S_IMODE(mode)),
+        )
+
+
+def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
+    """Set extended attributes of an open file or directory; last of all, because a write or chown drops some."""
+    for name, value in xattrs.items():
+        with _metadata(f"set the attribute {name}", path):
+            os.setxattr(fd, name, value)
+
+
+def set_xattrs_at(name: str, folder: int, xattrs: Mapping[str, bytes], path: str) -> None:
+    """Set extended attributes of what stands under a name."""
+    for attribute, value in xattrs.items():
+        with _metadata(f"set the attribute {attribute}", path):
+            os.setxattr(f"/proc/self/fd/{folder}/{name}", attribute, value, follow_symlinks=False)
+
+
+def drop_acls(fd: int, path: str) -> None:
+    """Drop the access control lists that a directory got from its parent, so that nothing below inherits them."""
+    for name in _ACLS:
+        with _metadata("drop the inherited access control list", path):
+            try:
+                os.removexattr(fd, name)
+            except OSError as error:
+                if error.errno not in (errno.ENODATA, errno.ENOTSUP):
+                    raise
+
+
+def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
+    """Rename within a folder, if nothing stands under the new name.
+
+    Raises:
+        StateError: something does.
+    """
+    with change("rename", path):
+        old, new = os.fsencode(name), os.fsencode(new_name)
+        if _libc.renameat2(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number == errno.EEXIST:
+            raise StateError("something was put there meanwhile", where=path)
+        if number != errno.EINVAL:
+            raise OSError(number, os.strerror(number))
+        # A file system without RENAME_NOREPLACE; at worst an empty directory that came meanwhile is replaced.
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def remove_tree(name: str, folder: int, path: str) -> None:
+    """Remove a directory of ours and all below it, whatever its modes."""
+    todo: list[tuple[str, int, str]] = [(name, folder, path)]
+    opened: list[int] = []
+    try:
+        while todo:
+            last, parent, where = todo[-1]
+            with change("remove", where):
+                os.chmod(last, 0o700, dir_fd=parent)
+                fd = os.open(last, DIRECTORY, dir_fd=parent)
+                folders = [entry.name for entry in os.scandir(fd) if not _unlinked(entry, fd)]
+                if folders:
+                    opened.append(fd)
+                    todo += [(child, fd, f"{where}/{child}") for child in folders]
+                    continue
+                os.close(fd)
+                os.rmdir(last, dir_fd=parent)
+            todo.pop()
+            while opened and (not todo or todo[-1][1] != opened[-1]):
+                os.close(opened.pop())
+    finally:
+        for fd in opened:
+            os.close(fd)
+
+
+def _unlinked(entry: os.DirEntry[str], folder: int) -> bool:
+    if entry.is_dir(follow_symlinks=False):
+        return False
+    os.unlink(entry.name, dir_fd=folder)
+    return True
+
+
+class Folders:
+    """Descriptors of the folders below a root, opened name by name and never through a symlink. For one thread.
+
+    Paths are those of a payload: absolute from the root and normal.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def at(self, path: str) -> int:
+        """A descriptor of the folder; good until the next call.
+
+        Raises:
+            StorageError: it is not there, or no directory.
+        """
+        missing: list[str] = []
+        while path != "/" and path not in self._open:
+            path, _, name = path.rpartition("/")
+            path = path or "/"
+            missing.append(name)
+        fd = self._root if path == "/" else self._open[path]
+        if path != "/":
+            self._open.move_to_end(path)
+        for name in reversed(missing):
+            path = f"{path.rstrip('/')}/{name}"
+            try:
+                fd = self._open[path] = os.open(name, DIRECTORY, dir_fd=fd)
+            except OSError as error:
+                raise storage_error(error, "open the folder", path) from error
+            if len(self._open) > _OPEN_FOLDERS:
+                os.close(self._open.popitem(last=False)[1])
+        return fd
+
+    def parent_of(self, path: str) -> tuple[int, str]:
+        """A descriptor of the folder that a path lies in, and its name there."""
+        folder, _, name = path.rpartition("/")
+        return self.at(folder or "/"), name
+
+    def close(self) -> None:
+        """Let go of every descriptor."""
+        while self._open:
+            os.close(self._open.popitem()[1])
