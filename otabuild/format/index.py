@@ -72,8 +72,14 @@ class Index(Document):
 
     @property
     def payloads(self) -> tuple[Descriptor, ...]:
-        """The descriptors of file-based image payloads."""
-        return tuple(d for d in self.manifests if d.media_type == OCI_MANIFEST and d.artifact_type == PAYLOAD_ARTIFACT)
+        """The descriptors of file-based image payloads; one of an unknown release key is `unknown`."""
+        return tuple(
+            d
+            for d in self.manifests
+            if d.media_type == OCI_MANIFEST
+            and d.artifact_type == PAYLOAD_ARTIFACT
+            and (d.annotations or {}).get(ann.RELEASE_KEY, "dev") in ("dev", "prd")
+        )
 
     @property
     def resource_table(self) -> Descriptor:

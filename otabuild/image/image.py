@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Self
 
-from otabuild.errors import InputError, IntegrityError, LimitError
+from otabuild.errors import FormatError, InputError, IntegrityError, LimitError
+from otabuild.format import annotations as ann
 from otabuild.format import limits
 from otabuild.format.index import Index
 from otabuild.image.blobs import Blobs
@@ -104,10 +105,18 @@ class Image:
 
         Raises:
             InputError: there is none; names those that there are.
+            FormatError: there is one, of a type or release key that we do not know.
         """
         for payload in self.payloads:
             if (payload.ecu, payload.release_key) == (ecu, release_key):
                 return payload
+        for descriptor in self.index.unknown:
+            if (descriptor.annotations or {}).get(ann.ECU) == ecu:
+                raise FormatError(
+                    "a payload of a type or release key that we do not know",
+                    where=descriptor.digest_text,
+                    observed=f"{descriptor.artifact_type}, {descriptor.annotations}",
+                )
         raise InputError(
             "no such payload",
             where=self.path,

@@ -32,11 +32,7 @@ def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], 
         LimitError: it decompresses to more than a table may have.
     """
     statements = tuple(statements)
-    chunks: Iterator[Chunk] = blobs.stream(descriptor.digest, descriptor.size)
-    if descriptor.media_type.endswith("+zstd"):
-        limit = min(limits.TABLE, max(16 * limits.MIB, limits.TABLE_RATIO * descriptor.size))
-        chunks = decompress(chunks, None, limit, name)
-    database = open_database(chunks, name)
+    database = open_database(table_chunks(blobs, descriptor, name), name)
     try:
         database.check_integrity()
         check_schema(database.query("SELECT name, sql FROM sqlite_master"), statements, name)
@@ -45,6 +41,19 @@ def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], 
         database.close()
         raise
     return database
+
+
+def table_chunks(blobs: Blobs, descriptor: Descriptor, name: str) -> Iterator[Chunk]:
+    """The bytes of a table as SQLite wants them, in parts; good only once the iterator has ended.
+
+    Raises:
+        IntegrityError, LimitError: as `open_table`.
+    """
+    chunks = blobs.stream(descriptor.digest, descriptor.size)
+    if not descriptor.media_type.endswith("+zstd"):
+        return chunks
+    limit = min(limits.TABLE, max(16 * limits.MIB, limits.TABLE_RATIO * descriptor.size))
+    return decompress(chunks, None, limit, name)
 
 
 def _check_types(database: Database, statements: Iterable[str]) -> None:
@@ -73,6 +82,11 @@ class FileEntry(NamedTuple):
     digest: bytes | None = None
     size: int = 0
     contents: bytes | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether this is a directory."""
+        return stat.S_ISDIR(self.mode)
 
     @property
     def xattrs(self) -> dict[str, bytes]:
@@ -148,6 +162,13 @@ class FileTable:
     def entries(self) -> Iterator[FileEntry]:
         """Every entry, joined from all tables, in byte order of the paths; streaming."""
         parts = (self.select(query, "ORDER BY path") for query in _KINDS_OF_ENTRY)
+        return heapq.merge(*parts, key=attrgetter("path"))
+
+    def below(self, prefix: str) -> Iterator[FileEntry]:
+        """Every entry whose path starts with `prefix`, which ends in `/`; in byte order, streaming."""
+        condition = "WHERE path >= ? AND path < ? ORDER BY path"
+        end = prefix[:-1] + chr(ord("/") + 1)
+        parts = (self.select(query, condition, (prefix, end)) for query in _KINDS_OF_ENTRY)
         return heapq.merge(*parts, key=attrgetter("path"))
 
     def find(self, path: str) -> FileEntry | None:

@@ -1,0 +1,76 @@
+"""inspect-blob, get-filetable and get-resourcetable: blobs and tables as files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from otabuild.errors import IntegrityError
+from otabuild.format.digest import blob_name, format_digest, parse_digest
+from otabuild.image.blobs import Chunk
+from otabuild.image.image import Image
+from otabuild.image.payload import Payload
+from otabuild.image.tables import table_chunks
+from otabuild.storage import files, fs
+from otabuild.storage.fs import StrPath
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file that was written: its size in bytes and the digest of its content."""
+
+    path: str
+    size: int
+    digest: str
+
+    def to_value(self) -> dict[str, object]:
+        """The result as plain JSON values."""
+        return {"path": self.path, "size": self.size, "digest": self.digest}
+
+
+def inspect_blob(image: Image, digest: str) -> Iterator[Chunk]:
+    """The bytes of a blob, in parts; good only once the iterator has ended.
+
+    Args:
+        image: an open image.
+        digest: `sha256:` and 64 lowercase hex digits.
+
+    Raises:
+        FormatError: not a digest.
+        IntegrityError: the blob is missing or damaged.
+    """
+    raw = parse_digest(digest)
+    if image.blobs.size(raw) is None:
+        raise IntegrityError("missing", where=blob_name(raw))
+    return image.blobs.stream(raw)
+
+
+def save_blob(image: Image, digest: str, path: StrPath) -> WrittenFile:
+    """Write a blob to a file, whole and verified, or not at all; errors as for `inspect_blob`."""
+    return _save(inspect_blob(image, digest), path)
+
+
+def get_filetable(image: Image, payload: Payload, path: StrPath) -> WrittenFile:
+    """Write the file table of a payload to a file, decompressed.
+
+    Raises:
+        IntegrityError: it is missing or damaged.
+        LimitError: it decompresses to more than a table may have.
+    """
+    return _save(table_chunks(image.blobs, payload.manifest.file_table, f"file table of {payload.name}"), path)
+
+
+def get_resourcetable(image: Image, path: StrPath) -> WrittenFile:
+    """Write the resource table of an image to a file, decompressed; errors as for `get_filetable`."""
+    return _save(table_chunks(image.blobs, image.index.resource_table, "resource table"), path)
+
+
+def _save(chunks: Iterator[Chunk], path: StrPath) -> WrittenFile:
+    sha256, size = hashlib.sha256(), 0
+    with files.replacing(str(path)) as fd:
+        for chunk in chunks:
+            fs.write(fd, chunk, path)
+            sha256.update(chunk)
+            size += len(chunk)
+    return WrittenFile(str(path), size, format_digest(sha256.digest()))

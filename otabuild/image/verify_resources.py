@@ -1,0 +1,65 @@
+"""verify-resources: whether stored blobs are what their names say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from otabuild.errors import IntegrityError, OtabuildError
+from otabuild.format.digest import parse_digest
+from otabuild.image.contents import run_parallel
+from otabuild.image.findings import Finding
+from otabuild.image.image import Image
+
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesReport:
+    """How many blobs were hashed, and what was wrong with which."""
+
+    blobs: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every blob is good."""
+        return not self.findings
+
+    def to_value(self) -> dict[str, object]:
+        """The report as plain JSON values."""
+        return {"ok": self.ok, "blobs": self.blobs, "findings": [finding.to_value() for finding in self.findings]}
+
+
+def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesReport:
+    """Hash stored blobs.
+
+    Args:
+        image: an open image.
+        digests: which, as `sha256:` and 64 hex digits; every stored blob, and every leaf of the resource table, where
+            none is given.
+
+    Raises:
+        FormatError: not a digest, or no index of this format.
+        IntegrityError, TableError: the resource table, which says what should be there, does not hold.
+    """
+    wanted = {parse_digest(text) for text in digests}
+    if not wanted:
+        names = (_BLOB.fullmatch(member.name) for member in image.source.members())
+        wanted = {bytes.fromhex(name[1]) for name in names if name}
+        wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
+        wanted.update(descriptor.digest for descriptor in image.index.manifests)
+    findings: list[Finding] = []
+
+    def work(digest: bytes, _stop: object) -> None:
+        try:
+            for _ in image.blobs.stream(digest):
+                pass
+        except OtabuildError as error:
+            findings.append(Finding.of_error("blob", error))
+
+    if any(len(digest) != 32 for digest in wanted):
+        raise IntegrityError("a digest that has not 32 bytes", where="resource table")
+    run_parallel(work, sorted(wanted))
+    return ResourcesReport(len(wanted), tuple(sorted(findings, key=lambda finding: finding.where)))
