@@ -29,15 +29,19 @@ class Pkcs11Signer:
 
     Args:
         uri: `pkcs11:token=LABEL;object=LABEL;id=%01?module-path=/usr/lib/…/module.so&pin-source=file:/run/pin`. Every
-            attribute narrows the choice, which has to leave one key; module-path is required.
+            attribute narrows the choice, which has to leave one key.
         pin: asked once; without it and without pin-source the token is used without login.
+        module: path of the PKCS#11 module, where the URI names none.
 
     Raises:
         InputError: the URI names something unknown, or holds the PIN itself.
     """
 
-    def __init__(self, uri: str, pin: Passphrase | None = None) -> None:
+    def __init__(self, uri: str, pin: Passphrase | None = None, *, module: str | None = None) -> None:
         self._attributes, self._query = _parse_uri(uri)
+        self._module = self._query.get("module-path") or module
+        if not self._module:
+            _refuse("no module-path", "add ?module-path=/path/of/the/module.so; for SoftHSM2 that is libsofthsm2.so")
         self._pin = None if pin is None else cache(pin)
         # The token is looked at once, before the build, and again to sign: it may be pulled out in between.
         with self._session() as (pkcs11, session):
@@ -100,7 +104,7 @@ class Pkcs11Signer:
         }
         tokens = [
             token
-            for token in pkcs11.lib(self._query["module-path"]).get_tokens()
+            for token in pkcs11.lib(self._module).get_tokens()
             if all(_text(getattr(token, field)) == value for field, value in wanted.items())
         ]
         if len(tokens) != 1:
@@ -149,8 +153,6 @@ def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
         _refuse(f"unknown attribute {unknown[0]!r}")
     if attributes.get("type", "private") != "private":
         _refuse(f"type={attributes['type']} cannot sign; leave it out or write type=private")
-    if not options.get("module-path"):
-        _refuse("no module-path", "add ?module-path=/path/of/the/module.so; for SoftHSM2 that is libsofthsm2.so")
     return attributes, options
 
 

@@ -305,6 +305,8 @@ def test_a_token_signs(softhsm: Path) -> None:
     assert held.public_key == KEY.public_key()
     verify(sign_index(INDEX, NOW, pki.chain(), held))
     assert len(asked) == 1
+    without_module = TOKEN.partition("?")[0]
+    verify(sign_index(INDEX, NOW, pki.chain(), Pkcs11Signer(without_module, lambda: b"123456", module=SOFTHSM)))
     verify(sign_index(INDEX, NOW, pki.chain(), Pkcs11Signer(f"{TOKEN}&pin-source=file:{softhsm / 'pin'}")))
 
 

@@ -155,6 +155,10 @@ def chains() -> dict[str, tuple[list[Party], Party]]:
         "root without critical constraints": ([issue("victim", not_critical)], not_critical),
         "root without keyCertSign": ([issue("victim", no_sign_root)], no_sign_root),
         "CA as signer": ([intermediate()], root()),
+        "CA as signer, for everything": (
+            [issue("ca", root(), ca=True, usage=["digital_signature", "key_cert_sign"])],
+            root(),
+        ),
         "no digitalSignature": ([issue("victim", intermediate(), usage=["key_agreement"]), intermediate()], root()),
         "EKU serverAuth": ([issue("victim", intermediate(), eku=[pki.SERVER_AUTH]), intermediate()], root()),
         "root inside": ([signer(), intermediate(), root()], root()),

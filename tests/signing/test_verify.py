@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import pytest
 
 from otabuild.errors import FormatError, IntegrityError, OtabuildError, TrustError
+from otabuild.signing import verify as verify_module
 from otabuild.signing.trust import TrustPolicy, load_anchors
 from otabuild.signing.verify import SignatureReport, check_index_jwt, verify_index_jwt
 from tests import pki
@@ -153,3 +154,11 @@ def test_a_damaged_certificate_never_verifies_nor_crashes(which: int) -> None:
         header = pki.header(x5c=[base64.b64encode(der).decode() for der in damaged])
         with pytest.raises(OtabuildError):
             verify(pki.token(header, pki.claims()))
+
+
+@pytest.mark.parametrize("report", [None, SignatureReport((), None, None)])
+def test_no_verdict_is_no_good_verdict(monkeypatch: pytest.MonkeyPatch, report: SignatureReport | None) -> None:
+    """Fail-closed, should a check ever come back with neither problem nor anchor."""
+    monkeypatch.setattr(verify_module, "check_index_jwt", lambda *_args, **_options: (report, []))
+    with pytest.raises(TrustError, match="was not verified"):
+        verify()
