@@ -6,7 +6,8 @@ import os
 import sqlite3
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from doit.dependency import DatabaseException, SqliteDB
 from doit.exceptions import BaseFail, UnmetDependency
@@ -34,6 +35,18 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
         self._conn.execute("pragma busy_timeout = 30000")
 
 
+class Record(NamedTuple):
+    """A task of this run: whether it ran, how long it took, and what it gave back."""
+
+    ran: bool
+    seconds: float
+    values: dict[str, Any]
+
+
+at_end: list[Callable[[dict[str, Record]], None]] = []
+"""Called with all tasks of a run, by name, when it is over."""
+
+
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     """One line for each task as it starts, one message for each error; every line at once, on pipes, too."""
 
@@ -41,7 +54,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def __init__(self, outstream: Any, options: Any) -> None:
         super().__init__(outstream, options)
-        self._started = time.monotonic()
+        self._started = self._task_started = time.monotonic()
+        self._records: dict[str, Record] = {}
 
     def write(self, text: str) -> None:
         """Write and flush: a CI log that comes at the end is none."""
@@ -59,6 +73,20 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             print(session.render(error), file=sys.stderr)
             raise SystemExit(error.exit_code) from None
 
+    def execute_task(self, task: Task) -> None:
+        """Tell that a task starts."""
+        self._task_started = time.monotonic()
+        super().execute_task(task)
+
+    def add_success(self, task: Task) -> None:
+        """Note what a task did."""
+        self._records[task.name] = Record(True, time.monotonic() - self._task_started, dict(task.values))
+
+    def skip_uptodate(self, task: Task) -> None:
+        """Note, and tell, that a task has nothing to do."""
+        self._records[task.name] = Record(False, 0, {})
+        super().skip_uptodate(task)
+
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Tell of a failure once; what could not run because of it needs no telling."""
         if isinstance(fail, UnmetDependency):
@@ -70,7 +98,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.write(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}\n")
 
     def complete_run(self) -> None:
-        """What doit itself has to say, and the time."""
+        """What doit itself has to say, the reports, and the time."""
+        for finish in at_end:
+            finish(self._records)
         for text in self.runtime_errors:
             self.write(f"{text}\n")
         if self.failures:

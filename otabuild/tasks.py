@@ -15,17 +15,23 @@ from typing import Any, NamedTuple
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from otabuild import session
+from otabuild.doit_shell import Record, at_end
 from otabuild.errors import OtabuildError
+from otabuild.pipeline.own_steps import own_steps
+from otabuild.pipeline.report import write_report
+from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
 from otabuild.pipeline.steps import build_steps
 from otabuild.pipeline.workspace import WORK
 from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipes
+from otabuild.recipe.model import Recipe
 
 __all__ = [
     "DOIT_CONFIG",
     "task_build",
     "task_index",
+    "task_own_steps",
     "task_preflight",
     "task_scan",
     "task_sign",
@@ -48,6 +54,7 @@ DOIT_CONFIG = {
 class _Project(NamedTuple):
     """The steps of all good recipes by name, and what is wrong with the others, by file stem."""
 
+    recipes: dict[str, Recipe]
     steps: dict[str, Step]
     broken: dict[str, OtabuildError]
 
@@ -69,7 +76,7 @@ def _project() -> _Project:
             steps |= {step.name: step for step in build_steps(recipe, workspace)}
         except OtabuildError as error:
             failures[name] = error
-    return _Project(steps, failures)
+    return _Project(recipes, steps, failures)
 
 
 class _Current:
@@ -100,9 +107,25 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
         decision = _Current.decisions.pop(name, None)
         for reason in decision.reasons if decision else ():
             print(f"   {reason}", flush=True)
-        return dict(_project().steps[name].execute(decision and decision.key).counts)
+        counts = _project().steps[name].execute(decision and decision.key).counts
     except OtabuildError as error:
         return TaskFailed(str(error))
+    return {"reasons": decision.reasons if decision else (), "counts": counts}
+
+
+def run_own(name: str) -> TaskFailed | None:
+    """Run a step of the product's own; a known error becomes one message."""
+    kind, _, rest = name.partition(":")
+    own = own_steps()
+    recipe, _, rootfs = rest.partition("/")
+    try:
+        if kind == "input":
+            own.before_scan[recipe, rootfs]()
+        else:
+            own.after_build[recipe, kind](_project().recipes[recipe].output)
+    except OtabuildError as error:
+        return TaskFailed(str(error))
+    return None
 
 
 def clean_step(name: str, dryrun: bool) -> None:
@@ -145,6 +168,46 @@ def _task(step: Step) -> Task:
         "clean": [(clean_step, [step.name])],
         "io": {"capture": False},
     }
+
+
+def _own(name: str, doc: str | None, after: list[str]) -> Task:
+    kind, _, rest = name.partition(":")
+    return {
+        "basename": kind,
+        "name": rest,
+        "doc": (doc or name).strip().splitlines()[0],
+        "actions": [(run_own, [name])],
+        "uptodate": [False],
+        "task_dep": after,
+        "io": {"capture": False},
+    }
+
+
+def task_own_steps() -> Iterator[Task]:
+    """Steps that were registered with otabuild.before_scan and otabuild.after_build."""
+    before, after = own_steps()
+    for (recipe, rootfs), function in before.items():
+        yield _own(f"input:{recipe}/{rootfs}", function.__doc__, [])
+    for (recipe, name), finish in after.items():
+        yield _own(f"{name}:{recipe}", finish.__doc__, [f"build:{recipe}"])
+
+
+def _write_reports(records: dict[str, Record]) -> None:
+    """Write the build report of every recipe whose artifact was asked for and is good."""
+    project = _project()
+    for name, recipe in project.recipes.items():
+        if f"build:{name}" not in records:
+            continue
+        done = [
+            Done(step.name, tuple(values.get("reasons", ())), {}, values.get("counts", {}), record.seconds)
+            for step in project.steps.values()
+            if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
+            for values in [record.values]
+        ]
+        write_report(recipe.output, done)
+
+
+at_end.append(_write_reports)
 
 
 def task_preflight() -> Iterator[Task]:

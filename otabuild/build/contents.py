@@ -20,7 +20,7 @@ from otabuild.storage.compress import compress, compressor, library_version
 _ONE_SHOT = 8 * MIB
 """Up to this size a content is held in memory: read, hashed, looked up, and compressed only when it is new."""
 _SAMPLE = 64 * KIB
-_STORED_AS_IS = (
+_COMPRESSED = (
     b"\x28\xb5\x2f\xfd",  # zstd
     b"\x1f\x8b",  # gzip
     b"\xfd7zXZ\x00",
@@ -143,7 +143,7 @@ class ContentStore:
     def _store_new(self, data: bytes, blob: Blob, level: int) -> Stored:
         if self.stop.is_set():
             raise StoppedError("stopped")
-        if self._pays(data[:_SAMPLE], blob.size):
+        if blob.size > self._plan.compress_min:  # no probe: what does not shrink costs little at these levels
             frame = compress(data, level)
             self.counts.add(blobs_compressed=1, bytes_compressed=len(data))
             if len(frame) * self._plan.compress_ratio <= len(data):
@@ -151,11 +151,11 @@ class ContentStore:
                 return Stored(blob, compressed, (compressed,))
         return Stored(blob, None, (self._cache.add(data),))
 
-    def _pays(self, sample: bytes, size: int) -> bool:
-        """Whether to try and compress: no, for what is small, compressed already, or random."""
-        if size <= self._plan.compress_min or sample.startswith(_STORED_AS_IS):
+    def _pays(self, sample: bytes) -> bool:
+        """Whether to try and compress what begins like this, since trying costs a second read where it does not pay."""
+        if sample.startswith(_COMPRESSED):
             return False
-        return size <= _SAMPLE or len(compress(sample, 1)) * self._plan.compress_ratio <= len(sample)
+        return len(compress(sample, 1)) * self._plan.compress_ratio <= len(sample)
 
     def _store_stream(self, content: Content) -> Stored:
         """Hash and compress a large content in one read, its frame cut into slices."""
@@ -173,7 +173,7 @@ class ContentStore:
         digest, frame = hashlib.sha256(), None
         with _Slices(self._cache) as slices:
             for number, chunk in enumerate(self._chunks(content)):
-                if number == 0 and try_to_compress and self._pays(chunk[:_SAMPLE], content.size):
+                if number == 0 and try_to_compress and self._pays(chunk[:_SAMPLE]):
                     frame = compressor(self._plan.compress_level).compressobj(size=content.size)
                 digest.update(chunk)
                 slices.write(frame.compress(chunk) if frame else chunk)

@@ -88,7 +88,7 @@ class _Writer:
     def add(self, row: TreeRow) -> None:
         inode_id = self._inode(row)
         if stat.S_ISREG(row.mode):
-            self._put(ft.Regular(row.path, inode_id, self._resource(row)))
+            self._put(ft.Regular(row.path, inode_id, self._resource(row, inode_id)))
             self.counts.regular += 1
             self.counts.size += row.size
         elif stat.S_ISDIR(row.mode):
@@ -128,12 +128,13 @@ class _Writer:
             self._groups[row.link] = self._inodes, row
         return self._inodes
 
-    def _resource(self, row: TreeRow) -> int:
+    def _resource(self, row: TreeRow, inode_id: int) -> int:
+        """The id of a content: that of the inode that has it first, which makes the indexes alike and so small."""
         assert row.digest is not None
         known = self._resources.get(row.digest)
         if known is not None:
             return known
-        resource_id = self._resources[row.digest] = len(self._resources)
+        resource_id = self._resources[row.digest] = inode_id
         self._put(ft.Resource(resource_id, row.digest, row.size, row.inline))
         self.counts.unique += 1
         self.counts.unique_size += row.size

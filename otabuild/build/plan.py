@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import msgpack
 
-from otabuild.format.limits import INLINE, KIB, LEAF, MIB
+from otabuild.format.limits import INLINE, KIB, MIB
 from otabuild.storage.cache import Blob
 
 
@@ -24,16 +24,20 @@ class StoragePlan:
 
     Attributes:
         bundle_member_max: contents of 65 to this many bytes are bundled.
-        bundle_size: no bundle grows beyond this; it is also the mean distance of the cuts.
+        bundle_size: about one cut for each so many bytes.
+        bundle_max: no bundle grows beyond this.
+        folder_share: the share of directories that begin a bundle, 0 to 1.
         bundle_level: zstd level of bundles.
         compress_level: zstd level of single contents.
         compress_min: contents of at most this many bytes are stored as they are.
         compress_ratio: a frame is kept where content / frame is at least this.
-        cut_by_name: cut bundles at directories that a hash of their name picks; else only by size.
+        cut_by_name: whether hashes of names cut bundles; else only `bundle_max` does.
     """
 
     bundle_member_max: int
     bundle_size: int
+    bundle_max: int
+    folder_share: float
     bundle_level: int
     compress_level: int
     compress_min: int = 1024
@@ -45,12 +49,29 @@ class StoragePlan:
         return list(asdict(self).values())
 
 
+# Measured: see docs/performance.md. Levels above 9 cost bundles much time for 0.2 % of the image.
 PROFILES: Mapping[str, StoragePlan] = {
-    "update": StoragePlan(bundle_member_max=8 * KIB, bundle_size=256 * KIB, bundle_level=12, compress_level=9),
-    "size": StoragePlan(bundle_member_max=128 * KIB, bundle_size=4 * MIB, bundle_level=15, compress_level=15),
+    "update": StoragePlan(
+        bundle_member_max=16 * KIB,
+        bundle_size=64 * KIB,
+        bundle_max=256 * KIB,
+        folder_share=1 / 4,
+        bundle_level=9,
+        compress_level=9,
+    ),
+    "size": StoragePlan(
+        bundle_member_max=256 * KIB,
+        bundle_size=4 * MIB,
+        bundle_max=8 * MIB,
+        folder_share=1 / 64,
+        bundle_level=10,
+        compress_level=10,
+    ),
     "reference": StoragePlan(
         bundle_member_max=8 * KIB,
         bundle_size=32 * MIB,
+        bundle_max=32 * MIB,
+        folder_share=0,
         bundle_level=16,
         compress_level=9,
         compress_ratio=1.25,
@@ -101,40 +122,42 @@ class Storage(NamedTuple):
 
 
 class Cutter:
-    """Tells where one bundle ends and the next begins; members come in path order."""
+    """Tells where one bundle ends and the next begins; members come in path order.
+
+    A member begins a bundle if the hash of its path, scaled by its size, says so, or if it is the first of a directory
+    whose name's hash says so. Both depend on that member alone, so an insertion moves one bundle only.
+    """
 
     def __init__(self, plan: StoragePlan) -> None:
         self._plan = plan
         self._size = 0
-        self._count = 0
-        self._directory = ""
+        self._directory: str | None = None
 
     def starts_new(self, path: str, size: int) -> bool:
-        """Whether a content of this path and size begins a new bundle."""
+        """Whether a content of this path and size (in bytes) begins a new bundle."""
         directory = path.rpartition("/")[0]
-        cut = self._count > 0 and (
-            self._size + size > self._plan.bundle_size
-            or (self._plan.cut_by_name and directory != self._directory and _is_boundary(directory))
-        )
-        if cut:
-            self._size = self._count = 0
-        self._size += size
-        self._count += 1
+        cut = self._size > 0 and (self._size + size > self._plan.bundle_max or self._picks(path, directory, size))
+        self._size = size if cut else self._size + size
         self._directory = directory
         return cut
 
+    def _picks(self, path: str, directory: str, size: int) -> bool:
+        plan = self._plan
+        if not plan.cut_by_name:
+            return False
+        if directory != self._directory and _share(directory) < plan.folder_share * _WHOLE:
+            return True
+        return _share(path) * plan.bundle_size < size * _WHOLE
 
-def _is_boundary(directory: str) -> bool:
-    """One directory in eight begins a bundle: decided by its name alone, whatever stands before it."""
-    return hashlib.sha256(directory.encode()).digest()[0] % 8 == 0
+
+_WHOLE = 1 << 64
+
+
+def _share(name: str) -> int:
+    """A number in [0, 2**64) that depends on a name alone, evenly spread."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def is_inlined(size: int) -> bool:
     """Whether contents of this size stand in the file table."""
     return 0 < size <= INLINE
-
-
-def leaf_sizes(size: int) -> list[int]:
-    """The sizes of the leaves that hold so many bytes."""
-    whole, rest = divmod(size, LEAF)
-    return [LEAF] * whole + ([rest] if rest else [])

@@ -12,6 +12,8 @@ from otabuild.storage.cache import Blob
 from otabuild.storage.sqlite_write import writing_database
 
 PAGE_SIZE = 4096
+_FIRST_ID = 1 << 15
+"""Ids from here on take the same number of bytes in a row, which lets rows line up."""
 
 
 class Resources:
@@ -41,7 +43,7 @@ class Resources:
                 offset += member.size
             self._wanted += bundle.members
         self._wanted += [item.content for item in storage.singles]
-        self._ids = {digest: number for number, digest in enumerate(self._reachable(), start=1)}
+        self._ids = {digest: number for number, digest in enumerate(self._ordered(storage), start=_FIRST_ID)}
 
     def rows(self) -> Iterator[ResourceRow]:
         """The rows of the table, ids ascending."""
@@ -78,19 +80,28 @@ class Resources:
             return Bundled(ids[0], *self._ranges[digest])
         return Sliced(ids)
 
-    def _reachable(self) -> dict[bytes, None]:
-        """Every digest that a wanted content needs, its parts before it, in the order of the contents."""
+    def _ordered(self, storage: Storage) -> Iterable[bytes]:
+        """Every digest that a content needs, rows of a kind together: so the table is smallest when compressed.
+
+        Leaves and bundles come first, since filters name them, then bundle members, then single contents by size.
+        """
         found: dict[bytes, None] = {}
 
         def visit(digest: bytes) -> None:  # chains are four deep at most, by construction
-            if digest not in found:
-                for part in self._made_of.get(digest, ()):
-                    visit(part)
-                found[digest] = None
+            for part in self._made_of.get(digest, ()):
+                visit(part)
+            found[digest] = None
 
         for blob in self._wanted:
             visit(blob.digest)
-        return found
+        singles = sorted(storage.singles, key=lambda single: (single.content.size, single.content.digest))
+        bundles = [bundle.stored for bundle in storage.bundles]
+        order = [leaf.digest for stored in (*bundles, *singles) for leaf in stored.leaves]
+        order += [stored.compressed.digest for stored in (*bundles, *singles) if stored.compressed]
+        order += [stored.content.digest for stored in bundles]
+        order += [member.digest for bundle in storage.bundles for member in bundle.members]
+        order += [single.content.digest for single in singles]
+        return dict.fromkeys(digest for digest in order if digest in found)
 
 
 def write_resource_table(path: str, rows: Iterable[ResourceRow]) -> None:

@@ -5,16 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
-from typing import TYPE_CHECKING
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, human_size, say
-
-if TYPE_CHECKING:
-    from otabuild.pipeline.step import Step
-    from otabuild.recipe.model import Recipe
 
 
 def add(parsers: Parsers) -> None:
@@ -42,41 +36,28 @@ def add(parsers: Parsers) -> None:
     version.set_defaults(run=run_version)
 
 
-def _load(args: argparse.Namespace) -> tuple[Recipe, list[Step]]:
-    from otabuild.pipeline.steps import build_steps
-    from otabuild.progress import show_progress
-    from otabuild.recipe.load import load_recipe
-
-    recipe = load_recipe(args.recipe)
-    return recipe, build_steps(recipe, session.make_workspace(session.load_settings(), show_progress))
-
-
 def run_build(args: argparse.Namespace) -> int:
     """Run every step of a recipe that has a reason to."""
-    from otabuild.pipeline.run import run_steps
+    from otabuild.api import build
+    from otabuild.pipeline.report import build_report
 
     started = time.monotonic()
-    recipe, steps = _load(args)
-    session.hold_lock(session.load_settings().work, wait=args.wait)
-    done = run_steps(steps, time.monotonic, say)
-    size = os.path.getsize(recipe.output)
-    value = {
-        "artifact": recipe.output,
-        "sha256": done[-1].results["sha256"],
-        "bytes": size,
-        "steps": [step.to_value() for step in done],
-    }
+    result = build(args.recipe, wait=args.wait, tell=say)
+    value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size, **build_report(result.steps)}
     seconds = time.monotonic() - started
-    emit(args, value, [f"{recipe.output}  {human_size(size)}  sha256:{value['sha256']}  {seconds:.1f} s"])
+    emit(args, value, [f"{result.artifact}  {human_size(result.size)}  sha256:{result.sha256}  {seconds:.1f} s"])
     return 0
 
 
 def run_plan(args: argparse.Namespace) -> int:
     """Tell which steps would run and why; those that follow a step that runs may find nothing to do."""
     from otabuild.pipeline.run import plan_steps
+    from otabuild.pipeline.steps import build_steps
+    from otabuild.progress import show_progress
+    from otabuild.recipe.load import load_recipe
 
-    _, steps = _load(args)
-    found = plan_steps(steps)
+    workspace = session.make_workspace(session.load_settings(), show_progress)
+    found = plan_steps(build_steps(load_recipe(args.recipe), workspace))
     lines = [f"{item.name}: {'; '.join(item.reasons) or 'up to date'}" for item in found]
     emit(args, [{"step": item.name, "reasons": item.reasons} for item in found], lines)
     return 0
@@ -93,12 +74,15 @@ def run_schema(_args: argparse.Namespace) -> int:
 def run_init(args: argparse.Namespace) -> int:
     """Write a starter recipe, never over something that is there."""
     from otabuild.errors import StateError
+    from otabuild.recipe.schema import json_schema
     from otabuild.recipe.starter import starter_recipe
     from otabuild.storage.files import write_file
 
     if os.path.lexists(args.path):
         raise StateError("there is something already", where=args.path, hint="name another file: otabuild init PATH")
     name = os.path.splitext(os.path.basename(args.path))[0]
+    schema = os.path.join(os.path.dirname(args.path), "recipe.schema.json")
+    write_file(schema, json.dumps(json_schema(), ensure_ascii=False, indent=2).encode() + b"\n")
     write_file(args.path, starter_recipe(name).encode())
     print(args.path)
     return 0
@@ -106,18 +90,8 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_version(args: argparse.Namespace) -> int:
     """Print versions."""
-    import sqlite3
-    from importlib.metadata import version
+    from otabuild.pipeline.report import versions
 
-    from otabuild.storage.compress import library_version
-    from otabuild.version import __version__
-
-    value = {
-        "otabuild": __version__,
-        "python": platform.python_version(),
-        "libzstd": library_version(),
-        "sqlite": sqlite3.sqlite_version,
-        **{name: version(name) for name in ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "zstandard")},
-    }
-    emit(args, value, [f"otabuild {__version__}"])
+    found = versions()
+    emit(args, found, [f"otabuild {found['otabuild']}"])
     return 0

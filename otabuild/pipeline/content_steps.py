@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -24,9 +24,9 @@ from otabuild.rootfs.scan import ReleaseFiles, fingerprint, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files
 from otabuild.storage.cache import Blob, Cache
-from otabuild.storage.compress import compress, library_version
+from otabuild.storage.compress import compress_table, library_version
+from otabuild.version import __version__
 
-TABLE_LEVEL = 12
 _RACY_NS = 2 * 10**9
 
 
@@ -135,17 +135,15 @@ def tables_step(job: Job) -> Step:
     leaves_file = job.path("leaves")
 
     def run() -> Outcome:
-        results: dict[str, Any] = {}
-        with job.workspace.open_cache() as cache:
-            for name in names:
-                table, labels = _file_table(job, name, cache)
-                results[f"file table {name}"] = {"digest": table.digest.hex(), "size": table.size, "labels": labels}
+        with job.workspace.open_cache() as cache, ThreadPoolExecutor(job.workspace.workers) as pool:
+            tables = {name: _file_table(job, name, cache, pool) for name in names}
             resources = Resources(Storage.unpack(files.read_file(job.path("storage"))))
             database = job.path("resource_table.sqlite3")
             write_resource_table(database, resources.rows())
-            table = cache.add(compress(files.read_file(database), TABLE_LEVEL))
-            results["resource table"] = {"digest": table.digest.hex(), "size": table.size}
+            resource_table = pool.submit(_add_table, cache, database)
             files.write_file(leaves_file, bytes(msgpack.packb(list(resources.leaves()))))
+            results: dict[str, Any] = {f"file table {name}": finish() for name, finish in tables.items()}
+            results["resource table"] = _blob_value(resource_table.result())
         results["leaves"] = files.hash_file(leaves_file)
         return Outcome(results, {})
 
@@ -153,29 +151,39 @@ def tables_step(job: Job) -> Step:
         "tables",
         doc="write file tables and the resource table",
         after=(job.name("store"),),
-        key=lambda: {"contents": job.results("store"), "libzstd": library_version(), "level": TABLE_LEVEL},
+        key=lambda: {"contents": job.results("store"), "libzstd": library_version()},
         outputs=(leaves_file,),
         run=run,
         clean=(job.path("resource_table.sqlite3"), *(job.path(f"{name}.sqlite3") for name in names)),
     )
 
 
-def _file_table(job: Job, name: str, cache: Cache) -> tuple[Blob, dict[str, int]]:
-    """The file table of a tree; one that was made from the same tree is taken from the cache."""
+def _file_table(job: Job, name: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], Results]:
+    """Begin the file table of a tree; one that was made from the same tree is taken from the cache."""
     tree = job.path(f"{name}.tree")
-    key = f"file table {job.results('store')[f'tree {name}']} {library_version()} {TABLE_LEVEL}".encode()
+    key = f"file table {__version__} {job.results('store')[f'tree {name}']} {library_version()}".encode()
     known = cache.recall(key)
-    if known is not None:
+    if known is not None and cache.has(Blob(known[0], known[1])):
         digest, size, labels = known
-        blob = Blob(digest, size)
-        if cache.has(blob):
-            return blob, labels
+        return lambda: {**_blob_value(Blob(digest, size)), "labels": labels}
     database = job.path(f"{name}.sqlite3")
-    links: Counter[int] = link_counts(read_tree(tree))
-    labels = write_file_table(database, read_tree(tree), links).labels()
-    blob = cache.add(compress(files.read_file(database), TABLE_LEVEL))
-    cache.remember(key, [blob.digest, blob.size, labels])
-    return blob, labels
+    labels = write_file_table(database, read_tree(tree), link_counts(read_tree(tree))).labels()
+    compressed = pool.submit(_add_table, cache, database)
+
+    def finish() -> Results:
+        blob = compressed.result()
+        cache.remember(key, [*blob, labels])
+        return {**_blob_value(blob), "labels": labels}
+
+    return finish
+
+
+def _add_table(cache: Cache, database: str) -> Blob:
+    return cache.add(compress_table(files.read_file(database)))
+
+
+def _blob_value(blob: Blob) -> Results:
+    return {"digest": blob.digest.hex(), "size": blob.size}
 
 
 def read_leaves(job: Job) -> list[Blob]:

@@ -11,7 +11,7 @@ import msgpack
 from otabuild.build import documents
 from otabuild.build.assemble import add_otaclient_package, add_sys_config, members, write_directory
 from otabuild.build.documents import PayloadSpec
-from otabuild.errors import InputError, StateError
+from otabuild.errors import InputError, RecipeError, StateError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
 from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_TABLE_ZSTD
@@ -20,6 +20,7 @@ from otabuild.pipeline.content_steps import read_leaves, store_step, tables_step
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
+from otabuild.recipe.inputs import missing_inputs
 from otabuild.recipe.model import PayloadRecipe
 from otabuild.recipe.signing import Sign
 from otabuild.signing.certificates import Certificate
@@ -39,6 +40,8 @@ def preflight_step(job: Job) -> Step:
     recipe = job.recipe
 
     def run() -> Outcome:
+        if missing := missing_inputs(recipe):
+            raise RecipeError(missing)
         warnings = _preflight(job) if recipe.sign else []
         if recipe.timestamp > job.workspace.now:
             raise InputError(
@@ -80,8 +83,8 @@ def _chain(sign: Sign) -> tuple[Certificate, ...]:
     return load_chain(sign.certificate, sign.chain)
 
 
-def _hashes(paths: list[str]) -> dict[str, str]:
-    return {path: files.hash_file(path) for path in paths}
+def _hashes(paths: list[str]) -> dict[str, str | None]:
+    return {path: files.hash_file(path) if os.path.isfile(path) else None for path in paths}
 
 
 def index_step(job: Job) -> Step:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from otabuild.build.plan import PROFILES, StoragePlan
-from otabuild.errors import InputError
+from otabuild.format import limits
 from otabuild.recipe.model import RootfsRecipe, Storage
-from otabuild.recipe.sources import DirectorySource, Source
+from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, Source, TarSource
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, Owner, RootfsOptions
 
@@ -15,10 +15,13 @@ from otabuild.rootfs.scan import Input, Owner, RootfsOptions
 def storage_plan(storage: Storage) -> StoragePlan:
     """The numbers of a recipe's profile, with those that the recipe sets itself."""
     profile = PROFILES[storage.profile]
+    bundle_size = storage.bundle_size or profile.bundle_size
+    member_max = storage.bundle_member_max or profile.bundle_member_max
     return replace(
         profile,
-        bundle_member_max=storage.bundle_member_max or profile.bundle_member_max,
-        bundle_size=storage.bundle_size or profile.bundle_size,
+        bundle_member_max=member_max,
+        bundle_size=bundle_size,
+        bundle_max=min(limits.LEAF, max(profile.bundle_max * bundle_size // profile.bundle_size, member_max)),
         bundle_level=storage.bundle_level or profile.bundle_level,
         compress_level=storage.compress_level or profile.compress_level,
     )

@@ -1,4 +1,4 @@
-"""Where a run works, and with what: root, work directory, threads, time, progress."""
+"""Where a run works, and with what: work directory, threads, time, progress. Paths are relative to the current folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Workspace:
     """The surroundings of a run; nothing of it reaches a byte of an image.
 
     Attributes:
-        root: the folder that relative paths start from; the current one by default.
         work: the work directory: cache, stamps, intermediate files.
         now: Unix seconds when the run began.
         now_ns: the same in nanoseconds.
@@ -42,7 +41,6 @@ class Workspace:
     """
 
     now_ns: int
-    root: str = "."
     work: str = WORK
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
