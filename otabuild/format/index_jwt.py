@@ -181,7 +181,7 @@ def parse_certificate(der: bytes, where: str) -> x509.Certificate:
         certificate = x509.load_der_x509_certificate(der)
         # The cryptography package parses these only when they are asked for, and messages name them.
         _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, x509.InvalidVersion) as error:
+    except (ValueError, KeyError, x509.InvalidVersion) as error:  # KeyError: a string type that it does not know
         raise FormatError("not a certificate", where=where, observed=error) from None
     if certificate.serial_number <= 0:
         raise FormatError("not a certificate", where=where, observed="a serial number that is not positive")

@@ -55,8 +55,17 @@ def test_a_newer_list_does_not_hide_an_older_revocation() -> None:
         [pki.crl(root()), pki.crl(intermediate(), this=NOW + 1, until=NOW + 2)],
         [pki.crl(root()), pki.crl(intermediate(), signed_with=pki.key("another"))],
         [pki.crl(root()), pki.crl(issue("another", root(), ca=True))],
+        [pki.crl(root()), pki.crl(issue("another", root(), ca=True, own_key=intermediate().key))],
     ],
-    ids=["none of the root", "none of the intermediate", "stale", "of the future", "forged", "of another CA"],
+    ids=[
+        "none of the root",
+        "none of the intermediate",
+        "stale",
+        "of the future",
+        "forged",
+        "of another CA",
+        "of another CA with the same key",
+    ],
 )
 def test_lists_that_do_not_tell(lists: list[x509.CertificateRevocationList]) -> None:
     with pytest.raises(TrustError, match="no current revocation list"):
@@ -67,6 +76,12 @@ def test_an_issuer_without_the_right_to_revoke() -> None:
     ca = issue("ca", root(), ca=True, usage=["key_cert_sign"])
     with pytest.raises(TrustError, match="no current revocation list"):
         verify_chain(pki.chain(issue("leaf", ca), ca), revocation(pki.crl(root()), pki.crl(ca)), NOW)
+
+
+def test_an_issuer_without_key_usage_may_revoke() -> None:
+    ca = issue("ca", root(), ca=True, usage=None)
+    policy = revocation(pki.crl(root()), pki.crl(ca))
+    assert verify_chain(pki.chain(issue("leaf", ca), ca), policy, NOW) == pki.anchors()[0]
 
 
 @pytest.mark.parametrize("encoding", [Encoding.PEM, Encoding.DER])

@@ -38,6 +38,11 @@ def test_a_good_image_names_its_signer_and_root() -> None:
     value = report.to_value()
     assert value["trusted"] is True
     assert value["signed-at"] == "2026-01-01T00:00:00Z"
+    assert value["chain"] == [
+        {"subject": f"CN={name},O=otabuild tests", "issuer": f"CN={issuer},O=otabuild tests", **dates}
+        for name, issuer in (("signer", "intermediate"), ("intermediate", "root"), ("root", "root"))
+        for dates in [{"not-before": "2025-01-01T00:00:00Z", "not-after": "2034-12-30T00:00:00Z"}]
+    ]
 
 
 def test_without_a_policy_everything_but_the_anchor_is_checked() -> None:
