@@ -15,6 +15,10 @@ IMPLIED = 0
 """The mode of a directory that a source places entries in, but says nothing of."""
 WHITEOUT = 1
 """The mode of what a layer takes away from those under it."""
+LINK = 2
+"""The mode of a hard link of a layer to the target in the layers under it."""
+EMPTIED = 3
+"""The mode of a directory of which a layer says only that what those under it have below it is gone."""
 OPAQUE = "opaque"
 """The target of a directory, or implied directory, of a layer that hides all that those under it have below."""
 
@@ -40,7 +44,7 @@ def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
         if ends and ends[-1]:
             hidden.append((path + "/", ends[-1]))
         gone = max((index for _, index, entry in visible if entry.mode == WHITEOUT), default=-1)
-        found = [entry for _, index, entry in visible if index > gone]
+        found = [entry for _, index, entry in visible if index > gone and entry.mode != EMPTIED]
         if found:
             yield _top(path, found)
 

@@ -14,24 +14,30 @@ from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
+from otabuild.rootfs.image_source import ImageSource
 from otabuild.rootfs.merge import apart, merge, settled
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.rules import SetRule, apply_rules
 from otabuild.rootfs.source import Source
 from otabuild.rootfs.tar_source import TarSource
 
-Kind = Literal["directory", "tar"]
+Kind = Literal["directory", "tar", "oci", "docker-archive"]
 Owner = tuple[int, int] | None
 """(uid, gid) for every entry, or None: as it is in the input."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input: its kind, where it lies on the host, and who is to own its entries."""
+    """An input: its kind, where it lies on the host, and who is to own its entries.
+
+    `reference` and `platform` say which image of a container image is meant (see `image_source.ImageSource`).
+    """
 
     kind: Kind
     location: str
     owner: Owner = None
+    reference: str | None = None
+    platform: str | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,9 @@ def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
 def _source(found: Input, options: RootfsOptions, work: str, prune: Callable[[str], bool] = _nowhere) -> Source:
     if found.kind == "tar":
         return TarSource(found.location, work)
-    return DirectorySource(found.location, one_file_system=options.one_file_system, prune=prune)
+    if found.kind == "directory":
+        return DirectorySource(found.location, one_file_system=options.one_file_system, prune=prune)
+    return ImageSource(found.kind, found.location, reference=found.reference, platform=found.platform, work=work)
 
 
 def _owned(found: Input, source: Source, euid: int) -> Iterator[Entry]:

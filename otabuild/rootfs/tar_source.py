@@ -65,7 +65,7 @@ class TarSource:
         if self._location == _STDIN:
             index = Index(self._folder, "stdin")
             budget = Budget("standard input")
-            write_index(index, decompressed(_chunks(0), budget), budget)
+            write_index(index, decompressed(read_chunks(0), budget), budget)
             return index
         with self._opened() as fd:
             key = stat_key(os.fstat(fd))
@@ -82,7 +82,7 @@ class TarSource:
         budget = Budget(self._location)
         plain = not is_compressed(os.pread(fd, 16, 0))
         os.lseek(fd, 0, os.SEEK_SET)
-        chunks = decompressed(_chunks(fd), budget)
+        chunks = decompressed(read_chunks(fd), budget)
         write_index(index, chunks, budget, plain_path=os.path.abspath(self._location) if plain else "")
 
     def _state(self) -> tuple[StatKey | None, str]:
@@ -120,7 +120,7 @@ class TarSource:
             os.close(fd)
 
 
-def _chunks(fd: int) -> Iterator[bytes]:
+def read_chunks(fd: int) -> Iterator[bytes]:
     """Everything that a descriptor gives, in parts of 1 MiB."""
     while True:
         part = os.read(fd, CHUNK)
@@ -134,6 +134,6 @@ def _chunks(fd: int) -> Iterator[bytes]:
 def _digest(fd: int) -> str:
     os.lseek(fd, 0, os.SEEK_SET)
     hasher = hashlib.sha256()
-    for part in _chunks(fd):
+    for part in read_chunks(fd):
         hasher.update(part)
     return hasher.hexdigest()

@@ -1,0 +1,51 @@
+"""An image of an archive that `docker save` made: which of its images, and which layers."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from otabuild.errors import InputError
+from otabuild.rootfs.image_files import ArchiveFiles, field, read_document
+from otabuild.rootfs.layers import Layer
+from otabuild.rootfs.oci import image_layers
+
+_NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
+
+
+def docker_layers(files: ArchiveFiles, tag: str | None) -> list[Layer]:
+    """The layers of an image, the lowest first; `tag` is needed where the archive holds several images.
+
+    Raises:
+        InputError: the archive is damaged, or does not hold exactly one such image.
+    """
+    images = read_document(files, "manifest.json")
+    if not isinstance(images, list):
+        raise InputError("manifest.json of the archive is no list", where=files.where)
+    found = [image for image in images if tag is None or any(_same(tag, name) for name in _tags(image))]
+    if len(found) != 1:
+        raise InputError(
+            "the archive holds no such image" if not found else "the archive holds several images",
+            where=f"{files.where}:{tag}" if tag else files.where,
+            observed=", ".join(sorted({str(name) for image in images for name in _tags(image)}))[:1000],
+            hint="name the image by its tag, as in name:tag",
+        )
+    name = field(found[0], "Config", str, files.where)
+    by_digest = _NAMED_BY_DIGEST.fullmatch(name)
+    config = read_document(files, name, by_digest and by_digest[1])
+    digests = []
+    for layer in field(found[0], "Layers", list, files.where):
+        digest = files.content(str(layer)).digest
+        digests.append((digest.hex() if digest else "", str(layer)))
+    return image_layers(files, config, digests)
+
+
+def _tags(image: Any) -> list[Any]:
+    tags = image.get("RepoTags") if isinstance(image, dict) else None
+    return tags if isinstance(tags, list) else []
+
+
+def _same(tag: str, name: object) -> bool:
+    """Whether a tag means a name: docker leaves its own registry out, others write it."""
+    short = str(name).removeprefix("docker.io/").removeprefix("library/")
+    return tag == name or tag.removeprefix("docker.io/").removeprefix("library/") == short

@@ -1,0 +1,123 @@
+"""The files of a container image on the host: a directory, or a tar archive of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from typing import Any, Protocol, TypeVar
+
+from otabuild.errors import InputError
+from otabuild.format import limits
+from otabuild.rootfs.content import read_content
+from otabuild.rootfs.entry import Content, Entry
+from otabuild.rootfs.tar_source import TarSource, read_chunks
+
+_DOCUMENT_MAX = 4 * limits.MIB
+_LINKS_MAX = 8
+
+T = TypeVar("T")
+
+
+class Files(Protocol):
+    """Files by their name in the image."""
+
+    where: str
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """The bytes of a file, in parts.
+
+        Raises:
+            InputError: there is no such file, or it cannot be read.
+        """
+
+
+class DirectoryFiles:
+    """The files of a directory."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """See Files."""
+        path = os.path.join(self.where, name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                if not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise InputError("is not a plain file", where=path)
+                yield from read_chunks(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise InputError("the image lacks a file", where=path, observed=error.strerror) from error
+
+
+class ArchiveFiles:
+    """The files of a tar archive."""
+
+    def __init__(self, where: str, archive: TarSource) -> None:
+        self.where = where
+        self._entries: dict[str, Entry] = {entry.path: entry for entry in archive.entries()}
+
+    def content(self, name: str) -> Content:
+        """Where a file lies; symlinks within the archive are followed.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        path = os.path.normpath("/" + name)
+        for _step in range(_LINKS_MAX):
+            found = self._entries.get(path)
+            if found is not None and found.content is not None:
+                return found.content
+            if found is None or found.target is None:
+                break
+            path = os.path.normpath(os.path.join(os.path.dirname(path), found.target))
+        raise InputError("the image lacks a file", where=f"{self.where}: {name[:500]}")
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """See Files."""
+        return read_content(self.content(name))
+
+
+def read_document(files: Files, name: str, digest: str | None = None) -> Any:
+    """A JSON document of an image, held against its SHA-256 (hex) if that is given.
+
+    Raises:
+        InputError: missing, too large, damaged, or no JSON.
+    """
+    where = f"{files.where}: {name[:500]}"
+    raw = bytearray()
+    for chunk in files.chunks(name):
+        raw += chunk
+        if len(raw) > _DOCUMENT_MAX:
+            raise InputError("a document of the image is too large", where=where, expected=f"at most {_DOCUMENT_MAX}")
+    found = hashlib.sha256(raw).hexdigest()
+    if digest is not None and found != digest:
+        raise InputError("a document of the image does not have its digest", where=where, observed=found)
+    try:
+        return json.loads(raw.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise InputError("a document of the image is no JSON", where=where, observed=error) from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return found
+
+
+def field(value: object, key: str, kind: type[T], where: str) -> T:
+    """A field of a JSON object, of the type that is due.
+
+    Raises:
+        InputError: it is missing or of another type.
+    """
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, kind):
+        raise InputError(f"the image has no {key} where one is due", where=where, observed=f"{found!r:.100}")
+    return found

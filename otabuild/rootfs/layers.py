@@ -1,0 +1,163 @@
+"""Layers of a container image: each read once into an index, then laid over each other with the OCI whiteout rules."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from otabuild.errors import InputError
+from otabuild.rootfs.archive import Archive
+from otabuild.rootfs.decompress import Budget, decompressed
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.index import Index, write_index
+from otabuild.rootfs.merge import EMPTIED, IMPLIED, LINK, OPAQUE, WHITEOUT, merge
+
+_PREFIX = ".wh."
+_OPAQUE_NAME = ".wh..wh..opq"
+
+
+class Layer(NamedTuple):
+    """A layer: SHA-256 of its stored and of its plain bytes (hex), how to read the stored ones, and its name."""
+
+    digest: str
+    diff_id: str
+    chunks: Callable[[], Iterator[bytes]]
+    where: str
+
+    def kept(self, work: str) -> Index:
+        """Where the index of the layer lies, made or not."""
+        return Index(os.path.join(work, "layers"), f"{self.digest}-{self.diff_id[:32]}")
+
+
+def read_layer(layer: Layer, work: str) -> Index:
+    """The index of a layer; the layer is read only where its index is missing.
+
+    Raises:
+        InputError: the layer is damaged or hostile, or does not have the digests that the image promises.
+    """
+    index = layer.kept(work)
+    if index.exists():
+        return index
+    stored, plain = hashlib.sha256(), hashlib.sha256()
+
+    def check() -> None:
+        for what, hasher, expected in (("digest", stored, layer.digest), ("diff_id", plain, layer.diff_id)):
+            if hasher.hexdigest() != expected:
+                raise InputError(
+                    f"the layer does not have its {what}",
+                    where=layer.where,
+                    observed=hasher.hexdigest(),
+                    expected=expected,
+                )
+
+    budget = Budget(layer.where)
+    chunks = _hashed(decompressed(_hashed(layer.chunks(), stored), budget), plain)
+    write_index(index, chunks, budget, arrange=with_whiteouts, check=check)
+    return index
+
+
+def _hashed(chunks: Iterable[bytes], hasher: hashlib._Hash) -> Iterator[bytes]:
+    for chunk in chunks:
+        hasher.update(chunk)
+        yield chunk
+
+
+def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
+    """The entries of a layer in path order: whiteouts at the path that they take away, opaque directories marked.
+
+    A hard link to what the layer does not hold has the mode LINK and that path as its target.
+
+    Raises:
+        InputError: a whiteout that makes no sense.
+    """
+    links = {path: Entry(path, LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
+    entries, whiteouts = {}, []
+    for path, entry in (archive.entries | links).items():
+        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode > LINK:
+            whiteouts.append(path)
+        elif "/" + _PREFIX in path:
+            raise _senseless(path, where)
+        else:
+            entries[path] = entry
+    needed = {"/"}
+    for entry in entries.values():
+        path = entry.path
+        while entry.mode != IMPLIED and path not in needed:
+            needed.add(path)
+            path = path.rpartition("/")[0] or "/"
+    entries = {path: entry for path, entry in entries.items() if path in needed}
+    for path in whiteouts:
+        _take_away(entries, path, where)
+    return (entries[path] for path in sorted(entries))
+
+
+def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
+    folder, _, name = path.rpartition("/")
+    hidden = f"{folder}/{name.removeprefix(_PREFIX)}"
+    if name == _OPAQUE_NAME:
+        hidden = folder or "/"
+    elif name.startswith(_PREFIX * 2) or name.removeprefix(_PREFIX) in {"", ".", ".."}:
+        raise _senseless(path, where)
+    found = entries.get(hidden)
+    if found is None or found.mode in {WHITEOUT, EMPTIED}:
+        emptied = name == _OPAQUE_NAME and (found is None or found.mode == EMPTIED)
+        entries[hidden] = Entry(hidden, EMPTIED if emptied else WHITEOUT, 0, 0, {}, None, None, None)
+    elif found.is_directory or found.mode == IMPLIED:
+        mode = found.mode if found.is_directory or name == _OPAQUE_NAME else stat.S_IFDIR | 0o755
+        entries[hidden] = found._replace(mode=mode, target=OPAQUE)
+    elif name == _OPAQUE_NAME:
+        raise _senseless(path, where)
+
+
+def _senseless(path: str, where: str) -> InputError:
+    return InputError("the layer holds a whiteout that makes no sense", where=f"{where}: {path}")
+
+
+def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
+    """The entries of an image, from its layers, the lowest first.
+
+    Raises:
+        InputError: a hard link of a layer leads to nothing in it or in the layers under it.
+    """
+    streams = [_Stream(index, number) for number, index in enumerate(indexes)]
+    for number, stream in enumerate(streams):
+        wanted = {entry.path: entry.target or "" for entry in stream.index.read() if entry.mode == LINK}
+        if wanted:
+            targets = set(wanted.values())
+            below = {entry.path: entry for entry in merge(streams[:number]) if entry.path in targets}
+            for path, target in wanted.items():
+                stream.resolved[path] = _linked(streams[:number], path, below.get(target), target)
+    return merge(streams)
+
+
+class _Stream:
+    """The entries of one layer, with hard links kept apart from those of others, but for links between layers."""
+
+    def __init__(self, index: Index, number: int) -> None:
+        self.index = index
+        self.resolved: dict[str, Entry] = {}
+        self.named: set[str] = set()
+        self._number = number
+
+    def __iter__(self) -> Iterator[Entry]:
+        for entry in self.index.read():
+            if entry.mode == LINK:
+                yield self.resolved[entry.path]
+            elif entry.link is not None or entry.path in self.named:
+                yield entry._replace(link=f"{self._number}:{entry.link or entry.path}")
+            else:
+                yield entry
+
+
+def _linked(lower: Sequence[_Stream], path: str, found: Entry | None, target: str) -> Entry:
+    """The entry of a hard link to what a lower layer holds; the target learns that it is linked."""
+    if found is None or found.is_directory or found.mode == IMPLIED:
+        raise InputError("a layer holds a hard link to what is not there", where=path, observed=target)
+    if found.link is None:
+        holder = next(stream for stream in reversed(lower) if any(e.path == target for e in stream.index.read()))
+        holder.named.add(target)
+        found = next(entry for entry in holder if entry.path == target)
+    return found._replace(path=path)
