@@ -187,7 +187,7 @@ def _link_problems(child: Certificate, parent: Certificate, chain: Sequence[Cert
             "`openssl verify -partial_chain -trusted ISSUER.pem CERTIFICATE.pem` shows whether it does",
         )
         return
-    elsewhere = next((other for other in chain if other is not child and child.is_issued_by(other)), None)
+    elsewhere = next((other for other in chain if child.is_issued_by(other)), None)
     yield _problem(
         child,
         f"the next certificate, {parent.where} with subject {parent.subject}, is not its issuer",

@@ -267,6 +267,7 @@ def test_a_timestamp_in_the_future() -> None:
         middle(usage=None),
         middle(path_length=3),
         [leaf(not_after=NOW + YEAR, not_before=NOW - DAY), intermediate()],
+        [leaf(extensions=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b""), False)]), intermediate()],
         [leaf(extensions=[(x509.SubjectAlternativeName([x509.DNSName("example.org")]), False)]), intermediate()],
     ],
 )
