@@ -1,0 +1,152 @@
+"""A good image verifies without a finding, and deploys to exactly its tree; so does what the reference builder made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otabuild.image.deploy import deploy
+from otabuild.image.deploy_tar import deploy_tar
+from otabuild.image.image import open_image
+from otabuild.image.verify import verify
+from otabuild.signing.trust import TrustPolicy, load_anchors
+from tests import pki
+from tests.image import forge, worlds
+
+FIXTURES = worlds.SHARED / "fixtures"
+has_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the reference builder's images are not here")
+gnu_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not here")
+
+
+@pytest.fixture(params=["artifact", "directory"])
+def good(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path: Path = getattr(forge.forge(), request.param)(tmp_path / "image")
+    return path
+
+
+def test_good_image_has_no_finding(good: Path) -> None:
+    report = worlds.verified(good, strict=True)
+    assert report.findings == ()
+    assert report.ok
+    assert report.counts["contents"] == 6
+    assert report.signature is not None
+
+
+def test_report_is_json(good: Path) -> None:
+    value = worlds.verified(good, shallow=True).to_value()
+    assert json.loads(json.dumps(value))["ok"] is True
+    assert value["shallow"] is True
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
+@pytest.mark.root
+@pytest.mark.skipif(not worlds.IS_ROOT, reason="needs root")
+def test_deployed_tree_is_exact(good: Path, tmp_path: Path, umask: int) -> None:
+    (tmp_path / "out").mkdir()
+    before = os.umask(umask)
+    try:
+        tree = worlds.deployed(good, tmp_path / "out" / "tree")
+    finally:
+        os.umask(before)
+    assert tree == worlds.expected_tree()
+    assert os.listdir(tmp_path / "out") == ["tree"]
+
+
+@gnu_tar
+@pytest.mark.root
+@pytest.mark.skipif(not worlds.IS_ROOT, reason="needs root")
+def test_tar_unpacked_by_gnu_tar_is_exact(good: Path, tmp_path: Path) -> None:
+    with open_image(good) as image:
+        deploy_tar(image, image.payload("main"), tmp_path / "tree.tar", forge.policy(), pki.NOW)
+    unpack(tmp_path / "tree.tar", tmp_path / "tree")
+    assert worlds.describe(tmp_path / "tree") == worlds.expected_tree()
+
+
+def unpack(tar: Path, target: Path) -> None:
+    target.mkdir()
+    subprocess.run(["tar", "--xattrs", "--xattrs-include=*", "-xpf", tar, "-C", target], check=True)
+
+
+def test_tar_has_the_same_bytes_each_time(tmp_path: Path) -> None:
+    made = []
+    for name in ("artifact", "directory"):
+        path = getattr(forge.forge(), name)(tmp_path / name)
+        with open_image(path) as image:
+            deploy_tar(image, image.payload("main"), tmp_path / f"{name}.tar", forge.policy(), pki.NOW)
+        made.append((tmp_path / f"{name}.tar").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_progress_ends_at_the_total(good: Path, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    with open_image(good) as image:
+        verify(image, forge.policy(), pki.NOW, progress=lambda done, total: seen.append((done, total)))
+        assert seen[-1][0] == seen[-1][1]
+        seen.clear()
+        deploy_tar(
+            image,
+            image.payload("main"),
+            tmp_path / "t.tar",
+            forge.policy(),
+            pki.NOW,
+            progress=lambda done, total: seen.append((done, total)),
+        )
+    assert seen[-1][0] == seen[-1][1] > 0
+
+
+def reference() -> TrustPolicy:
+    return TrustPolicy(anchors=load_anchors([str(FIXTURES / "reference-root-ca.pem")]))
+
+
+@has_fixtures
+def test_reference_image_verifies() -> None:
+    with open_image(FIXTURES / "reference-full.zip") as image:
+        report = verify(image, reference(), int(time.time()))
+    assert report.ok
+    assert {finding.rule for finding in report.findings} == {"container.order", "manifest.artifact-type"}
+
+
+@has_fixtures
+@gnu_tar
+@pytest.mark.root
+@pytest.mark.skipif(not worlds.IS_ROOT, reason="needs root")
+@pytest.mark.parametrize("key", ["dev", "prd"])
+@pytest.mark.parametrize("as_tar", [False, True])
+def test_reference_image_deploys_to_its_tree(tmp_path: Path, key: str, as_tar: bool) -> None:
+    expected = json.loads((FIXTURES / f"reference-full.main-{key}.tree.json").read_text())
+    with open_image(FIXTURES / "reference-full.zip") as image:
+        payload = image.payload("main", key)
+        if as_tar:
+            deploy_tar(image, payload, tmp_path / "tree.tar", reference(), int(time.time()))
+            unpack(tmp_path / "tree.tar", tmp_path / "tree")
+        else:
+            deploy(image, payload, tmp_path / "tree", reference(), int(time.time()))
+    assert as_fixture(worlds.describe(tmp_path / "tree")) == expected
+
+
+def as_fixture(tree: dict[str, Any]) -> dict[str, Any]:
+    """A described tree in the form of the fixtures' JSON."""
+    found: dict[str, Any] = {}
+    for path, facts in tree.items():
+        mode = facts["mode"]
+        entry: dict[str, Any] = {"type": oct(mode & 0o170000), "uid": facts["owner"][0], "gid": facts["owner"][1]}
+        if "target" not in facts:
+            entry["mode"] = oct(mode & 0o7777)
+        for name in ("sha256", "target"):
+            if name in facts:
+                entry[name] = facts[name]
+        if "device" in facts:
+            entry["rdev"] = facts["device"]
+        if facts["xattrs"]:
+            entry["xattrs"] = {name: value.hex() for name, value in facts["xattrs"].items()}
+        if len(facts.get("links", ())) > 1:
+            entry["links"] = sorted(link.lstrip("/") for link in facts["links"])
+        found[path.lstrip("/") or "."] = entry
+    return found

@@ -1,0 +1,116 @@
+"""What tests of the reading verbs share: verify and deploy in one call, a tree as a value, a sentinel beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otabuild.errors import OtabuildError
+from otabuild.image.deploy import deploy
+from otabuild.image.deploy_tar import deploy_tar
+from otabuild.image.image import open_image
+from otabuild.image.verify import Report, verify
+from tests import pki
+from tests.image import forge
+
+SHARED = Path(__file__).parents[3] / "shared"
+IS_ROOT = os.geteuid() == 0
+needs_root = [pytest.mark.root, pytest.mark.skipif(not IS_ROOT, reason="needs root")]
+
+
+def verified(path: Path, **options: Any) -> Report:
+    """The report on an image, by the test's own trust."""
+    with open_image(path) as image:
+        return verify(image, forge.policy(), pki.NOW, **options)
+
+
+def errors_of(path: Path) -> set[str]:
+    """The ids of all errors that verification finds; the name of the class where the image cannot even be opened."""
+    try:
+        report = verified(path)
+    except OtabuildError as error:
+        return {type(error).__name__}
+    assert report.ok != any(finding.severity == "error" for finding in report.findings)
+    return {finding.rule for finding in report.findings if finding.severity == "error"}
+
+
+def deploy_error(path: Path, target: Path) -> str | None:
+    """The class of the error with which deployment as a tar refuses an image; None where it does not.
+
+    No owner is set, so that this runs for any user; what stands beside the target must be as it was.
+    """
+    before = sorted(os.listdir(target.parent))
+    try:
+        with open_image(path) as image:
+            deploy_tar(image, image.payload("main"), target, forge.policy(), pki.NOW)
+    except OtabuildError as error:
+        assert sorted(os.listdir(target.parent)) == before
+        return type(error).__name__
+    return None
+
+
+def deployed(path: Path, target: Path, **options: Any) -> dict[str, Any]:
+    """Deploy payload main/dev as a tree, and describe what came of it."""
+    with open_image(path) as image:
+        deploy(image, image.payload("main"), target, forge.policy(), pki.NOW, **options)
+    return describe(target)
+
+
+def describe(root: Path) -> dict[str, Any]:
+    """A tree as a value: type, mode, owner, content, target, device, attributes and hard links of every path."""
+    found: dict[str, Any] = {}
+    groups: dict[int, list[str]] = {}
+    for folder, folders, files in os.walk(root):
+        for name in [*folders, *files, *(["."] if folder == str(root) else [])]:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            key = "/" + os.path.relpath(path, root) if name != "." else "/"
+            facts: dict[str, Any] = {"mode": status.st_mode, "owner": (status.st_uid, status.st_gid)}
+            if stat.S_ISREG(status.st_mode):
+                facts["sha256"] = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            elif stat.S_ISLNK(status.st_mode):
+                facts["target"] = os.readlink(path)
+            elif not stat.S_ISDIR(status.st_mode):
+                facts["device"] = status.st_rdev
+            if not stat.S_ISDIR(status.st_mode):
+                groups.setdefault(status.st_ino, []).append(key)
+            names = os.listxattr(path, follow_symlinks=False)
+            facts["xattrs"] = {name: os.getxattr(path, name, follow_symlinks=False) for name in names}
+            found[key] = facts
+    for group in groups.values():
+        for key in group:
+            found[key]["links"] = sorted(group)
+    return found
+
+
+def expected_tree() -> dict[str, Any]:
+    """What deploying the good forged image gives."""
+    rows = forge.file_rows()
+    inodes = {row[0]: row for row in rows["ft_inode"]}
+    digests = {row[0]: row[1].hex() for row in rows["ft_resource"]}
+    found: dict[str, Any] = {}
+    paths: dict[int, list[str]] = {}
+    for table in ("ft_dir", "ft_regular", "ft_non_regular"):
+        for path, inode_id, *rest in rows[table]:
+            _, uid, gid, mode, _, xattrs = inodes[inode_id]
+            facts: dict[str, Any] = {
+                "mode": mode,
+                "owner": (uid, gid),
+                "xattrs": {"user.note": b"\0\1"} if xattrs else {},
+            }
+            if table == "ft_regular":
+                facts["sha256"] = digests[rest[0]]
+            elif table == "ft_non_regular":
+                facts |= {"target": rest[0].decode()} if rest[0] else {"device": 0}
+            if table != "ft_dir":
+                paths.setdefault(inode_id, []).append(path)
+                facts["links"] = paths[inode_id]
+            found[path] = facts
+    for group in paths.values():
+        group.sort()
+    return found
