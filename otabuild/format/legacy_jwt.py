@@ -113,7 +113,7 @@ def _decode(part: bytes) -> bytes:
         decoded = base64.b64decode(part, altchars=b"-_", validate=True)
     except ValueError:
         decoded = b""
-    if not decoded or base64.urlsafe_b64encode(decoded) != part:
+    if base64.urlsafe_b64encode(decoded) != part:
         raise FormatError("not canonical base64url with padding", where=NAME)
     return decoded
 

@@ -59,8 +59,8 @@ def _readings(raw: bytes, where: str) -> Iterator[bytes]:
         return
 
 
-def _kms_signature(response: Any, where: str) -> str:
-    signature = response.get("Signature") if isinstance(response, dict) else None
+def _kms_signature(response: dict[str, Any], where: str) -> str:
+    signature = response.get("Signature")
     if not isinstance(signature, str):
         raise FormatError("the JSON answer has no `Signature`", where=where)
     algorithm = response.get("SigningAlgorithm", "ECDSA_SHA_256")

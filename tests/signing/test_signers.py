@@ -311,6 +311,13 @@ def test_a_token_signs(softhsm: Path) -> None:
 
 
 @needs_token
+@pytest.mark.parametrize("attribute", ["object=sign", "id=%01", "object=sign;type=private;model=SoftHSM%20v2"])
+def test_one_attribute_is_enough_where_it_leaves_one_key(softhsm: Path, attribute: str) -> None:
+    held = Pkcs11Signer(f"pkcs11:token=my%20token;{attribute}", lambda: b"123456", module=SOFTHSM)
+    assert held.public_key == KEY.public_key()
+
+
+@needs_token
 @pytest.mark.parametrize(
     ("uri", "pin", "text"),
     [
