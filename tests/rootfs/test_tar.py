@@ -1,0 +1,343 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from otabuild.errors import InputChangedError, InputError
+from otabuild.rootfs import tar_source
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.scan import Input, RootfsOptions, scan
+from otabuild.rootfs.tar_source import TarSource
+from tests.rootfs.tars import END, header, member, octal, padded, pax
+from tests.rootfs.trees import make_tree, nasty_tree, paths
+
+needs_tar = pytest.mark.skipif(not shutil.which("tar"), reason="needs GNU tar")
+
+
+def read(tmp_path: Path, data: bytes) -> dict[str, Entry]:
+    (tmp_path / "a.tar").write_bytes(data)
+    return {entry.path: entry for entry in TarSource(str(tmp_path / "a.tar"), str(tmp_path / "work")).entries()}
+
+
+def contents(entries: dict[str, Entry]) -> dict[str, bytes]:
+    return {path: load_content(entry.content) for path, entry in entries.items() if entry.content is not None}
+
+
+def zstd(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(data)
+
+
+PACKED: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "gzip members": lambda data: gzip.compress(data[:700]) + gzip.compress(data[700:]),
+    "bzip2": bz2.compress,
+    "bzip2 streams": lambda data: bz2.compress(data[:700]) + bz2.compress(data[700:]),
+    "xz": lzma.compress,
+    "xz padded": lambda data: lzma.compress(data[:700]) + bytes(8) + lzma.compress(data[700:]),
+    "zstd": zstd,
+    "zstd frames": lambda data: zstd(data[:700]) + b"\x50\x2a\x4d\x18\x03\0\0\0abc" + zstd(data[700:]),
+    "zstd without size": lambda data: b"".join((c := zstandard.ZstdCompressor().compressobj(), c.compress(data), c.flush())[1:]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_every_compression_gives_the_same_tree(tmp_path: Path, packing: str) -> None:
+    big = os.urandom(3 << 20) + bytes(3 << 20)
+    plain = member(b"./", kind=b"5") + member(b"./big", big) + member(b"./small", b"small") + END
+    found = read(tmp_path, PACKED[packing](plain))
+    assert contents(found) == {"/big": big, "/small": b"small"}
+
+
+@pytest.mark.parametrize("packing", PACKED)
+def test_b11_an_archive_cut_anywhere_is_refused(tmp_path: Path, packing: str) -> None:
+    whole = PACKED[packing](member(b"a", os.urandom(600)) + member(b"b", b"2") + END)
+    for size in range(0, len(whole) - (2 * 512 if packing == "plain" else 1), 13):
+        with pytest.raises(InputError):
+            read(tmp_path, whole[:size])
+    assert sorted(read(tmp_path, whole)) == ["/", "/a", "/b"]
+
+
+@pytest.mark.parametrize("packing", ["gzip", "bzip2", "xz", "zstd"])
+def test_b11_bytes_behind_the_archive_are_refused(tmp_path: Path, packing: str) -> None:
+    whole = member(b"a", b"1") + END
+    for spoilt in PACKED[packing](whole) + b"junk", PACKED[packing](whole + b"junk" * 200):
+        with pytest.raises(InputError):
+            read(tmp_path, spoilt)
+
+
+@needs_tar
+@pytest.mark.parametrize("form", ["posix", "gnu"])
+def test_a_tree_by_gnu_tar_is_the_tree(tmp_path: Path, form: str) -> None:
+    root = nasty_tree(tmp_path / "root")
+    xattrs = ["--xattrs", "--xattrs-include=*"] if form == "posix" else []
+    archive = tmp_path / "x.tar.zst"
+    with archive.open("wb") as file:
+        tar = subprocess.run(
+            ["tar", f"--format={form}", *xattrs, "-C", root, "-c", "."], check=True, capture_output=True
+        )
+        file.write(zstd(tar.stdout))
+    owner = (0, 0) if os.geteuid() else None
+    inputs = Input("directory", str(root), owner), Input("tar", str(archive), owner)
+    options = [RootfsOptions((one,)) for one in inputs]
+    expected, found = (list(scan(one, euid=os.geteuid(), work=str(tmp_path / "work")).entries) for one in options)
+    assert paths(found) == paths(expected)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours[1:4] == theirs[1:4]
+        assert ours.target == theirs.target
+        assert form == "gnu" or ours.xattrs == theirs.xattrs
+        assert (ours.content and load_content(ours.content)) == (theirs.content and load_content(theirs.content))
+    assert {e.path: e.link for e in found if e.is_regular}.keys() == {e.path for e in expected if e.is_regular}
+    assert {tuple(sorted(e.path for e in found if e.link == one.link)) for one in found if one.link} == {
+        tuple(sorted(e.path for e in expected if e.link == one.link)) for one in expected if one.link
+    }
+
+
+@needs_tar
+@pytest.mark.parametrize("form", ["gnu", "0.0", "0.1", "1.0"])
+def test_sparse_files_of_every_format(tmp_path: Path, form: str) -> None:
+    root = make_tree(tmp_path / "root", {"plain": b"x" * 1000})
+    for name, extents in (("few", 3), ("many" * 40, 60), ("hole", 0)):
+        with (root / name).open("wb") as file:
+            for number in range(extents):
+                file.seek(number * (64 << 10))
+                file.write(b"%d" % number * 100)
+            file.truncate(extents * (64 << 10) + 300_001)
+    options = ["--format=gnu"] if form == "gnu" else ["--format=posix", f"--sparse-version={form}"]
+    archive = tmp_path / "a.tar"
+    subprocess.run(["tar", "--sparse", *options, "-C", root, "-cf", archive, "."], check=True)
+    assert archive.stat().st_size < 400_000
+    found = contents(read(tmp_path, archive.read_bytes()))
+    assert found == {f"/{path.name}": path.read_bytes() for path in root.iterdir()}
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_and_large_owners(tmp_path: Path, form: int) -> None:
+    out = io.BytesIO()
+    long = "/".join(["d" * 60] * 3) if form == tarfile.USTAR_FORMAT else "/".join(["d" * 60] * 30) + "/日本"
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+        info = tarfile.TarInfo(long)
+        info.uid, info.gid = (0o7777777, 5) if form == tarfile.USTAR_FORMAT else (2**32 - 2, 2**31)
+        info.mode, info.size = 0o4755, 3
+        archive.addfile(info, io.BytesIO(b"abc"))
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "t" * (100 if form == tarfile.USTAR_FORMAT else 4000)
+        archive.addfile(link)
+    found = read(tmp_path, out.getvalue())
+    entry = found[f"/{long}"]
+    assert (entry.mode, entry.uid, entry.gid) == (stat.S_IFREG | 0o4755, info.uid, info.gid)
+    assert found["/link"].target == link.linkname
+
+
+def test_binary_attributes(tmp_path: Path) -> None:
+    value = bytes(range(256)) * 20
+    pairs = ((b"SCHILY.xattr.user.b", value), (b"SCHILY.xattr.user.empty", b""), (b"SCHILY.xattr.user.a%3Db%25", b"1"))
+    found = read(tmp_path, pax(*pairs, (b"RHT.security.selinux", b"x_t")) + member(b"a") + member(b"b") + END)
+    assert found["/a"].xattrs == {"user.b": value, "user.empty": b"", "user.a=b%": b"1", "security.selinux": b"x_t\0"}
+    assert found["/b"].xattrs == {}
+
+
+def test_records_for_all_and_for_one(tmp_path: Path) -> None:
+    common = pax((b"uid", b"7"), (b"SCHILY.xattr.user.all", b"1"), kind=b"g")
+    found = read(tmp_path, common + member(b"a") + pax((b"uid", b"8"), (b"path", b"c")) + member(b"b") + END)
+    assert {path: entry.uid for path, entry in found.items()} == {"/": 0, "/a": 7, "/c": 8}
+    assert found["/c"].xattrs == {"user.all": b"1"}
+
+
+def test_hard_links_in_any_order(tmp_path: Path) -> None:
+    data = (
+        member(b"a", kind=b"1", link=b"./b")
+        + member(b"b", kind=b"1", link=b"/d/c")
+        + member(b"d/c", b"data")
+        + member(b"s", kind=b"2", link=b"x")
+        + member(b"t", kind=b"1", link=b"s")
+        + END
+    )
+    found = read(tmp_path, data)
+    assert contents(found) == {"/a": b"data", "/b": b"data", "/d/c": b"data"}
+    assert found["/a"].link == found["/b"].link == found["/d/c"].link is not None
+    assert found["/t"] == found["/s"]._replace(path="/t")
+
+
+def test_concatenated_archives_lie_over_each_other(tmp_path: Path) -> None:
+    one = member(b"./", kind=b"5") + member(b"a", b"1") + member(b"b", b"1") + END + bytes(512 * 16)
+    two = member(b"./", kind=b"5", uid=octal(9, 8)) + member(b"b", b"2") + member(b"c", b"2") + END
+    found = read(tmp_path, one + two)
+    assert contents(found) == {"/a": b"1", "/b": b"2", "/c": b"2"}
+    assert found["/"].uid == 9
+
+
+def test_devices_and_fifos_are_streamed(tmp_path: Path) -> None:
+    data = (
+        member(b"w", kind=b"3")
+        + member(b"n", kind=b"3", major=octal(1, 8), minor=octal(3, 8))
+        + member(b"f", kind=b"6")
+    )
+    data += member(b"l", kind=b"4", major=octal(7, 8)) + END
+    assert {path: entry.target for path, entry in read(tmp_path, data).items()} == {
+        "/": None, "/f": None, "/l": "7:0", "/n": "1:3", "/w": None,
+    }  # fmt: skip
+
+
+def test_missing_parents_are_plain_directories_of_root(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(member(b"b-/x") + member(b"b/c/x") + END)
+    options = RootfsOptions((Input("tar", str(tmp_path / "a.tar")),), clean=False, stub_resolv_conf=False)
+    found = list(scan(options, euid=1000, work=str(tmp_path / "work")).entries)
+    assert paths(found) == ["/", "/b", "/b-", "/b-/x", "/b/c", "/b/c/x"]
+    assert {entry[1:4] for entry in found if not entry.is_regular} == {(0o40755, 0, 0)}
+
+
+HOSTILE = {
+    "upwards": member(b"../x"),
+    "upwards inside": member(b"a/../../x"),
+    "upwards by pax": pax((b"path", b"../x")) + member(b"a"),
+    "upwards by long name": member(b"L", b"../x\0", b"L") + member(b"a"),
+    "hard link upwards": member(b"a", kind=b"1", link=b"../../etc/passwd"),
+    "hard link to the host": member(b"a", kind=b"1", link=b"/etc/passwd"),
+    "hard link to itself": member(b"a", kind=b"1", link=b"a"),
+    "hard links in a circle": member(b"a", kind=b"1", link=b"b") + member(b"b", kind=b"1", link=b"a"),
+    "hard link into a circle": member(b"0", kind=b"1", link=b"a") + member(b"a", kind=b"1", link=b"b") + member(b"b", kind=b"1", link=b"a"),
+    "hard link to a directory": member(b"d", kind=b"5") + member(b"a", kind=b"1", link=b"d"),
+    "hard link with a body": member(b"b") + member(b"a", b"x", b"1", link=b"b"),
+    "a path twice": member(b"a", b"1") + member(b"./a", b"2"),
+    "a file over a directory": member(b"a", kind=b"5") + member(b"a", b"2"),
+    "a directory over a link": member(b"a", kind=b"2", link=b"/etc") + member(b"a", kind=b"5"),
+    "a link over a hard link": member(b"b") + member(b"a", kind=b"1", link=b"b") + member(b"a", kind=b"2", link=b"/etc"),
+    "empty name": member(b""),
+    "NUL in a name": pax((b"path", b"a\0b")) + member(b"a"),
+    "endless name": pax((b"path", b"a/" * 4000)) + member(b"a"),
+    "negative size": header(b"a", size=b"\xff" * 12),
+    "huge size": header(b"a", size=b"\x80" + b"\0" * 2 + b"\x7f" * 9),
+    "huge pax size": pax((b"size", b"9" * 19)) + member(b"a"),
+    "pax size that is no number": pax((b"size", b"-1")) + member(b"a"),
+    "pax owner that is no number": pax((b"uid", b"0x0")) + member(b"a"),
+    "size that is no number": header(b"a", size=b"00000000z00\0"),
+    "huge pax header": header(b"p", b"x", size=1 << 30),
+    "pax length of zero": member(b"p", b"0 path=x\n", b"x") + member(b"a"),
+    "pax length too long": member(b"p", b"99 path=x\n", b"x") + member(b"a"),
+    "pax length too short": member(b"p", b"5 path=x\n", b"x") + member(b"a"),
+    "pax without equals": member(b"p", b"7 path\n", b"x") + member(b"a"),
+    "pax without a length": member(b"p", b"path=x\n", b"x") + member(b"a"),
+    "pax without a member": pax((b"path", b"b")),
+    "bad checksum": member(b"a").replace(b"a", b"b", 1),
+    "unknown type": member(b"a", kind=b"Z"),
+    "multi-volume": member(b"a", kind=b"M"),
+    "access control list": pax((b"SCHILY.acl.access", b"user::rwx")) + member(b"a"),
+    "sparse map beyond the size": pax((b"GNU.sparse.size", b"5"), (b"GNU.sparse.map", b"10,4")) + member(b"a", b"1234"),
+    "sparse map out of order": pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"10,2,4,2")) + member(b"a", b"1234"),
+    "sparse map of odd length": pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"10,4,20")) + member(b"a", b"1234"),
+    "sparse map against the body": pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"10,9")) + member(b"a", b"1234"),
+    "sparse map of no numbers": pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"x,y")) + member(b"a", b"1234"),
+    "sparse map without end": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")) + member(b"a", b"9\n1\n"),
+    "sparse map of digits only": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")) + member(b"a", b"9" * 4096),
+    "sparse bomb": pax((b"GNU.sparse.size", b"9999999999999"), (b"GNU.sparse.map", b"0,4")) + member(b"a", b"1234"),
+    "deep name bomb": b"".join(pax((b"path", b"%d/" % n + b"a/" * 2000 + b"x")) + member(b"a") for n in range(300)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", HOSTILE)
+@pytest.mark.parametrize("packing", ["plain", "gzip"])
+def test_b11_hostile_archives_are_refused_and_touch_nothing(
+    tmp_path: Path, attack: str, packing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otabuild.rootfs.decompress.FLOOR", 64 << 20)
+    (tmp_path / "sentinel").write_bytes(b"untouched")
+    with pytest.raises(InputError):
+        read(tmp_path, PACKED[packing](HOSTILE[attack] + END))
+    left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["a.tar", "sentinel"]
+
+
+@pytest.mark.parametrize(
+    "data", [member(b"a", kind=b"2", link=b"/etc") + member(b"a/x", b"1"), member(b"a", b"") + member(b"a/x", b"1")]
+)
+def test_b11_nothing_lies_below_a_link_or_file(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.tar").write_bytes(data + END)
+    with pytest.raises(InputError, match="parent is no directory"):
+        list(scan(RootfsOptions((Input("tar", str(tmp_path / "a.tar")),)), euid=0, work=str(tmp_path / "work")).entries)
+
+
+@pytest.mark.parametrize("packing", ["gzip", "bzip2", "xz", "zstd"])
+def test_b13_bombs_are_refused(tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otabuild.rootfs.decompress.FLOOR", 16 << 20)
+    bomb = PACKED[packing](member(b"a", bytes(40 << 20)) + END)
+    with pytest.raises(InputError, match="unfolds"):
+        read(tmp_path, bomb)
+    assert not list((tmp_path / "work").rglob("*.spool*"))
+
+
+def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = TarSource(str(tmp_path / "a.tar"), str(tmp_path / "work"))
+    first = read(tmp_path, zstd(member(b"a", b"1") + END))
+    monkeypatch.setattr(tar_source, "write_index", lambda *_args, **_options: pytest.fail("read again"))
+    assert {entry.path: entry for entry in source.entries()} == first
+    shutil.copy(tmp_path / "a.tar", tmp_path / "b.tar")
+    (tmp_path / "b.tar").rename(tmp_path / "a.tar")
+    assert {entry.path: entry for entry in source.entries()} == first
+
+
+def test_a_changed_archive_is_noticed_whatever_its_times(tmp_path: Path) -> None:
+    assert contents(read(tmp_path, member(b"a", b"1") + END)) == {"/a": b"1"}
+    source = TarSource(str(tmp_path / "a.tar"), str(tmp_path / "work"))
+    before = source.fingerprint()
+    status = (tmp_path / "a.tar").stat()
+    (tmp_path / "a.tar").write_bytes(member(b"a", b"2") + END)
+    os.utime(tmp_path / "a.tar", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert source.fingerprint() != before
+    found = {entry.path: entry for entry in source.entries()}
+    assert contents(found) == {"/a": b"2"}
+    (tmp_path / "a.tar").write_bytes(member(b"a", b"3") + END)
+    with pytest.raises(InputChangedError):
+        contents(found)
+
+
+def test_a_lost_spool_is_noticed_and_made_again(tmp_path: Path) -> None:
+    data = zstd(member(b"a", b"1") + END)
+    read(tmp_path, data)
+    source = TarSource(str(tmp_path / "a.tar"), str(tmp_path / "work"))
+    before = source.fingerprint()
+    assert source.fingerprint() == before
+    next((tmp_path / "work").rglob("*.spool")).unlink()
+    assert source.fingerprint() != before
+    assert contents(read(tmp_path, data)) == {"/a": b"1"}
+
+
+def test_standard_input(tmp_path: Path) -> None:
+    code = f"from otabuild.rootfs.tar_source import TarSource\nprint([e.path for e in TarSource('-', {str(tmp_path)!r}).entries()])"
+    data = gzip.compress(member(b"a", b"1") + END)
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=data, capture_output=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.decode().strip() == "['/', '/a']"
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    for name, data in (("empty", b""), ("text", b"no archive at all" * 100), ("short", b"x")):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match=name):
+            list(TarSource(str(tmp_path / name), str(tmp_path / "work")).entries())
+    os.mkfifo(tmp_path / "fifo")
+    for name in "fifo", "missing":
+        with pytest.raises(InputError, match=name):
+            TarSource(str(tmp_path / name), str(tmp_path / "work")).fingerprint()
+
+
+def test_old_headers(tmp_path: Path) -> None:
+    v7 = header(b"dir/", b"\0", magic=bytes(8)) + header(b"dir/f", b"\0", size=1, magic=bytes(8)) + padded(b"x")
+    found = read(tmp_path, v7 + header(b"name", prefix=b"pre/fix") + END)
+    assert sorted(found) == ["/", "/dir", "/dir/f", "/pre", "/pre/fix", "/pre/fix/name"]
+    assert found["/dir"].is_directory
