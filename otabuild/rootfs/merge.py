@@ -42,7 +42,7 @@ def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
         visible = [item for item in group if item[1] >= floor]
         ends = [index for _, index, entry in visible if not _is_folder(entry) or entry.target == OPAQUE]
         if ends and ends[-1]:
-            hidden.append((path + "/", ends[-1]))
+            hidden.append((path.rstrip("/") + "/", ends[-1]))
         gone = max((index for _, index, entry in visible if entry.mode == WHITEOUT), default=-1)
         found = [entry for _, index, entry in visible if index > gone and entry.mode != EMPTIED]
         if found:

@@ -1,0 +1,353 @@
+"""Container images written by hand, so that they can be as wrong as a test wants."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from otabuild.errors import InputError
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
+from tests.rootfs.tars import END, member, pax
+
+TAR = "application/vnd.oci.image.layer.v1.tar"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def sha(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Layout:
+    """An OCI layout that is being written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "blobs/sha256").mkdir(parents=True)
+        (root / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+
+    def blob(self, data: bytes, media_type: str, **more: Any) -> dict[str, Any]:
+        (self.root / "blobs/sha256" / sha(data)[7:]).write_bytes(data)
+        return {"mediaType": media_type, "digest": sha(data), "size": len(data), **more}
+
+    def json(self, value: object, media_type: str, **more: Any) -> dict[str, Any]:
+        return self.blob(json.dumps(value).encode(), media_type, **more)
+
+    def image(self, *layers: bytes, arch: str = "amd64", **change: Any) -> dict[str, Any]:
+        """Write an image of plain tar layers; `change` replaces fields of its manifest, or diff_ids."""
+        diff_ids = change.pop("diff_ids", [sha(layer) for layer in layers])
+        config = {"os": "linux", "architecture": arch, "config": {"Cmd": None}, "rootfs": {"diff_ids": diff_ids}}
+        manifest = {
+            "schemaVersion": 2,
+            "config": self.json(config, "application/vnd.oci.image.config.v1+json"),
+            "layers": [self.blob(layer, TAR) for layer in layers],
+        } | change
+        return self.json(manifest, MANIFEST)
+
+    def index(self, *descriptors: dict[str, Any]) -> Path:
+        (self.root / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": descriptors}))
+        return self.root
+
+
+def named(descriptor: dict[str, Any], tag: str) -> dict[str, Any]:
+    return descriptor | {"annotations": {"org.opencontainers.image.ref.name": tag}}
+
+
+def entries(
+    location: Path, work: Path, reference: str | None = None, platform: str | None = None, *, docker: bool = False
+) -> dict[str, Entry]:
+    source = Input("docker-archive" if docker else "oci", str(location), None, reference, platform)
+    options = RootfsOptions((source,), clean=False, stub_resolv_conf=False)
+    return {entry.path: entry for entry in scan(options, euid=1000, work=str(work)).entries}
+
+
+def stack(tmp_path: Path, *layers: bytes) -> dict[str, Entry]:
+    layout = Layout(tmp_path / "layout")
+    return entries(layout.index(layout.image(*(layer + END for layer in layers))), tmp_path / "work")
+
+
+def texts(found: dict[str, Entry]) -> dict[str, bytes]:
+    return {path: load_content(entry.content) for path, entry in found.items() if entry.content is not None}
+
+
+def test_layers_in_every_compression(tmp_path: Path) -> None:
+    layers = [member(name, name) + END for name in (b"a", b"b", b"c")]
+    layout = Layout(tmp_path / "layout")
+    descriptors = [
+        layout.blob(layers[0], TAR),
+        layout.blob(gzip.compress(layers[1]), TAR + "+gzip"),
+        layout.blob(zstandard.compress(layers[2]), TAR + "+zstd"),
+    ]
+    root = layout.index(layout.image(*layers, layers=descriptors))
+    assert texts(entries(root, tmp_path / "work")) == {"/a": b"a", "/b": b"b", "/c": b"c"}
+
+
+LOWER = (
+    member(b"a/", kind=b"5") + member(b"a/x", b"1") + member(b"a/y", b"1") + member(b"a-b", b"1") + member(b"f", b"1")
+)
+
+B12: dict[str, tuple[bytes, list[str]]] = {
+    "plain": (member(b"a/.wh.x") + member(b".wh.f"), ["/a", "/a-b", "/a/y"]),
+    "of a directory": (member(b".wh.a"), ["/a-b", "/f"]),
+    "before its replacement": (member(b".wh.a") + member(b"a/z", b"2"), ["/a", "/a-b", "/a/z", "/f"]),
+    "behind its replacement": (member(b"a/z", b"2") + member(b".wh.a"), ["/a", "/a-b", "/a/z", "/f"]),
+    "of a replaced file": (member(b"f", b"2") + member(b".wh.f"), ["/a", "/a-b", "/a/x", "/a/y", "/f"]),
+    "opaque": (member(b"a/.wh..wh..opq"), ["/a", "/a-b", "/f"]),
+    "opaque before": (member(b"a/.wh..wh..opq") + member(b"a/y", b"2"), ["/a", "/a-b", "/a/y", "/f"]),
+    "opaque behind": (member(b"a/y", b"2") + member(b"a/.wh..wh..opq"), ["/a", "/a-b", "/a/y", "/f"]),
+    "opaque root": (member(b".wh..wh..opq") + member(b"n"), ["/n"]),
+    "opaque and plain": (member(b"a/.wh..wh..opq") + member(b".wh.a"), ["/a-b", "/f"]),
+    "of nothing": (member(b"n/o/.wh.x") + member(b".wh.nothing"), ["/a", "/a-b", "/a/x", "/a/y", "/f"]),
+    "opaque of nothing": (member(b"n/.wh..wh..opq"), ["/a", "/a-b", "/a/x", "/a/y", "/f"]),
+    "file over directory": (member(b"a", b"2"), ["/a", "/a-b", "/f"]),
+    "directory over file": (member(b"f/", kind=b"5") + member(b"f/g"), ["/a", "/a-b", "/a/x", "/a/y", "/f", "/f/g"]),
+    "link over directory": (member(b"a", kind=b"2", link=b"f"), ["/a", "/a-b", "/f"]),
+}
+
+
+@pytest.mark.parametrize("case", B12)
+def test_b12_whiteouts(tmp_path: Path, case: str) -> None:
+    layer, expected = B12[case]
+    assert sorted(stack(tmp_path, LOWER, layer)) == ["/", *expected]
+
+
+def test_b12_a_directory_that_becomes_a_file_and_back(tmp_path: Path) -> None:
+    found = stack(tmp_path, LOWER, member(b"a", b"2"), member(b"a/", kind=b"5") + member(b"a/new", b"3"))
+    assert sorted(found) == ["/", "/a", "/a-b", "/a/new", "/f"]
+
+
+def test_b12_a_directory_of_the_lowest_layer_may_be_whiteouted_there(tmp_path: Path) -> None:
+    assert sorted(stack(tmp_path, member(b".wh.gone") + member(b"kept"))) == ["/", "/kept"]
+
+
+def test_b12_a_whiteout_device_is_an_entry_of_its_own(tmp_path: Path) -> None:
+    found = stack(tmp_path, member(b"f", b"1"), member(b"f", kind=b"3"))
+    assert (found["/f"].mode, found["/f"].target) == (0o20644, None)
+
+
+@pytest.mark.parametrize("name", [b".wh.", b".wh..", b".wh...", b"a/.wh..wh.plnk", b".wh.a/b", b"f/.wh..wh..opq"])
+def test_b12_whiteouts_that_make_no_sense(tmp_path: Path, name: bytes) -> None:
+    with pytest.raises(InputError, match=r"whiteout|parent"):
+        stack(tmp_path, LOWER, member(b"f", b"2") + member(name))
+
+
+def test_b12_nothing_goes_through_a_link_of_a_lower_layer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no directory in an earlier source"):
+        stack(tmp_path, member(b"l", kind=b"2", link=b"/etc"), member(b"l/passwd", b"x"))
+    found = stack(tmp_path / "2", member(b"d/x") + member(b"l", kind=b"2", link=b"d"), member(b"l/.wh.x"))
+    assert sorted(found) == ["/", "/d", "/d/x", "/l"]
+
+
+def test_hard_links_between_layers(tmp_path: Path) -> None:
+    one = member(b"a", b"1") + member(b"b", b"2") + member(b"b2", kind=b"1", link=b"b")
+    two = member(b"c", kind=b"1", link=b"a") + member(b"0", kind=b"1", link=b"b2")
+    three = member(b"d", kind=b"1", link=b"c") + member(b".wh.a")
+    found = stack(tmp_path, one, two, three)
+    assert texts(found) == {"/0": b"2", "/b": b"2", "/b2": b"2", "/c": b"1", "/d": b"1"}
+    assert found["/c"].link == found["/d"].link != found["/b"].link
+    assert found["/0"].link == found["/b"].link == found["/b2"].link is not None
+
+
+@pytest.mark.parametrize("target", [b"nowhere", b"d", b"gone"])
+def test_hard_links_between_layers_to_nothing(tmp_path: Path, target: bytes) -> None:
+    with pytest.raises(InputError, match="hard link"):
+        stack(tmp_path, member(b"d/x") + member(b"gone"), member(b".wh.gone"), member(b"c", kind=b"1", link=target))
+
+
+def test_attributes_come_from_the_layer_that_has_the_entry(tmp_path: Path) -> None:
+    with_xattr = pax((b"SCHILY.xattr.user.x", b"1")) + member(b"d", kind=b"5")
+    assert stack(tmp_path, with_xattr, member(b"d/x"))["/d"].xattrs == {"user.x": b"1"}
+    assert stack(tmp_path / "2", with_xattr, member(b"d", kind=b"5"))["/d"].xattrs == {}
+
+
+def test_which_image_is_meant(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    one, two = (layout.image(member(name) + END, arch=arch) for name, arch in ((b"one", "amd64"), (b"two", "arm64")))
+    platforms = [d | {"platform": {"os": "linux", "architecture": a}} for d, a in ((one, "amd64"), (two, "arm64"))]
+    several = layout.json({"schemaVersion": 2, "manifests": platforms}, INDEX)
+    root = layout.index(named(one, "v1"), named(two, "v2"), named(several, "multi"), named(two, "again"))
+    assert "/one" in entries(root, work, "v1")
+    assert "/two" in entries(root, work, "v2")
+    assert "/two" in entries(root, work, two["digest"])
+    assert "/two" in entries(root, work, "multi", "linux/arm64")
+    assert "/one" in entries(root, work, "v1", "linux/amd64")
+    for reference, platform, message in (
+        (None, None, "several images"),
+        ("v3", None, "no such image"),
+        ("multi", None, "several images"),
+        ("multi", "linux/riscv64", "no such image"),
+        ("v1", "linux/arm64", "another platform"),
+        (sha(b"x"), None, "no such image"),
+    ):
+        with pytest.raises(InputError, match=message):
+            entries(root, work, reference, platform)
+
+
+def _corrupt(layout: Layout, descriptor: dict[str, Any]) -> dict[str, Any]:
+    path = layout.root / "blobs/sha256" / descriptor["digest"][7:]
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    return descriptor
+
+
+def _spoilt_layer(layout: Layout) -> dict[str, Any]:
+    descriptor = layout.image(LAYER)
+    _corrupt(layout, {"digest": sha(LAYER)})
+    return descriptor
+
+
+def _nested(layout: Layout) -> dict[str, Any]:
+    found = layout.image(LAYER)
+    for _ in range(6):
+        found = layout.json({"schemaVersion": 2, "manifests": [found]}, INDEX)
+    return found
+
+
+def _linked_blob(layout: Layout) -> dict[str, Any]:
+    descriptor = layout.image(LAYER)
+    path = layout.root / "blobs/sha256" / sha(LAYER)[7:]
+    path.rename(layout.root / "elsewhere")
+    path.symlink_to(layout.root / "elsewhere")
+    return descriptor
+
+
+LAYER = member(b"a") + END
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+B13: dict[str, Callable[[Layout], dict[str, Any]]] = {
+    "manifest digest": lambda layout: _corrupt(layout, layout.image(LAYER)),
+    "manifest missing": lambda layout: layout.image(LAYER) | {"digest": sha(b"?")},
+    "digest that is none": lambda layout: layout.image(LAYER) | {"digest": "sha256:../../../../etc/passwd"},
+    "digest of another kind": lambda layout: layout.image(LAYER) | {"digest": "sha512:" + "0" * 128},
+    "media type": lambda layout: layout.image(LAYER) | {"mediaType": "application/json"},
+    "no layers": lambda layout: layout.image(LAYER, layers=None),
+    "layers of another type": lambda layout: layout.image(LAYER, layers=["x"]),
+    "foreign layer": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, FOREIGN)]),
+    "layer with urls": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, TAR, urls=["https://x"])]),
+    "layer missing": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, TAR) | {"digest": sha(b"?")}]),
+    "layer digest": _spoilt_layer,
+    "layer behind a link": _linked_blob,
+    "diff_id": lambda layout: layout.image(LAYER, diff_ids=[sha(b"?")]),
+    "diff_ids too few": lambda layout: layout.image(LAYER, diff_ids=[]),
+    "diff_id of another type": lambda layout: layout.image(LAYER, diff_ids=[5]),
+    "config missing": lambda layout: layout.image(LAYER, config={"digest": sha(b"?")}),
+    "config that is no object": lambda layout: layout.image(LAYER, config=layout.json([1], "x")),
+    "manifest that is no object": lambda layout: layout.json([], MANIFEST),
+    "manifest that is no JSON": lambda layout: layout.blob(b"{", MANIFEST),
+    "manifest with a key twice": lambda layout: layout.blob(b'{"a":1,"a":2}', MANIFEST),
+    "manifest nested to the skies": lambda layout: layout.blob(b"[" * 100_000, MANIFEST),
+    "huge manifest": lambda layout: layout.blob(b" " * (5 << 20), MANIFEST),
+    "indexes in indexes": _nested,
+}
+
+
+@pytest.mark.parametrize("attack", B13)
+def test_b13_false_images_are_refused(tmp_path: Path, attack: str) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(B13[attack](layout))
+    with pytest.raises(InputError):
+        entries(root, tmp_path / "work")
+    assert not list((tmp_path / "work").rglob("*.entries"))
+
+
+@pytest.mark.parametrize("broken", ["index.json", "oci-layout"])
+@pytest.mark.parametrize("data", [None, b"", b"[]", b"{}", b"\xff", b'{"imageLayoutVersion":"2","manifests":{}}'])
+def test_b13_broken_layouts_are_refused(tmp_path: Path, broken: str, data: bytes | None) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(layout.image(LAYER))
+    (root / broken).unlink()
+    if data is not None:
+        (root / broken).write_bytes(data)
+    for read in (
+        lambda: entries(root, tmp_path / "work"),
+        lambda: fingerprint(RootfsOptions((Input("oci", str(root)),)), work=""),
+    ):
+        with pytest.raises(InputError):
+            read()
+
+
+def test_b13_a_bomb_of_a_layer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otabuild.rootfs.decompress.FLOOR", 16 << 20)
+    plain = member(b"a", bytes(40 << 20)) + END
+    layout = Layout(tmp_path / "layout")
+    layers = [layout.blob(gzip.compress(plain), TAR + "+gzip")]
+    with pytest.raises(InputError, match="unfolds"):
+        entries(layout.index(layout.image(plain, layers=layers)), tmp_path / "work")
+
+
+def docker_archive(path: Path, images: Any, files: dict[str, bytes]) -> Path:
+    out = b"".join(member(name.encode(), data) for name, data in files.items())
+    path.write_bytes(out + member(b"manifest.json", json.dumps(images).encode()) + END)
+    return path
+
+
+def config_of(*layers: bytes) -> bytes:
+    return json.dumps({"rootfs": {"diff_ids": [sha(layer) for layer in layers]}}).encode()
+
+
+def test_docker_archives(tmp_path: Path) -> None:
+    one, two = member(b"a", b"1") + END, member(b"a", b"2") + END
+    configs = [config_of(one), config_of(one, two)]
+    files = {"1/layer.tar": one, "2/layer.tar": two} | {sha(config)[7:] + ".json": config for config in configs}
+    names = list(files)[2:]
+    images = [
+        {"Config": names[0], "RepoTags": ["x:1"], "Layers": ["1/layer.tar"]},
+        {"Config": names[1], "RepoTags": ["docker.io/library/x:2"], "Layers": ["1/layer.tar", "2/layer.tar"]},
+    ]
+    path = docker_archive(tmp_path / "a.tar", images, files)
+    assert texts(entries(path, tmp_path / "work", "x:1", docker=True)) == {"/a": b"1"}
+    assert texts(entries(path, tmp_path / "work", "x:2", docker=True)) == {"/a": b"2"}
+    for tag, message in ((None, "several images"), ("y", "no such image")):
+        with pytest.raises(InputError, match=message):
+            entries(path, tmp_path / "work", tag, docker=True)
+
+
+def test_layers_of_a_docker_archive_behind_a_link(tmp_path: Path) -> None:
+    layer = member(b"a", b"1") + END
+    manifest = json.dumps([{"Config": "c", "RepoTags": None, "Layers": ["2/layer.tar"]}]).encode()
+    data = member(b"1/layer.tar", layer) + member(b"2/layer.tar", kind=b"2", link=b"../1/layer.tar")
+    (tmp_path / "a.tar").write_bytes(data + member(b"c", config_of(layer)) + member(b"manifest.json", manifest) + END)
+    assert texts(entries(tmp_path / "a.tar", tmp_path / "work", docker=True)) == {"/a": b"1"}
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {}, [], [5], [{}], [{"Config": 5}], [{"Config": "nowhere", "Layers": []}], [{"Config": "c", "Layers": ["../../x"]}],
+        [{"Config": "c", "Layers": "x"}], [{"Config": "c", "Layers": []}], [{"Config": "c", "Layers": [None]}],
+        [{"Config": "loop", "Layers": []}], [{"Config": "0" * 64 + ".json", "Layers": ["l"]}],
+    ],
+)  # fmt: skip
+def test_b13_false_docker_archives_are_refused(tmp_path: Path, images: Any) -> None:
+    files = {"l": LAYER, "c": config_of(LAYER), "0" * 64 + ".json": config_of(LAYER)}
+    path = docker_archive(tmp_path / "a.tar", images, files)
+    path.write_bytes(member(b"loop", kind=b"2", link=b"loop") + path.read_bytes())
+    with pytest.raises(InputError):
+        entries(path, tmp_path / "work", docker=True)
+
+
+def test_sources_of_every_kind_in_one_rootfs(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    root = layout.index(layout.image(LOWER + END))
+    (tmp_path / "b.tar").write_bytes(member(b"a/x", b"tar") + member(b"n", b"tar") + END)
+    (tmp_path / "dir/a").mkdir(parents=True)
+    (tmp_path / "dir/n").write_bytes(b"dir")
+    os.chmod(tmp_path / "dir/a", 0o711)
+    sources = (
+        Input("oci", str(root)),
+        Input("tar", str(tmp_path / "b.tar")),
+        Input("directory", str(tmp_path / "dir"), (0, 0)),
+    )
+    options = RootfsOptions(sources, clean=False, stub_resolv_conf=False)
+    found = {entry.path: entry for entry in scan(options, euid=1000, work=str(work)).entries}
+    assert texts(found) == {"/a-b": b"1", "/a/x": b"tar", "/a/y": b"1", "/f": b"1", "/n": b"dir"}
+    assert oct(found["/a"].mode) == "0o40711"
