@@ -1,0 +1,57 @@
+# One target for each chore; `nox` runs the same ones on every Python.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PYTEST = $(BIN)/python -m pytest
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: help demo test sweep bench lint types docs constraints clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' Makefile
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) pip
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/developed: $(VENV)/installed
+	$(PIP) --editable . --group dev
+	touch $@
+
+demo: $(VENV)/installed  ## build, sign, verify and deploy a demo image, and compare it with its source
+	$(BIN)/python -m tools.demo
+
+test: $(VENV)/developed  ## run the tests
+	$(PYTEST) -n auto $(ARGS)
+
+sweep: $(VENV)/developed  ## run the long sweeps whole
+	$(PYTEST) -n auto -m sweep $(ARGS)
+
+bench: $(VENV)/developed  ## measure builds against tar, zstd and mksquashfs; ARGS names a rootfs
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/developed  ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/developed  ## check types
+	$(BIN)/mypy
+
+docs: $(VENV)/developed  ## write the generated pages of docs/reference anew
+	$(BIN)/python -m tools.reference docs/reference
+
+constraints:  ## find the newest versions of everything, and pin them
+	rm -rf build/constraints
+	$(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --upgrade pip
+	build/constraints/bin/python -m pip install --quiet .[pkcs11] --group dev hatchling
+	head -2 constraints.txt > build/constraints.txt
+	build/constraints/bin/python -m pip freeze --all --exclude otabuild --exclude setuptools >> build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean:  ## remove all that the other targets made
+	rm -rf $(VENV) .nox build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

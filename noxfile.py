@@ -1,0 +1,69 @@
+"""The chores of the project, each on the Pythons it must hold on: `nox`, `nox -s tests-3.12`, `nox -s lint`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["tests", "lint", "types", "minimums", "docs", "examples"]
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+_PINNED = ("--constraint", "constraints.txt")
+
+
+def _install(session: nox.Session, group: str) -> None:
+    """Install the project with a dependency group, pinned; the pip of the pin knows groups."""
+    session.install(*_PINNED, "pip")
+    session.install(*_PINNED, "--editable", ".", "--group", group)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run the tests."""
+    _install(session, "test")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    _install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types."""
+    _install(session, "types")
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS[0])
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows."""
+    project = nox.project.load_toml("pyproject.toml")["project"]
+    lowest = Path(session.create_tmp()) / "lowest.txt"
+    bounds = [re.match(r"([\w-]+)>=([\w.]+)", requirement) for requirement in project["dependencies"]]
+    lowest.write_text("".join(f"{bound[1]}=={bound[2]}\n" for bound in bounds if bound))
+    session.install(*_PINNED, "pip")
+    session.install("--constraint", str(lowest), "--editable", ".", "--group", "test")
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Check that the generated pages are the newest and that every link leads somewhere."""
+    _install(session, "test")
+    session.run("pytest", "tests/test_docs.py", *session.posargs)
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Run the demo: build, verify, deploy, compare."""
+    session.install(*_PINNED, "--editable", ".")
+    session.run("python", "-m", "tools.demo")
