@@ -14,7 +14,7 @@ from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.storage import files, fs
 from otabuild.storage.cache import Blob, Cache
-from otabuild.storage.member import Member, arrange, member_chunks
+from otabuild.storage.member import DamagedBlobError, Member, arrange, member_chunks
 
 _CHUNK = limits.MIB
 
@@ -55,12 +55,11 @@ def _add_package(path: str, package: Package, cache: Cache) -> Blob:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise InputError("cannot read a file of the otaclient release", where=path, observed=error.strerror) from None
-    with open(fd, "rb") as file, cache.new_blob() as writer:
-        while chunk := file.read(_CHUNK):
+    with open(fd, "rb") as file:
+        writer = cache.new_blob(package.size)
+        while chunk := file.read(min(_CHUNK, package.size + 1 - writer.size)):
             writer.write(chunk)
-            if writer.size > package.size:
-                break
-        blob = writer.commit()
+    blob = writer.commit()
     if blob.size != package.size or f"sha256:{blob.digest.hex()}" != package.checksum:
         raise IntegrityError(
             "a file of the otaclient release is not what its manifest.json says",
@@ -78,10 +77,15 @@ def members(
     found = [_document("index.json", index_json), _document("oci-layout", OCI_LAYOUT), *extra]
     if index_jwt is not None:
         found.append(_document("index.jwt", index_jwt))
-    return found + [
-        Member(blob_name(blob.digest), blob.size, file=cache.blob_path(blob.digest), digest=blob.digest)
-        for blob in blobs
-    ]
+    return found + [_blob(blob, cache) for blob in blobs]
+
+
+def _blob(blob: Blob, cache: Cache) -> Member:
+    place = cache.place(blob.digest)
+    name = blob_name(blob.digest)
+    if place is None:
+        raise DamagedBlobError(blob.digest, name)
+    return Member(name, blob.size, file=place.path, offset=place.offset, digest=blob.digest)
 
 
 def _document(name: str, content: bytes) -> Member:

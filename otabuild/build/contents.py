@@ -6,8 +6,6 @@ import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from otabuild.build.plan import Bundle, StoragePlan, Stored
 from otabuild.errors import InputChangedError, OtabuildError
@@ -171,16 +169,16 @@ class ContentStore:
 
     def _stream(self, content: Content, *, try_to_compress: bool) -> Stored:
         digest, frame = hashlib.sha256(), None
-        with _Slices(self._cache) as slices:
-            for number, chunk in enumerate(self._chunks(content)):
-                if number == 0 and try_to_compress and self._pays(chunk[:_SAMPLE]):
-                    frame = compressor(self._plan.compress_level).compressobj(size=content.size)
-                digest.update(chunk)
-                slices.write(frame.compress(chunk) if frame else chunk)
-            if frame:
-                slices.write(frame.flush())
-                self.counts.add(blobs_compressed=1, bytes_compressed=content.size)
-            whole = slices.finish()
+        slices = _Slices(self._cache)
+        for number, chunk in enumerate(self._chunks(content)):
+            if number == 0 and try_to_compress and self._pays(chunk[:_SAMPLE]):
+                frame = compressor(self._plan.compress_level).compressobj(size=content.size)
+            digest.update(chunk)
+            slices.write(frame.compress(chunk) if frame else chunk)
+        if frame:
+            slices.write(frame.flush())
+            self.counts.add(blobs_compressed=1, bytes_compressed=content.size)
+        whole = slices.finish()
         return Stored(Blob(digest.digest(), content.size), whole if frame else None, tuple(slices.leaves))
 
     def _chunks(self, content: Content) -> Iterator[bytes]:
@@ -203,7 +201,7 @@ class ContentStore:
 
 
 class _Slices:
-    """Writes bytes as leaves of 32 MiB, the last one smaller; a context manager that removes what was not finished."""
+    """Writes bytes as leaves of 32 MiB, the last one smaller."""
 
     def __init__(self, cache: Cache) -> None:
         self.leaves: list[Blob] = []
@@ -216,7 +214,7 @@ class _Slices:
         self._hash.update(data)
         self._size += len(data)
         while data:
-            self._writer = self._writer or self._cache.new_blob()
+            self._writer = self._writer or self._cache.new_blob(LEAF)
             room = LEAF - self._writer.size
             self._writer.write(data[:room])
             data = data[room:]
@@ -232,15 +230,6 @@ class _Slices:
         if self._writer is not None:
             self.leaves.append(self._writer.commit())
             self._writer = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.__exit__(kind, error, traceback)
 
 
 def _hold(content: Content, digest: bytes) -> None:

@@ -1,23 +1,21 @@
-"""The cache of a work directory: stored blobs by digest, what was made from what, and which files were hashed.
+"""The cache of a work directory: stored blobs, what was made from what, and which files were hashed.
 
-    <folder>/blobs/ab/abcd…     a blob, under the SHA-256 of its bytes
-    <folder>/tmp/               blobs that are being written; emptied when the cache is opened
-    <folder>/cache.sqlite3      `made`: key of a recipe for bytes -> what came of it; `hashed`: host file -> digest
+    <folder>/packs/<n>          blobs one behind the other; each run that stores any adds one such file
+    <folder>/cache.sqlite3      `blobs`: digest -> pack, offset, size; `made`: key of a recipe for bytes -> what came
+                                of it; `hashed`: host file -> digest
 
-Nothing in it is trusted by name: whoever reads a blob holds it against its digest, and a damaged or lost database only
-means more work. One process at a time may open it (see lock.py); its methods may be called from several threads.
+Packs, because to create a file for each of ten thousand blobs costs more than to write them. Nothing is trusted by
+name: whoever reads a blob holds it against its digest, and a damaged or lost database only means more work. One process
+at a time may open a cache (see lock.py); its methods may be called from several threads.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
-import shutil
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -27,12 +25,16 @@ from otabuild.errors import StateError, StorageError
 from otabuild.storage import fs
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL, run INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER,
-    digest BLOB NOT NULL, inline BLOB, run INTEGER NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS runs (run INTEGER PRIMARY KEY, started INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
+    size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+    ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, PRIMARY KEY (device, inode)) WITHOUT ROWID;
 """
-_APPLICATION_ID = 0x6F746131
+_APPLICATION_ID = 0x6F746132
+
+FileKey = tuple[int, int, int, int, int]
+"""Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
 
 
 class Blob(NamedTuple):
@@ -42,20 +44,25 @@ class Blob(NamedTuple):
     size: int
 
 
+class Place(NamedTuple):
+    """Where a blob lies: `size` bytes of a file, from `offset` on."""
+
+    path: str
+    offset: int
+
+
 class Cache:
-    """See the module. A context manager: leaving it without an exception commits what was remembered."""
+    """See the module. A context manager: leaving it commits what was remembered, also after an error."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self._tmp = os.path.join(folder, "tmp")
-        self._numbers = itertools.count()
-        fs.makedirs(os.path.join(folder, "blobs"))
-        with suppress(FileNotFoundError):
-            shutil.rmtree(self._tmp)
-        fs.makedirs(self._tmp)
-        self._shards = set(os.listdir(os.path.join(folder, "blobs")))
+        self._packs = os.path.join(folder, "packs")
+        fs.makedirs(self._packs)
+        self._lock = threading.RLock()
         self._db = _open_database(os.path.join(folder, "cache.sqlite3"))
-        self._lock = threading.Lock()
+        self._fd: int | None = None
+        self._end = 0
+        self._pack = self._remove_orphans() + 1
 
     def __enter__(self) -> Self:
         return self
@@ -63,129 +70,161 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._db.commit()
+        self.commit()
         self._db.close()
+        if self._fd is not None:
+            os.close(self._fd)
 
-    def blob_path(self, digest: bytes) -> str:
-        """Where the blob of a digest lies, whether it is there or not."""
-        name = digest.hex()
-        return os.path.join(self.folder, "blobs", name[:2], name)
+    def place(self, digest: bytes) -> Place | None:
+        """Where the blob of a digest lies; None where the cache has none."""
+        row = self._one("SELECT pack, offset FROM blobs WHERE digest = ?", digest)
+        return None if row is None else Place(self._pack_path(row[0]), row[1])
 
     def has(self, blob: Blob) -> bool:
-        """Whether a file of that name and size is there; its bytes are checked when they are read."""
-        try:
-            return os.stat(self.blob_path(blob.digest), follow_symlinks=False).st_size == blob.size
-        except OSError:
-            return False
+        """Whether the cache has a blob of that digest and size; its bytes are checked when they are read."""
+        return self._one("SELECT 1 FROM blobs WHERE digest = ? AND size = ?", *blob) is not None
 
     def add(self, data: bytes) -> Blob:
-        """Store bytes; a blob that is there already is left as it is."""
+        """Store bytes, unless they are stored already."""
         blob = Blob(hashlib.sha256(data).digest(), len(data))
         if not self.has(blob):
-            with self.new_blob() as writer:
-                writer.write(data)
-                return writer.commit()
+            offset = self._reserve(blob.size)
+            self.write(data, offset)
+            self.record(blob, offset)
         return blob
 
-    def new_blob(self) -> BlobWriter:
-        """A writer for a blob whose digest is not known yet."""
-        return BlobWriter(self, os.path.join(self._tmp, str(next(self._numbers))))
-
-    def place(self, temporary: str, blob: Blob) -> None:
-        """Put a finished temporary file where its blob belongs."""
-        target = self.blob_path(blob.digest)
-        shard = os.path.basename(os.path.dirname(target))
-        if shard not in self._shards:
-            fs.makedirs(os.path.dirname(target))
-            self._shards.add(shard)
-        fs.rename(temporary, target)
+    def new_blob(self, room: int) -> BlobWriter:
+        """A writer for a blob whose digest is not known yet, with room for so many bytes."""
+        return BlobWriter(self, self._reserve(room + 1))
 
     def discard(self, digest: bytes) -> None:
-        """Remove a blob that turned out to be damaged."""
-        fs.unlink(self.blob_path(digest), missing_ok=True)
+        """Forget a blob that turned out to be damaged."""
+        self._execute("DELETE FROM blobs WHERE digest = ?", (digest,))
 
     def recall(self, key: bytes) -> list[Any] | None:
         """What was remembered for a key; None where nothing was."""
-        with self._lock:
-            row = self._db.execute("SELECT value FROM made WHERE key = ?", (key,)).fetchone()
+        row = self._one("SELECT value FROM made WHERE key = ?", key)
         return None if row is None else list(msgpack.unpackb(row[0]))
 
-    def remember(self, key: bytes, value: list[Any]) -> None:
+    def remember(self, key: bytes, value: Sequence[Any]) -> None:
         """Remember what came of a key."""
-        with self._lock:
-            self._db.execute("REPLACE INTO made VALUES (?, ?, 0)", (key, msgpack.packb(value)))
+        self._execute("REPLACE INTO made VALUES (?, ?)", (key, msgpack.packb(value)))
 
-    def hashed(self, key: tuple[int, int, int, int, int]) -> tuple[bytes, bytes | None] | None:
-        """Digest and inlined content of a host file of that device, inode, size, mtime and ctime, if it is known."""
-        with self._lock:
-            row: tuple[bytes, bytes | None] | None = self._db.execute(
-                "SELECT digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
-                _signed(key),
-            ).fetchone()
+    def hashed(self, key: FileKey) -> tuple[bytes, bytes | None] | None:
+        """Digest and inlined content of a host file in that state, if it is known."""
+        row: tuple[bytes, bytes | None] | None = self._one(
+            "SELECT digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
+            *_signed(key),
+        )
         return row
 
-    def remember_hashed(self, rows: Iterable[tuple[tuple[int, int, int, int, int], bytes, bytes | None]]) -> None:
-        """Remember (stat key, digest, inlined content) of host files."""
+    def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
+        """Remember key, digest and inlined content of host files."""
+        packed = [(*_signed(key), digest, inline) for key, digest, inline in rows]
         with self._lock:
-            self._db.executemany(
-                "REPLACE INTO hashed VALUES (?,?,?,?,?,?,?,0)",
-                ((*_signed(key), digest, inline) for key, digest, inline in rows),
-            )
+            self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
+
+    def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
+        """Note that these blobs are in use at `now` (Unix seconds): what is not used for longest is pruned first."""
+        with self._lock:
+            self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
 
     def commit(self) -> None:
         """Make what was remembered so far survive a kill of the process."""
-        self._db.commit()
+        with self._lock:
+            self._db.commit()
 
-    def blobs(self) -> Iterator[Blob]:
-        """Every blob that lies in the cache, by name and size."""
-        root = os.path.join(self.folder, "blobs")
-        for shard in sorted(os.listdir(root)):
-            for item in sorted(os.scandir(os.path.join(root, shard)), key=lambda item: item.name):
-                yield Blob(bytes.fromhex(item.name), item.stat(follow_symlinks=False).st_size)
+    def blobs(self) -> Iterator[tuple[Blob, Place]]:
+        """Every blob and where it lies, in the order of their places."""
+        rows = self._db.execute("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset").fetchall()
+        return ((Blob(digest, size), Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
+
+    def prune(self, keep: Iterable[Blob]) -> None:
+        """Keep only these blobs: they move to a new pack, each checked on its way, and the old packs go."""
+        rows = [(blob, self.place(blob.digest)) for blob in keep]
+        self._execute("DELETE FROM blobs", ())
+        for blob, place in rows:
+            data = place and read_place(place, blob.size)
+            if data and hashlib.sha256(data).digest() == blob.digest:
+                self.add(data)
+        self.commit()
+        self._remove_orphans()
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write a part of a blob to its reserved place."""
+        fs.pwrite(self._descriptor(), data, offset, self._pack_path(self._pack))
+
+    def record(self, blob: Blob, offset: int) -> None:
+        """Note that a blob is whole, and where it lies."""
+        self._execute("REPLACE INTO blobs VALUES (?,?,?,?,0)", (blob.digest, self._pack, offset, blob.size))
+
+    def _reserve(self, size: int) -> int:
+        """Room in this run's pack; what is reserved and not written stays a hole and takes no space."""
+        with self._lock:
+            offset, self._end = self._end, self._end + size
+        return offset
+
+    def _descriptor(self) -> int:
+        with self._lock:
+            if self._fd is None:
+                path = self._pack_path(self._pack)
+                with fs.change("create", path):
+                    self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            return self._fd
+
+    def _pack_path(self, number: int) -> str:
+        return os.path.join(self._packs, str(number))
+
+    def _remove_orphans(self) -> int:
+        """Remove packs that no blob lies in any more, such as those of a killed run; the highest number in use."""
+        used = {row[0] for row in self._db.execute("SELECT DISTINCT pack FROM blobs")} | {getattr(self, "_pack", 0)}
+        found = {int(name) for name in os.listdir(self._packs) if name.isdigit()}
+        for number in found - used:
+            fs.unlink(self._pack_path(number))
+        return max(used | found)
+
+    def _one(self, statement: str, *values: object) -> Any:
+        with self._lock:
+            return self._db.execute(statement, values).fetchone()
+
+    def _execute(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._lock:
+            self._db.execute(statement, values)
 
 
 class BlobWriter:
-    """Writes one blob, hashing as it goes; a context manager that removes what was not committed."""
+    """Writes one blob, hashing as it goes; what was not committed is never found."""
 
-    def __init__(self, cache: Cache, temporary: str) -> None:
-        self._cache, self._temporary = cache, temporary
+    def __init__(self, cache: Cache, offset: int) -> None:
+        self._cache, self._offset = cache, offset
         self._hash = hashlib.sha256()
         self.size = 0
-        with fs.change("create", temporary):
-            self._fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        self._open = True
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
-        fs.write(self._fd, data, self._temporary)
+        self._cache.write(data, self._offset + self.size)
         self._hash.update(data)
         self.size += len(data)
 
     def commit(self) -> Blob:
-        """Put the blob in its place."""
-        self._close()
+        """The blob is whole: let it be found."""
         blob = Blob(self._hash.digest(), self.size)
-        self._cache.place(self._temporary, blob)
+        self._cache.record(blob, self._offset)
         return blob
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._open:
-            with suppress(StorageError):
-                self._close()
-                fs.unlink(self._temporary, missing_ok=True)
-
-    def _close(self) -> None:
-        self._open = False
-        with fs.change("close", self._temporary):
-            os.close(self._fd)
+def read_place(place: Place, size: int) -> bytes | None:
+    """The bytes that lie at a place; None where they are not all there."""
+    try:
+        with open(place.path, "rb") as file:
+            file.seek(place.offset)
+            data = file.read(size)
+    except OSError:
+        return None
+    return data if len(data) == size else None
 
 
-def _signed(key: tuple[int, int, int, int, int]) -> tuple[int, ...]:
+def _signed(key: FileKey) -> tuple[int, ...]:
     """SQLite's integers are signed; an inode number may use all 64 bits."""
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in key)
 
@@ -195,12 +234,7 @@ def _open_database(path: str) -> sqlite3.Connection:
     for _attempt in (1, 2):
         try:
             db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-            if db.execute("PRAGMA application_id").fetchone()[0] not in (0, _APPLICATION_ID):
-                raise sqlite3.DatabaseError("not a cache of ours")  # noqa: TRY301  (one way to throw it away)
-            db.execute("PRAGMA synchronous = OFF")  # a power cut costs the cache, never an image
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            db.executescript(_SCHEMA)
-            db.execute("SELECT count(*) FROM hashed WHERE device = 0").fetchone()
+            _set_up(db)
         except sqlite3.OperationalError as error:
             raise StorageError("cannot open the cache", where=path, observed=error) from None
         except sqlite3.DatabaseError:
@@ -209,3 +243,13 @@ def _open_database(path: str) -> sqlite3.Connection:
         else:
             return db
     raise StateError("the cache database stays damaged", where=path, hint="remove it")
+
+
+def _set_up(db: sqlite3.Connection) -> None:
+    if db.execute("PRAGMA application_id").fetchone()[0] not in (0, _APPLICATION_ID):
+        raise sqlite3.DatabaseError("not a cache of this version")
+    db.execute("PRAGMA synchronous = OFF")  # a power cut costs the cache, never an image
+    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    db.executescript(_SCHEMA)
+    if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+        raise sqlite3.DatabaseError("damaged")

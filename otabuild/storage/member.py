@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of an image: bytes at hand, a file to copy, or a folder (a name that ends in `/`).
+    """A file of an image: bytes at hand, `size` bytes of a file from `offset` on, or a folder (a name ending in `/`).
 
     `digest` (32 bytes) is held against the content of a file while it is copied; such a file is a blob of the cache.
     """
@@ -24,6 +24,7 @@ class Member:
     size: int = 0
     content: bytes = b""
     file: str | None = None
+    offset: int = 0
     digest: bytes | None = None
 
 
@@ -65,9 +66,9 @@ def member_chunks(member: Member) -> Iterator[bytes]:
             raise DamagedBlobError(member.digest, member.file) from None
         raise fs.storage_error(error, "read", member.file) from None
     try:
-        sound = os.fstat(source).st_size == left
+        sound = True
         while sound and left:
-            chunk = os.read(source, min(left, _CHUNK))
+            chunk = os.pread(source, min(left, _CHUNK), member.offset + member.size - left)
             sound = bool(chunk)
             left -= len(chunk)
             digest.update(chunk)
