@@ -29,6 +29,8 @@ _TYPES = {
     b"6": stat.S_IFIFO,
 }
 _ZEROS = bytes(1 << 20)
+IN_SPOOL, IN_ARCHIVE = "spool", "archive"
+"""What stands in the place of the host path of a content until it is known where the files lie."""
 
 
 class Archive(NamedTuple):
@@ -38,15 +40,14 @@ class Archive(NamedTuple):
     outside: dict[str, str]
 
 
-def read_archive(reader: Reader, spool: Spool, budget: Budget, *, spool_path: str, plain_path: str = "") -> Archive:
+def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool) -> Archive:
     """Read an archive front to back.
 
     Args:
         reader: the plain archive.
         spool: takes the contents.
         budget: counts what sparse files unfold to.
-        spool_path: where the spool will lie when it is kept.
-        plain_path: the archive itself where it is a file that is not compressed: contents are not copied then.
+        in_place: whether contents stay in the archive and only sparse files go to the spool.
 
     Raises:
         InputError: the archive is damaged or hostile.
@@ -65,7 +66,7 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, spool_path: st
         if member.kind == b"1":
             links[path] = path_of(member.link, reader.where)
         else:
-            content = _content(reader, member, spool, budget, (spool_path, plain_path))
+            content = _content(reader, member, spool, budget, in_place=in_place)
             entries[path] = _entry(path, member, content)
     _close_gaps(entries, links, origin, budget)
     return Archive(entries, _resolve(entries, links, reader.where))
@@ -88,17 +89,17 @@ def path_of(name: bytes, where: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _content(reader: Reader, member: Member, spool: Spool, budget: Budget, places: tuple[str, str]) -> Content | None:
+def _content(reader: Reader, member: Member, spool: Spool, budget: Budget, *, in_place: bool) -> Content | None:
     if member.kind != b"0":
         return None
-    spool_path, plain_path = places
+    place = IN_SPOOL
     if member.extents is not None:
         budget.unfold(member.size - member.stored)
-        found, place = spool.add(_unfolded(reader, member)), spool_path
-    elif plain_path:
-        found, place = _hashed(reader, member), plain_path
+        found = spool.add(_unfolded(reader, member))
+    elif in_place:
+        found, place = _hashed(reader, member), IN_ARCHIVE
     else:
-        found, place = spool.add(reader.parts(member.stored)), spool_path
+        found = spool.add(reader.parts(member.stored))
     return Content(place, found.offset, found.size, None, found.digest)
 
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from otabuild.errors import InputError
-from otabuild.rootfs.archive import Archive, read_archive
+from otabuild.rootfs.archive import IN_ARCHIVE, IN_SPOOL, Archive, read_archive
 from otabuild.rootfs.decompress import Budget
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.spool import Spool
@@ -40,14 +40,20 @@ class Index(NamedTuple):
         """Whether both files are there."""
         return os.path.exists(self.entries_path) and os.path.exists(self.spool_path)
 
-    def read(self) -> Iterator[Entry]:
-        """The entries.
+    def read(self, plain_path: str = "") -> Iterator[Entry]:
+        """The entries; `plain_path` is the archive itself where it is a file that is not compressed.
 
         Raises:
             StateError: the file is damaged.
         """
+        places = {IN_SPOOL: os.path.abspath(self.spool_path), IN_ARCHIVE: plain_path}
         with open(self.entries_path, "rb") as file:
-            yield from read_entries(file)
+            for entry in read_entries(file):
+                content = entry.content
+                if content is None:
+                    yield entry
+                else:
+                    yield entry._replace(content=content._replace(host_path=places[content.host_path]))
 
 
 def by_path(archive: Archive, where: str) -> Iterable[Entry]:
@@ -68,7 +74,7 @@ def write_index(
     plain: Iterable[bytes],
     budget: Budget,
     *,
-    plain_path: str = "",
+    in_place: bool = False,
     arrange: Callable[[Archive, str], Iterable[Entry]] = by_path,
     check: Callable[[], None] = lambda: None,
 ) -> None:
@@ -78,7 +84,7 @@ def write_index(
         index: where it is to lie.
         plain: the bytes of the archive, not compressed.
         budget: counts what the archive unfolds to.
-        plain_path: the archive itself where it is a file that is not compressed.
+        in_place: whether contents stay in the archive, because it is a file that is not compressed.
         arrange: brings the entries of the archive (and its name, for messages) into path order.
         check: called when everything was read; raises where the archive turned out not to be what it should.
 
@@ -90,7 +96,7 @@ def write_index(
         spool = stack.enter_context(Spool(index.spool_path + ".otabuild-tmp"))
         out = stack.enter_context(Spool(index.entries_path + ".otabuild-tmp"))
         reader = Reader(plain, budget.where)
-        archive = read_archive(reader, spool, budget, spool_path=index.spool_path, plain_path=plain_path)
+        archive = read_archive(reader, spool, budget, in_place=in_place)
         check()
         write_entries(out, arrange(archive, budget.where))
         spool.keep(index.spool_path)

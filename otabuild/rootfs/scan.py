@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import posixpath
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,7 +92,7 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
         InputError: an input that cannot be read.
     """
     prune = _pruner(Patterns(options.exclude), _cleaned(options))
-    parts = [repr(options)]
+    parts = [repr(options), os.path.abspath(work)]
     parts += [_source(found, options, work, prune).fingerprint() for found in options.sources]
     parts += [_source(found, options, work).fingerprint() for found in options.overlays]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()

@@ -16,6 +16,7 @@ from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
 from otabuild.rootfs.entry import Entry, StatKey
 from otabuild.rootfs.index import Index, write_index
+from otabuild.storage import fs
 from otabuild.storage.files import write_file
 
 CHUNK = 1 << 20
@@ -58,7 +59,7 @@ class TarSource:
         Raises:
             InputError: the archive is damaged or hostile, or changes while it is read.
         """
-        yield from self._index().read()
+        yield from self._index().read(os.path.abspath(self._location))
 
     def _index(self) -> Index:
         """The index of the archive as it is now, made where it is missing."""
@@ -80,10 +81,13 @@ class TarSource:
         if index.exists():
             return
         budget = Budget(self._location)
-        plain = not is_compressed(os.pread(fd, 16, 0))
+        in_place = not is_compressed(os.pread(fd, 16, 0))
         os.lseek(fd, 0, os.SEEK_SET)
         chunks = decompressed(read_chunks(fd), budget)
-        write_index(index, chunks, budget, plain_path=os.path.abspath(self._location) if plain else "")
+        write_index(index, chunks, budget, in_place=in_place)
+        for name in os.listdir(self._folder):
+            if name.endswith((".entries", ".spool")) and not name.startswith(index.name):
+                fs.unlink(os.path.join(self._folder, name))
 
     def _state(self) -> tuple[StatKey | None, str]:
         """The stat key that the archive had when it was last read, and its digest."""

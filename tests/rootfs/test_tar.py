@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from otabuild.errors import InputChangedError, InputError
+from otabuild.errors import InputChangedError, InputError, OtabuildError
 from otabuild.rootfs import tar_source
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
@@ -341,3 +343,60 @@ def test_old_headers(tmp_path: Path) -> None:
     found = read(tmp_path, v7 + header(b"name", prefix=b"pre/fix") + END)
     assert sorted(found) == ["/", "/dir", "/dir/f", "/pre", "/pre/fix", "/pre/fix/name"]
     assert found["/dir"].is_directory
+
+
+def test_only_the_newest_spool_is_kept(tmp_path: Path) -> None:
+    for text in b"1", b"2":
+        read(tmp_path, zstd(member(b"a", text) + END))
+    assert len(list((tmp_path / "work").rglob("*.spool"))) == len(list((tmp_path / "work").rglob("*.entries"))) == 1
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip"])
+def test_a_moved_work_directory_still_serves(tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/a.tar").write_bytes(PACKED[packing](member(b"a", b"1") + END))
+    monkeypatch.chdir(tmp_path / "one")
+    list(TarSource("a.tar", "work").entries())
+    (tmp_path / "one").rename(tmp_path / "two")
+    monkeypatch.chdir(tmp_path / "two")
+    found = {entry.path: entry for entry in TarSource("a.tar", "work").entries()}
+    monkeypatch.chdir(tmp_path)
+    assert contents(found) == {"/a": b"1"}
+
+
+_SEED = b"".join(
+    [
+        pax((b"SCHILY.xattr.user.x", b"1"), (b"mtime", b"1.5")), member(b"a", b"data"), member(b"L", b"long\0", b"L"),
+        member(b"x"), member(b"d", kind=b"5"), member(b"l", kind=b"1", link=b"a"), member(b"s", kind=b"2", link=b"a"),
+        pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"10,4")), member(b"sp", b"1234"), END,
+    ]
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, len(_SEED) - 1), st.binary(min_size=1, max_size=12)), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_spoilt_archives_give_our_error_or_a_tree(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[int, bytes]], mend: bool
+) -> None:
+    data = bytearray(_SEED)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    for at in range(0, len(data) - 511, 512) if mend else ():
+        if data[at + 257 : at + 262] == b"ustar":
+            data[at + 148 : at + 156] = b" " * 8
+            data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    folder = tmp_path_factory.mktemp("spoilt")
+    (folder / "a.tar").write_bytes(data)
+    try:
+        found = scan(
+            RootfsOptions((Input("tar", str(folder / "a.tar")),), unsupported="skip"), euid=0, work=str(folder / "work")
+        )
+        for entry in found.entries:
+            if entry.content is not None:
+                assert len(load_content(entry.content)) == entry.content.size
+    except OtabuildError as error:
+        str(error).encode()
+    shutil.rmtree(folder)
