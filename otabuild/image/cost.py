@@ -1,0 +1,172 @@
+"""What an update costs a device: what it fetches, how often it asks, and how much room it needs.
+
+A device that runs the base keeps every content that both payloads hold, by digest. For each other content it fetches
+the blobs that make it, whole: one changed member of a bundle drags in the bundle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from otabuild.errors import FilterError
+from otabuild.format.digest import Descriptor, format_digest
+from otabuild.image.image import Image
+from otabuild.image.payload import Payload
+from otabuild.image.sizes import human_size
+from otabuild.image.storage_form import Stored, shares, stored_contents
+from otabuild.image.tables import REGULARS
+
+MOST = 20
+_CONTENTS = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0"
+_BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
+    (SELECT DISTINCT inode_id, resource_id FROM ft_regular) JOIN ft_resource USING (resource_id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileCost:
+    """A changed content and what it adds to the download.
+
+    Attributes:
+        paths: where the payload has it.
+        size: bytes of the content.
+        download: its share of the blobs that it needs, in bytes; see `storage_form.shares`.
+        why: how it is stored, and what it drags in.
+    """
+
+    paths: tuple[str, ...]
+    size: int
+    download: int
+    why: str
+
+    def to_value(self) -> dict[str, Any]:
+        """The cost as plain JSON values."""
+        return {"paths": list(self.paths), "size": self.size, "download": self.download, "why": self.why}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What the update of one payload costs a device; sizes in bytes.
+
+    Attributes:
+        resources: distinct contents of the new payload that are stored as resources.
+        changed: how many of them the base lacks.
+        changed_bytes: their size.
+        requests: blobs to fetch for them.
+        download: bytes of those blobs.
+        metadata: bytes of file table and resource table as stored.
+        documents: bytes of index.json, index.jwt, manifest, config and sys_config.
+        document_requests: requests for tables and documents.
+        full_download: what `download` would be without a base.
+        peak_disk: room on the device while it updates: the new rootfs (each inode once, in blocks of 4 KiB) and
+            everything that was fetched, should the client keep it to the end.
+        files: the contents that cost most.
+    """
+
+    resources: int
+    changed: int
+    changed_bytes: int
+    requests: int
+    download: int
+    metadata: int
+    documents: int
+    document_requests: int
+    full_download: int
+    peak_disk: int
+    files: tuple[FileCost, ...]
+
+    @property
+    def total(self) -> int:
+        """All bytes that the device fetches."""
+        return self.download + self.metadata + self.documents
+
+    @property
+    def total_requests(self) -> int:
+        """All requests that it makes, each blob and document once."""
+        return self.requests + self.document_requests
+
+    def to_value(self) -> dict[str, Any]:
+        """The cost as plain JSON values."""
+        own = {name: getattr(self, name) for name in self.__slots__ if name != "files"}
+        return {
+            **own,
+            "total": self.total,
+            "total_requests": self.total_requests,
+            "files": [file.to_value() for file in self.files],
+        }
+
+
+def cost(base: Image, new: Image, ecu_id: str, release_key: str = "dev") -> Cost:
+    """What a device that runs `base` fetches to get to `new`.
+
+    Raises:
+        InputError: one of the images has no such payload.
+        FilterError, LimitError: a content of the new payload cannot be resolved.
+        OtabuildError: one of the images does not hold.
+    """
+    before, after = base.payload(ecu_id, release_key), new.payload(ecu_id, release_key)
+    held, wanted = _contents(before), _contents(after)
+    found = tuple(stored_contents(new.resources, wanted))
+    missing = wanted.keys() - {content.digest for content in found}
+    if missing:
+        raise FilterError(
+            "contents of the payload are not in the resource table",
+            where=after.name,
+            observed=f"{len(missing)}, such as {format_digest(min(missing))}",
+        )
+    changed = [content for content in found if content.digest not in held]
+    leaves = {leaf for content in changed for leaf in content.leaves}
+    download = sum(size for _, size in leaves)
+    documents = _documents(new, after)
+    tables = new.index.resource_table.size + after.manifest.file_table.size
+    fetched = download + tables + sum(documents)
+    return Cost(
+        resources=len(wanted),
+        changed=len(changed),
+        changed_bytes=sum(content.size for content in changed),
+        requests=len(leaves),
+        download=download,
+        metadata=tables,
+        documents=sum(documents),
+        document_requests=len(documents) + 2,
+        full_download=sum(size for _, size in {leaf for content in found for leaf in content.leaves}),
+        peak_disk=after.file_table.count(_BLOCKS) + fetched,
+        files=_most_costly(after, changed),
+    )
+
+
+def _contents(payload: Payload) -> dict[bytes, int]:
+    return dict(payload.file_table.database.query(_CONTENTS))
+
+
+def _documents(image: Image, payload: Payload) -> list[int]:
+    """Sizes of what a device reads besides tables and contents."""
+    config: Descriptor | None = payload.config.sys_config
+    files = [image.index_raw, *([] if image.token_raw is None else [image.token_raw])]
+    described = [payload.descriptor, payload.manifest.config, *([] if config is None else [config])]
+    return [len(raw) for raw in files] + [descriptor.size for descriptor in described]
+
+
+def _most_costly(payload: Payload, changed: Sequence[Stored]) -> tuple[FileCost, ...]:
+    share = shares(changed)
+    users = Counter(digest for content in changed for digest, _ in content.leaves)
+    most = sorted(changed, key=lambda content: (-share[content.digest], content.digest))[:MOST]
+    return tuple(FileCost(_paths(payload, c.digest), c.size, round(share[c.digest]), _why(c, users)) for c in most)
+
+
+def _paths(payload: Payload, digest: bytes) -> tuple[str, ...]:
+    found = payload.file_table.select(REGULARS, "WHERE digest = ? ORDER BY path", (digest,))
+    return tuple(entry.path for entry in found)
+
+
+def _why(content: Stored, users: Counter[bytes]) -> str:
+    stored = human_size(sum(size for _, size in content.leaves))
+    if content.form != "bundled":
+        words = {"plain": "stored as it is", "compressed": "compressed", "sliced": f"{len(content.leaves)} slices"}
+        return f"{words[content.form]}, {stored}"
+    others = max(users[digest] for digest, _ in content.leaves) - 1
+    company = f", together with {others} other changed files" if others else ", all by itself"
+    blob = content.leaves[0][0].hex()[:12]
+    return f"drags in bundle {blob} of {human_size(content.bundle_size)} ({stored} stored){company}"

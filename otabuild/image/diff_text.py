@@ -1,0 +1,144 @@
+"""A difference as people read it: lines of text, and Markdown for a pull request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from otabuild.errors import printable
+from otabuild.image.diff import Diff, PayloadDiff
+from otabuild.image.diff_entries import Aspect, EntryChange
+from otabuild.image.sizes import human_change, human_size
+
+_SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgraded": "v"}
+_SHOWN = 100
+"""Lines of one list in Markdown: a comment in a pull request holds 65,536 characters."""
+_LONGEST = 160
+_VALUE = 200
+
+
+def text_lines(found: Diff) -> Iterator[str]:
+    """The difference in lines of plain text, complete, safe to print."""
+    yield f"before: {printable(found.before)}"
+    yield f"after:  {printable(found.after)}"
+    yield f"blobs:  {human_change(*found.blobs_size)}"
+    yield from _section("annotations", (f"  {aspect_text(aspect)}" for aspect in found.annotations))
+    for payload in found.payloads:
+        yield ""
+        yield f"payload {printable(payload.name)}: {_headline(payload)}"
+        yield from (f"  note: {printable(note)}" for note in payload.notes)
+        yield from _section("metadata", (f"  {aspect_text(aspect)}" for aspect in payload.metadata))
+        yield from _section("sys_config", (f"  {printable(line)}" for line in payload.sys_config))
+        yield from _section("packages", (f"  {line}" for line in package_lines(payload)))
+        yield from _section("entries", (f"  {entry_text(entry)}" for entry in payload.entries))
+
+
+def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
+    for number, line in enumerate(lines):
+        if number == 0:
+            yield f"{title}:"
+        yield line
+
+
+def _headline(payload: PayloadDiff) -> str:
+    """What a payload's difference comes to, in one line."""
+    if payload.kind != "changed":
+        return payload.kind
+    counts = [f"{number} {kind}" for kind in ("added", "removed", "changed") if (number := payload.count(kind))]
+    entries = f"{', '.join(counts)} entries" if counts else "the same entries"
+    packages = f"{len(payload.packages)} packages differ, " if payload.packages else ""
+    return f"{entries}, {packages}rootfs {human_change(*payload.rootfs_size)}"
+
+
+def aspect_text(aspect: Aspect) -> str:
+    """An aspect on one line, safe to print; long values are cut."""
+    before, after = ("none" if v is None else _cut(printable(v)) for v in (aspect.before, aspect.after))
+    return f"{printable(aspect.name)}: {before} -> {after}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _VALUE else f"{text[:_VALUE]}... ({len(text)} characters)"
+
+
+def package_lines(payload: PayloadDiff) -> Iterator[str]:
+    """The packages that differ, one to a line, safe to print."""
+    for package in payload.packages:
+        versions = " -> ".join(version for version in (package.before, package.after) if version is not None)
+        yield printable(f"{_SIGNS[package.kind]} {package.name} {versions}")
+
+
+def entry_text(entry: EntryChange) -> str:
+    """A change on one line, safe to print."""
+    line = f"{_SIGNS[entry.kind]} {printable(entry.path)}"
+    if entry.kind == "changed":
+        return f"{line} ({'; '.join(map(aspect_text, entry.aspects))})"
+    only = entry.after or entry.before
+    assert only is not None
+    if only.digest is not None:
+        return f"{line} ({human_size(only.size)}{', setuid' if only.mode & 0o4000 else ''})"
+    return f"{line} -> {printable(only.target)}" if only.target is not None else line
+
+
+def markdown_lines(found: Diff) -> Iterator[str]:
+    """The difference in Markdown; long lists are folded, and cut with a count of what was left out."""
+    yield f"## {_code(found.before)} → {_code(found.after)}"
+    yield ""
+    yield "| payload | added | removed | changed | packages | rootfs |"
+    yield "|---|--:|--:|--:|--:|---|"
+    for payload in found.payloads:
+        counts = " | ".join(str(payload.count(kind)) for kind in ("added", "removed", "changed"))
+        name = _code(payload.name).replace("|", r"\|")
+        state = "" if payload.kind == "changed" else f" ({payload.kind})"
+        yield f"| {name}{state} | {counts} | {len(payload.packages)} | {human_change(*payload.rootfs_size)} |"
+    yield ""
+    yield f"Blobs of the image: {human_change(*found.blobs_size)}"
+    yield from _folded("Annotations of the image", map(aspect_text, found.annotations))
+    shown: dict[tuple[object, ...], str] = {}
+    for payload in found.payloads:
+        yield from _payload_markdown(payload, shown)
+
+
+def _payload_markdown(payload: PayloadDiff, shown: dict[tuple[object, ...], str]) -> Iterator[str]:
+    """One payload; one that differs exactly as another does is not told twice."""
+    if payload.kind != "changed":
+        return
+    yield ""
+    yield f"### {_code(payload.name)}"
+    yield from (f"\n> {_code(note)}" for note in payload.notes)
+    twin = shown.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
+    yield from _folded("Metadata", map(aspect_text, payload.metadata))
+    if twin != payload.name:
+        yield ""
+        yield f"Files, packages and sys_config differ as those of {_code(twin)} do."
+        return
+    yield from _folded("sys_config", payload.sys_config, "diff")
+    yield from _folded("Packages", package_lines(payload), is_open=True)
+    for kind in ("added", "removed", "changed"):
+        entries = [entry_text(entry) for entry in payload.entries if entry.kind == kind]
+        yield from _folded(f"Entries {kind}", entries)
+
+
+def _folded(title: str, lines: Iterable[str], language: str = "text", *, is_open: bool = False) -> Iterator[str]:
+    """Lines in a fold with a code block, in which no Markdown or HTML of an image has a meaning."""
+    rows: Sequence[str] = [printable(line) for line in lines]
+    if not rows:
+        return
+    fence = "`" * (1 + max((len(run) for row in rows for run in re.findall("`+", row)), default=2))
+    yield ""
+    yield f"<details{' open' if is_open else ''}><summary>{title} ({len(rows)})</summary>"
+    yield ""
+    yield f"{max(fence, '```')}{language}"
+    yield from (row if len(row) <= _LONGEST else f"{row[:_LONGEST]}..." for row in rows[:_SHOWN])
+    if len(rows) > _SHOWN:
+        yield f"... and {len(rows) - _SHOWN} more"
+    yield max(fence, "```")
+    yield ""
+    yield "</details>"
+
+
+def _code(text: str) -> str:
+    """Text as a code span, whatever it holds."""
+    safe = printable(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", safe)), default=0))
+    pad = " " if safe[:1] == "`" or safe[-1:] == "`" else ""
+    return f"{fence}{pad}{safe}{pad}{fence}"

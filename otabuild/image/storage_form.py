@@ -1,0 +1,68 @@
+"""How the contents of a payload are stored, and which blobs each of them needs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from otabuild.format.filters import Compressed
+from otabuild.image.resources import Plan, ResourceTable
+
+Form = Literal["bundled", "compressed", "sliced", "plain"]
+Leaf = tuple[bytes, int]
+"""Digest and stored size in bytes of a blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A content that has a place in the resource table.
+
+    Attributes:
+        digest: 32 bytes.
+        size: bytes of the content.
+        form: what was done to it last; `plain` is a blob of its own, as it is.
+        leaves: the distinct blobs that must be there to make it.
+        bundle_size: bytes of the bundle it is cut from; 0 without one.
+    """
+
+    digest: bytes
+    size: int
+    form: Form
+    leaves: tuple[Leaf, ...]
+    bundle_size: int = 0
+
+
+def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[Stored]:
+    """Those of the wanted contents (keys are digests) that the resource table holds.
+
+    Raises:
+        FilterError, LimitError: one of them cannot be resolved.
+    """
+    for group in resources.groups(lambda row: True if row.digest in wanted else None):
+        shared = () if group.bundle is None else tuple(dict.fromkeys(group.bundle.leaves))
+        for member in group.members:
+            row, plan = member.row, member.plan
+            if plan is None:
+                yield Stored(row.digest, row.size, "bundled", shared, group.bundle_size)
+            else:
+                yield Stored(row.digest, row.size, _form(plan), tuple(dict.fromkeys(plan.leaves)))
+
+
+def _form(plan: Plan) -> Form:
+    if len(plan.leaves) > 1:
+        return "sliced"
+    return "compressed" if any(isinstance(step.filter, Compressed) for step in plan.steps) else "plain"
+
+
+def shares(contents: Iterable[Stored]) -> dict[bytes, float]:
+    """Bytes of blobs that fall to each content, by digest.
+
+    A blob is divided among the contents that need it in proportion to their sizes: all shares add up to the blobs.
+    """
+    contents = tuple(contents)
+    sharers: Counter[bytes] = Counter()
+    for content in contents:
+        sharers.update(dict.fromkeys((digest for digest, _ in content.leaves), content.size))
+    return {c.digest: sum(size * c.size / sharers[leaf] for leaf, size in c.leaves) for c in contents}
