@@ -16,6 +16,7 @@ from doit.task import Task
 
 from otabuild import session
 from otabuild.errors import OtabuildError
+from otabuild.storage import fs
 
 
 class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
@@ -25,12 +26,12 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
     """
 
     def __init__(self, name: str, codec: Any, **options: Any) -> None:
-        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        fs.makedirs(os.path.dirname(name) or ".")
         try:
             super().__init__(name, codec, **options)
             self._conn.execute("select count(*) from doit").fetchone()
         except (DatabaseException, sqlite3.DatabaseError):
-            os.replace(name, f"{name}.corrupt")
+            fs.rename(name, f"{name}.corrupt")
             super().__init__(name, codec, **options)
         self._conn.execute("pragma busy_timeout = 30000")
 

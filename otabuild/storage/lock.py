@@ -38,7 +38,7 @@ class WorkLock:
                 hint="let it finish, or say --wait to wait for it",
             ) from None
         os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0)
+        fs.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path)
 
     def release(self) -> None:
         """Give the lock up."""

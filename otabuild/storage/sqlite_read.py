@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from otabuild.errors import LimitError, TableError
+from otabuild.storage import fs
 from otabuild.storage.fs import storage_error
 
 _MAGIC = b"SQLite format 3\0"
@@ -114,7 +115,7 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
     except OSError as error:
         raise storage_error(error, "write a temporary file", path) from error
     finally:
-        os.unlink(path)
+        fs.unlink(path)
 
 
 def _check_header(head: bytes, size: int, name: str) -> None:
