@@ -1,0 +1,199 @@
+"""What will bite on the device although the image is good: rules on small rows, whoever feeds them.
+
+A rule knows neither images nor recipes; `lint_image.py` feeds it from an image, `pipeline/lint.py` from a recipe.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from otabuild.errors import InputError, printable
+from otabuild.format.sys_config import SysConfig
+from otabuild.signing.certificates import Certificate, utc
+
+FILES_REUSED = 8192
+DEPTH_REUSED = 35
+EXPIRES_SOON = 30 * 86_400
+PYC_HEAD = 16
+"""Bytes of a .pyc file that `Row.head` gives: magic number, flags, and mtime and size, or a hash, of the source."""
+_MAGIC_WITH_FLAGS = range(3392, 20_000)
+_READ_BY_CLIENTS = {"persist_files", "hostname"}
+
+
+@dataclass(frozen=True, slots=True)
+class LintRule:
+    """A rule: why it is one, and what to do. Its id silences it."""
+
+    reason: str
+    hint: str
+
+
+RULES: Mapping[str, LintRule] = {
+    "unsupported-entry": LintRule(
+        "The format has no place for it; the build leaves it out, or stops.",
+        "remove or exclude it, or set `unsupported: skip` in the recipe",
+    ),
+    "stale-pyc": LintRule(
+        "The format records no times, so the device finds that the .py file is not the one this .pyc was compiled "
+        "from: Python compiles it anew at every start, or writes it anew.",
+        "compile with `python3 -m compileall --invalidation-mode unchecked-hash`",
+    ),
+    "crowded-directory": LintRule(
+        f"Clients stop to reuse files of a directory after the first {FILES_REUSED}; the others are fetched again.",
+        "spread the files over several directories, or keep them in one archive",
+    ),
+    "deep-tree": LintRule(
+        f"Clients do not reuse what lies more than {DEPTH_REUSED} directories deep; it is fetched again.",
+        "move the tree up",
+    ),
+    "no-dev-payload": LintRule(
+        "Clients ask for payloads of the release key `dev` only.", "add `dev` to the release keys of a payload"
+    ),
+    "future-time": LintRule(
+        "Clients refuse an image that was signed later than their clock says, without leeway.",
+        "set `timestamp` to a time that has passed, or check the clock of the machine that signed",
+    ),
+    "ignored-sys-config": LintRule(
+        "Clients read `persist_files` of a sys_config only (the format demands `hostname`).",
+        "do what it asks for in the rootfs itself",
+    ),
+    "certificate-expires": LintRule(
+        "Clients refuse the image as soon as a certificate of its chain has expired.",
+        "sign with a fresh certificate before the release",
+    ),
+    "new-setuid": LintRule(
+        "Whoever runs it gets the rights of its owner or group, and the base did not have it.",
+        "make sure it is meant, or drop the bit with a `set` rule",
+    ),
+    "new-world-writable": LintRule(
+        "Every user of the device can change it, and the base did not allow that.",
+        "make sure it is meant, or set another mode with a `set` rule",
+    ),
+}
+
+
+class Finding(NamedTuple):
+    """What a rule found, and where: a path, a document or a payload; `what` is one phrase."""
+
+    rule: str
+    where: str
+    what: str
+
+    def to_value(self) -> dict[str, str]:
+        """The finding as plain JSON values, with the rule's reason and hint."""
+        rule = RULES[self.rule]
+        return {**self._asdict(), "reason": rule.reason, "hint": rule.hint}
+
+    def __str__(self) -> str:
+        """The finding on one line, safe to print."""
+        return printable(f"{self.where}: {self.what} [{self.rule}]")
+
+
+class Row(NamedTuple):
+    """A path of a rootfs: whole st_mode, and for a .pyc file what gives its first 16 bytes."""
+
+    path: str
+    mode: int
+    head: Callable[[], bytes] | None = None
+
+
+def check_ignored(rules: Iterable[str]) -> frozenset[str]:
+    """The ids of rules to silence.
+
+    Raises:
+        InputError: one of them is no rule.
+    """
+    ignored = frozenset(rules)
+    unknown = ignored - RULES.keys()
+    if unknown:
+        raise InputError("no such rule", observed=", ".join(sorted(unknown)), expected=", ".join(RULES))
+    return ignored
+
+
+def lint_tree(rows: Iterable[Row], name: str, base: Mapping[str, int] | None = None) -> Iterator[Finding]:
+    """Look at a rootfs.
+
+    Args:
+        rows: every path of it.
+        name: of the payload or rootfs, for messages.
+        base: st_mode of every path of the image that the device runs now; None leaves out what compares with it.
+    """
+    files: Counter[str] = Counter()
+    paths = {row.path: row for row in rows}
+    for row in paths.values():
+        where = f"{name}: {row.path}"
+        if stat.S_ISREG(row.mode):
+            files[posixpath.dirname(row.path)] += 1
+            if row.head is not None and _source_of(row.path) in paths and _trusts_mtime(row.head()):
+                yield Finding("stale-pyc", where, "is held against the time of its source")
+        if row.path.count("/") > DEPTH_REUSED:
+            yield Finding("deep-tree", where, f"{row.path.count('/')} deep")
+        if base is not None:
+            yield from _lint_mode(row, where, base.get(row.path, 0))
+    for directory, count in files.items():
+        if count > FILES_REUSED:
+            yield Finding("crowded-directory", f"{name}: {directory}", f"{count} files")
+
+
+def _lint_mode(row: Row, where: str, before: int) -> Iterator[Finding]:
+    for bit, word in ((stat.S_ISUID, "setuid"), (stat.S_ISGID, "setgid")):
+        if stat.S_ISREG(row.mode) and row.mode & bit and not (stat.S_ISREG(before) and before & bit):
+            yield Finding("new-setuid", where, f"{word}, mode {stat.S_IMODE(row.mode):04o}")
+    if _is_open(row.mode) and not _is_open(before):
+        yield Finding("new-world-writable", where, f"mode {stat.S_IMODE(row.mode):04o}")
+
+
+def _is_open(mode: int) -> bool:
+    """Whether anybody may write: to a file, or to a directory without the sticky bit."""
+    if not mode & stat.S_IWOTH:
+        return False
+    return stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and not mode & stat.S_ISVTX)
+
+
+def _source_of(path: str) -> str:
+    """The source that Python holds a .pyc file against."""
+    folder, name = posixpath.split(path)
+    if posixpath.basename(folder) == "__pycache__":
+        return posixpath.join(posixpath.dirname(folder), f"{name.split('.')[0]}.py")
+    return path[:-1]
+
+
+def _trusts_mtime(head: bytes) -> bool:
+    """Whether this head of a .pyc file names the time of its source; interpreters before 3.7 know nothing else."""
+    magic = int.from_bytes(head[:2], "little")
+    return magic not in _MAGIC_WITH_FLAGS or not int.from_bytes(head[4:8], "little") & 1
+
+
+def lint_sys_config(config: SysConfig, name: str) -> Iterator[Finding]:
+    """Look at the sys_config of a payload."""
+    for key in sorted(config.model_dump(by_alias=True, exclude_none=True).keys() - _READ_BY_CLIENTS):
+        yield Finding("ignored-sys-config", name, f"clients ignore {key}")
+
+
+def lint_release_keys(keys: Iterable[str], name: str) -> Iterator[Finding]:
+    """Look at the release keys of all payloads of an image."""
+    if "dev" not in set(keys):
+        yield Finding("no-dev-payload", name, "no payload has the release key dev")
+
+
+def lint_time(seconds: int | None, where: str, now: int) -> Iterator[Finding]:
+    """Look at the time of the signature, or of the build that will make one (Unix seconds)."""
+    if seconds is not None and seconds > now:
+        yield Finding("future-time", where, f"{utc(seconds)} lies in the future")
+
+
+def lint_chain(chain: Iterable[Certificate], now: int) -> Iterator[Finding]:
+    """Look at the certificates that an image carries."""
+    for certificate in chain:
+        if certificate.not_after - now < EXPIRES_SOON:
+            word = "expired" if certificate.not_after < now else "expires"
+            yield Finding(
+                "certificate-expires",
+                certificate.where,
+                f"{word} at {utc(certificate.not_after)}, {certificate.subject}",
+            )

@@ -1,0 +1,79 @@
+"""The rules of lint on a recipe, before anything is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from otabuild.format.sys_config import parse_sys_config
+from otabuild.image.image import Image
+from otabuild.image.lint import (
+    PYC_HEAD,
+    Finding,
+    Row,
+    lint_chain,
+    lint_release_keys,
+    lint_sys_config,
+    lint_time,
+    lint_tree,
+)
+from otabuild.image.lint_image import base_modes
+from otabuild.pipeline.inputs import rootfs_options
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import Content, Entry
+from otabuild.rootfs.scan import scan
+from otabuild.signing.chain import load_chain
+from otabuild.storage.files import read_file
+
+
+def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[Finding]:
+    """What of the image that a recipe would make will bite on the device.
+
+    Args:
+        recipe: to look at; its rootfs are scanned as the build scans them.
+        workspace: where the build works; archives that are read are kept there.
+        base: what devices run now.
+
+    Raises:
+        InputError: an input cannot be read, or is none the build would take.
+        OtabuildError: the base does not hold, or a certificate cannot be read.
+    """
+    yield from lint_release_keys((key for payload in recipe.payloads for key in payload.release_keys), recipe.file)
+    yield from lint_time(recipe.timestamp, f"{recipe.file}: timestamp", workspace.now)
+    if recipe.sign is not None:
+        yield from lint_chain(load_chain(recipe.sign.certificate, recipe.sign.chain), workspace.now)
+    for payload in recipe.payloads:
+        if payload.sys_config is not None:
+            config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)
+            yield from lint_sys_config(config, payload.sys_config)
+    for name in recipe.rootfs:
+        yield from _lint_rootfs(recipe, name, workspace, base)
+
+
+def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> Iterator[Finding]:
+    options = rootfs_options(recipe.rootfs[name])
+    tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
+    result = scan(tolerant, euid=os.geteuid(), work=os.path.join(workspace.work, "archives"))
+    rows = [_row(entry) for entry in result.entries]
+    if options.unsupported != "skip":
+        for left_out in result.notes.left_out:
+            yield Finding("unsupported-entry", f"rootfs {name}", left_out)
+    # Payloads that share a rootfs may have had different ones in the base; what is new for one of them is found.
+    users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
+    findings: dict[Finding, None] = {}
+    for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
+        findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes)))
+    yield from findings
+
+
+def _row(entry: Entry) -> Row:
+    head = partial(_head, entry.content) if entry.content and entry.path.endswith(".pyc") else None
+    return Row(entry.path, entry.mode, head)
+
+
+def _head(content: Content) -> bytes:
+    return load_content(content)[:PYC_HEAD]
