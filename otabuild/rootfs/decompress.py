@@ -19,6 +19,7 @@ from otabuild.format import limits
 
 _STEP = 1 << 20
 _FEED = 1 << 16
+_JOINED = 1 << 18
 _ZSTD_PIECE = 1 << 10
 """A block of four bytes can hold 128 KiB, so a piece of this size yields at most 32 MiB."""
 RATIO = 400
@@ -157,12 +158,23 @@ def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
             yield part
         return
     try:
-        for out in _frames(_counted(source, budget), found[0], budget.where):
-            budget.unfold(len(out))
-            if out:
-                yield out
+        yield from _joined(_frames(_counted(source, budget), found[0], budget.where), budget)
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
         raise InputError("the archive is damaged", where=budget.where, observed=error) from error
+
+
+def _joined(parts: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
+    """The same bytes in parts of 256 KiB and more."""
+    waiting: list[bytes] = []
+    size = 0
+    for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= _JOINED:
+            budget.unfold(size)
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 def _counted(parts: Iterable[bytes], budget: Budget) -> Iterator[bytes]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 from otabuild.errors import InputError
 from otabuild.rootfs.archive import IN_ARCHIVE, IN_SPOOL, Archive, read_archive
 from otabuild.rootfs.decompress import Budget
 from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.prefetch import prefetched
 from otabuild.rootfs.spool import Spool
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.rootfs.tar import Reader
@@ -95,7 +96,8 @@ def write_index(
     with ExitStack() as stack:
         spool = stack.enter_context(Spool(index.spool_path + ".otabuild-tmp"))
         out = stack.enter_context(Spool(index.entries_path + ".otabuild-tmp"))
-        reader = Reader(plain, budget.where)
+        chunks = stack.enter_context(closing(prefetched(plain)))
+        reader = Reader(chunks, budget.where)
         archive = read_archive(reader, spool, budget, in_place=in_place)
         check()
         write_entries(out, arrange(archive, budget.where))
