@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from otabuild import progress, session
 from otabuild.errors import OtabuildError
 
-_GROUPS = ("build",)
+_GROUPS = ("build", "image", "verify", "release")
 
 
 def make_parser() -> argparse.ArgumentParser:

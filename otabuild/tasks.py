@@ -21,7 +21,7 @@ from otabuild.pipeline.own_steps import own_steps
 from otabuild.pipeline.report import write_report
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
-from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.steps import build_steps, check_steps
 from otabuild.pipeline.workspace import WORK
 from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipes
@@ -30,13 +30,16 @@ from otabuild.recipe.model import Recipe
 __all__ = [
     "DOIT_CONFIG",
     "task_build",
+    "task_deploy",
     "task_index",
     "task_own_steps",
     "task_preflight",
+    "task_roundtrip",
     "task_scan",
     "task_sign",
     "task_store",
     "task_tables",
+    "task_verify",
 ]
 
 Task = dict[str, Any]
@@ -73,7 +76,8 @@ def _project() -> _Project:
     failures: dict[str, OtabuildError] = dict(broken)
     for name, recipe in recipes.items():
         try:
-            steps |= {step.name: step for step in build_steps(recipe, workspace)}
+            made = [*build_steps(recipe, workspace), *check_steps(recipe, workspace)]
+            steps |= {step.name: step for step in made}
         except OtabuildError as error:
             failures[name] = error
     return _Project(recipes, steps, failures)
@@ -243,3 +247,18 @@ def task_sign() -> Iterator[Task]:
 def task_build() -> Iterator[Task]:
     """Build the artifact of each recipe."""
     yield from _tasks("build", "build the artifact of each recipe")
+
+
+def task_verify() -> Iterator[Task]:
+    """Verify each artifact."""
+    yield from _tasks("verify", "verify each artifact entirely")
+
+
+def task_deploy() -> Iterator[Task]:
+    """Deploy each rootfs as a tar file."""
+    yield from _tasks("deploy", "deploy each rootfs as a tar file")
+
+
+def task_roundtrip() -> Iterator[Task]:
+    """Compare what was deployed with what was built."""
+    yield from _tasks("roundtrip", "compare what was deployed with what was built")

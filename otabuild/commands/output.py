@@ -36,6 +36,12 @@ def add_image(parser: argparse.ArgumentParser, name: str = "image") -> None:
     parser.add_argument(name, metavar=name.upper(), help="an image: an artifact (ZIP) or a directory")
 
 
+def add_payload(parser: argparse.ArgumentParser) -> None:
+    """The options that pick a payload."""
+    parser.add_argument("--ecu-id", required=True, metavar="ID", help="id of the ECU")
+    parser.add_argument("--release-key", choices=("dev", "prd"), default="dev", help="default: %(default)s")
+
+
 def human_size(size: int) -> str:
     """A size in bytes as people read it."""
     amount = float(size)

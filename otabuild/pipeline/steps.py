@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otabuild.pipeline.check_steps import deploy_step, roundtrip_step, verify_step
 from otabuild.pipeline.content_steps import scan_step, store_step, tables_step
 from otabuild.pipeline.image_steps import build_step, index_step, preflight_step, sign_step
 from otabuild.pipeline.job import Job
@@ -18,3 +19,9 @@ def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
     if recipe.sign:
         steps.append(sign_step(job))
     return [*steps, build_step(job)]
+
+
+def check_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
+    """The steps behind the artifact, which run on request only."""
+    job = Job(recipe, workspace)
+    return [verify_step(job), deploy_step(job), roundtrip_step(job)]

@@ -1,0 +1,201 @@
+"""list-image, inspect-index, inspect-blob, lookup-image, get-filetable, get-resourcetable, ls, cat, stat, otaclient."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import posixpath
+import shutil
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, human_size
+from otabuild.errors import printable
+
+if TYPE_CHECKING:
+    from otabuild.image.tables import FileEntry
+
+
+def add(parsers: Parsers) -> None:
+    """Add the commands of this module."""
+    listing = parsers.add_parser("list-image", help="list what an image holds")
+    add_image(listing)
+    add_json(listing)
+    listing.set_defaults(run=run_list)
+
+    index = parsers.add_parser("inspect-index", help="print index.json")
+    add_image(index)
+    add_json(index)
+    index.set_defaults(run=run_index)
+
+    blob = parsers.add_parser("inspect-blob", help="print a blob, or write it to a file; verified")
+    add_image(blob)
+    blob.add_argument("--checksum", required=True, metavar="sha256:HEX", help="digest of the blob")
+    blob.add_argument("-o", "--output", help="write it to this file")
+    blob.add_argument("--bytes", action="store_true", help="print its bytes even to a terminal")
+    add_json(blob)
+    blob.set_defaults(run=run_blob)
+
+    lookup = parsers.add_parser("lookup-image", help="print manifest and config of a payload")
+    add_image(lookup)
+    add_payload(lookup)
+    lookup.add_argument("--image-config", action="store_true", help="print the image config only")
+    add_json(lookup)
+    lookup.set_defaults(run=run_lookup)
+
+    for name, table in (("get-filetable", "file table of a payload"), ("get-resourcetable", "resource table")):
+        parser = parsers.add_parser(name, help=f"write the {table} to a file, as SQLite database")
+        add_image(parser)
+        if name == "get-filetable":
+            add_payload(parser)
+        parser.add_argument("-o", "--output", required=True, help="the file to write")
+        add_json(parser)
+        parser.set_defaults(run=run_table)
+
+    for name, what in (("ls", "list a directory"), ("stat", "show an entry"), ("cat", "print a file, verified")):
+        parser = parsers.add_parser(name, help=f"{what} of a payload")
+        add_image(parser)
+        add_payload(parser)
+        parser.add_argument("path", help="absolute path in the rootfs")
+        if name != "cat":
+            add_json(parser)
+        parser.set_defaults(run={"ls": run_ls, "stat": run_stat, "cat": run_cat}[name])
+
+    package = parsers.add_parser("otaclient-package", help="list or export the otaclient package of an image")
+    add_image(package)
+    package.add_argument("-o", "--output", help="write the release folder to this new folder")
+    add_json(package)
+    package.set_defaults(run=run_otaclient)
+
+
+def run_list(args: argparse.Namespace) -> int:
+    """List what an image holds."""
+    from otabuild.format import annotations as ann
+    from otabuild.image.image import open_image
+    from otabuild.image.list_image import list_image
+
+    with open_image(args.image) as image:
+        found = list_image(image)
+    lines = [f"{'signed' if found.is_signed else 'not signed'} {'artifact' if found.is_artifact else 'directory'}"]
+    for payload in found.payloads:
+        labels = payload.config.labels
+        size = labels.get(ann.ROOTFS_SIZE)
+        lines.append(
+            f"payload {payload.ecu}/{payload.release_key}  {payload.config.architecture}  "
+            f"{labels.get(ann.BASE_IMAGE)}  {'' if size is None else human_size(size)}  {payload.digest}"
+        )
+    if found.has_otaclient_package:
+        lines.append("otaclient package")
+    lines += [f"unknown entry {entry.media_type} {entry.digest_text}" for entry in found.unknown]
+    emit(args, found.to_value(), map(printable, lines))
+    return 0
+
+
+def run_index(args: argparse.Namespace) -> int:
+    """Print index.json."""
+    from otabuild.image.image import open_image
+    from otabuild.image.list_image import inspect_index
+
+    with open_image(args.image) as image:
+        print(json.dumps(inspect_index(image), indent=2))
+    return 0
+
+
+def run_blob(args: argparse.Namespace) -> int:
+    """Print a blob, or write it to a file."""
+    from otabuild.errors import InputError
+    from otabuild.image.image import open_image
+    from otabuild.image.inspect_blob import inspect_blob, save_blob
+
+    with open_image(args.image) as image:
+        if args.output:
+            written = save_blob(image, args.checksum, args.output)
+            emit(args, written.to_value(), [f"{written.path}  {human_size(written.size)}"])
+            return 0
+        content = b"".join(inspect_blob(image, args.checksum))
+    if sys.stdout.isatty() and not args.bytes and not content.isascii():
+        raise InputError("the blob is no text", where=args.checksum, hint="write it with -o FILE, or say --bytes")
+    sys.stdout.buffer.write(content)
+    return 0
+
+
+def run_lookup(args: argparse.Namespace) -> int:
+    """Print manifest and config of a payload."""
+    from otabuild.image.image import open_image
+    from otabuild.image.lookup_image import lookup_image
+
+    with open_image(args.image) as image:
+        found = lookup_image(image, args.ecu_id, args.release_key)
+    print(json.dumps(found.config.to_value() if args.image_config else found.to_value(), indent=2))
+    return 0
+
+
+def run_table(args: argparse.Namespace) -> int:
+    """Write a table to a file."""
+    from otabuild.image.image import open_image
+    from otabuild.image.inspect_blob import get_filetable, get_resourcetable
+
+    with open_image(args.image) as image:
+        if "ecu_id" in args:
+            written = get_filetable(image, image.payload(args.ecu_id, args.release_key), args.output)
+        else:
+            written = get_resourcetable(image, args.output)
+    emit(args, written.to_value(), [f"{written.path}  {human_size(written.size)}"])
+    return 0
+
+
+def run_ls(args: argparse.Namespace) -> int:
+    """List a directory."""
+    from otabuild.image.browse import ls
+    from otabuild.image.image import open_image
+
+    with open_image(args.image) as image:
+        found = list(ls(image.payload(args.ecu_id, args.release_key), args.path))
+    emit(args, [entry.to_value() for entry in found], map(_line, found))
+    return 0
+
+
+def _line(entry: FileEntry) -> str:
+    name = posixpath.basename(entry.path) or "/"
+    arrow = f" -> {entry.target}" if entry.target is not None else ""
+    owner = f"{entry.uid}:{entry.gid}"
+    return printable(f"{stat.filemode(entry.mode)} {owner:>11} {entry.size:>11} {name}{arrow}")
+
+
+def run_stat(args: argparse.Namespace) -> int:
+    """Show an entry."""
+    from otabuild.image import browse
+    from otabuild.image.image import open_image
+
+    with open_image(args.image) as image:
+        value = browse.stat(image.payload(args.ecu_id, args.release_key), args.path).to_value()
+    emit(args, value, [printable(f"{name}: {fact}") for name, fact in value.items()])
+    return 0
+
+
+def run_cat(args: argparse.Namespace) -> int:
+    """Print a file."""
+    from otabuild.image.browse import cat
+    from otabuild.image.image import open_image
+
+    with open_image(args.image) as image, cat(image.payload(args.ecu_id, args.release_key), args.path) as file:
+        shutil.copyfileobj(file, sys.stdout.buffer)
+    return 0
+
+
+def run_otaclient(args: argparse.Namespace) -> int:
+    """List or export the otaclient package."""
+    from otabuild.image.image import open_image
+    from otabuild.image.otaclient_package import export_otaclient_package, list_otaclient_package
+
+    with open_image(args.image) as image:
+        if args.output:
+            names = export_otaclient_package(image, args.output)
+            emit(args, list(names), names)
+            return 0
+        found = list_otaclient_package(image)
+    lines = [] if found.release is None else [package.filename for package in found.release.packages]
+    lines += [name for name, _ in found.legacy_files]
+    emit(args, found.to_value(), map(printable, lines or ["no otaclient package"]))
+    return 0

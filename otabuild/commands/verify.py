@@ -1,0 +1,206 @@
+"""verify, verify-sign, verify-resources, deploy-image."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, human_size
+from otabuild.errors import InputError, TrustError, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from otabuild.image.findings import Finding
+    from otabuild.signing.trust import TrustPolicy
+
+_DAY = 86_400
+
+
+def add(parsers: Parsers) -> None:
+    """Add the commands of this module."""
+    verify = parsers.add_parser("verify", help="verify everything: signature, documents, tables, every byte")
+    add_image(verify)
+    _add_trust(verify)
+    verify.add_argument("--shallow", action="store_true", help="hash every stored blob, but rebuild no content")
+    verify.add_argument("--strict", action="store_true", help="notes are errors, too")
+    add_json(verify)
+    verify.set_defaults(run=run_verify)
+
+    sign = parsers.add_parser("verify-sign", help="verify the signature, and that it is over this index.json")
+    add_image(sign)
+    _add_trust(sign)
+    sign.add_argument("--no-trust", action="store_true", help="be content without a trust anchor; says so")
+    add_json(sign)
+    sign.set_defaults(run=run_verify_sign)
+
+    resources = parsers.add_parser("verify-resources", help="hash the stored blobs")
+    add_image(resources)
+    resources.add_argument("--blob-checksum", action="append", default=[], metavar="sha256:HEX", help="only this blob")
+    add_json(resources)
+    resources.set_defaults(run=run_verify_resources)
+
+    deploy = parsers.add_parser("deploy-image", help="deploy a payload as a directory or a tar file")
+    deploy.add_argument("--image", required=True, help="an artifact (ZIP) or a directory")
+    add_payload(deploy)
+    target = deploy.add_mutually_exclusive_group(required=True)
+    target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
+    target.add_argument("--to-tar", metavar="FILE", help="write a tar with exact metadata; needs no root")
+    _add_trust(deploy)
+    deploy.add_argument("--insecure-no-verify", action="store_true", help="skip the signature, and nothing else")
+    deploy.add_argument("--no-owner", action="store_true", help="leave every entry to the calling user")
+    add_json(deploy)
+    deploy.set_defaults(run=run_deploy)
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    trust = parser.add_argument_group("trust")
+    trust.add_argument("--ca", action="append", default=[], metavar="PATH", help="CA certificate, or folder of them")
+    trust.add_argument("--ca-dir", action="append", default=[], metavar="DIR", help="folder of CA certificates")
+    trust.add_argument("--crl", action="append", default=[], metavar="FILE", help="certificate revocation list")
+    trust.add_argument("--at", metavar="TIME", help="judge dates at this time (ISO 8601) instead of now")
+    trust.add_argument("--not-before", metavar="TIME", help="refuse images signed before this time (replay)")
+    trust.add_argument("--max-age", metavar="DAYS", type=int, help="refuse images signed longer ago than this")
+    trust.add_argument("--allowed-signer", action="append", default=[], metavar="CN", help="common name of a signer")
+    trust.add_argument("--eku-strict", action="store_true", help="demand the extended key usage codeSigning")
+    trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
+
+
+def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
+    """The policy that the options describe; None where no anchor is named.
+
+    Raises:
+        TrustError, InputError: an anchor, a list or a time that cannot be used.
+    """
+    from otabuild.signing.revocation import load_crls
+    from otabuild.signing.trust import TrustPolicy, load_anchors
+
+    anchors = [*args.ca, *args.ca_dir]
+    if not anchors:
+        return None
+    return TrustPolicy(
+        anchors=load_anchors(anchors),
+        at=_time(args.at, "--at"),
+        not_before=_time(args.not_before, "--not-before"),
+        max_age=None if args.max_age is None else args.max_age * _DAY,
+        allowed_signers=frozenset(args.allowed_signer),
+        crls=load_crls(args.crl),
+        strict_eku=args.eku_strict,
+    )
+
+
+def _time(text: str | None, option: str) -> int | None:
+    from datetime import UTC, datetime
+
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError("not a time", where=option, observed=text, expected="ISO 8601, such as 2026-01-31") from None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Verify everything."""
+    from otabuild.image.image import open_image
+    from otabuild.image.verify import verify
+
+    policy = trust_policy(args)
+    with open_image(args.image) as image:
+        report = verify(
+            image,
+            policy,
+            int(time.time()),
+            shallow=args.shallow,
+            strict=args.strict,
+            compat=args.compat,
+            progress=_progress("verify"),
+        )
+    counts = ", ".join(f"{amount} {name}" for name, amount in report.counts.items())
+    verdict = (
+        f"{args.image}: {'verified' if report.ok else 'NOT VERIFIED'}{' (shallow)' if args.shallow else ''}; {counts}"
+    )
+    emit(args, report.to_value(), [*_finding_lines(report.findings), printable(verdict)])
+    return 0 if report.ok else 1
+
+
+def run_verify_sign(args: argparse.Namespace) -> int:
+    """Verify the signature."""
+    from otabuild.image.image import open_image
+    from otabuild.image.verify_sign import verify_sign
+
+    policy = trust_policy(args)
+    with open_image(args.image) as image:
+        report = verify_sign(image, policy, int(time.time()), compat=args.compat)
+    if policy is None and not args.no_trust:
+        raise TrustError(
+            "all but the trust anchor was checked: nobody said whom to trust",
+            where=args.image,
+            hint="name CA certificates with --ca or --ca-dir, or say --no-trust",
+        )
+    lines = [f"{certificate.subject}\n  issued by {certificate.issuer}" for certificate in report.chain]
+    lines.append("trusted" if report.anchor else "NOT TRUSTED: no anchor was given")
+    emit(args, report.to_value(), lines)
+    return 0
+
+
+def run_verify_resources(args: argparse.Namespace) -> int:
+    """Hash the stored blobs."""
+    from otabuild.image.image import open_image
+    from otabuild.image.verify_resources import verify_resources
+
+    with open_image(args.image) as image:
+        report = verify_resources(image, args.blob_checksum)
+    verdict = f"{report.blobs} blobs hashed, {len(report.findings)} bad"
+    emit(args, report.to_value(), [*_finding_lines(report.findings), verdict])
+    return 0 if report.ok else 1
+
+
+def run_deploy(args: argparse.Namespace) -> int:
+    """Deploy a payload."""
+    from otabuild.image.deploy import deploy
+    from otabuild.image.deploy_tar import deploy_tar
+    from otabuild.image.image import open_image
+
+    policy = trust_policy(args)
+    if policy is None and not args.insecure_no_verify:
+        raise TrustError(
+            "nobody said whom to trust",
+            where=args.image,
+            hint="name CA certificates with --ca or --ca-dir, or say --insecure-no-verify",
+        )
+    act, target = (deploy_tar, args.to_tar) if args.to_tar else (deploy, args.rootfs_dir)
+    with open_image(args.image) as image:
+        deployed = act(
+            image,
+            image.payload(args.ecu_id, args.release_key),
+            target,
+            policy,
+            int(time.time()),
+            insecure_no_verify=args.insecure_no_verify,
+            no_owner=args.no_owner,
+            compat=args.compat,
+            progress=_progress("deploy"),
+        )
+    size = human_size(deployed.content_size)
+    by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
+    line = f"{deployed.target}: payload {deployed.payload}, {deployed.inodes} inodes, {size}, {by}"
+    emit(args, deployed.to_value(), [printable(line)])
+    return 0
+
+
+def _finding_lines(findings: Iterable[Finding]) -> list[str]:
+    return [printable(str(finding)) for finding in findings]
+
+
+class _progress:  # noqa: N801  (a function with a memory: from totals to what was done since)
+    def __init__(self, what: str) -> None:
+        self._what, self._done = what, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        from otabuild.progress import show_progress
+
+        show_progress(self._what, done - self._done, total)
+        self._done = done

@@ -1,0 +1,169 @@
+"""The steps behind an artifact: verify it, deploy it, and hold what was deployed against what was scanned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+
+from otabuild.build.tree import TreeRow, read_tree
+from otabuild.errors import InputError, IntegrityError
+from otabuild.format.file_table import pack_xattrs
+from otabuild.image.deploy_tar import deploy_tar
+from otabuild.image.image import open_image
+from otabuild.image.verify import verify
+from otabuild.pipeline.job import Job
+from otabuild.pipeline.step import Key, Outcome, Step
+from otabuild.pipeline.trust import trust_policy
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.scan import Input, RootfsOptions, scan
+from otabuild.signing.trust import TrustPolicy
+from otabuild.storage import files
+
+_DAY = 86_400
+
+
+def verify_step(job: Job) -> Step:
+    """Verify the artifact entirely."""
+    recipe = job.recipe
+
+    def run() -> Outcome:
+        if recipe.sign and recipe.verify is None:
+            raise InputError(
+                "the recipe does not say whom to trust", where=recipe.file, hint="add `verify: {trust: [root.pem]}`"
+            )
+        policy = _policy(job)
+        with open_image(recipe.output) as image:
+            report = verify(
+                image,
+                policy,
+                job.workspace.now,
+                without_signature=recipe.sign is None,
+                progress=_progress(job, f"verify {recipe.name}"),
+            )
+        if not report.ok:
+            bad = [str(finding) for finding in report.findings if finding.severity == "error"]
+            raise IntegrityError("\n".join(["the image is not good", *bad]), where=recipe.output)
+        notes = [str(finding) for finding in report.findings]
+        if recipe.sign is None:
+            notes.append("the image is not signed: everything but its authenticity was verified")
+        return Outcome({"counts": dict(report.counts)}, {"notes": notes})
+
+    def key() -> Key:
+        return {
+            "artifact": job.results("build"),
+            "whom to trust": recipe.verify and [recipe.verify.model_dump(mode="json"), _trusted(recipe.verify.trust)],
+            "today's date": job.workspace.now // _DAY,
+        }
+
+    return job.step("verify", doc=f"verify {recipe.output}", after=(job.name("build"),), key=key, run=run)
+
+
+def _trusted(paths: tuple[str, ...]) -> list[str]:
+    found = [path for path in paths if os.path.isfile(path)]
+    for folder in (path for path in paths if os.path.isdir(path)):
+        found += [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
+    return [files.hash_file(path) for path in found if os.path.isfile(path)]
+
+
+def _policy(job: Job) -> TrustPolicy | None:
+    return trust_policy(job.recipe.verify) if job.recipe.verify and job.recipe.sign else None
+
+
+def _progress(job: Job, what: str) -> Callable[[int, int], None]:
+    before = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal before
+        job.workspace.progress(what, done - before, total)
+        before = done
+
+    return tell
+
+
+def deployed_tar(job: Job, rootfs: str) -> str:
+    """Where `deploy` leaves the tar of a rootfs."""
+    return os.path.join(os.path.dirname(job.workspace.work), "deploy", job.recipe.name, f"{rootfs}.tar")
+
+
+def deploy_step(job: Job) -> Step:
+    """Deploy one payload of each rootfs as a tar file, which needs no root."""
+    recipe = job.recipe
+    tars = {payload.rootfs: deployed_tar(job, payload.rootfs) for payload in recipe.payloads}
+
+    def run() -> Outcome:
+        policy = _policy(job)
+        with open_image(recipe.output) as image:
+            for rootfs, tar in tars.items():
+                payload = next(payload for payload in recipe.payloads if payload.rootfs == rootfs)
+                deploy_tar(
+                    image,
+                    image.payload(payload.ecu, payload.release_keys[0]),
+                    tar,
+                    policy,
+                    job.workspace.now,
+                    insecure_no_verify=policy is None,
+                    progress=_progress(job, f"deploy {rootfs}"),
+                )
+        return Outcome({rootfs: files.hash_file(tar) for rootfs, tar in tars.items()}, {})
+
+    return job.step(
+        "deploy",
+        doc="deploy each rootfs as a tar file",
+        after=(job.name("verify"),),
+        key=lambda: {"artifact": job.results("build")},
+        outputs=tuple(tars.values()),
+        targets=tuple(tars.values()),
+        run=run,
+    )
+
+
+def roundtrip_step(job: Job) -> Step:
+    """Read what was deployed as a new rootfs, and hold it against the tree that was built."""
+    names = sorted({payload.rootfs for payload in job.recipe.payloads})
+
+    def run() -> Outcome:
+        for name in names:
+            options = RootfsOptions(
+                (Input("tar", deployed_tar(job, name)),), clean=False, stub_resolv_conf=False, drop_xattrs=()
+            )
+            archives = os.path.join(job.workspace.work, "archives")
+            _compare(name, scan(options, euid=os.geteuid(), work=archives).entries, read_tree(job.path(f"{name}.tree")))
+        return Outcome({}, {"rootfs compared": len(names)})
+
+    return job.step(
+        "roundtrip",
+        doc="compare what was deployed with what was built",
+        after=(job.name("deploy"),),
+        key=lambda: {"deployed": job.results("deploy"), "built": job.results("store")},
+        run=run,
+    )
+
+
+def _compare(rootfs: str, deployed: Iterator[Entry], built: Iterator[TreeRow]) -> None:
+    """Hold two trees against each other, entry by entry; hard-link groups by their first paths.
+
+    Raises:
+        IntegrityError: they differ; names the first path where they do.
+    """
+    first: tuple[dict[object, str], dict[object, str]] = {}, {}
+    for entry, row in zip_longest(deployed, built):
+        ours = None if entry is None else _facts(_row(entry), entry.link, first[0])
+        theirs = None if row is None else _facts(row, row.link, first[1])
+        if ours != theirs:
+            path = (row or entry).path
+            raise IntegrityError(
+                "what was deployed is not what was built", where=f"{rootfs}: {path}", observed=ours, expected=theirs
+            )
+
+
+def _row(entry: Entry) -> TreeRow:
+    digest = entry.content.digest if entry.content else None
+    size = entry.content.size if entry.content else 0
+    xattrs = pack_xattrs(entry.xattrs, entry.path)
+    return TreeRow(entry.path, entry.mode, entry.uid, entry.gid, xattrs, entry.target, None, digest, size, None)
+
+
+def _facts(row: TreeRow, link: object, first: dict[object, str]) -> tuple[object, ...]:
+    group = row.path if link is None else first.setdefault(link, row.path)
+    return (*row._replace(link=None, inline=None), group)
