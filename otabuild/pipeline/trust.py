@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from otabuild.recipe.signing import VerifyRecipe
 from otabuild.signing.revocation import load_crls
 from otabuild.signing.trust import TrustPolicy, load_anchors
@@ -11,7 +13,9 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
     """Whom a recipe trusts.
 
     Raises:
-        TrustError, InputError: an anchor or revocation list that cannot be used.
+        InputError: a file is no PEM certificate or no revocation list.
+        StorageError: a file cannot be read.
+        TrustError: there is no trust anchor among the files.
     """
     return TrustPolicy(
         anchors=load_anchors(verify.trust),
@@ -19,3 +23,12 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
         crls=load_crls(verify.crl),
         strict_eku=verify.eku == "strict",
     )
+
+
+def trust_files(verify: VerifyRecipe) -> list[str]:
+    """Every file that the policy is read from; of a folder, all that is in it."""
+    files: list[str] = []
+    for path in (*verify.trust, *verify.crl):
+        inside = sorted(os.listdir(path)) if os.path.isdir(path) else ()
+        files += [os.path.join(path, name) for name in inside] or [path]
+    return files
