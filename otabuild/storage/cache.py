@@ -6,11 +6,12 @@
 
 Packs, because to create a file for each of ten thousand blobs costs more than to write them. Nothing is trusted by
 name: whoever reads a blob holds it against its digest, and a damaged or lost database only means more work. One process
-at a time may open a cache (see lock.py); its methods may be called from several threads.
+at a time has a cache open: worker processes of one run wait for each other. Its methods may be called from several threads.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import sqlite3
@@ -59,7 +60,12 @@ class Cache:
         self._packs = os.path.join(folder, "packs")
         fs.makedirs(self._packs)
         self._lock = threading.RLock()
-        self._db = _open_database(os.path.join(folder, "cache.sqlite3"))
+        self._hold = _wait_for_others(os.path.join(folder, "lock"))
+        try:
+            self._db = _open_database(os.path.join(folder, "cache.sqlite3"))
+        except BaseException:
+            os.close(self._hold)
+            raise
         self._fd: int | None = None
         self._end = 0
         self._pack = self._remove_orphans() + 1
@@ -74,6 +80,7 @@ class Cache:
         self._db.close()
         if self._fd is not None:
             os.close(self._fd)
+        os.close(self._hold)
 
     def place(self, digest: bytes) -> Place | None:
         """Where the blob of a digest lies; None where the cache has none."""
@@ -227,6 +234,13 @@ def read_place(place: Place, size: int) -> bytes | None:
 def _signed(key: FileKey) -> tuple[int, ...]:
     """SQLite's integers are signed; an inode number may use all 64 bits."""
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in key)
+
+
+def _wait_for_others(path: str) -> int:
+    with fs.change("create", path):
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
 def _open_database(path: str) -> sqlite3.Connection:
