@@ -1,0 +1,162 @@
+"""diff, cost, report, lint: what a release engineer looks at before a release."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from otabuild.commands.output import Parsers, add_image, add_json, emit, say
+from otabuild.errors import printable
+
+if TYPE_CHECKING:
+    from otabuild.image.cost import Cost
+    from otabuild.image.lint import Finding
+
+_SHOWN = 10
+
+
+def add(parsers: Parsers) -> None:
+    """Add the commands of this module."""
+    diff = parsers.add_parser("diff", help="tell what changed between two images: files, packages, configuration")
+    add_image(diff, "a")
+    add_image(diff, "b")
+    diff.add_argument("--ecu-id", metavar="ID", help="compare the payloads of this ECU only")
+    diff.add_argument(
+        "--format", choices=("text", "markdown", "json"), default="text", help="markdown fits a pull request"
+    )
+    diff.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    diff.set_defaults(run=run_diff)
+
+    cost = parsers.add_parser("cost", help="tell what a device that runs BASE fetches to get to NEW, and why")
+    add_image(cost, "base")
+    add_image(cost, "new")
+    cost.add_argument("--ecu-id", metavar="ID", required=True, help="the ECU of the device")
+    cost.add_argument("--release-key", choices=("dev", "prd"), default="dev", help="default: %(default)s")
+    cost.add_argument("--max-download", metavar="SIZE", help="exit 1 if a device fetches more, such as 300MiB")
+    add_json(cost)
+    cost.set_defaults(run=run_cost)
+
+    report = parsers.add_parser("report", help="write a page to look at: what is in an image, and what it costs")
+    add_image(report)
+    report.add_argument("--base", metavar="OLD", help="the image that devices run now: also tell what changes")
+    report.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")
+    report.set_defaults(run=run_report)
+
+    lint = parsers.add_parser("lint", help="find what will bite on the device although the image is good")
+    lint.add_argument("subject", metavar="RECIPE|IMAGE", help="a recipe (YAML), an artifact (ZIP) or a directory")
+    lint.add_argument("--base", metavar="OLD", help="the image that devices run now: also find what is newly risky")
+    lint.add_argument("--ignore", metavar="RULE", nargs="+", action="extend", default=[], help="rules to silence")
+    add_json(lint)
+    lint.set_defaults(run=run_lint)
+
+
+def run_diff(args: argparse.Namespace) -> int:
+    """Print what differs; the exit code is 0 whether anything does or not."""
+    from otabuild.image.diff import diff
+    from otabuild.image.diff_text import markdown_lines, text_lines
+    from otabuild.image.image import open_image
+
+    with open_image(args.a) as before, open_image(args.b) as after:
+        found = diff(before, after, args.ecu_id)
+    args.json = args.format == "json"
+    lines = markdown_lines(found) if args.format == "markdown" else text_lines(found)
+    emit(args, found.to_value() if args.json else None, lines)
+    return 0
+
+
+def run_cost(args: argparse.Namespace) -> int:
+    """Print what an update costs, and hold it against a budget."""
+    from otabuild.image.cost import cost
+    from otabuild.image.image import open_image
+    from otabuild.image.sizes import human_size, parse_size
+
+    budget = None if args.max_download is None else parse_size(args.max_download)
+    with open_image(args.base) as base, open_image(args.new) as new:
+        found = cost(base, new, args.ecu_id, args.release_key)
+    emit(args, found.to_value(), _cost_lines(found))
+    if budget is None or found.total <= budget:
+        return 0
+    say(f"error: a device fetches {human_size(found.total)}, more than --max-download {human_size(budget)}")
+    return 1
+
+
+def _cost_lines(found: Cost) -> Iterator[str]:
+    from otabuild.image.sizes import human_size
+
+    yield f"download   {human_size(found.total)} in {found.total_requests} requests"
+    yield f"  contents   {human_size(found.download)} in {found.requests} requests"
+    yield f"  tables     {human_size(found.metadata)}"
+    yield f"  documents  {human_size(found.documents)}"
+    yield f"changed    {found.changed} of {found.resources} contents, {human_size(found.changed_bytes)}"
+    yield f"without a base the contents are {human_size(found.full_download)}"
+    yield f"disk       {human_size(found.peak_disk)} at most"
+    for file in found.files:
+        more = f" and {len(file.paths) - 1} more" if len(file.paths) > 1 else ""
+        yield f"{human_size(file.download):>11}  {printable(file.paths[0])}{more} ({human_size(file.size)}): {file.why}"
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from otabuild.image.image import open_image
+    from otabuild.image.report import make_report
+    from otabuild.image.report_page import render_page
+    from otabuild.storage.files import write_file
+
+    with contextlib.ExitStack() as stack:
+        image = stack.enter_context(open_image(args.image))
+        base = stack.enter_context(open_image(args.base)) if args.base else None
+        page = render_page(make_report(image, base, now=int(time.time())))
+    write_file(args.output, page)
+    print(args.output)
+    return 0
+
+
+def run_lint(args: argparse.Namespace) -> int:
+    """Print findings; exit 1 if there are any."""
+    from otabuild.image.lint import check_ignored
+
+    ignored = check_ignored(args.ignore)
+    findings = [finding for finding in _findings(args) if finding.rule not in ignored]
+    emit(args, [finding.to_value() for finding in findings], _lint_lines(findings))
+    if findings:
+        say(f"{len(findings)} findings; silence a rule with --ignore RULE")
+    return 1 if findings else 0
+
+
+def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+    from otabuild import session
+    from otabuild.image.image import open_image
+    from otabuild.image.lint_image import lint_image
+
+    with contextlib.ExitStack() as stack:
+        base = stack.enter_context(open_image(args.base)) if args.base else None
+        if not args.subject.endswith((".yaml", ".yml")):
+            image = stack.enter_context(open_image(args.subject))
+            yield from lint_image(image, int(time.time()), base)
+            return
+        from otabuild.pipeline.lint import lint_recipe
+        from otabuild.progress import show_progress
+        from otabuild.recipe.load import load_recipe
+
+        workspace = session.make_workspace(session.load_settings(), show_progress)
+        yield from lint_recipe(load_recipe(args.subject), workspace, base)
+
+
+def _lint_lines(findings: list[Finding]) -> Iterator[str]:
+    """The findings by rule, each with its reason; of a long list the beginning."""
+    from otabuild.image.lint import RULES
+
+    by_rule: defaultdict[str, list[Finding]] = defaultdict(list)
+    for finding in findings:
+        by_rule[finding.rule].append(finding)
+    for rule, found in by_rule.items():
+        yield f"{rule} ({len(found)})"
+        yield f"  why:  {RULES[rule].reason}"
+        yield f"  mend: {RULES[rule].hint}"
+        yield from (f"  - {printable(finding.where)}: {printable(finding.what)}" for finding in found[:_SHOWN])
+        if len(found) > _SHOWN:
+            yield f"  - and {len(found) - _SHOWN} more: see --json"

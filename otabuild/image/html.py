@@ -1,0 +1,57 @@
+"""Pieces of HTML in which all text is escaped unless it says that it is HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from otabuild.errors import printable
+
+
+class Html(str):
+    """HTML, made here."""
+
+    __slots__ = ()
+
+
+def text(value: object) -> Html:
+    """Any text as HTML: markup loses its meaning, and what cannot be seen is spelled out."""
+    return value if isinstance(value, Html) else Html(html.escape(printable(value), quote=True))
+
+
+def tag(name: str, *content: object, **attributes: object) -> Html:
+    """An element; a trailing underscore of an attribute's name is dropped."""
+    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items())
+    return Html(f"<{name}{given}>{''.join(map(text, content))}</{name}>")
+
+
+def join(parts: Iterable[object]) -> Html:
+    """Parts, one after the other."""
+    return Html("".join(map(text, parts)))
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
+    """A table; `numbers` are the columns that stand flush right. Empty where it has no row."""
+    body = [_row("td", row, numbers) for row in rows]
+    if not body:
+        return tag("p", "none", class_="none")
+    return tag(
+        "div",
+        tag("table", tag("thead", _row("th", head, numbers)), tag("tbody", *body)),
+        class_="scroll",
+        tabindex="0",
+        role="region",
+        aria_label=f"table: {', '.join(head)}",
+    )
+
+
+def _row(cell: str, values: Sequence[object], numbers: Sequence[int]) -> Html:
+    return tag("tr", *(tag(cell, v, **({"class": "n"} if i in numbers else {})) for i, v in enumerate(values)))
+
+
+def fold(title: str, *content: object, is_open: bool = False) -> Html:
+    """Content that opens and closes."""
+    inside = (tag("summary", title), *content)
+    return (
+        Html(tag("details", *inside).replace("<details>", "<details open>", 1)) if is_open else tag("details", *inside)
+    )

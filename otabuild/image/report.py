@@ -1,0 +1,97 @@
+"""What a report tells of an image, as data; `report_page.py` makes a page of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from otabuild.errors import InputError, OtabuildError
+from otabuild.format.index_jwt import NAME, parse_index_jwt
+from otabuild.image.cost import Cost, cost
+from otabuild.image.diff import Diff, diff
+from otabuild.image.image import Image
+from otabuild.image.payload import Payload
+from otabuild.image.usage import Usage, usage
+from otabuild.signing.certificates import Certificate
+from otabuild.signing.verify import check_index_jwt
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What the signature of an image says, and what does not hold of it; whom to trust is not for a report to say."""
+
+    chain: tuple[Certificate, ...]
+    issued_at: int | None
+    problems: tuple[OtabuildError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a report tells.
+
+    Attributes:
+        path: where the image was opened.
+        now: Unix seconds of the report.
+        annotations: of index.json.
+        payloads: in the order of index.json.
+        signature: None where the image is not signed.
+        usage: where the bytes of each distinct rootfs are.
+        diff: against the base, if there is one.
+        costs: of the update from the base, for each payload that both images have.
+    """
+
+    path: str
+    now: int
+    annotations: dict[str, object]
+    payloads: tuple[Payload, ...]
+    signature: Signature | None
+    usage: tuple[Usage, ...]
+    diff: Diff | None
+    costs: tuple[tuple[str, Cost], ...]
+
+
+def make_report(image: Image, base: Image | None = None, *, now: int) -> Report:
+    """Gather what there is to tell of an image; it must stay open while the report is used.
+
+    Args:
+        image: to tell of.
+        base: what devices run now.
+        now: Unix seconds.
+
+    Raises:
+        OtabuildError: one of the images does not hold.
+    """
+    by_table: dict[str, list[Payload]] = {}
+    for payload in image.payloads:
+        by_table.setdefault(payload.manifest.file_table.digest_text, []).append(payload)
+    return Report(
+        image.path,
+        now,
+        image.index.annotations,
+        image.payloads,
+        _signature(image, now),
+        tuple(usage(image, payloads) for payloads in by_table.values()),
+        None if base is None else diff(base, image),
+        () if base is None else tuple(_costs(base, image)),
+    )
+
+
+def _signature(image: Image, now: int) -> Signature | None:
+    if image.token_raw is None:
+        return None
+    _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now, compat=True)
+    try:
+        token = parse_index_jwt(image.token_raw, compat=True)
+    except OtabuildError:
+        return Signature((), None, tuple(problems))
+    chain = tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))
+    return Signature(chain, token.issued_at, tuple(problems))
+
+
+def _costs(base: Image, image: Image) -> Iterable[tuple[str, Cost]]:
+    for payload in image.payloads:
+        try:
+            base.payload(payload.ecu, payload.release_key)
+        except InputError:
+            continue
+        yield payload.name, cost(base, image, payload.ecu, payload.release_key)

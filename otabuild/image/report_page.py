@@ -1,0 +1,284 @@
+"""The report as one HTML file that opens offline: no request, no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import string
+from collections.abc import Iterator
+from importlib import resources
+
+from otabuild.errors import printable
+from otabuild.format import annotations as ann
+from otabuild.image.cost import Cost
+from otabuild.image.diff import Diff, PayloadDiff
+from otabuild.image.diff_text import aspect_text, entry_text
+from otabuild.image.html import Html, fold, join, table, tag, text
+from otabuild.image.payload import Payload
+from otabuild.image.report import Report, Signature
+from otabuild.image.sizes import human_change, human_size
+from otabuild.image.usage import ContentUse, Node, Usage
+from otabuild.signing.certificates import utc
+
+_DAY = 86_400
+_SHOWN = 500
+_FORMS = {
+    "bundled": "small files cut from a shared bundle",
+    "compressed": "a zstd frame of its own",
+    "sliced": "a large file in several blobs",
+    "plain": "a blob as it is",
+    "inline": "in the file table (up to 64 bytes)",
+}
+
+
+def render_page(report: Report) -> bytes:
+    """The page, UTF-8."""
+    files = resources.files("otabuild.image")
+    page, style, script = ((files / f"report.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    parts = list(_sections(report))
+    return (
+        string.Template(page)
+        .substitute(
+            title=text(report.path.rstrip("/").rpartition("/")[2]),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            style=style,
+            script=script,
+            tiles=_tiles(report),
+            nav=join(tag("a", title, href=f"#{id_}") for id_, title, _ in parts),
+            sections=join(tag("section", tag("h2", title), body, id=id_) for id_, title, body in parts),
+            data=_json([_node_value(found.tree) for found in report.usage]),
+            made=f"{utc(report.now)}",
+        )
+        .encode()
+    )
+
+
+def _json(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
+
+
+def _node_value(node: Node) -> list[object]:
+    children = [_node_value(child) for child in node.children.values()]
+    return [printable(node.name), node.size, round(node.stored), node.files, children]
+
+
+def _tiles(report: Report) -> Html:
+    size = report.annotations.get(ann.BLOBS_SIZE)
+    created = report.annotations.get(ann.CREATED_AT)
+    facts = [
+        ("stored", human_size(size) if isinstance(size, int) else "unknown"),
+        ("blobs", f"{report.annotations.get(ann.BLOBS_COUNT, 'unknown')}"),
+        ("payloads", f"{len(report.payloads)}"),
+        ("built", utc(created)[:10] if isinstance(created, int) else "not finalized"),
+        ("signature", _verdict(report.signature)),
+    ]
+    if report.costs:
+        most = max((cost for _, cost in report.costs), key=lambda cost: cost.total)
+        facts.append(("update download", human_size(most.total)))
+    return join(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in facts)
+
+
+def _verdict(signature: Signature | None) -> str:
+    if signature is None:
+        return "none"
+    if signature.problems:
+        return "does not hold"
+    return f"until {utc(min(c.not_after for c in signature.chain))[:10]}"
+
+
+def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
+    yield "contents", "What is in it", join([*map(_payload, report.payloads), _annotations(report)])
+    yield "signature", "Who signed it", _signature(report.signature, report.now)
+    yield "bytes", "Where the bytes are", join(_usage(n, found) for n, found in enumerate(report.usage))
+    if report.diff is not None:
+        yield "changes", "What changed", _changes(report.diff)
+        yield "cost", "What the update costs", join(_cost(*found) for found in _distinct(report.costs))
+
+
+def _annotations(report: Report) -> Html:
+    return fold("Annotations of the image", table(("annotation", "value"), sorted(report.annotations.items())))
+
+
+def _payload(payload: Payload) -> Html:
+    labels, config = payload.config.labels, payload.config
+    size = labels.get(ann.ROOTFS_SIZE)
+    counts = [labels.get(key, "?") for key in (ann.REGULAR_COUNT, ann.DIRS_COUNT, ann.NON_REGULAR_COUNT)]
+    facts = [
+        ("base image", labels.get(ann.BASE_IMAGE)),
+        ("system", " ".join(filter(None, (config.os, config.os_version))) or None),
+        ("architecture", config.architecture),
+        ("hardware", payload.manifest.annotations.get(ann.HARDWARE_MODEL)),
+        ("description", config.description),
+        ("rootfs", human_size(size) if isinstance(size, int) else None),
+        ("entries", f"{counts[0]} files, {counts[1]} directories, {counts[2]} links and whiteouts"),
+        ("created", config.created),
+    ]
+    sys_config = payload.sys_config
+    shown = "" if sys_config is None else fold("sys_config", _pre(sys_config.decode("utf-8", "replace").splitlines()))
+    rest = sorted({**payload.manifest.annotations, **labels}.items())
+    return tag(
+        "article",
+        tag("h3", payload.name),
+        tag("dl", *(join((tag("dt", name), tag("dd", value))) for name, value in facts if value)),
+        shown,
+        fold("Annotations and labels", table(("key", "value"), rest)),
+    )
+
+
+def _pre(lines: list[str]) -> Html:
+    return tag("pre", Html("\n".join(map(text, lines))), tabindex="0")
+
+
+def _signature(signature: Signature | None, now: int) -> Html:
+    if signature is None:
+        return tag("article", tag("p", "The image is not signed.", class_="bad"))
+    rows = [
+        (c.subject, c.issuer, utc(c.not_before)[:10], utc(c.not_after)[:10], f"{(c.not_after - now) // _DAY} days")
+        for c in signature.chain
+    ]
+    issued = "without a time" if signature.issued_at is None else f"at {utc(signature.issued_at)}"
+    problems = [tag("p", str(problem), class_="bad") for problem in signature.problems]
+    note = tag(
+        "p",
+        "The signature is over this index.json. " if not problems else "",
+        "Whether the chain ends at a CA that you trust, and whether every blob is whole, ",
+        tag("code", "otabuild verify"),
+        " says.",
+        class_="note",
+    )
+    chain = table(("subject", "issuer", "valid from", "valid until", "left"), rows, (4,))
+    return tag("article", tag("p", f"Signed {issued}."), *problems, chain, note)
+
+
+def _usage(number: int, found: Usage) -> Html:
+    forms = sorted(found.forms.items(), key=lambda item: -item[1].size)
+    rows = [
+        (
+            tag("b", name, class_=f"form {name}"),
+            _FORMS[name],
+            use.contents,
+            human_size(use.size),
+            human_size(round(use.stored)),
+        )
+        for name, use in forms
+    ]
+    total = sum(use.size for _, use in forms) or 1
+    bar = join(
+        tag(
+            "span",
+            "",
+            class_=f"form {name}",
+            style=f"width:{100 * use.size / total:.2f}%",
+            title=f"{name} {human_size(use.size)}",
+        )
+        for name, use in forms
+    )
+    return tag(
+        "article",
+        tag("h3", f"Rootfs of {', '.join(found.payloads)}"),
+        tag("div", "", class_="treemap", data_tree=number),
+        fold("The same as a table", _directories(found.tree)),
+        tag("h4", "By form of storage"),
+        tag("div", bar, class_="bar", aria_hidden="true"),
+        table(("form", "", "contents", "bytes", "stored"), rows, (2, 3, 4)),
+        tag("h4", "Largest files"),
+        table(("file", "form", "bytes", "stored"), map(_content_row, found.largest), (2, 3)),
+        tag("h4", "Duplicates: stored once, written several times"),
+        table(
+            ("files", "copies", "each", "more on the device"),
+            ((_paths(c), len(c.paths), human_size(c.size), human_size(c.repeated)) for c in found.duplicates),
+            (1, 2, 3),
+        ),
+    )
+
+
+def _directories(tree: Node) -> Html:
+    nodes = [(f"/{name}", child) for name, child in tree.children.items()]
+    nodes += [(f"{path}/{name}", below) for path, child in nodes for name, below in child.children.items()]
+    rows = [(path, n.files, human_size(n.size), human_size(round(n.stored))) for path, n in sorted(nodes)]
+    return table(("path", "files", "bytes", "stored"), rows, (1, 2, 3))
+
+
+def _content_row(content: ContentUse) -> tuple[object, ...]:
+    return _paths(content), content.form, human_size(content.size), human_size(round(content.stored))
+
+
+def _paths(content: ContentUse) -> Html:
+    more = len(content.paths) - 1
+    return join((tag("code", content.paths[0]), f" and {more} more" if more else ""))
+
+
+def _changes(found: Diff) -> Html:
+    head = tag("p", f"Against {found.before}: blobs {human_change(*found.blobs_size)}.")
+    rows = [
+        (p.name, p.kind, *map(p.count, ("added", "removed", "changed")), len(p.packages), human_change(*p.rootfs_size))
+        for p in found.payloads
+    ]
+    columns = ("payload", "", "added", "removed", "changed", "packages", "rootfs")
+    aspects = [(a.name, a.before or "", a.after or "") for a in found.annotations]
+    annotations = fold("Annotations of the image", table(("annotation", "before", "after"), aspects))
+    shown: dict[object, str] = {}
+    details = [_payload_changes(payload, shown) for payload in found.payloads if payload.kind == "changed"]
+    return join((head, table(columns, rows, (2, 3, 4, 5)), annotations, *details))
+
+
+def _payload_changes(payload: PayloadDiff, shown: dict[object, str]) -> Html:
+    twin = shown.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
+    metadata = (
+        fold("Annotations and labels", _pre(list(map(aspect_text, payload.metadata)))) if payload.metadata else ""
+    )
+    if twin != payload.name:
+        same = tag("p", f"Files, packages and sys_config differ as those of {twin} do.")
+        return tag("article", tag("h3", payload.name), same, metadata)
+    packages = [(p.name, p.kind, p.before or "", p.after or "") for p in payload.packages]
+    folds = [
+        fold(f"{kind} ({payload.count(kind)})", _cut([entry_text(e) for e in payload.entries if e.kind == kind]))
+        for kind in ("added", "removed", "changed")
+        if payload.count(kind)
+    ]
+    return tag(
+        "article",
+        tag("h3", payload.name),
+        *(tag("p", note, class_="bad") for note in payload.notes),
+        tag("h4", "Packages"),
+        table(("package", "", "before", "after"), packages),
+        tag("h4", "Files"),
+        *folds,
+        fold("sys_config", _pre(list(payload.sys_config))) if payload.sys_config else "",
+        metadata,
+    )
+
+
+def _cut(lines: list[str]) -> Html:
+    more = [f"... and {len(lines) - _SHOWN} more: see otabuild diff"] if len(lines) > _SHOWN else []
+    return _pre(lines[:_SHOWN] + more)
+
+
+def _distinct(costs: tuple[tuple[str, Cost], ...]) -> Iterator[tuple[str, Cost]]:
+    """Each cost once, with the names of all payloads that have it."""
+    names: dict[Cost, list[str]] = {}
+    for name, found in costs:
+        names.setdefault(found, []).append(name)
+    return ((", ".join(users), found) for found, users in names.items())
+
+
+def _cost(name: str, found: Cost) -> Html:
+    facts = [
+        ("download", f"{human_size(found.total)} in {found.total_requests} requests"),
+        ("contents", f"{human_size(found.download)} in {found.requests} requests"),
+        ("tables", human_size(found.metadata)),
+        ("documents", human_size(found.documents)),
+        ("changed", f"{found.changed} of {found.resources} contents, {human_size(found.changed_bytes)}"),
+        ("without a base", f"{human_size(found.full_download)} of contents"),
+        ("room on the device", f"{human_size(found.peak_disk)} at most"),
+    ]
+    rows = [(tag("code", f.paths[0]), human_size(f.size), human_size(f.download), f.why) for f in found.files]
+    return tag(
+        "article",
+        tag("h3", name),
+        tag("dl", *(join((tag("dt", key), tag("dd", value))) for key, value in facts)),
+        tag("h4", "What costs most"),
+        table(("file", "bytes", "its share of the download", "why"), rows, (1, 2)),
+    )
