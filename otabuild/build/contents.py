@@ -121,9 +121,9 @@ class ContentStore:
         data = b"".join(parts)
         blob = Blob(hashlib.sha256(data).digest(), len(data))
         stored = self._store_new(data, blob, self._plan.bundle_level)
-        blobs = tuple(member.blob for member in members)
+        blobs = [member.blob for member in members]
         self._cache.remember(self._key(b"bundle", *(member.digest for member in blobs)), list(stored))
-        return Bundle(stored, blobs)
+        return Bundle.of(stored, blobs)
 
     def _load(self, content: Content) -> bytes:
         if self.stop.is_set():

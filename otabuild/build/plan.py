@@ -8,7 +8,7 @@ where that pays, and what is larger than a leaf is sliced.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
@@ -94,11 +94,27 @@ class Stored(NamedTuple):
         return cls(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))
 
 
+class Part(NamedTuple):
+    """A content inside a bundle, from `offset` (in bytes) on."""
+
+    blob: Blob
+    offset: int
+
+
 class Bundle(NamedTuple):
-    """Contents stored as one: `members` lie in `stored.content` one after the other."""
+    """Contents stored as one: where each of them lies in `stored.content`."""
 
     stored: Stored
-    members: tuple[Blob, ...]
+    members: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, stored: Stored, blobs: Iterable[Blob]) -> Self:
+        """The bundle in which these contents lie one after the other."""
+        parts, offset = [], 0
+        for blob in blobs:
+            parts.append(Part(blob, offset))
+            offset += blob.size
+        return cls(stored, tuple(parts))
 
 
 class Storage(NamedTuple):
@@ -117,7 +133,10 @@ class Storage(NamedTuple):
         singles, bundles = msgpack.unpackb(packed)
         return cls(
             [Stored.of(single) for single in singles],
-            [Bundle(Stored.of(stored), tuple(Blob(*member) for member in members)) for stored, members in bundles],
+            [
+                Bundle(Stored.of(stored), tuple(Part(Blob(*blob), offset) for blob, offset in members))
+                for stored, members in bundles
+            ],
         )
 
 

@@ -36,12 +36,10 @@ class Resources:
         for item in stored:
             self._add_stored(item)
         for bundle in storage.bundles:
-            offset = 0
-            for member in bundle.members:
+            for member, offset in bundle.members:
                 if self._add(member, bundle.stored.content.digest):
                     self._ranges[member.digest] = offset, member.size
-                offset += member.size
-            self._wanted += bundle.members
+                self._wanted.append(member)
         self._wanted += [item.content for item in storage.singles]
         self._ids = {digest: number for number, digest in enumerate(self._ordered(storage), start=_FIRST_ID)}
 
@@ -99,7 +97,7 @@ class Resources:
         order = [leaf.digest for stored in (*bundles, *singles) for leaf in stored.leaves]
         order += [stored.compressed.digest for stored in (*bundles, *singles) if stored.compressed]
         order += [stored.content.digest for stored in bundles]
-        order += [member.digest for bundle in storage.bundles for member in bundle.members]
+        order += [member.digest for bundle in storage.bundles for member, _offset in bundle.members]
         order += [single.content.digest for single in singles]
         return dict.fromkeys(digest for digest in order if digest in found)
 

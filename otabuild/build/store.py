@@ -6,7 +6,7 @@ What comes out depends on the trees and the plan alone, not on what the cache he
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain
 from typing import Self
 
+from otabuild.build.base import Base
 from otabuild.build.contents import ContentStore, Counts, Member
 from otabuild.build.plan import Bundle, Cutter, Storage, StoragePlan, Stored, is_inlined
 from otabuild.build.tree import TreeRow
@@ -50,7 +51,10 @@ class Environment:
 
 
 def store_contents(
-    trees: Sequence[Callable[[], Iterable[Entry]]], plan: StoragePlan, environment: Environment
+    trees: Sequence[Callable[[], Iterable[Entry]]],
+    plan: StoragePlan,
+    environment: Environment,
+    base: Base | None = None,
 ) -> tuple[Storage, list[Iterator[TreeRow]], Counts]:
     """Store every content of the trees.
 
@@ -58,6 +62,7 @@ def store_contents(
         trees: for each rootfs a function that gives its entries in path order, as often as it is called.
         plan: in which form contents are stored.
         environment: cache, workers, time and progress.
+        base: the bundles of an earlier release, to be taken over where they still hold.
 
     Returns:
         The storage of all contents; for each tree its rows, to be read once; and what was done.
@@ -65,9 +70,11 @@ def store_contents(
     Raises:
         InputChangedError, InputUnreadableError, StorageError: see ContentStore.
     """
-    with _Run(plan, environment) as run:
+    with _Run(plan, environment, base) as run:
         run.begin_large(chain.from_iterable(tree() for tree in trees))
         digests = [run.add_tree(tree()) for tree in trees]
+        if base:
+            run.settle_base()
         run.finish()
     rows = [_rows(tree(), found, run.inline) for tree, found in zip(trees, digests, strict=True)]
     return run.storage(), rows, run.store.counts
@@ -85,8 +92,10 @@ class _Single:
 class _Run:
     """One pass over all trees; a context manager around its threads."""
 
-    def __init__(self, plan: StoragePlan, environment: Environment) -> None:
+    def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:
         self.store = ContentStore(environment.cache, plan)
+        self._base = base
+        self._waiting: defaultdict[int, list[Member]] = defaultdict(list)
         self.inline: dict[bytes, bytes] = {}
         self._plan, self._environment = plan, environment
         self._pool = ThreadPoolExecutor(environment.workers)
@@ -126,7 +135,24 @@ class _Run:
                     linked[entry.link] = digest
             found.append(digest)
         self._end_bundle()
+        self._cutter = Cutter(self._plan)
         return found
+
+    def settle_base(self) -> None:
+        """Take over bundles of the earlier release that are still worth it; the other waiting contents are bundled."""
+        assert self._base is not None
+        left = []
+        for number, members in self._waiting.items():
+            bundle = self._base.bundles[number]
+            if 2 * sum(member.blob.size for member in members) >= bundle.stored.content.size:
+                self._bundles.append(
+                    self._base.take(bundle, [member.blob for member in members], self._environment.cache)
+                )
+            else:
+                left += members
+        for member in sorted(left, key=lambda member: member.path):
+            self._put(member)
+        self._end_bundle()
 
     def finish(self) -> None:
         """Wait for everything that is under way."""
@@ -157,10 +183,19 @@ class _Run:
             self.inline[digest] = data
         elif digest not in self._bundled:
             self._bundled.add(digest)
-            if self._cutter.starts_new(path, content.size):
-                self._end_bundle()
-            self._members.append(Member(Blob(digest, content.size), path, data or content))
+            blob = Blob(digest, content.size)
+            earlier = self._base.bundle_of.get(digest) if self._base else None
+            if earlier is None:
+                self._put(Member(blob, path, data or content))
+            else:
+                self._waiting[earlier].append(Member(blob, path, content))
         return digest
+
+    def _put(self, member: Member) -> None:
+        """Put a content into the bundle that is being filled, or into the next one."""
+        if self._cutter.starts_new(member.path, member.blob.size):
+            self._end_bundle()
+        self._members.append(member)
 
     def _known(self, content: Content) -> tuple[bytes | None, bytes | None]:
         """Digest and inlined content, where they are known without reading the file."""
@@ -202,7 +237,7 @@ class _Run:
     def _bundle(self, members: list[Member]) -> None:
         blobs = tuple(member.blob for member in members)
         stored = self.store.find_bundle(blobs)
-        self._bundles.append(Bundle(stored, blobs) if stored else None)
+        self._bundles.append(Bundle.of(stored, blobs) if stored else None)
         if stored is None:
             future = self._pool.submit(self.store.store_bundle, members)
             self._start(partial(self._end_bundle_job, len(self._bundles) - 1, future))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from otabuild.build.resource_table import Resources, write_resource_table
 from otabuild.build.store import store_contents
 from otabuild.build.tree import read_tree, write_tree
 from otabuild.format.image_config import jetson_bsp_version
+from otabuild.pipeline.base import open_base
 from otabuild.pipeline.inputs import rootfs_options, storage_plan
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.step import Key, Outcome, Results, Step
@@ -97,7 +99,7 @@ def store_step(job: Job) -> Step:
     names = list(job.recipe.rootfs)
     plan = storage_plan(job.recipe.storage)
     trees = {name: job.path(f"{name}.tree") for name in names}
-    storage_file = job.path("storage")
+    storage_file, base = job.path("storage"), job.recipe.storage.base
 
     def entries(name: str) -> Iterator[Entry]:
         with open(job.path(f"{name}.entries"), "rb") as file:
@@ -105,13 +107,15 @@ def store_step(job: Job) -> Step:
 
     def key() -> Key:
         scans = {f"entries of rootfs {name}": job.results("scan", name)["entries"] for name in names}
-        return {**scans, "storage plan": plan.key(), "libzstd": library_version()}
+        earlier = base and [base, *files.file_state(base)]
+        return {**scans, "storage plan": plan.key(), "libzstd": library_version(), "base": earlier}
 
     def run() -> Outcome:
         total = sum(job.results("scan", name)["size"] for name in names)
-        with job.workspace.open_cache() as cache:
+        with job.workspace.open_cache() as cache, open_base(base) if base else nullcontext() as earlier:
             environment = job.workspace.environment(cache, f"store {job.recipe.name}", total)
-            storage, rows, counts = store_contents([partial(entries, name) for name in names], plan, environment)
+            sources = [partial(entries, name) for name in names]
+            storage, rows, counts = store_contents(sources, plan, environment, earlier)
             for name, tree in zip(names, rows, strict=True):
                 with files.replacing(trees[name]) as fd, open(fd, "wb", closefd=False) as file:
                     write_tree(file, tree)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, StorageError
 from otabuild.storage import files, fs
 from otabuild.version import __version__
 
@@ -160,9 +160,7 @@ def _digests(key: Key) -> dict[str, str]:
 def _state(path: str) -> list[int] | None:
     """What tells that a file was not touched; of a directory only that it is there."""
     try:
-        found = os.lstat(path)
-    except OSError:
+        state = files.file_state(path)
+    except StorageError:
         return None
-    if not os.path.isfile(path):
-        return [found.st_ino]
-    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+    return state if os.path.isfile(path) else state[:1]

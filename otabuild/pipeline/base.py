@@ -1,0 +1,51 @@
+"""The bundles of the artifact that a recipe names as its base."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from otabuild.build.base import Base
+from otabuild.build.plan import Bundle, Part, Stored
+from otabuild.format.filters import Bundled, Compressed, parse_filter
+from otabuild.image.image import Image, open_image
+from otabuild.storage.cache import Blob
+
+
+@contextmanager
+def open_base(path: str) -> Iterator[Base]:
+    """The bundles of an artifact, while it is open.
+
+    Raises:
+        OtabuildError: it is no image, or its resource table does not hold.
+    """
+    with open_image(path) as image:
+
+        def read(blob: Blob) -> bytes:
+            return b"".join(image.blobs.stream(blob.digest, blob.size))
+
+        yield Base(list(_bundles(image)), read)
+
+
+def _bundles(image: Image) -> Iterator[Bundle]:
+    members: defaultdict[int, list[Part]] = defaultdict(list)
+    for row in image.resources.rows():
+        match _filter(row.filter_applied):
+            case Bundled(bundle_id, offset, _length):
+                members[bundle_id].append(Part(Blob(row.digest, row.size), offset))
+    for bundle_id, parts in sorted(members.items()):
+        row = image.resources.by_id(bundle_id, "the bundle of a content")
+        content = Blob(row.digest, row.size)
+        match _filter(row.filter_applied):
+            case None:
+                yield Bundle(Stored(content, None, (content,)), tuple(parts))
+            case Compressed(leaf_id):
+                leaf = image.resources.by_id(leaf_id, "the frame of a bundle")
+                if leaf.filter_applied is None:
+                    frame = Blob(leaf.digest, leaf.size)
+                    yield Bundle(Stored(content, frame, (frame,)), tuple(parts))
+
+
+def _filter(raw: bytes | None) -> object:
+    return None if raw is None else parse_filter(raw, "base artifact")
