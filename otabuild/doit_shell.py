@@ -10,12 +10,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from doit.dependency import DatabaseException, SqliteDB
-from doit.exceptions import BaseFail, UnmetDependency
+from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
 from otabuild import session
-from otabuild.errors import OtabuildError
 from otabuild.storage import fs
 
 
@@ -68,11 +67,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         super().initialize(tasks, selected_tasks)
         session.handle_signals()
         sys.excepthook = _quiet_interrupt
-        try:
-            session.hold_lock(session.load_settings().work, wait=bool(os.environ.get("OTABUILD_WAIT")))
-        except OtabuildError as error:
-            print(session.render(error), file=sys.stderr)
-            raise SystemExit(error.exit_code) from None
+        session.lock_or_exit(wait=bool(os.environ.get("OTABUILD_WAIT")))
 
     def execute_task(self, task: Task) -> None:
         """Tell that a task starts."""
@@ -91,6 +86,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Tell of a failure once; what could not run because of it needs no telling."""
         if isinstance(fail, UnmetDependency):
+            fail.__class__ = TaskFailed  # else `doit run -c` ends with 2, which stands for a bug
             return
         super().add_failure(task, fail)
 

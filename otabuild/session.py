@@ -102,6 +102,15 @@ def hold_lock(work: str, *, wait: bool = False) -> None:
     os.environ[_LOCKED] = os.path.abspath(work)
 
 
+def lock_or_exit(*, wait: bool = False) -> None:
+    """Hold the lock of this project's work directory, or end the process with the reason: for where doit would not."""
+    try:
+        hold_lock(load_settings().work, wait=wait)
+    except OtabuildError as error:
+        print(render(error), file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
 def handle_signals() -> None:
     """Let SIGTERM and SIGHUP end the process as an exception does, so that nothing half-written stays."""
     for number in (signal.SIGTERM, signal.SIGHUP):

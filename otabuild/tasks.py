@@ -133,7 +133,9 @@ def run_own(name: str) -> TaskFailed | None:
 
 
 def clean_step(name: str, dryrun: bool) -> None:
-    """Remove what a step made."""
+    """Remove what a step made; not while a build works with it."""
+    if not dryrun:
+        session.lock_or_exit()
     for path in _project().steps[name].remove(dry_run=dryrun):
         print(f"{name}: removed {path}" if not dryrun else f"{name}: would remove {path}")
 

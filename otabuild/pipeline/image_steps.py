@@ -18,6 +18,7 @@ from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_
 from otabuild.format.otaclient import RELEASE_MANIFEST
 from otabuild.pipeline.content_steps import read_leaves, store_step, tables_step
 from otabuild.pipeline.job import Job
+from otabuild.pipeline.report import report_path
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
 from otabuild.recipe.inputs import missing_inputs
@@ -235,6 +236,7 @@ def build_step(job: Job) -> Step:
         key=lambda: {"index.json and blobs": job.results("index"), "signature": recipe.sign and job.results("sign")},
         outputs=outputs,
         targets=outputs,
+        clean=(report_path(recipe.output),),
         run=run,
     )
 

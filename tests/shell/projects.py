@@ -1,0 +1,175 @@
+"""A product's repository to run commands in: a dodo.py, a recipe, a rootfs and demo certificates."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from otabuild.signing.demo_pki import write_demo_pki
+
+HERE = Path(__file__).parent
+WORK = "build/.otabuild"
+TIMESTAMP = "2025-01-01T00:00:00Z"
+RECIPE = """\
+recipe: 1
+name: {name}
+output: ../dist/{name}.zip
+timestamp: {timestamp}
+annotations: {{platform: test}}
+rootfs:
+  main:
+    source: {{directory: ../rootfs}}
+    base-image: "test:1"
+    architecture: x86_64
+    owner: "0:0"
+payloads:
+  - {{ecu: main, rootfs: main}}
+sign:
+  certificate: ../pki/sign.pem
+  chain: [../pki/intermediate.pem]
+  key: {{file: ../pki/sign.key}}
+verify: {{trust: [../pki/root-ca.pem]}}
+"""
+STEPS = [
+    "preflight:vehicle",
+    "scan:vehicle/main",
+    *(f"{kind}:vehicle" for kind in ("store", "tables", "index", "sign", "build")),
+]
+
+
+@cache
+def _pki() -> str:
+    """Certificates made once for all tests of this process."""
+    import tempfile
+
+    folder = tempfile.mkdtemp(prefix="otabuild-tests-pki-")
+    write_demo_pki(os.path.join(folder, "pki"), int(time.time()))
+    return os.path.join(folder, "pki")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def ran(self) -> list[str]:
+        """The tasks that doit ran."""
+        return [line[3:] for line in self.out.splitlines() if line.startswith(".  ")]
+
+
+@dataclass
+class Project:
+    """Runs commands as a user would, each in a process of its own."""
+
+    root: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def artifact(self) -> Path:
+        return self.root / "dist/vehicle.zip"
+
+    @property
+    def recipe(self) -> Path:
+        return self.root / "recipes/vehicle.yaml"
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.artifact.read_bytes()).hexdigest()
+
+    def environment(self, **env: str) -> dict[str, str]:
+        strange = ("OTABUILD_", "SOURCE_DATE_EPOCH", "DOIT_", "PYTHON", "GIT_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
+        return {**kept, "PYTHONWARNINGS": "ignore", **self.env, **env}
+
+    def run(self, *command: str | Path, cwd: str = ".", umask: int = -1, **env: str) -> Ended:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=self.root / cwd,
+            env=self.environment(**env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            umask=umask,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *command: str | Path, **env: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=self.root, env=self.environment(**env), stdout=pipe, stderr=pipe, text=True
+        )
+
+    def doit(self, *arguments: str, cwd: str = ".", umask: int = -1, **env: str) -> Ended:
+        return self.run("-m", "doit", *arguments, cwd=cwd, umask=umask, **env)
+
+    def otabuild(self, *arguments: str, cwd: str = ".", umask: int = -1, **env: str) -> Ended:
+        return self.run("-m", "otabuild", *arguments, cwd=cwd, umask=umask, **env)
+
+    def build(self, *arguments: str, **env: str) -> str:
+        """Build with doit; gives the SHA-256 of the artifact."""
+        done = self.doit("build", *arguments, **env)
+        assert done.code == 0, done.out + done.err
+        return self.sha256
+
+    def add_recipe(self, name: str, text: str = RECIPE) -> Path:
+        path = self.root / f"recipes/{name}.yaml"
+        path.write_text(text.format(name=name, timestamp=TIMESTAMP), encoding="utf-8")
+        return path
+
+    def edit(self, old: str, new: str) -> None:
+        """Change the recipe."""
+        text = self.recipe.read_text(encoding="utf-8")
+        assert old in text
+        self.recipe.write_text(text.replace(old, new), encoding="utf-8")
+
+    def files(self) -> set[str]:
+        """Every path below the project."""
+        return {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
+
+    def leftovers(self) -> list[str]:
+        """Temporary files that should be gone."""
+        return sorted(path for path in self.files() if "tmp" in os.path.basename(path))
+
+
+def make_project(root: Path) -> Project:
+    """A repository with one recipe, `vehicle`."""
+    project = Project(root)
+    for folder in ("recipes", "rootfs/etc", "rootfs/usr/bin", "rootfs/usr/share"):
+        (root / folder).mkdir(parents=True)
+    (root / "dodo.py").write_text("from otabuild.tasks import *\n")
+    shutil.copytree(_pki(), root / "pki")
+    project.add_recipe("vehicle")
+    write_rootfs(root / "rootfs")
+    return project
+
+
+def write_rootfs(rootfs: Path) -> None:
+    """Contents that are inlined, bundled, stored by themselves, equal and linked."""
+    contents = {
+        "etc/hostname": b"test\n",
+        "etc/os-release": b"NAME=Test\nVERSION_ID=1\n",
+        "etc/empty": b"",
+        "usr/bin/tool": bytes(range(256)) * 400,
+        **{f"usr/share/{n}": f"{n}\n".encode() * 100 for n in range(30)},
+    }
+    for path, content in contents.items():
+        (rootfs / path).write_bytes(content)
+        (rootfs / path).chmod(0o644)
+    (rootfs / "bin").symlink_to("usr/bin")
+    os.link(rootfs / "usr/bin/tool", rootfs / "usr/bin/tool-again")
+    for folder in (rootfs, *(path for path in rootfs.rglob("*") if path.is_dir() and not path.is_symlink())):
+        folder.chmod(0o755)

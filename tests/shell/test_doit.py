@@ -1,0 +1,262 @@
+"""doit as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from otabuild.storage.lock import WorkLock
+from tests.shell.projects import RECIPE, STEPS, WORK, Project
+
+
+def test_a_fresh_clone_lists_and_cleans(project: Project) -> None:
+    before = project.files()
+    listed = project.doit("list", "--all", "--status")
+    assert listed.code == 0
+    for name in STEPS:
+        assert name in listed.out
+    assert project.doit("clean").code == 0
+    assert project.doit("info", "build:vehicle").code == 1  # doit's way to say that it is not up to date
+    assert {path.split("/")[0] for path in project.files() - before} <= {"__pycache__", "build"}
+
+
+def test_the_second_build_does_nothing(project: Project) -> None:
+    time.sleep(2.1)  # files that are younger are looked at again: their times may hide a later change
+    assert project.doit("build").ran == STEPS
+    before = project.artifact.stat()
+    again = project.doit("build")
+    assert again.code == 0
+    assert again.ran == []
+    assert project.artifact.stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_changed_file_gives_what_a_clean_build_gives(project: Project) -> None:
+    first = project.build()
+    changed = project.root / "rootfs/etc/hostname"
+    status = changed.stat()
+    changed.write_text("TEST\n")
+    os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))  # same size, same mtime
+    second = project.build()
+    assert second != first
+    shutil.rmtree(project.root / "build")
+    shutil.rmtree(project.root / "dist")
+    assert project.build() == second
+
+
+@pytest.mark.parametrize("change", ["mode", "link target", "new empty folder", "removed"])
+def test_changes_without_a_new_content_are_seen(project: Project, change: str) -> None:
+    first, rootfs = project.build(), project.root / "rootfs"
+    if change == "mode":
+        (rootfs / "etc/hostname").chmod(0o600)
+    elif change == "link target":
+        (rootfs / "bin").unlink()
+        (rootfs / "bin").symlink_to("usr/sbin")
+    elif change == "new empty folder":
+        (rootfs / "opt").mkdir()
+    else:
+        (rootfs / "etc/empty").unlink()
+    assert project.build() != first
+
+
+def test_a_touched_file_is_scanned_and_no_more(project: Project) -> None:
+    first = project.build()
+    (project.root / "rootfs/etc/hostname").touch()
+    again = project.doit("build")
+    assert "scan:vehicle/main" in again.ran
+    assert not {"tables:vehicle", "build:vehicle"} & set(again.ran)
+    assert project.sha256 == first
+
+
+def test_a_comment_in_the_recipe_builds_nothing(project: Project) -> None:
+    project.build()
+    with project.recipe.open("a", encoding="utf-8") as file:
+        file.write("# a comment\n")
+    assert "build:vehicle" not in project.doit("build").ran
+
+
+def test_one_recipe_of_two(project: Project) -> None:
+    project.add_recipe("other")
+    assert project.doit("build:other").code == 0
+    assert (project.root / "dist/other.zip").exists()
+    assert not project.artifact.exists()
+    assert project.doit("build").code == 0
+    assert project.artifact.exists()
+
+
+def test_single_steps(project: Project) -> None:
+    scanned = project.doit("scan:vehicle/main")
+    assert scanned.ran == STEPS[:2]
+    assert project.doit("index").ran[-1] == "index:vehicle"
+    assert not project.artifact.exists()
+    assert project.doit("dist/vehicle.zip").code == 0
+    assert project.artifact.exists()
+
+
+def test_clean_removes_what_was_built_and_nothing_else(project: Project) -> None:
+    project.edit("output:", "output-dir: ../dist/vehicle\noutput:")
+    before = project.files()
+    project.build()
+    (project.root / "dist/mine.txt").write_text("not built")
+    told = project.doit("clean", "-n")
+    assert project.artifact.exists()
+    assert "dist/vehicle.zip" in told.out
+    assert project.doit("clean").code == 0
+    left = {path for path in project.files() - before if "__pycache__" not in path and not path.startswith("build")}
+    assert left == {"dist", "dist/mine.txt"}
+    assert before <= project.files()
+    work = {path for path in project.files() if path.startswith(f"{WORK}/vehicle/")}
+    assert work == set()
+    assert project.doit("build").code == 0
+
+
+def test_from_a_subfolder(project: Project) -> None:
+    assert project.doit("run", "-k", "build", cwd="rootfs/etc").code == 0
+    first = project.sha256
+    project.artifact.unlink()
+    assert project.doit("build", cwd="rootfs/etc", DOIT_SEEK_FILE="1").code == 0
+    assert project.sha256 == first
+
+
+def test_in_two_processes(project: Project) -> None:
+    project.add_recipe("other")
+    first = project.build()
+    shutil.rmtree(project.root / "build")
+    shutil.rmtree(project.root / "dist")
+    assert project.doit("run", "-n", "2", "build").code == 0
+    assert project.sha256 == first
+
+
+def test_output_on_a_pipe_is_live(project: Project) -> None:
+    gate = project.root / "gate"
+    os.mkfifo(gate)
+    (project.root / "dodo.py").write_text(
+        "import otabuild\nfrom otabuild.tasks import *\n\n\n@otabuild.after_build('vehicle')\n"
+        "def wait(artifact):\n    'Wait for the test.'\n    open('gate').read()\n"
+    )
+    running = project.start("-m", "doit", "wait:vehicle")
+    assert running.stdout
+    seen = ""
+    while "wait:vehicle" not in seen:  # the task waits for us, so a buffered line would never come
+        assert select.select([running.stdout], [], [], 60)[0], f"nothing but {seen!r} for a minute"
+        seen += os.read(running.stdout.fileno(), 1 << 16).decode()
+    assert ".  build:vehicle" in seen
+    gate.write_text("go")
+    running.communicate(timeout=60)
+    assert running.returncode == 0
+
+
+def test_a_broken_recipe_next_to_a_good_one(project: Project) -> None:
+    project.add_recipe("broken", RECIPE.replace("ecu: main", "ecu: ../main"))
+    listed = project.doit("list", "--all")
+    assert listed.code == 0
+    assert "build:broken" in listed.out
+    assert project.doit("build:vehicle").code == 0
+    both = project.doit("run", "-c", "build")
+    assert both.code == 1
+    assert "recipes/broken.yaml:13" in both.out
+    assert "../main" in both.out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("recipes = 1", "recipes"),
+        ("recipe = 'x'", "recipe"),
+        ("recipes = 'nowhere'", "nowhere"),
+    ],
+)
+def test_bad_settings(project: Project, settings: str, said: str) -> None:
+    (project.root / "pyproject.toml").write_text(f"[tool.otabuild]\n{settings}\n")
+    done = project.doit("build")
+    assert done.code == 3
+    assert said in done.err
+
+
+def test_settings_name_the_folders(project: Project) -> None:
+    (project.root / "pyproject.toml").write_text("[tool.otabuild]\nrecipes = 'images'\nwork = 'w'\n")
+    (project.root / "recipes").rename(project.root / "images")
+    assert project.build()
+    assert (project.root / "w/vehicle/build.stamp").exists()
+
+
+def test_no_recipes(project: Project) -> None:
+    project.recipe.unlink()
+    for command in ("build", "list"):
+        done = project.doit(command)
+        assert done.code == 3
+        assert "otabuild init" in done.err
+
+
+def test_an_unknown_task(project: Project) -> None:
+    assert project.doit("build:nothing").code == 3
+
+
+def test_a_second_build_at_once_ends_at_once(project: Project) -> None:
+    lock = WorkLock(str(project.root / WORK))
+    lock.acquire(started="2025-01-01T00:00:00Z")
+    for done in (project.doit("build"), project.otabuild("build", "recipes/vehicle.yaml")):
+        assert done.code == 1
+        assert f"pid {os.getpid()}, started 2025-01-01T00:00:00Z" in done.err
+    assert not project.artifact.exists()
+    assert project.doit("list").code == 0
+    waiting = project.start("-m", "otabuild", "build", "--wait", "recipes/vehicle.yaml")
+    lock.release()
+    waiting.communicate(timeout=60)
+    assert waiting.returncode == 0
+    assert project.artifact.exists()
+
+
+def test_clean_waits_for_nobody_and_breaks_nothing(project: Project) -> None:
+    first = project.build()
+    lock = WorkLock(str(project.root / WORK))
+    lock.acquire(started="2025-01-01T00:00:00Z")
+    done = project.doit("clean")
+    lock.release()
+    assert done.code != 0
+    assert project.sha256 == first
+
+
+def test_a_products_own_tasks(project: Project) -> None:
+    (project.root / "dodo.py").write_text(
+        "import otabuild\nfrom otabuild.tasks import *\n\n\n@otabuild.before_scan('vehicle', 'main')\n"
+        "def fetch():\n    'Fetch.'\n    open('rootfs/etc/fetched', 'w').write('x')\n\n\n"
+        "def task_sums():\n    return {'actions': ['sha256sum dist/vehicle.zip > sums'],"
+        " 'file_dep': ['dist/vehicle.zip'], 'targets': ['sums']}\n"
+    )
+    done = project.doit("sums")
+    assert done.code == 0, done.out + done.err
+    assert done.ran.index("input:vehicle/main") < done.ran.index("scan:vehicle/main")
+    assert (project.root / "sums").read_text().startswith(project.sha256)
+
+
+def _database(project: Project) -> Path:
+    return project.root / WORK / "doit.sqlite3"
+
+
+@pytest.mark.parametrize("damage", ["garbage", "another database", "removed", "empty"])
+def test_doits_memory_may_be_lost(project: Project, damage: str) -> None:
+    first = project.build()
+    database = _database(project)
+    if damage == "garbage":
+        database.write_bytes(b"garbage" * 1000)
+    elif damage == "another database":
+        import sqlite3
+
+        database.unlink()
+        connection = sqlite3.connect(database)
+        connection.execute("create table other (x)")
+        connection.commit()
+        connection.close()
+    elif damage == "empty":
+        database.write_bytes(b"")
+    else:
+        database.unlink()
+    again = project.doit("build")
+    assert again.code == 0
+    assert set(again.ran) <= {"scan:vehicle/main"}
+    assert project.sha256 == first
