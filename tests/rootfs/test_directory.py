@@ -213,13 +213,14 @@ def test_b9_a_directory_swapped_for_a_link_is_not_followed(tmp_path: Path) -> No
         list(stream)
 
 
-def test_b9_a_parent_swapped_for_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_b9_a_parent_swapped_for_a_link_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_tree(tmp_path / "root", {"b/c/d": b""})
     make_tree(tmp_path / "outside", {"c/secret": b"secret"})
     stream = source(root).entries()
     assert [next(stream).path for _ in range(3)] == ["/", "/b", "/b/c"]
     (root / "b").rename(tmp_path / "moved")
     (root / "b").symlink_to(tmp_path / "outside")
+    monkeypatch.setattr(os, "scandir", lambda _fd: pytest.fail("listed what lies outside"))
     with pytest.raises(InputChangedError, match="/b/c: changed"):
         list(stream)
 
@@ -231,6 +232,23 @@ def test_b1_an_entry_added_while_the_tree_is_walked_is_an_error(tmp_path: Path) 
     next(stream)
     (tmp_path / "d/new").write_bytes(b"")
     with pytest.raises(InputChangedError, match="/d: changed"):
+        list(stream)
+
+
+def test_b1_an_entry_added_while_its_directory_is_listed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(tmp_path, {"a": b""})
+    stream = source(tmp_path).entries()
+    next(stream)
+    listxattr = os.listxattr
+
+    def racing(path: str, *, follow_symlinks: bool) -> list[str]:
+        (tmp_path / "new").write_bytes(b"")
+        return listxattr(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "listxattr", racing)
+    with pytest.raises(InputChangedError, match="changed while the tree was read"):
         list(stream)
 
 

@@ -214,7 +214,7 @@ HOSTILE = {
     "hard links in a circle": member(b"a", kind=b"1", link=b"b") + member(b"b", kind=b"1", link=b"a"),
     "hard link into a circle": member(b"0", kind=b"1", link=b"a") + member(b"a", kind=b"1", link=b"b") + member(b"b", kind=b"1", link=b"a"),
     "hard link to a directory": member(b"d", kind=b"5") + member(b"a", kind=b"1", link=b"d"),
-    "hard link with a body": member(b"b") + member(b"a", b"x", b"1", link=b"b"),
+    "hard link with a body": member(b"b") + member(b"a", header(b"evil"), b"1", link=b"b"),
     "a path twice": member(b"a", b"1") + member(b"./a", b"2"),
     "a file over a directory": member(b"a", kind=b"5") + member(b"a", b"2"),
     "a directory over a link": member(b"a", kind=b"2", link=b"/etc") + member(b"a", kind=b"5"),
@@ -290,6 +290,24 @@ def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     shutil.copy(tmp_path / "a.tar", tmp_path / "b.tar")
     (tmp_path / "b.tar").rename(tmp_path / "a.tar")
     assert {entry.path: entry for entry in source.entries()} == first
+
+
+@pytest.mark.parametrize(("racy_ns", "digested"), [(10**15, 2), (-(10**15), 1)])
+def test_an_archive_written_just_before_it_was_read_is_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, racy_ns: int, digested: int
+) -> None:
+    monkeypatch.setattr(tar_source, "_RACY_NS", racy_ns)
+    digest = tar_source._digest
+    calls: list[int] = []
+
+    def counted(fd: int) -> str:
+        calls.append(fd)
+        return digest(fd)
+
+    monkeypatch.setattr(tar_source, "_digest", counted)
+    read(tmp_path, member(b"a", b"1") + END)
+    list(TarSource(str(tmp_path / "a.tar"), str(tmp_path / "work")).entries())
+    assert len(calls) == digested
 
 
 def test_a_changed_archive_is_noticed_whatever_its_times(tmp_path: Path) -> None:
