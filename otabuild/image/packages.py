@@ -122,7 +122,12 @@ def version_key(version: str) -> tuple[object, ...]:
 
 
 def _parts(text: str) -> list[tuple[list[int], int]]:
-    return [([*map(_rank, letters), 0], int(digits or 0)) for letters, digits in _PARTS.findall(text)]
+    """Letters and numbers in turn, with exactly one empty pair behind them: nothing and `0` are equal."""
+    end = ([0], 0)
+    found = [([*map(_rank, letters), 0], int(digits or 0)) for letters, digits in _PARTS.findall(text)]
+    while found and found[-1] == end:
+        found.pop()
+    return [*found, end]
 
 
 def _rank(letter: str) -> int:

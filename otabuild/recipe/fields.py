@@ -73,7 +73,9 @@ def one_of(*kinds: str, word: str = "") -> Discriminator:
     """
 
     def kind(value: Any) -> str | None:
-        found = [name for name in kinds if isinstance(value, dict) and name in value]
+        # Pydantic asks of a model as well, when it writes one.
+        fields = {name.replace("_", "-") for name in getattr(value, "model_fields_set", ())}
+        found = [name for name in kinds if name in (value if isinstance(value, dict) else fields)]
         if word and value == word:
             found = [word]
         return f"<{found[0]}>" if len(found) == 1 else None

@@ -1,0 +1,75 @@
+"""Small images made by the builder itself, for the verbs that compare two of them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from otabuild.pipeline.run import run_steps
+from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.load import load_recipe
+
+NOW = 1_790_000_000
+TIMESTAMP = "2026-01-01T00:00:00Z"
+Tree = dict[str, Any]
+"""Path to content (bytes), link target (str), `None` for a directory, or (content, mode)."""
+
+
+def workspace(folder: Path) -> Workspace:
+    return Workspace(now_ns=NOW * 10**9, work=str(folder / "work"), workers=1)
+
+
+def make_tree(root: Path, tree: Tree) -> Path:
+    """Make a tree; a path that starts with `=` is a hard link to what its value names."""
+    root.mkdir(parents=True)
+    for name, value in tree.items():
+        path = root / name.lstrip("=")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content, mode = value if isinstance(value, tuple) else (value, None)
+        if name.startswith("="):
+            os.link(root / content, path)
+        elif content is None:
+            path.mkdir(exist_ok=True)
+        elif isinstance(content, str):
+            path.symlink_to(content)
+        else:
+            path.write_bytes(content)
+        if mode is not None:
+            path.chmod(mode)
+    return root
+
+
+def write_recipe(folder: Path, tree: Tree, *, rootfs: dict[str, Any] | None = None, **keys: Any) -> Path:
+    """A recipe for one payload, main/dev and main/prd, with a tree of its own; `keys` are keys of the recipe."""
+    make_tree(folder / "rootfs", tree)
+    recipe = {
+        "recipe": 1,
+        "output": "image.zip",
+        "timestamp": TIMESTAMP,
+        "rootfs": {
+            "main": {
+                "source": {"directory": "rootfs"},
+                "base-image": "demo:1",
+                "architecture": "x86_64",
+                "owner": "0:0",
+                "prepare": {"clean": "none", "resolv-conf": "keep"},
+                **(rootfs or {}),
+            }
+        },
+        "payloads": [{"ecu": "main", "rootfs": "main", "release-keys": ["dev", "prd"]}],
+        **keys,
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return folder / "recipe.yaml"
+
+
+def build(folder: Path, tree: Tree, **options: Any) -> Path:
+    """Build the image of `write_recipe`."""
+    recipe = load_recipe(write_recipe(folder, tree, **options))
+    run_steps(build_steps(recipe, workspace(folder)), time.monotonic, lambda _text: None)
+    return folder / "image.zip"
