@@ -8,7 +8,7 @@ from otabuild.errors import TrustError
 from otabuild.image.findings import demand
 from otabuild.image.image import Image
 from otabuild.image.payload import Payload
-from otabuild.image.rules_documents import DocumentsSubject, SysConfigSubject
+from otabuild.image.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
 from otabuild.image.rules_resources import JoinSubject, ResourcesSubject
 from otabuild.signing.trust import TrustPolicy
@@ -68,8 +68,7 @@ def check_payload(image: Image, payload: Payload) -> None:
         OtabuildError: the first rule that is broken; of the class that the rule names.
     """
     demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
-    if payload.sys_config is not None:
-        demand(SysConfigSubject(f"sys_config of {payload.name}", payload.sys_config))
+    read_sys_config_of(payload)
     demand(FileTableSubject(payload.file_table))
     demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
     demand(ResourcesSubject(image.resources, image.blobs.size))

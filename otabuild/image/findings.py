@@ -108,10 +108,8 @@ def demand(subject: object) -> None:
     """Run the rules about a subject, and raise the first error that they find.
 
     Raises:
-        OtabuildError: of the class that the rule names.
+        OtabuildError: of the class that the rule names, or what its check raised.
     """
-    for found in run_rules(subject):
-        if found.severity == "error":
-            raise RULES[found.rule].error(
-                found.what, where=found.where, observed=found.observed, expected=found.expected
-            )
+    for each in [found for found in RULES.values() if found.subject is type(subject) and found.severity == "error"]:
+        for problem in each.check(subject):
+            raise each.error(problem.what, where=problem.where, observed=problem.observed, expected=problem.expected)

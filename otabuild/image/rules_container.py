@@ -42,7 +42,10 @@ class IndexSubject:
 
 @rule("container.place", ContainerSubject, error=IntegrityError)
 def check_places(subject: ContainerSubject) -> Iterator[Problem]:
-    """An image holds plain files and folders of known names (section 1). Of an artifact, its reader has seen to that."""
+    """An image holds plain files and folders of known names (section 1).
+
+    Stays for directories: of an artifact, its reader has seen to that.
+    """
     for member in subject.source.members():
         if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):
             yield Problem(member.name, "neither a file nor a folder", oct(member.mode))

@@ -11,6 +11,7 @@ from otabuild.format.image_config import ImageConfig
 from otabuild.format.manifest import Manifest
 from otabuild.format.sys_config import read_sys_config
 from otabuild.image.findings import Problem, rule
+from otabuild.image.payload import Payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,21 @@ class DocumentsSubject:
 
 @dataclass(frozen=True, slots=True)
 class SysConfigSubject:
-    """The bytes of a sys_config."""
+    """A sys_config that was parsed, and the notes from that."""
 
     name: str
-    raw: bytes
+    notes: tuple[str, ...]
+
+
+def read_sys_config_of(payload: Payload) -> SysConfigSubject:
+    """Parse the sys_config of a payload.
+
+    Raises:
+        FormatError, LimitError: it is none that clients take (section 5).
+        IntegrityError: the blob is missing or damaged.
+    """
+    name = f"sys_config of {payload.name}"
+    return SysConfigSubject(name, () if payload.sys_config is None else read_sys_config(payload.sys_config, name)[1])
 
 
 @rule("manifest.annotations", DocumentsSubject)
@@ -77,15 +89,7 @@ def check_os(subject: DocumentsSubject) -> Iterator[Problem]:
             yield Problem(f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours)
 
 
-@rule("sys-config.content", SysConfigSubject)
-def check_sys_config(subject: SysConfigSubject) -> Iterator[Problem]:
-    """A sys_config is one that clients take (section 5)."""
-    read_sys_config(subject.raw, subject.name)
-    yield from ()
-
-
 @rule("sys-config.oddities", SysConfigSubject, severity="note")
-def check_sys_config_oddities(subject: SysConfigSubject) -> Iterator[Problem]:
+def check_sys_config(subject: SysConfigSubject) -> Iterator[Problem]:
     """A sys_config holds nothing that clients ignore or read in two ways (section 5)."""
-    for note in read_sys_config(subject.raw, subject.name)[1]:
-        yield Problem(subject.name, note)
+    return (Problem(subject.name, note) for note in subject.notes)

@@ -159,7 +159,9 @@ _query(
 )
 _query(
     "table.inode",
-    "Every path has an inode of its table's type (section 6): directories; regular files; symlinks and whiteouts.",
+    """Every path has an inode of its table's type (section 6): directories; regular files; symlinks and whiteouts.
+
+    So no inode is shared by two tables.""",
     "the inode is missing, or not of the table's type",
     """SELECT path, printf('%o', mode) FROM ft_dir LEFT JOIN ft_inode USING (inode_id)
         WHERE mode IS NULL OR mode & 0xF000 <> 0x4000
@@ -181,15 +183,6 @@ _query(
     "A mode has 16 bits (section 12).",
     "mode out of range",
     "SELECT inode_id, mode FROM ft_inode WHERE mode NOT BETWEEN 0 AND 65535",
-    kind="inode ",
-)
-_query(
-    "table.shared-type",
-    "An inode is shared within one table only (section 6).",
-    "an inode that stands in two tables",
-    """SELECT DISTINCT inode_id FROM ft_non_regular WHERE inode_id IN (SELECT inode_id FROM ft_dir)
-        OR inode_id IN (SELECT inode_id FROM ft_regular)
-        UNION SELECT inode_id FROM ft_dir WHERE inode_id IN (SELECT inode_id FROM ft_regular)""",
     kind="inode ",
 )
 _query(
@@ -269,7 +262,9 @@ _query(
 )
 _query(
     "table.resource",
-    "A digest has 32 bytes, a size is 0 to 16 TiB, and 0 for the empty content only (sections 6 and 12).",
+    """A digest has 32 bytes, a size is 0 to 16 TiB, and 0 for the empty content only (sections 6 and 12).
+
+    Stays, though the rules about inlining and the resource table find the same: it names the fault itself.""",
     "digest or size of a resource is not legal",
     """SELECT resource_id, size FROM ft_resource WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND $file
         OR (size = 0) <> (digest = $empty)""",

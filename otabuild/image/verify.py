@@ -25,7 +25,7 @@ from otabuild.image.otaclient_package import check_legacy, read_package
 from otabuild.image.payload import Payload
 from otabuild.image.resources import Member
 from otabuild.image.rules_container import ContainerSubject, IndexSubject
-from otabuild.image.rules_documents import DocumentsSubject, SysConfigSubject
+from otabuild.image.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
 from otabuild.image.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, StoredSubject
 from otabuild.image.tables import FileTable
@@ -35,6 +35,7 @@ from otabuild.signing.verify import SignatureReport, check_index_jwt
 Progress = Callable[[int, int], None]
 """Called now and then, from any thread, with bytes done and bytes in all."""
 
+_DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
 _BLOB_PREFIX = "blobs/sha256/"
 _BLOB = re.compile(f"{_BLOB_PREFIX}[0-9a-f]{{64}}")
 
@@ -193,7 +194,7 @@ class _Run:
         if config.sys_config is not None:
             self.referenced.add(config.sys_config.digest)
             with self.collected("sys-config"):
-                self.apply(SysConfigSubject(f"sys_config of {payload.name}", payload.sys_config or b""))
+                self.apply(read_sys_config_of(payload))
 
     def check_package(self, descriptor: Descriptor | None) -> None:
         package = None
@@ -228,7 +229,8 @@ class _Run:
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
 
     def known(self, digest: bytes) -> bool:
-        if digest in self.referenced:
+        """Whether anything refers to a blob; taken for granted where a document that could is not readable."""
+        if digest in self.referenced or any(finding.rule in _DOCUMENTS for finding in self.findings):
             return True
         row = self.image.resources.by_digest(digest)
         return row is not None and row.filter_applied is None

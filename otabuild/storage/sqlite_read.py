@@ -54,7 +54,9 @@ class Database:
             LimitError: the statement, with all before it, took more instructions than a good table needs.
         """
         with self.guarded():
-            yield from self.connection.execute(sql, tuple(parameters))
+            # Not `yield from`: that would close the cursor of a reader who stops, after the connection is closed.
+            for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 see above
+                yield row
 
     def define(self, name: str, function: Callable[[Any], str | bytes | int | None]) -> None:
         """Make a pure function of one argument usable in statements."""

@@ -25,6 +25,7 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _DATE, _TIME = 0x3A21, 0  # 2009-01-01 00:00:00
 _MADE_BY = (0x0314, 0x032D)  # Unix; version 2.0, or 4.5 where ZIP64 is used
+_MADE_BY_END64 = (*_MADE_BY, 0x002D)  # CPython's writer names no system there
 _NEEDED = (20, 45)
 
 _NAME = re.compile(
@@ -145,7 +146,7 @@ def _read_end64(fd: int, end: int) -> tuple[int, int, int, int] | None:
     magic, length, made_by, needed, disk, first_disk, here, count, size, start = _END64.unpack(raw[: _END64.size])
     if locator[1:] != (0, at, 1) or magic != b"PK\6\6" or length != _END64.size - 12:
         _refuse("the ZIP64 locator does not point at a plain ZIP64 end record right before it")
-    if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY or needed not in _NEEDED:
+    if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY_END64 or needed not in _NEEDED:
         _refuse("the ZIP64 end record is not that of a one-disk Unix ZIP")
     return count, size, start, at
 

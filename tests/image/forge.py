@@ -12,9 +12,7 @@ import os
 import random
 import sqlite3
 import stat
-import struct
 import tempfile
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +23,7 @@ import zstandard
 
 from otabuild.signing.trust import TrustPolicy
 from tests import pki
+from tests.image.zip_forge import Entry, zip_bytes
 
 OTA = "application/vnd.tier4.ota.file-based-ota-image"
 PILOT = "vnd.tier4.pilot-auto.platform"
@@ -208,6 +207,9 @@ def resource_rows() -> tuple[dict[int, list[Any]], dict[bytes, bytes]]:
 def labels_of(raw: bytes) -> dict[str, int]:
     """What the labels must say of a file table; zeros where it cannot be read."""
     connection = sqlite3.connect(":memory:")
+    connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
+    if not raw:
+        return {}
     connection.deserialize(raw)
     queries = {
         f"{COUNT}.blobs-count": "SELECT count(*) FROM ft_resource WHERE contents IS NULL AND size > 0",
@@ -260,7 +262,7 @@ class _Builder:
             "resource_table",
         )
         file_table, raw = self.table("file_table", FILE_TABLE_SQL, file_rows(), "file_table")
-        manifests = [self.payload(file_table, raw), *self.at("more_manifests", []), resource_table]
+        manifests = self.at("manifests", [self.payload(file_table, raw), resource_table])
         names = self.at("blob_files", {f"blobs/sha256/{d.hex()}": data for d, data in self.blobs.items()})
         index = self.json("index", self.index(manifests, [data for name, data in names.items()]))
         signed = [("index.json", index)]
@@ -293,7 +295,7 @@ class _Builder:
             "architecture": "x86_64",
             "os": "Debian",
             "sys_config": self.at("sys_config_descriptor", sys_config),
-            "file_table": file_table,
+            "file_table": dict(file_table),
             "labels": labels,
         }
         config_descriptor = self.put(self.json("config", config), f"{OTA}.config.v1+json")
@@ -329,89 +331,7 @@ def forge(**mutations: Mutation) -> Forged:
 
     Stages, from the bottom up: `resources` ((rows by id, blobs)), `leaves` (digest -> blob), `resource_table` and
     `file_table` (an open connection; `_rows`, `_raw` and `_frame` of each), `sys_config`, `config`, `manifest`,
-    `more_manifests`, `index` (JSON values; `_raw` of each: bytes), `*_descriptor`, `blob_files` (name -> bytes),
+    `manifests`, `index` (JSON values; `_raw` of each: bytes), `*_descriptor`, `blob_files` (name -> bytes),
     `claims`, `token`, `oci_layout`, `files` (list of name and bytes), `zip` (list of Entry) and `artifact` (bytes).
     """
     return _Builder(dict(mutations)).build()
-
-
-@dataclass
-class Entry:
-    """An entry of a ZIP; `local` and `central` override fields of the one header."""
-
-    name: str
-    data: bytes
-    local: dict[str, Any] = field(default_factory=dict)
-    central: dict[str, Any] = field(default_factory=dict)
-    before: bytes = b""
-    after: bytes = b""
-    in_local: bool = True
-    in_central: bool = True
-
-
-def zip_bytes(entries: Sequence[Entry], **end: Any) -> bytes:
-    """A ZIP of these entries; `end` overrides fields of the end record."""
-    body, directory, count = b"", b"", 0
-    for entry in entries:
-        is_folder = entry.name.endswith("/")
-        fields = {
-            "name": entry.name.encode("utf-8", "surrogateescape"),
-            "needed": 20,
-            "flags": 0 if entry.name.isascii() else 0x800,
-            "method": 0,
-            "time": 0,
-            "date": 0x3A21,
-            "crc": zlib.crc32(entry.data),
-            "stored": len(entry.data),
-            "size": len(entry.data),
-            "extra": b"",
-        }
-        body += entry.before
-        central: dict[str, Any] = {
-            "made_by": 0x0314,
-            "comment": b"",
-            "disk": 0,
-            "internal": 0,
-            "external": 0o40755 << 16 | 0x10 if is_folder else 0o100644 << 16,
-            "offset": len(body),
-            **fields,
-            **entry.central,
-        }
-        if entry.in_local:
-            body += _local(fields | entry.local) + entry.data + entry.after
-        if entry.in_central:
-            directory += _central(central)
-            count += 1
-    record = {
-        "disk": 0,
-        "first": 0,
-        "here": count,
-        "count": count,
-        "size": len(directory),
-        "start": len(body),
-        "comment": b"",
-    }
-    record |= end
-    return (
-        body
-        + directory
-        + struct.pack("<4s4H2IH", b"PK\5\6", *list(record.values())[:6], len(record["comment"]))
-        + record["comment"]
-    )
-
-
-def _local(f: dict[str, Any]) -> bytes:
-    numbers = [f[key] for key in ("needed", "flags", "method", "time", "date", "crc", "stored", "size")]
-    return struct.pack("<4s5H3I2H", b"PK\3\4", *numbers, len(f["name"]), len(f["extra"])) + f["name"] + f["extra"]
-
-
-def _central(f: dict[str, Any]) -> bytes:
-    keys = ("made_by", "needed", "flags", "method", "time", "date", "crc", "stored", "size")
-    lengths = [len(f[key]) for key in ("name", "extra", "comment")]
-    tail = [f[key] for key in ("disk", "internal", "external", "offset")]
-    return (
-        struct.pack("<4s6H3I5H2I", b"PK\1\2", *(f[key] for key in keys), *lengths, *tail)
-        + f["name"]
-        + f["extra"]
-        + f["comment"]
-    )

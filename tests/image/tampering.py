@@ -1,0 +1,66 @@
+"""What a case of the tamper sweep is, and the small tools that make one."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, NamedTuple
+
+from tests.image.forge import Mutation
+
+
+class Case(NamedTuple):
+    """A tampered image: mutations by stage, the rules that find it, and the class of deployment's error."""
+
+    name: str
+    rules: frozenset[str]
+    deploy: str | None
+    mutations: dict[str, Mutation]
+
+
+def sql(*statements: str | tuple[str, tuple[Any, ...]]) -> Mutation:
+    """Change a table by statements, with or without parameters."""
+
+    def mutate(connection: sqlite3.Connection) -> None:
+        for statement in statements:
+            if isinstance(statement, str):
+                connection.executescript(statement)
+            else:
+                connection.execute(*statement)
+
+    return mutate
+
+
+def rewritten_schema(name: str, old: str, new: str) -> Mutation:
+    """Change what the schema says of an object, behind SQLite's back."""
+
+    def mutate(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?", (old, new, name))
+        connection.execute("PRAGMA writable_schema = RESET")
+
+    return mutate
+
+
+def put(path: str, value: Any) -> Mutation:
+    """Set a key of a JSON document, given as `a/b/0/c`; a value of `...` removes it."""
+
+    def mutate(document: Any) -> None:
+        *folders, last = path.split("|")
+        for part in folders:
+            document = document[int(part) if isinstance(document, list) else part]
+        key = int(last) if isinstance(document, list) else last
+        if value is ...:
+            del document[key]
+        else:
+            document[key] = value
+
+    return mutate
+
+
+def case(name: str, rules: str, deploy: str | None, **mutations: Mutation) -> Case:
+    return Case(name, frozenset(rules.split()), deploy, mutations)
+
+
+def constant(value: Any) -> Mutation:
+    """Put a value in the place of the stage, whatever that was."""
+    return lambda _: value
