@@ -1,4 +1,4 @@
-"""The steps around the contents: preflight before them; documents, signature and artifact behind them."""
+"""The steps behind the contents: documents and artifact."""
 
 from __future__ import annotations
 
@@ -11,87 +11,30 @@ import msgpack
 from otabuild.build import documents
 from otabuild.build.assemble import add_otaclient_package, add_sys_config, members, write_directory
 from otabuild.build.documents import PayloadSpec
-from otabuild.errors import InputError, RecipeError, StateError
+from otabuild.build.legacy import legacy_members
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
+from otabuild.format.legacy_jwt import CERTIFICATE_NAME
+from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_TABLE_ZSTD
 from otabuild.format.otaclient import RELEASE_MANIFEST
 from otabuild.pipeline.content_steps import read_leaves, store_step, tables_step
+from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.report import report_path
-from otabuild.pipeline.signers import make_signer
+from otabuild.pipeline.sign_steps import needs_legacy
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.recipe.inputs import missing_inputs
 from otabuild.recipe.model import PayloadRecipe
-from otabuild.recipe.signing import Sign
-from otabuild.signing.certificates import Certificate
-from otabuild.signing.chain import load_chain
-from otabuild.signing.preflight import preflight
-from otabuild.signing.signer import sign_index
 from otabuild.storage import files
 from otabuild.storage.cache import Blob, Cache
-from otabuild.storage.member import DamagedBlobError
+from otabuild.storage.member import DamagedBlobError, Member
 from otabuild.storage.zip_writer import write_artifact
-
-_DAY = 86_400
-
-
-def preflight_step(job: Job) -> Step:
-    """Everything that can be known to be wrong before any work is done."""
-    recipe = job.recipe
-
-    def run() -> Outcome:
-        if missing := missing_inputs(recipe):
-            raise RecipeError(missing)
-        warnings = _preflight(job) if recipe.sign else []
-        if recipe.timestamp > job.workspace.now:
-            raise InputError(
-                "the timestamp lies in the future: clients would refuse the image",
-                where="timestamp",
-                observed=recipe.timestamp,
-                expected=f"at most {job.workspace.now}",
-                hint="set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock",
-            )
-        for warning in warnings:
-            job.workspace.warn(warning)
-        return Outcome({}, {"warnings": warnings})
-
-    def key() -> Key:
-        small = [path for payload in recipe.payloads if (path := payload.sys_config)]
-        return {
-            "certificates and key": _hashes(_sign_files(recipe.sign)) if recipe.sign else None,
-            "timestamp": recipe.timestamp,
-            "today's date": job.workspace.now // _DAY,
-            "sys_config files": _hashes(small),
-        }
-
-    return job.step("preflight", doc="check key, certificates and dates", after=(), key=key, run=run)
-
-
-def _sign_files(sign: Sign) -> list[str]:
-    key_file = getattr(sign.key, "file", None)
-    return [sign.certificate, *sign.chain, *([key_file] if key_file else [])]
-
-
-def _preflight(job: Job) -> list[str]:
-    sign = job.recipe.sign
-    assert sign is not None
-    signer = make_signer(sign, job.workspace)
-    return preflight(_chain(sign), signer.public_key if signer else None, job.recipe.timestamp, job.workspace.now)
-
-
-def _chain(sign: Sign) -> tuple[Certificate, ...]:
-    return load_chain(sign.certificate, sign.chain)
-
-
-def _hashes(paths: list[str]) -> dict[str, str | None]:
-    return {path: files.hash_file(path) if os.path.isfile(path) else None for path in paths}
 
 
 def index_step(job: Job) -> Step:
     """Write configs, manifests and index.json."""
     recipe = job.recipe
-    index_file, blobs_file = job.path("index.json"), job.path("blobs")
+    index_file, blobs_file, release_file = job.path("index.json"), job.path("blobs"), job.path("release")
     small = [path for payload in recipe.payloads if (path := payload.sys_config)]
     if recipe.otaclient_package:
         small.append(os.path.join(recipe.otaclient_package.release_dir, RELEASE_MANIFEST))
@@ -100,9 +43,11 @@ def index_step(job: Job) -> Step:
         with job.workspace.open_cache() as cache:
             manifests, blobs = _payloads(job, cache)
             if recipe.otaclient_package:
-                package, package_blobs = add_otaclient_package(recipe.otaclient_package.release_dir, cache)
-                manifests.append(package)
-                blobs += package_blobs
+                package = recipe.otaclient_package
+                stored = add_otaclient_package(package.release_dir, cache, legacy=package.legacy)
+                manifests.append(stored.descriptor)
+                blobs += stored.blobs
+                files.write_file(release_file, bytes(msgpack.packb(stored.folder)))
         table = job.results("tables")["resource table"]
         resource_table = Blob(bytes.fromhex(table["digest"]), table["size"])
         manifests.append(Descriptor.make(RESOURCE_TABLE_ZSTD, *resource_table))
@@ -131,7 +76,7 @@ def index_step(job: Job) -> Step:
             "timestamp": recipe.timestamp,
             "signed or not": recipe.sign is not None,
             "otaclient package": package and package.model_dump(mode="json"),
-            "sys_config and release files": _hashes(small),
+            "sys_config and release files": input_hashes(small),
         }
 
     return job.step(
@@ -139,7 +84,7 @@ def index_step(job: Job) -> Step:
         doc="write configs, manifests and index.json",
         after=(job.name("tables"),),
         key=key,
-        outputs=(index_file, blobs_file),
+        outputs=(index_file, blobs_file, *([release_file] if recipe.otaclient_package else [])),
         run=run,
     )
 
@@ -183,34 +128,6 @@ def _specs(job: Job, payload: PayloadRecipe, sys_config: Descriptor | None) -> I
         yield replace(spec, release_key=release_key)
 
 
-def sign_step(job: Job) -> Step:
-    """Sign index.json."""
-    sign, token_file = job.recipe.sign, job.path("index.jwt")
-    assert sign is not None
-
-    def run() -> Outcome:
-        _preflight(job)
-        signer = make_signer(sign, job.workspace)
-        if signer is None:
-            raise StateError(
-                "the signature is made outside",
-                where=job.path("index.json"),
-                hint="write a request with `otabuild sign-prepare`, take the answer with `otabuild sign-finish`",
-            )
-        index = files.read_file(job.path("index.json"))
-        files.write_file(token_file, sign_index(index, job.recipe.timestamp, _chain(sign), signer))
-        return Outcome({"index.jwt": files.hash_file(token_file)}, {})
-
-    def key() -> Key:
-        return {
-            "index.json": job.results("index")["index.json"],
-            "certificates": _hashes([sign.certificate, *sign.chain]),
-            "where the key is": sign.key if isinstance(sign.key, str) else sign.key.model_dump(mode="json"),
-        }
-
-    return job.step("sign", doc="sign index.json", after=(job.name("index"),), key=key, outputs=(token_file,), run=run)
-
-
 def build_step(job: Job) -> Step:
     """Write the artifact, and the image directory where the recipe wants one."""
     recipe = job.recipe
@@ -221,7 +138,7 @@ def build_step(job: Job) -> Step:
         except DamagedBlobError as damaged:  # what made it is run again; a cache is there to be lost
             job.workspace.warn(f"{damaged}")
             with job.workspace.open_cache() as cache:
-                cache.discard(damaged.digest)
+                cache.discard_damaged()
             for step in (store_step(job), tables_step(job), index_step(job)):
                 step.execute()
             sha256 = _publish(job)
@@ -247,9 +164,18 @@ def _publish(job: Job) -> str:
     token = files.read_file(job.path("index.jwt")) if recipe.sign else None
     blobs = [Blob(*blob) for blob in msgpack.unpackb(files.read_file(job.path("blobs")))]
     with job.workspace.open_cache() as cache:
-        everything = members(index, token, blobs, cache)
+        everything = members(index, token, blobs, cache, _legacy(job, cache))
         total = sum(member.size for member in everything)
         environment = job.workspace.environment(cache, f"write {recipe.name}", total)
         if recipe.output_dir:
             write_directory(recipe.output_dir, everything, progress=environment.progress)
         return write_artifact(recipe.output, everything, workers=job.workspace.workers, progress=environment.progress)
+
+
+def _legacy(job: Job, cache: Cache) -> list[Member]:
+    """The files for legacy clients, where the recipe asks for them."""
+    if not needs_legacy(job):
+        return []
+    folder = {name: Blob(*blob) for name, blob in msgpack.unpackb(files.read_file(job.path("release"))).items()}
+    certificate_pem, token = (files.read_file(job.path(name)) for name in (CERTIFICATE_NAME, LEGACY_NAME))
+    return legacy_members(folder, certificate_pem, token, cache)

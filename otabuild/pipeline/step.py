@@ -147,7 +147,8 @@ def _read(path: str) -> Mapping[str, Any] | None:
             stamp = json.load(file)
     except (OSError, ValueError):
         return None
-    return stamp if isinstance(stamp, dict) and {"key", "results", "outputs"} <= stamp.keys() else None
+    whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in ("key", "results", "outputs"))
+    return stamp if whole else None
 
 
 def _digests(key: Key) -> dict[str, str]:

@@ -104,9 +104,12 @@ class Cache:
         """A writer for a blob whose digest is not known yet, with room for so many bytes."""
         return BlobWriter(self, self._reserve(room + 1))
 
-    def discard(self, digest: bytes) -> None:
-        """Forget a blob that turned out to be damaged."""
-        self._execute("DELETE FROM blobs WHERE digest = ?", (digest,))
+    def discard_damaged(self) -> None:
+        """Read every blob, and forget those that are damaged."""
+        for blob, place in self.blobs():
+            data = read_place(place, blob.size)
+            if data is None or hashlib.sha256(data).digest() != blob.digest:
+                self._execute("DELETE FROM blobs WHERE digest = ?", (blob.digest,))
 
     def recall(self, key: bytes) -> list[Any] | None:
         """What was remembered for a key; None where nothing was."""
@@ -260,7 +263,8 @@ def _open_database(path: str) -> sqlite3.Connection:
 
 
 def _set_up(db: sqlite3.Connection) -> None:
-    if db.execute("PRAGMA application_id").fetchone()[0] not in (0, _APPLICATION_ID):
+    used = db.execute("SELECT 1 FROM sqlite_master").fetchone()
+    if used and db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise sqlite3.DatabaseError("not a cache of this version")
     db.execute("PRAGMA synchronous = OFF")  # a power cut costs the cache, never an image
     db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

@@ -25,9 +25,9 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
     """
     fs.makedirs(os.path.dirname(path) or ".")
     temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.otabuild-tmp")
-    with fs.change("create", temporary):
-        fd = os.open(temporary, _NEW, 0o600)
     try:
+        with fs.change("create", temporary):
+            fd = os.open(temporary, _NEW, 0o600)
         try:
             yield fd
             with fs.change("chmod", temporary):

@@ -20,7 +20,7 @@ def main() -> None:
         nonlocal seen
         seen += 1
         if signal == "0":
-            sys.stdout.write(f"change {phase} {operation} {path}\n")
+            os.write(1, f"change {phase} {operation} {path}\n".encode())  # threads: no sys.stdout
         elif seen == int(number):
             os.kill(os.getpid(), int(signal))
 

@@ -119,9 +119,9 @@ class Project:
     def otabuild(self, *arguments: str, cwd: str = ".", umask: int = -1, **env: str) -> Ended:
         return self.run("-m", "otabuild", *arguments, cwd=cwd, umask=umask, **env)
 
-    def build(self, *arguments: str, **env: str) -> str:
+    def build(self, **env: str) -> str:
         """Build with doit; gives the SHA-256 of the artifact."""
-        done = self.doit("build", *arguments, **env)
+        done = self.doit("build", umask=-1, **env)
         assert done.code == 0, done.out + done.err
         return self.sha256
 
