@@ -141,4 +141,7 @@ class StorageError(OtabuildError):
 
 def printable(text: object) -> str:
     """Text that is safe to print: control characters, lone surrogates and the like escaped as in a Python string."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
+    shown = str(text)
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in shown)
