@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
-from otabuild.errors import InputError, IntegrityError
+from otabuild.errors import InputError, IntegrityError, StorageError
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor, blob_name
 from otabuild.format.index import OCI_LAYOUT
@@ -32,11 +34,27 @@ def add_sys_config(path: str, cache: Cache) -> Descriptor:
     return Descriptor.of(raw, SYS_CONFIG)
 
 
-def add_otaclient_package(release_dir: str, cache: Cache) -> tuple[Descriptor, list[Blob]]:
+class StoredPackage(NamedTuple):
+    """An otaclient release folder, stored.
+
+    Attributes:
+        descriptor: of its manifest, for the index.
+        blobs: those that the package consists of.
+        folder: every file of the folder that is stored, by name.
+    """
+
+    descriptor: Descriptor
+    blobs: list[Blob]
+    folder: dict[str, Blob]
+
+
+def add_otaclient_package(release_dir: str, cache: Cache, *, legacy: bool) -> StoredPackage:
     """Store an otaclient release folder as a package (specification, section 9).
 
-    Returns:
-        The descriptor of its manifest for the index, and the blobs that it consists of.
+    Args:
+        release_dir: the folder.
+        cache: where its files go.
+        legacy: also store the files that are no part of the package, for the copy of the folder.
 
     Raises:
         FormatError: its manifest.json does not follow the format.
@@ -45,9 +63,11 @@ def add_otaclient_package(release_dir: str, cache: Cache) -> tuple[Descriptor, l
     where = os.path.join(release_dir, RELEASE_MANIFEST)
     raw = files.read_file(where, limits.DOCUMENT)
     release, manifest, descriptor = build_package(raw, where)
-    blobs = [cache.add(raw), cache.add(manifest)]
-    blobs += [_add_package(os.path.join(release_dir, package.filename), package, cache) for package in release.squashfs]
-    return descriptor, blobs
+    wanted = release.packages if legacy else release.squashfs
+    stored = {p.filename: _add_package(os.path.join(release_dir, p.filename), p, cache) for p in wanted}
+    folder = {RELEASE_MANIFEST: cache.add(raw), **stored}
+    blobs = [folder[RELEASE_MANIFEST], cache.add(manifest), *(stored[p.filename] for p in release.squashfs)]
+    return StoredPackage(descriptor, blobs, folder)
 
 
 def _add_package(path: str, package: Package, cache: Cache) -> Blob:
@@ -74,21 +94,26 @@ def members(
     index_json: bytes, index_jwt: bytes | None, blobs: Iterable[Blob], cache: Cache, extra: Sequence[Member] = ()
 ) -> list[Member]:
     """Every file of an image; `extra` is what legacy compatibility adds."""
-    found = [_document("index.json", index_json), _document("oci-layout", OCI_LAYOUT), *extra]
+    found = [document("index.json", index_json), document("oci-layout", OCI_LAYOUT), *extra]
     if index_jwt is not None:
-        found.append(_document("index.jwt", index_jwt))
-    return found + [_blob(blob, cache) for blob in blobs]
+        found.append(document("index.jwt", index_jwt))
+    return found + [stored_file(blob_name(blob.digest), blob, cache) for blob in blobs]
 
 
-def _blob(blob: Blob, cache: Cache) -> Member:
+def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
+    """A file of the image whose bytes are in the cache.
+
+    Raises:
+        DamagedBlobError: the cache has lost them.
+    """
     place = cache.place(blob.digest)
-    name = blob_name(blob.digest)
     if place is None:
         raise DamagedBlobError(blob.digest, name)
     return Member(name, blob.size, file=place.path, offset=place.offset, digest=blob.digest)
 
 
-def _document(name: str, content: bytes) -> Member:
+def document(name: str, content: bytes) -> Member:
+    """A file of the image whose bytes are at hand."""
     return Member(name, len(content), content)
 
 
@@ -108,10 +133,24 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
             hint="choose a folder of its own for `output-dir`, or remove this one",
         )
     fresh = f"{path.rstrip('/')}.otabuild-tmp"
-    fs.remove_tree(fresh)
-    fs.makedirs(fresh)
+    try:
+        fs.remove_tree(fresh)
+        _fill_directory(fresh, contents, progress)
+        fs.sync_tree(fresh)
+        if taken:
+            fs.exchange(fresh, path)
+        else:
+            fs.rename(fresh, path)
+        fs.sync_directory(os.path.dirname(path) or ".")
+    finally:  # what is there now is a part of the new one, or the old one
+        with suppress(StorageError):
+            fs.remove_tree(fresh)
+
+
+def _fill_directory(path: str, contents: Sequence[Member], progress: Callable[[int], None]) -> None:
+    fs.makedirs(path)
     for member in arrange(contents):
-        target = os.path.join(fresh, member.name)
+        target = os.path.join(path, member.name)
         if member.name.endswith("/"):
             fs.makedirs(target)
         else:
@@ -119,10 +158,3 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
                 for chunk in member_chunks(member):
                     fs.write(fd, chunk, target)
         progress(member.size)
-    fs.sync_tree(fresh)
-    if taken:
-        fs.exchange(fresh, path)
-        fs.remove_tree(fresh)
-    else:
-        fs.rename(fresh, path)
-    fs.sync_directory(os.path.dirname(path) or ".")
