@@ -6,8 +6,8 @@ the target is there entirely, or not at all.
 
 from __future__ import annotations
 
+import fcntl
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -91,12 +91,14 @@ def _staging(target: str, image: Image) -> Iterator[int]:
         parent = os.open(parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise storage_error(error, "open the folder of the target", parent_path) from error
-    staged = f".otabuild-{secrets.token_hex(8)}"
+    staged = f".{name}.otabuild-tmp"
     try:
+        _remove_left(staged, parent, target)
         fs_at.make_folder(staged, parent, target)
         try:
             root = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
             try:
+                _lock(root)
                 fs_at.drop_acls(root, target)
                 yield root
                 fs.sync_file_system(root, target)
@@ -111,6 +113,32 @@ def _staging(target: str, image: Image) -> Iterator[int]:
             os.fsync(parent)
     finally:
         os.close(parent)
+
+
+def _remove_left(staged: str, parent: int, target: str) -> None:
+    """Remove what a killed deployment left; one that lives holds a lock on its folder."""
+    try:
+        left = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise storage_error(error, "open what an earlier deployment left", target) from error
+    locked = _lock(left)
+    os.close(left)
+    if not locked:
+        raise StateError("another deployment writes to this target", where=target)
+    fs_at.remove_tree(staged, parent, target)
+
+
+def _lock(folder: int) -> bool:
+    """Lock a folder until its descriptor is closed; false where another process has."""
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: there, only one deployment to a target at a time
+    return True
 
 
 def _check_target(target: str, parent: str, image: Image) -> None:
