@@ -1,0 +1,210 @@
+"""Stop builds and deployments at their n-th change of the file system, again and again, from one warm process.
+
+    sweeper.py WORLD SIGNAL [POINT ...]     in the folder of a project; without points: at every change
+
+For each point the world is set back, a forked child is hit by the signal at that change, and what it left is judged:
+old or new, entirely. Then the same is done once more, to its end, and must give what it gives in a clean world, with
+no temporary file left. Prints JSON: how many changes there are, how many points were tried, and what went wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from otabuild import api, cli, progress
+from otabuild.image.deploy import deploy
+from otabuild.image.deploy_tar import deploy_tar
+from otabuild.image.image import open_image
+from otabuild.storage import fs
+
+RECIPE = "recipes/vehicle.yaml"
+OUTPUTS = (Path("dist/vehicle.zip"), Path("dist/image"))
+
+
+def digest(path: Path) -> str:
+    """What tells of a file, or of a tree with names, types, modes, links and contents; `missing` where nothing is."""
+    if not os.path.lexists(path):
+        return "missing"
+    found = hashlib.sha256()
+    for item in sorted([path, *path.rglob("*")] if path.is_dir() else [path]):
+        state = item.lstat()
+        content = os.readlink(item).encode() if item.is_symlink() else item.read_bytes() if item.is_file() else b""
+        name = item.relative_to(path) if item != path else ""
+        found.update(repr((str(name), state.st_mode, state.st_uid, state.st_gid, state.st_nlink, content)).encode())
+    return found.hexdigest()
+
+
+def fork(act: Callable[[], object], observe: Callable[[int], object] | None = None) -> int:
+    """Run in a child; `observe` gets the number of each change. Gives its exit code, negative for a signal."""
+    pid = os.fork()
+    if pid:
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    code = 99
+    try:
+        numbers = itertools.count(1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if observe:
+            fs.observer = lambda _phase, _operation, _path: observe(next(numbers))
+        act()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    except BaseException:  # noqa: BLE001 -- a child tells of anything, and never returns
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class World:
+    """What is done, to what end; `old` and `new` are the digests of the outputs before and after."""
+
+    outputs: tuple[Path, ...] = OUTPUTS
+
+    def __init__(self) -> None:
+        self.old, self.new = self.state(), self.state()
+
+    def state(self) -> tuple[str, ...]:
+        return tuple(digest(path) for path in self.outputs)
+
+    def reset(self) -> None:
+        """Set everything back to what it was before."""
+
+    def act(self) -> None:
+        """Do it."""
+        progress.silence()
+        raise SystemExit(cli.main(["--quiet", "build", RECIPE]))
+
+    def leftovers(self) -> list[str]:
+        return sorted(str(path) for path in Path().rglob("*otabuild-tmp*"))
+
+
+class ColdBuild(World):
+    """A first build in an empty work directory, over an artifact and an image directory of an earlier release."""
+
+    def __init__(self) -> None:
+        self.write("old")
+        assert fork(self.act) == 0
+        shutil.copytree("dist", "old")
+        self.old = self.state()
+        self.write("new")
+        self.reset()
+        assert fork(self.act) == 0
+        self.new = self.state()
+
+    def write(self, content: str) -> None:
+        Path("rootfs/etc/hostname").write_text(f"{content}\n", encoding="utf-8")
+        Path("rootfs/usr/share/large").write_bytes(random.Random(content).randbytes(300_000))
+
+    def reset(self) -> None:
+        for folder in ("dist", "build"):
+            shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree("old", "dist")
+
+
+class WarmBuild(ColdBuild):
+    """A build after a change, with everything there that the build before it left."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.content = "new"
+
+    def reset(self) -> None:
+        """What is new becomes old; the cache is emptied now and then, so that contents are stored anew."""
+        if not hasattr(self, "content"):
+            return super().reset()
+        self.content = {"old": "new", "new": "old"}[self.content]
+        self.write(self.content)
+        shutil.rmtree("build/.otabuild/cache", ignore_errors=True)
+        self.old, self.new = self.new, self.old
+        return None
+
+
+class Deploy(World):
+    """A deployment to a directory that is not there."""
+
+    outputs = (Path("target/root"),)
+    run = staticmethod(deploy)
+
+    def __init__(self) -> None:
+        assert fork(lambda: api.build(RECIPE)) == 0
+        self.reset()
+        self.old = self.state()
+        assert fork(self.act) == 0
+        self.new = self.state()
+
+    def reset(self) -> None:
+        shutil.rmtree("target", ignore_errors=True)
+        os.mkdir("target")
+
+    def act(self) -> None:
+        if self.run is deploy and self.outputs[0].exists():
+            return
+        with open_image("dist/vehicle.zip") as image:
+            payload = image.payload("main")
+            self.run(image, payload, self.outputs[0], None, int(time.time()), insecure_no_verify=True, no_owner=True)
+
+
+class DeployTar(Deploy):
+    """A deployment as a tar file, over one that is there."""
+
+    outputs = (Path("target/root.tar"),)
+    run = staticmethod(deploy_tar)
+
+    def reset(self) -> None:
+        super().reset()
+        self.outputs[0].write_bytes(b"old")
+
+
+WORLDS = {"cold": ColdBuild, "warm": WarmBuild, "deploy": Deploy, "tar": DeployTar}
+
+
+def count(world: World) -> int:
+    """How many changes there are, each seen before and after."""
+    world.reset()
+    with open("changes", "wb", buffering=0) as file:
+        assert fork(world.act, lambda _number: file.write(b".")) == 0
+    return os.path.getsize("changes")
+
+
+def try_point(world: World, point: int, number: int) -> str | None:
+    """Hit it once; what went wrong, if anything."""
+    world.reset()
+    code = fork(world.act, lambda seen: os.kill(os.getpid(), number) if seen == point else None)
+    if code not in ({0, -number} if number == signal.SIGKILL else {128 + number}):
+        return f"ended with {code}"
+    for path, found, old, new in zip(world.outputs, world.state(), world.old, world.new, strict=True):
+        if found not in {old, new}:
+            return f"{path} is neither the old nor the new one"
+    if number != signal.SIGKILL and world.leftovers():
+        return f"interrupted and left {world.leftovers()}"
+    if code := fork(world.act):
+        return f"the next run ended with {code}"
+    if world.state() != world.new:
+        return "the next run gave something else"
+    return f"the next run left {world.leftovers()}" if world.leftovers() else None
+
+
+def main() -> None:
+    """See the module."""
+    name, number, *points = sys.argv[1:]
+    world = WORLDS[name]()
+    total = count(world)
+    chosen = [round(float(point) * total) or 1 for point in points] or list(range(1, total + 1))
+    wrong = {point: problem for point in chosen if (problem := try_point(world, point, int(number)))}
+    sys.stdout.write(json.dumps({"changes": total, "tried": len(chosen), "wrong": wrong}))
+
+
+if __name__ == "__main__":
+    main()
