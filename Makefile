@@ -30,8 +30,8 @@ test: $(VENV)/developed  ## run the tests
 sweep: $(VENV)/developed  ## run the long sweeps whole
 	$(PYTEST) -n auto -m sweep $(ARGS)
 
-bench: $(VENV)/developed  ## measure builds against tar, zstd and mksquashfs; ARGS names a rootfs
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(VENV)/developed  ## measure against tar, zstd and mksquashfs: ROOTFS=tree SECOND=updated tree, more in ARGS
+	$(BIN)/python -m benchmarks.run $(ROOTFS) $(if $(SECOND),--second $(SECOND)) $(ARGS)
 
 lint: $(VENV)/developed  ## check style and format
 	$(BIN)/ruff check .

@@ -1,0 +1,101 @@
+"""Projects to build: a folder with a recipe for one rootfs, and the commands that work on it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import Side
+from otabuild.signing.demo_pki import write_demo_pki
+
+WORKERS = "2"
+"""How many threads every side may use: as many as `zstd -T2`, whatever the machine has."""
+ENVIRON = {"OTABUILD_JOBS": WORKERS, "SOURCE_DATE_EPOCH": "1735689600"}
+
+
+class Project:
+    """A project of its own for one rootfs and one storage profile: nothing is shared but the certificates.
+
+    Args:
+        folder: where it lies; made when missing.
+        source: the `source` of the recipe's rootfs.
+        profile: the storage profile.
+    """
+
+    def __init__(self, folder: Path, source: dict[str, str], profile: str = "update") -> None:
+        self.folder = folder
+        self.artifact = folder / "dist/image.zip"
+        self.ca = folder.parent / "pki/root-ca.pem"
+        if not self.ca.exists():
+            write_demo_pki(str(self.ca.parent), int(time.time()))
+        (folder / "recipes").mkdir(parents=True, exist_ok=True)
+        (folder / "dodo.py").write_text("from otabuild.tasks import *\n")
+        (folder / "recipes/image.yaml").write_text(json.dumps(_recipe(source, profile), indent=1))
+
+    def forget(self) -> None:
+        """Remove all that builds left, so that the next one is cold."""
+        shutil.rmtree(self.folder / "build", ignore_errors=True)
+        shutil.rmtree(self.folder / "dist", ignore_errors=True)
+
+    def cold(self, name: str, python: str = sys.executable) -> Side:
+        """`doit build` with nothing there."""
+        return Side(name, [python, "-m", "doit", "build"], self.folder, self.forget, ENVIRON)
+
+    def again(self, name: str) -> Side:
+        """`doit build` with what the last one left."""
+        return Side(name, [sys.executable, "-m", "doit", "build"], self.folder, environ=ENVIRON)
+
+    def report(self) -> dict[str, int]:
+        """The totals of the last build's report."""
+        totals: dict[str, int] = json.loads(Path(f"{self.artifact}.report.json").read_bytes())["totals"]
+        return totals
+
+    def blobs(self) -> int:
+        """How many blobs the artifact holds."""
+        with zipfile.ZipFile(self.artifact) as archive:
+            return sum(name.startswith("blobs/") for name in archive.namelist())
+
+    def command(self, name: str, verb: str, *arguments: str | Path) -> Side:
+        """A command on an image."""
+        return Side(name, [sys.executable, "-m", "otabuild", verb, *arguments], self.folder, environ=ENVIRON)
+
+
+def answer(side: Side) -> dict[str, Any]:
+    """The JSON that a command prints; nothing is measured."""
+    done = subprocess.run(
+        side.command, cwd=side.folder, env={**ENVIRON, "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, check=True
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _recipe(source: dict[str, str], profile: str) -> dict[str, Any]:
+    return {
+        "recipe": 1,
+        "output": "../dist/image.zip",
+        "timestamp": "2025-01-01T00:00:00Z",
+        "rootfs": {
+            "main": {
+                "source": source,
+                "base-image": "benchmark",
+                "os": {"name": "benchmark", "version": "1"},
+                "architecture": "x86_64",
+                "owner": "keep",
+                "prepare": {"clean": "none", "resolv-conf": "keep"},
+                "unsupported": "skip",
+            }
+        },
+        "payloads": [{"ecu": "main", "rootfs": "main"}],
+        "storage": {"profile": profile},
+        "sign": {
+            "certificate": "../../pki/sign.pem",
+            "chain": ["../../pki/intermediate.pem"],
+            "key": {"file": "../../pki/sign.key"},
+        },
+    }
