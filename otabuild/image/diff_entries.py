@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from otabuild.image.capabilities import XATTR, format_capability
 from otabuild.image.tables import FileEntry
 
-_SPECIAL = {stat.S_ISUID: "setuid", stat.S_ISGID: "setgid", stat.S_ISVTX: "sticky"}
+SPECIAL_BITS = {stat.S_ISUID: "setuid", stat.S_ISGID: "setgid", stat.S_ISVTX: "sticky"}
 
 
 class Aspect(NamedTuple):
@@ -129,7 +129,7 @@ def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:
         yield Aspect("target", old.target, new.target)
     if stat.S_IMODE(old.mode) != stat.S_IMODE(new.mode):
         yield Aspect("mode", *(f"{stat.S_IMODE(entry.mode):04o}" for entry in (old, new)))
-    for bit, name in _SPECIAL.items():
+    for bit, name in SPECIAL_BITS.items():
         if (old.mode ^ new.mode) & bit:
             yield Aspect(name, *("yes" if entry.mode & bit else "no" for entry in (old, new)))
     if old[3:5] != new[3:5]:

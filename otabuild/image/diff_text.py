@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from otabuild.errors import printable
+from otabuild.image.capabilities import XATTR, format_capability
 from otabuild.image.diff import Diff, PayloadDiff
-from otabuild.image.diff_entries import Aspect, EntryChange
+from otabuild.image.diff_entries import SPECIAL_BITS, Aspect, EntryChange
 from otabuild.image.sizes import human_change, human_size
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgraded": "v"}
-_SHOWN = 100
-"""Lines of one list in Markdown: a comment in a pull request holds 65,536 characters."""
+_SHOWN = 400
+"""Lines of one list in Markdown, or fewer where the whole would not fit."""
+_FITS = 60_000
+"""Bytes of Markdown: a comment in a pull request holds 65,536 characters."""
 _LONGEST = 160
 _VALUE = 200
 
@@ -74,13 +77,25 @@ def entry_text(entry: EntryChange) -> str:
         return f"{line} ({'; '.join(map(aspect_text, entry.aspects))})"
     only = entry.after or entry.before
     assert only is not None
-    if only.digest is not None:
-        return f"{line} ({human_size(only.size)}{', setuid' if only.mode & 0o4000 else ''})"
-    return f"{line} -> {printable(only.target)}" if only.target is not None else line
+    if only.digest is None:
+        return f"{line} -> {printable(only.target)}" if only.target is not None else line
+    risky = [name for bit, name in SPECIAL_BITS.items() if only.mode & bit]
+    if only.packed_xattrs is not None and XATTR in (xattrs := only.xattrs):
+        risky.append(format_capability(xattrs[XATTR]))
+    return f"{line} ({', '.join([human_size(only.size), *risky])})"
 
 
-def markdown_lines(found: Diff) -> Iterator[str]:
-    """The difference in Markdown; long lists are folded, and cut with a count of what was left out."""
+def markdown_lines(found: Diff) -> list[str]:
+    """The difference in Markdown; lists are folded, and cut with a count of what was left out until the whole fits."""
+    shown = _SHOWN
+    while True:
+        lines = list(_markdown(found, shown))
+        if sum(len(line.encode()) + 1 for line in lines) <= _FITS or shown == 0:
+            return lines
+        shown //= 2
+
+
+def _markdown(found: Diff, shown: int) -> Iterator[str]:
     yield f"## {_code(found.before)} → {_code(found.after)}"
     yield ""
     yield "| payload | added | removed | changed | packages | rootfs |"
@@ -92,33 +107,35 @@ def markdown_lines(found: Diff) -> Iterator[str]:
         yield f"| {name}{state} | {counts} | {len(payload.packages)} | {human_change(*payload.rootfs_size)} |"
     yield ""
     yield f"Blobs of the image: {human_change(*found.blobs_size)}"
-    yield from _folded("Annotations of the image", map(aspect_text, found.annotations))
-    shown: dict[tuple[object, ...], str] = {}
+    yield from _folded("Annotations of the image", map(aspect_text, found.annotations), shown)
+    told: dict[tuple[object, ...], str] = {}
     for payload in found.payloads:
-        yield from _payload_markdown(payload, shown)
+        yield from _payload_markdown(payload, told, shown)
 
 
-def _payload_markdown(payload: PayloadDiff, shown: dict[tuple[object, ...], str]) -> Iterator[str]:
+def _payload_markdown(payload: PayloadDiff, told: dict[tuple[object, ...], str], shown: int) -> Iterator[str]:
     """One payload; one that differs exactly as another does is not told twice."""
     if payload.kind != "changed":
         return
     yield ""
     yield f"### {_code(payload.name)}"
     yield from (f"\n> {_code(note)}" for note in payload.notes)
-    twin = shown.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
-    yield from _folded("Metadata", map(aspect_text, payload.metadata))
+    twin = told.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
+    yield from _folded("Metadata", map(aspect_text, payload.metadata), shown)
     if twin != payload.name:
         yield ""
         yield f"Files, packages and sys_config differ as those of {_code(twin)} do."
         return
-    yield from _folded("sys_config", payload.sys_config, "diff")
-    yield from _folded("Packages", package_lines(payload), is_open=True)
+    yield from _folded("sys_config", payload.sys_config, shown, "diff")
+    yield from _folded("Packages", package_lines(payload), shown, is_open=True)
     for kind in ("added", "removed", "changed"):
         entries = [entry_text(entry) for entry in payload.entries if entry.kind == kind]
-        yield from _folded(f"Entries {kind}", entries)
+        yield from _folded(f"Entries {kind}", entries, shown)
 
 
-def _folded(title: str, lines: Iterable[str], language: str = "text", *, is_open: bool = False) -> Iterator[str]:
+def _folded(
+    title: str, lines: Iterable[str], shown: int, language: str = "text", *, is_open: bool = False
+) -> Iterator[str]:
     """Lines in a fold with a code block, in which no Markdown or HTML of an image has a meaning."""
     rows: Sequence[str] = [printable(line) for line in lines]
     if not rows:
@@ -128,9 +145,9 @@ def _folded(title: str, lines: Iterable[str], language: str = "text", *, is_open
     yield f"<details{' open' if is_open else ''}><summary>{title} ({len(rows)})</summary>"
     yield ""
     yield f"{max(fence, '```')}{language}"
-    yield from (row if len(row) <= _LONGEST else f"{row[:_LONGEST]}..." for row in rows[:_SHOWN])
-    if len(rows) > _SHOWN:
-        yield f"... and {len(rows) - _SHOWN} more"
+    yield from (row if len(row) <= _LONGEST else f"{row[:_LONGEST]}..." for row in rows[:shown])
+    if len(rows) > shown:
+        yield f"... and {len(rows) - shown} more"
     yield max(fence, "```")
     yield ""
     yield "</details>"

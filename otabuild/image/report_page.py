@@ -72,7 +72,7 @@ def _tiles(report: Report) -> Html:
         ("blobs", f"{report.annotations.get(ann.BLOBS_COUNT, 'unknown')}"),
         ("payloads", f"{len(report.payloads)}"),
         ("built", utc(created)[:10] if isinstance(created, int) else "not finalized"),
-        ("signature", _verdict(report.signature)),
+        _verdict(report.signature),
     ]
     if report.costs:
         most = max((cost for _, cost in report.costs), key=lambda cost: cost.total)
@@ -80,12 +80,12 @@ def _tiles(report: Report) -> Html:
     return join(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in facts)
 
 
-def _verdict(signature: Signature | None) -> str:
+def _verdict(signature: Signature | None) -> tuple[str, str]:
     if signature is None:
-        return "none"
+        return "signature", "none"
     if signature.problems:
-        return "does not hold"
-    return f"until {utc(min(c.not_after for c in signature.chain))[:10]}"
+        return "signature", "does not hold"
+    return "certificates expire", utc(min(certificate.not_after for certificate in signature.chain))[:10]
 
 
 def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
@@ -148,7 +148,7 @@ def _signature(signature: Signature | None, now: int) -> Html:
         " says.",
         class_="note",
     )
-    chain = table(("subject", "issuer", "valid from", "valid until", "left"), rows, (4,))
+    chain = table(("subject", "issuer", "valid from", "valid until", "left"), rows, (2, 3, 4))
     return tag("article", tag("p", f"Signed {issued}."), *problems, chain, note)
 
 

@@ -19,7 +19,7 @@ from otabuild.errors import InputError
 from otabuild.image.capabilities import format_capability
 from otabuild.image.diff import Diff, PayloadDiff, diff, diff_packages
 from otabuild.image.diff_entries import diff_entries
-from otabuild.image.diff_text import markdown_lines, text_lines
+from otabuild.image.diff_text import entry_text, markdown_lines, text_lines
 from otabuild.image.image import open_image
 from otabuild.image.packages import dpkg_packages, rpm_packages, version_key
 from otabuild.image.tables import FileEntry
@@ -164,14 +164,28 @@ def test_text_is_complete_and_markdown_tells_twins_once(found: Diff) -> None:
 
 
 def test_markdown_of_many_and_hostile_names_stays_inside_its_fences() -> None:
-    names = ["/a```b", "/<script>", "/line\nbreak", *(f"/{n:03}" for n in range(300))]
+    names = ["/a```b", "/<script>", "/line\nbreak", *(f"/{n:04}" for n in range(4000))]
     entries = diff_entries([], [entry(name) for name in sorted(names)])
     found = Diff("a", "b", (), (1, 2), (PayloadDiff("main/dev", "changed", entries=entries),))
-    lines = list(markdown_lines(found))
+    lines = markdown_lines(found)
     fences = [line for line in lines if line.startswith("```")]
     assert fences == ["````text", "````"]
-    assert "... and 203 more" in lines
+    assert "... and 3603 more" in lines
     assert not any("\n" in line for line in lines if not line.startswith("\n>"))
+
+
+def test_markdown_fits_a_comment() -> None:
+    entries = diff_entries([], [entry(f"/{n:05}" + "\U0001f600" * 60) for n in range(900)])
+    payloads = (PayloadDiff("main/dev", "changed", entries=entries[n:]) for n in range(4))
+    lines = markdown_lines(Diff("a", "b", (), (1, 2), tuple(payloads)))
+    assert 20_000 < len("\n".join(lines).encode()) <= 60_000
+    assert "... and 850 more" in lines
+
+
+def test_an_added_file_says_what_is_risky_about_it() -> None:
+    xattrs = msgpack.packb({"security.capability": parse_capability("cap_kill+ep")})
+    (change,) = diff_entries([], [entry("/x", mode=stat.S_IFREG | 0o6755, packed_xattrs=xattrs)])
+    assert entry_text(change) == "+ /x (1 B, setuid, setgid, cap_kill+ep)"
 
 
 def test_command(pair: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -194,17 +194,44 @@ def test_command(images: tuple[Path, Path], tmp_path: Path, capsys: pytest.Captu
     assert Page(page.read_bytes()).text
 
 
+def rendered(page: bytes, folder: Path) -> Page:
+    """The document after its scripts have run in a browser."""
+    (folder / "report.html").write_bytes(page)
+    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+    command = [str(CHROMIUM), *options.split(), "--disable-component-update", f"--user-data-dir={folder / 'profile'}"]
+    run = [*command, "--dump-dom", f"file://{folder / 'report.html'}"]
+    return Page(subprocess.run(run, check=True, capture_output=True, timeout=120).stdout)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
 def test_in_a_browser(raw: bytes, tmp_path: Path) -> None:
-    (tmp_path / "report.html").write_bytes(raw)
-    options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
-    command = [str(CHROMIUM), *options.split(), "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}"]
-    shown = subprocess.run(
-        [*command, "--dump-dom", f"file://{tmp_path / 'report.html'}"], check=True, capture_output=True, timeout=120
-    ).stdout
-    page = Page(shown)
+    page = rendered(raw, tmp_path)
     cells = [str(a["title"]) for tag, a in page.tags if tag == "button" and "title" in a]
     assert any(cell.startswith("/usr: ") for cell in cells)
     assert any("onerror" in cell for cell in cells), "a hostile name is a label"
     assert "img" not in {tag for tag, _ in page.tags}
     assert "image.zip: OTA image report" in page.text, "no script of the image ran and changed it"
+
+
+KEYS = b"""<script>
+const trail = () => [...document.querySelectorAll(".tools button")].map((button) => button.textContent).join(" ");
+const log = [trail()];
+document.querySelector(".map button").click();
+log.push(trail(), document.activeElement.title);
+const back = new KeyboardEvent("keydown", { key: "Backspace", bubbles: true });
+document.activeElement.dispatchEvent(back);
+log.push(trail(), document.activeElement.title);
+document.title = log.join("|");
+</script></body>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
+def test_the_treemap_by_keyboard(raw: bytes, tmp_path: Path) -> None:
+    """Enter clicks the cell that has the focus; the focus follows into the folder and back."""
+    page = rendered(re.sub(rb"<meta http-equiv[^>]*>", b"", raw).replace(b"</body>", KEYS), tmp_path)
+    top, inside, first, again, back = page.text.split("/ on the device", 1)[1].partition("\n")[0].split("|")
+    assert top == " stored"
+    assert inside.startswith("/ ")
+    assert first.startswith(f"/{inside.split()[1]}/")
+    assert again == "/ on the device stored"
+    assert back.startswith(f"/{inside.split()[1]}: ")
