@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from dataclasses import replace
 
 from otabuild.build.plan import PROFILES, StoragePlan
@@ -10,6 +12,7 @@ from otabuild.recipe.model import RootfsRecipe, Storage
 from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, Source, TarSource
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, Owner, RootfsOptions
+from otabuild.storage import files
 
 
 def storage_plan(storage: Storage) -> StoragePlan:
@@ -61,3 +64,8 @@ def _input(source: Source, default: Owner) -> Input:
 
 def _owner(owner: object) -> Owner:
     return (owner[0], owner[1]) if isinstance(owner, tuple) else None
+
+
+def input_hashes(paths: Iterable[str]) -> dict[str, str | None]:
+    """The SHA-256 of small inputs, as hex; None for what is no file."""
+    return {path: files.hash_file(path) if os.path.isfile(path) else None for path in paths}

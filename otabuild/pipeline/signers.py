@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from otabuild.errors import InputError
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.signing import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Secret, Sign
+from otabuild.recipe.signing import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Key, Pkcs11Key, Sign
+from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.keys import (
     Passphrase,
     env_secret,
@@ -15,6 +15,9 @@ from otabuild.signing.keys import (
 )
 from otabuild.signing.signer import CommandSigner, PemSigner, Signer
 
+PKCS11_MODULE = "PKCS11_MODULE_PATH"
+"""Environment variable that names the PKCS#11 module where the URI of a key does not."""
+
 
 def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
     """The signer that a recipe names; None where the signature is made outside.
@@ -23,24 +26,52 @@ def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
         InputError: the key is missing, wrong, or cannot be opened.
         StorageError: a file cannot be read.
     """
-    key, passphrase = sign.key, _passphrase(sign.passphrase, workspace)
-    if isinstance(key, FileKey):
-        return PemSigner(read_key_file(key.file, passphrase, workspace.warn))
-    if isinstance(key, EnvKey):
-        pem = env_secret(key.env, workspace.environ, "private key")
-        return PemSigner(load_key(pem.encode(), f"environment variable {key.env}", passphrase))
-    if isinstance(key, CommandKey):
-        return CommandSigner(key.command)
-    if key == "external":
-        return None
-    raise InputError("keys in a PKCS#11 token are not there yet", where=key.pkcs11)
+    key, passphrase = sign.key, _passphrase(sign, workspace)
+    match key:
+        case FileKey():
+            return PemSigner(read_key_file(key.file, passphrase, workspace.warn))
+        case EnvKey():
+            pem = env_secret(key.env, workspace.environ, "private key")
+            return PemSigner(load_key(pem.encode(), f"environment variable {key.env}", passphrase))
+        case CommandKey():
+            return CommandSigner(key.command)
+        case Pkcs11Key():
+            return Pkcs11Signer(key.pkcs11, passphrase, module=workspace.environ.get(PKCS11_MODULE))
+        case "external":
+            return None
 
 
-def _passphrase(secret: Secret | None, workspace: Workspace) -> Passphrase | None:
-    if secret is None:
-        return None
-    if isinstance(secret, EnvSecret):
-        return passphrase_from_env(secret.env, workspace.environ)
-    if isinstance(secret, FdSecret):
-        return passphrase_from_fd(secret.fd)
-    return lambda: workspace.prompt("Passphrase of the signing key: ")
+def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:
+    """Asks where the recipe says, once for a run: a file descriptor is empty after that, and people are patient."""
+    match sign.passphrase:
+        case None:
+            return None
+        case EnvSecret(env=name):
+            return passphrase_from_env(name, workspace.environ)
+        case FdSecret(fd=fd):
+            return _once(f"file descriptor {fd}", passphrase_from_fd(fd), workspace)
+        case "prompt":
+            where = _key_place(sign.key)
+            return _once(where, lambda: workspace.prompt(f"Passphrase of {where}: "), workspace)
+
+
+def _once(where: str, ask: Passphrase, workspace: Workspace) -> Passphrase:
+    def remembered() -> bytes:
+        if where not in workspace.secrets:
+            workspace.secrets[where] = ask()
+        return workspace.secrets[where]
+
+    return remembered
+
+
+def _key_place(key: Key) -> str:
+    """Where a key that has a passphrase is, for the person who is asked for it."""
+    match key:
+        case FileKey():
+            return key.file
+        case EnvKey():
+            return f"environment variable {key.env}"
+        case Pkcs11Key():
+            return key.pkcs11.partition("?")[0]
+        case _:
+            return "the signing key"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from otabuild.pipeline.check_steps import deploy_step, roundtrip_step, verify_step
 from otabuild.pipeline.content_steps import scan_step, store_step, tables_step
-from otabuild.pipeline.image_steps import build_step, index_step, preflight_step, sign_step
+from otabuild.pipeline.image_steps import build_step, index_step
 from otabuild.pipeline.job import Job
+from otabuild.pipeline.sign_steps import preflight_step, sign_step
 from otabuild.pipeline.step import Step
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
@@ -17,7 +18,7 @@ def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
     steps = [preflight_step(job), *(scan_step(job, name) for name in recipe.rootfs)]
     steps += [store_step(job), tables_step(job), index_step(job)]
     if recipe.sign:
-        steps.append(sign_step(job))
+        steps.append(sign_step(job, recipe.sign))
     return [*steps, build_step(job)]
 
 

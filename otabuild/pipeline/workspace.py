@@ -38,6 +38,7 @@ class Workspace:
         prompt: asks a person for a passphrase.
         warn: told of what a user should know but that stops nothing.
         progress: see Progress.
+        secrets: passphrases that were asked for in this run, by where they belong; never shown.
     """
 
     now_ns: int
@@ -47,6 +48,7 @@ class Workspace:
     prompt: Callable[[str], bytes] = _no_prompt
     warn: Callable[[str], None] = lambda _message: None
     progress: Progress = _silent
+    secrets: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def now(self) -> int:

@@ -27,6 +27,7 @@ def check(tree: Node, file: str) -> list[Problem]:
         *_set_rules(tree),
         *_outputs(tree),
         *_passphrase(tree),
+        *_legacy(tree),
         *_stdin(tree),
     ]
     return [
@@ -146,6 +147,14 @@ def _passphrase(tree: Node) -> Iterator[Finding]:
     passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
     if passphrase and key and (key.text == "external" or key.get("command")):
         yield passphrase, "sign.passphrase", _USELESS, None, "remove it"
+
+
+def _legacy(tree: Node) -> Iterator[Finding]:
+    package = tree.get("otaclient-package")
+    legacy = package.get("legacy") if package else None
+    if legacy and legacy.text == "true" and not tree.get("sign"):
+        what = "needs a signature, and the recipe has none"
+        yield legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out"
 
 
 def _stdin(tree: Node) -> Iterator[Finding]:

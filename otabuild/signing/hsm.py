@@ -41,7 +41,7 @@ class Pkcs11Signer:
         self._attributes, self._query = _parse_uri(uri)
         self._module = self._query.get("module-path") or module
         if not self._module:
-            _refuse("no module-path", "add ?module-path=/path/of/the/module.so; for SoftHSM2 that is libsofthsm2.so")
+            _refuse("no module-path", "add ?module-path=/path/of/the/module.so, or set PKCS11_MODULE_PATH")
         self._pin = None if pin is None else cache(pin)
         # The token is looked at once, before the build, and again to sign: it may be pulled out in between.
         with self._session() as (pkcs11, session):
@@ -111,7 +111,7 @@ class Pkcs11Signer:
             raise InputError(
                 f"{len(tokens)} tokens match, where one has to",
                 where=self._where,
-                hint=f"`pkcs11-tool --module {self._query['module-path']} -L` lists tokens",
+                hint=f"`pkcs11-tool --module {self._module} -L` lists tokens",
             )
         return tokens[0]
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from otabuild.errors import TrustError
 from otabuild.signing.certificates import Certificate, utc
 from otabuild.signing.chain import chain_problems
-from otabuild.signing.trust import TrustPolicy, verify_chain
+from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
 _DAY = 86_400
 
@@ -30,7 +30,7 @@ def preflight(
         public_key: of the signer, where it is known beforehand.
         timestamp: of the build, Unix seconds; it becomes `iat`.
         now: Unix seconds.
-        policy: where given, the chain must also end at one of its anchors.
+        policy: where given, the chain must also end at one of its anchors, and its signer be an allowed one.
         warn_before_expiry: seconds; a certificate that expires sooner is a warning.
 
     Returns:
@@ -53,6 +53,7 @@ def preflight(
     _check_key(chain[0], public_key)
     if policy is not None:
         verify_chain(chain, policy, now)
+        check_signer(chain[0], policy)
     return [
         f"{certificate.where}: expires soon, at {utc(certificate.not_after)} ({certificate.subject}); clients will refuse "
         "the image from then on"

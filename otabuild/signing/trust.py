@@ -117,6 +117,22 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     )
 
 
+def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
+    """Look a signing certificate up among the allowed signers.
+
+    Raises:
+        TrustError: there are allowed signers, and it is none of them.
+    """
+    if policy.allowed_signers and policy.allowed_signers.isdisjoint({certificate.common_name, certificate.subject}):
+        raise TrustError(
+            "not signed by an allowed signer",
+            where=certificate.where,
+            observed=certificate.facts,
+            expected=" or ".join(sorted(policy.allowed_signers)),
+            hint="sign with the certificate of an allowed signer, or add this one to those allowed",
+        )
+
+
 def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, moment: int) -> None:
     for problem in authority_problems(anchor, len(chain) - 1):
         raise problem

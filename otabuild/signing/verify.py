@@ -14,7 +14,7 @@ from otabuild.errors import OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, IndexToken, parse_index_jwt
 from otabuild.signing.certificates import Certificate, utc
 from otabuild.signing.chain import chain_problems
-from otabuild.signing.trust import TrustPolicy, verify_chain
+from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +130,8 @@ def _check_time(token: IndexToken, _chain: tuple[Certificate, ...], policy: Trus
 
 
 def _check_signer(_token: IndexToken, chain: tuple[Certificate, ...], policy: TrustPolicy | None, _now: int) -> None:
-    if policy is None or not policy.allowed_signers:
-        return
-    if policy.allowed_signers.isdisjoint({chain[0].common_name, chain[0].subject}):
-        raise TrustError(
-            "not signed by an allowed signer",
-            where=chain[0].where,
-            observed=chain[0].subject,
-            expected=" or ".join(sorted(policy.allowed_signers)),
-        )
+    if policy is not None:
+        check_signer(chain[0], policy)
 
 
 @contextmanager

@@ -1,0 +1,137 @@
+"""The steps about the signature: the preflight before any work, and signing behind it."""
+
+from __future__ import annotations
+
+import hashlib
+
+from otabuild.errors import InputError, RecipeError
+from otabuild.format.index_jwt import signing_key
+from otabuild.format.legacy_jwt import CERTIFICATE_NAME
+from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
+from otabuild.pipeline.external import KnownSignatures, ReusingSigner, signing_requests
+from otabuild.pipeline.inputs import input_hashes
+from otabuild.pipeline.job import Job
+from otabuild.pipeline.signers import make_signer
+from otabuild.pipeline.step import Key, Outcome, Step
+from otabuild.pipeline.trust import trust_files, trust_policy
+from otabuild.recipe.inputs import missing_inputs
+from otabuild.recipe.signing import EnvKey, FileKey, Sign
+from otabuild.signing.certificates import Certificate, utc
+from otabuild.signing.chain import load_chain
+from otabuild.signing.external import SigningRequest
+from otabuild.signing.preflight import preflight
+from otabuild.signing.signer import Signer, sign_index, sign_legacy
+from otabuild.storage import files
+
+_DAY = 86_400
+
+
+def preflight_step(job: Job) -> Step:
+    """Everything that can be known to be wrong before any work is done."""
+    recipe = job.recipe
+
+    def run() -> Outcome:
+        if missing := missing_inputs(recipe):
+            raise RecipeError(missing)
+        warnings = _preflight(job, recipe.sign)[0] if recipe.sign else []
+        if recipe.timestamp > job.workspace.now:
+            raise InputError(
+                "the timestamp lies in the future: clients would refuse the image",
+                where="timestamp",
+                observed=utc(recipe.timestamp),
+                expected=f"at most {utc(job.workspace.now)}",
+                hint="set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock",
+            )
+        for warning in warnings:
+            job.workspace.warn(warning)
+        return Outcome({}, {"warnings": warnings})
+
+    def key() -> Key:
+        small = [path for payload in recipe.payloads if (path := payload.sys_config)]
+        return {
+            "certificates and key": recipe.sign and _sign_key(job, recipe.sign),
+            "whom to trust": recipe.verify
+            and [recipe.verify.model_dump(mode="json"), input_hashes(trust_files(recipe.verify))],
+            "timestamp": recipe.timestamp,
+            "today's date": job.workspace.now // _DAY,
+            "sys_config files": input_hashes(small),
+        }
+
+    return job.step("preflight", doc="check key, certificates and dates", after=(), key=key, run=run)
+
+
+def _sign_key(job: Job, sign: Sign) -> Key:
+    """What the preflight of a signature depends on; of a key only a digest, of a passphrase nothing at all."""
+    found: Key = {"sign": sign.model_dump(mode="json"), "files": input_hashes([sign.certificate, *sign.chain])}
+    if isinstance(sign.key, FileKey):
+        found["key"] = input_hashes([sign.key.file])
+    elif isinstance(sign.key, EnvKey):
+        found["key"] = hashlib.sha256(job.workspace.environ.get(sign.key.env, "").encode()).hexdigest()
+    return found
+
+
+def _preflight(job: Job, sign: Sign) -> tuple[list[str], tuple[Certificate, ...], Signer | None]:
+    """Check all of it; returns the warnings, and what to sign with."""
+    chain = load_chain(sign.certificate, sign.chain)
+    signer = make_signer(sign, job.workspace)
+    policy = trust_policy(job.recipe.verify) if job.recipe.verify else None
+    public_key = signer.public_key if signer else None
+    warnings = preflight(chain, public_key, job.recipe.timestamp, job.workspace.now, policy=policy)
+    return warnings, chain, signer
+
+
+def sign_step(job: Job, sign: Sign) -> Step:
+    """Sign index.json and, for legacy clients, the certificate."""
+    legacy = needs_legacy(job)
+    names = ["index.jwt", *([LEGACY_NAME, CERTIFICATE_NAME] if legacy else [])]
+
+    def run() -> Outcome:
+        _, chain, signer = _preflight(job, sign)
+        signer = ReusingSigner(known_signatures(job, chain).find, signer)
+        index = files.read_file(job.path("index.json"))
+        tokens = {"index.jwt": sign_index(index, job.recipe.timestamp, chain, signer)}
+        if legacy:
+            tokens[CERTIFICATE_NAME], tokens[LEGACY_NAME] = sign_legacy(chain, signer)
+        for name, token in tokens.items():
+            files.write_file(job.path(name), token)
+        return Outcome({name: hashlib.sha256(token).hexdigest() for name, token in tokens.items()}, {})
+
+    def key() -> Key:
+        return {
+            "index.json": job.results("index")["index.json"],
+            "certificates": input_hashes([sign.certificate, *sign.chain]),
+            "where the key is": sign.key if isinstance(sign.key, str) else sign.key.model_dump(mode="json"),
+            "for legacy clients, too": legacy,
+        }
+
+    return job.step(
+        "sign",
+        doc="sign index.json",
+        after=(job.name("index"),),
+        key=key,
+        outputs=tuple(job.path(name) for name in names),
+        run=run,
+    )
+
+
+def needs_legacy(job: Job) -> bool:
+    """Whether the recipe asks for files for legacy clients."""
+    package = job.recipe.otaclient_package
+    return package is not None and package.legacy
+
+
+def known_signatures(job: Job, chain: tuple[Certificate, ...]) -> KnownSignatures:
+    """Signatures that were made for this recipe with the key of its certificate."""
+    return KnownSignatures(job.path("signatures"), signing_key(chain[0].x509))
+
+
+def recipe_requests(job: Job, sign: Sign) -> tuple[SigningRequest, ...]:
+    """What has to be signed for the index.json that was built last.
+
+    Raises:
+        StorageError: it was not built yet.
+        OtabuildError: the preflight failed.
+    """
+    _, chain, _ = _preflight(job, sign)
+    index = files.read_file(job.path("index.json"))
+    return signing_requests(index, job.recipe.timestamp, chain, legacy=needs_legacy(job))
