@@ -100,7 +100,6 @@ def read_certificates(path: str) -> tuple[Certificate, ...]:
         raise InputError(
             "not a file of PEM certificates",
             where=path,
-            observed=error,
             hint=f"a DER certificate becomes PEM with `openssl x509 -inform DER -in {path} -out NEW.pem`",
         ) from None
     return tuple(Certificate(parse_certificate(one.public_bytes(Encoding.DER), path), path) for one in found)

@@ -1,0 +1,43 @@
+"""The documentation: generated pages are the newest, links lead somewhere, the recipe of the README loads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from otabuild.recipe import Context
+from otabuild.recipe.fields import Base
+from otabuild.recipe.load import parse_recipe
+from tools.reference import pages
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+
+
+@pytest.mark.parametrize("name", ["commands.md", "recipe.schema.json"])
+def test_generated_pages_are_the_newest(name: str) -> None:
+    assert pages()[name] == (ROOT / "docs/reference" / name).read_text(encoding="utf-8"), "run `make docs`"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    for link in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):
+        if "://" not in link:
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_every_page_can_be_found() -> None:
+    text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    linked = {Path(link).name for link in re.findall(r"\]\(([^)#\s]+)", text)}
+    assert {path.name for path in (ROOT / "docs").rglob("*.md")} - linked <= set()
+
+
+def test_the_recipe_of_the_readme_loads() -> None:
+    recipe = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert recipe
+    context = Context(env={}, git=lambda what: "1735689600" if what == "time" else "v1", now=1_735_689_600)
+    loaded = parse_recipe(recipe[1].encode(), "vehicle", context, Base("/r/recipes", "/r"), "README.md")
+    assert loaded.name == "vehicle"
+    assert loaded.output.endswith("dist/vehicle-v1.zip")
