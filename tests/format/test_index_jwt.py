@@ -207,12 +207,13 @@ def test_a_serial_number_is_positive() -> None:
         (b"", "no raw ES256"),
         (bytes(63), "no raw ES256"),
         (bytes(65), "no raw ES256"),
-        (pki.signer().ec_key.sign(b"", ec.ECDSA(hashes.SHA256())), "no raw ES256"),
+        (pki.signer().ec_key.sign(b"", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)), "no raw ES256"),
         (bytes(64), "does not verify"),
         (b"\xff" * 64, "does not verify"),
         (ORDER.to_bytes(32, "big") * 2, "does not verify"),
         (bytes(31) + b"\x01" + bytes(32), "does not verify"),
     ],
+    ids=["empty", "63 bytes", "65 bytes", "DER", "zeros", "ones", "order", "s is 0"],
 )
 def test_signatures_of_another_shape_are_refused(signature: bytes, text: str) -> None:
     """S13."""
