@@ -26,7 +26,7 @@ def main() -> int:
     tar = _WORK / "deployed.tar"
     ca = ["--ca-dir", "build/demo/pki"]
     _run("doit", "build:demo")
-    _run("otabuild", "verify", "dist/demo.zip", *ca)
+    _run("doit", "verify:demo")
     _run(
         "otabuild",
         "deploy-image",

@@ -130,6 +130,7 @@ def _message(project: Project, text: str) -> str:
     """The message without what differs from run to run."""
     text = text.replace(str(project.root), "ROOT")
     text = re.sub(r"^error: [a-z]+:vehicle(/main)?: ", "error: ", text, flags=re.MULTILINE)
+    text = re.sub(r"owner of / is \d+:\d+", "owner of / is UID:GID", text)
     found = re.search(r"^error: .*?(?=\n\n|\nFAILED|\Z)", text, flags=re.MULTILINE | re.DOTALL)
     assert found, text
     lines = [re.sub(r"\b[12]\d{9}\b", "TIME", line) for line in found[0].rstrip().splitlines()]
