@@ -34,6 +34,7 @@ __all__ = [
     "task_index",
     "task_own_steps",
     "task_preflight",
+    "task_repro",
     "task_roundtrip",
     "task_scan",
     "task_sign",
@@ -264,3 +265,32 @@ def task_deploy() -> Iterator[Task]:
 def task_roundtrip() -> Iterator[Task]:
     """Compare what was deployed with what was built."""
     yield from _tasks("roundtrip", "compare what was deployed with what was built")
+
+
+def run_repro(name: str) -> TaskFailed | None:
+    """Build a recipe twice and compare."""
+    from otabuild.commands.repro import describe, reproduce  # noqa: PLC0415  (a task imports what it needs when it runs)
+
+    try:
+        found = reproduce(_project().recipes[name])
+    except OtabuildError as error:
+        return TaskFailed(str(error))
+    if found.difference:
+        return TaskFailed(describe(name, found))
+    print(f"   {describe(name, found)}", flush=True)
+    return None
+
+
+def task_repro() -> Iterator[Task]:
+    """Build twice from nothing under other conditions, and compare."""
+    yield {"basename": "repro", "name": None, "doc": task_repro.__doc__}
+    for name in _project().recipes:
+        yield {
+            "basename": "repro",
+            "name": name,
+            "doc": f"build {name} twice from nothing, and compare",
+            "actions": [(run_repro, [name])],
+            "uptodate": [False],
+            "task_dep": [f"input*:{name}/*"],
+            "io": {"capture": False},
+        }

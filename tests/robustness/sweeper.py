@@ -19,7 +19,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from otabuild import api, cli, progress
@@ -55,7 +56,7 @@ def fork(act: Callable[[], object], observe: Callable[[int], object] | None = No
         numbers = itertools.count(1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if observe:
-            fs.observer = lambda _phase, _operation, _path: observe(next(numbers))
+            fs.observer = partial(_tell, observe, numbers)
         act()
         code = 0
     except SystemExit as end:
@@ -65,6 +66,10 @@ def fork(act: Callable[[], object], observe: Callable[[int], object] | None = No
     finally:
         sys.stderr.flush()
         os._exit(code)
+
+
+def _tell(observe: Callable[[int], object], numbers: Iterator[int], *_change: str) -> None:
+    observe(next(numbers))
 
 
 class World:

@@ -1,0 +1,139 @@
+"""repro: build twice from nothing under other conditions, and hold the results against each other."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from otabuild import session
+from otabuild.commands.output import Parsers, add_json, emit
+from otabuild.errors import StateError, StorageError, printable
+from otabuild.storage import fs
+
+if TYPE_CHECKING:
+    from otabuild.recipe.model import Recipe
+    from otabuild.recipe.signing import Sign
+
+_CONDITIONS = (
+    (0o022, {"OTABUILD_JOBS": "1", "TZ": "UTC", "LANG": "C", "LC_ALL": "C", "PYTHONHASHSEED": "1"}),
+    (
+        0o077,
+        {
+            "OTABUILD_JOBS": "4",
+            "TZ": "Pacific/Kiritimati",
+            "LANG": "C.UTF-8",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONHASHSEED": "2",
+        },
+    ),
+)
+_IMAGE, _WORK = "image.zip", "work"
+
+
+def add(parsers: Parsers) -> None:
+    """Add the command."""
+    repro = parsers.add_parser("repro", help="build twice from nothing under other conditions, and compare")
+    repro.add_argument("recipe", help="a recipe (YAML)")
+    repro.add_argument("--wait", action="store_true", help="wait while another build works in the same directory")
+    repro.add_argument("--once", metavar="DIR", help=argparse.SUPPRESS)  # one of the two builds, in its own process
+    add_json(repro)
+    repro.set_defaults(run=run_repro)
+
+
+class Reproduced(NamedTuple):
+    """What came of two builds.
+
+    Attributes:
+        sha256: of both artifacts, as hex.
+        signature: false where they were built without one, because the signer gives another one each time.
+        difference: the first object in which they differ.
+        images: where both are kept, if they differ.
+    """
+
+    sha256: tuple[str, str]
+    signature: bool
+    difference: str | None
+    images: tuple[str, ...]
+
+    def to_value(self) -> dict[str, object]:
+        """The result as plain JSON values."""
+        return {"reproducible": self.difference is None, **self._asdict()}
+
+
+def run_repro(args: argparse.Namespace) -> int:
+    """Build twice and compare; exit 1 if anything differs."""
+    from otabuild.recipe.load import load_recipe
+
+    recipe = load_recipe(args.recipe)
+    if args.once:
+        _build_once(recipe, args.once)
+        return 0
+    found = reproduce(recipe, wait=args.wait)
+    emit(args, found.to_value(), [printable(describe(recipe.name, found))])
+    return 1 if found.difference else 0
+
+
+def describe(name: str, found: Reproduced) -> str:
+    """The result as one line."""
+    without = "" if found.signature else " (compared without signature: this signer gives another one each time)"
+    if found.difference:
+        return f"{name}: NOT reproducible{without}: {found.difference} (see {' and '.join(found.images)})"
+    return f"{name}: reproducible{without}  sha256:{found.sha256[0]}"
+
+
+def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
+    """Build a recipe twice from nothing, each time in a process of its own with other surroundings.
+
+    Raises:
+        StateError: a build failed; it has said why. Or another process works in the work directory.
+    """
+    from otabuild.image.image import open_image
+    from otabuild.pipeline.repro import first_difference, signs_alike
+    from otabuild.storage import files
+
+    work = session.load_settings().work
+    session.hold_lock(work, wait=wait)
+    together = os.path.join(work, ".repro", recipe.name)
+    fs.remove_tree(together)
+    images = [os.path.join(together, str(number), _IMAGE) for number in range(len(_CONDITIONS))]
+    for image, (umask, surroundings) in zip(images, _CONDITIONS, strict=True):
+        _start(recipe, os.path.dirname(image), umask, surroundings)
+    one, other = map(files.hash_file, images)
+    difference = None
+    if one == other:
+        fs.remove_tree(together)
+    else:
+        with open_image(images[0]) as first, open_image(images[1]) as second:
+            difference = first_difference(first, second) or "the layout of the ZIP"
+    signature = recipe.sign is None or signs_alike(recipe.sign)
+    return Reproduced((one, other), signature, difference, tuple(images) if difference else ())
+
+
+def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]) -> None:
+    environ = {**os.environ, **surroundings, "SOURCE_DATE_EPOCH": str(recipe.timestamp)}
+    command = [sys.executable, "-m", "otabuild", "--quiet", "repro", recipe.file, "--once", folder]
+    try:
+        done = subprocess.run(command, env=environ, umask=umask, check=False)  # noqa: S603 -- ourselves
+    finally:
+        with suppress(StorageError):
+            fs.remove_tree(os.path.join(folder, _WORK))
+    if done.returncode != 0:
+        raise StateError(
+            "a build failed under other conditions", where=recipe.file, observed=f"{surroundings}, umask {umask:03o}"
+        )
+
+
+def _build_once(recipe: Recipe, folder: str) -> None:
+    from otabuild.api import build
+    from otabuild.pipeline.repro import signs_alike
+    from otabuild.progress import show_progress
+
+    workspace = session.make_workspace(session.load_settings(), show_progress)
+    sign: Sign | None = recipe.sign if recipe.sign and signs_alike(recipe.sign) else None
+    output = {"output": os.path.join(folder, _IMAGE), "output_dir": None, "sign": sign}
+    build(recipe.model_copy(update=output), workspace=replace(workspace, work=os.path.join(folder, _WORK)))
