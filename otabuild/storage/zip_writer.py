@@ -58,7 +58,6 @@ def write_artifact(
         StorageError: writing failed; what was under `path` is still there.
     """
     placed, end = _place(arrange(members))
-    directory = b""
     with files.replacing(path, durable=True) as fd:
         if end:
             with fs.change("reserve", path):
@@ -75,7 +74,11 @@ def write_artifact(
                 pass
         directory = b"".join(map(_central_header, placed))
         fs.pwrite(fd, directory + _end_records(len(placed), len(directory), end), end, path)
-        return _hash_file(fd)
+        with ThreadPoolExecutor(1) as pool:  # the disk is busy while the processor is
+            flushed = pool.submit(fs.sync_file_system, fd, path)
+            sha256 = _hash_file(fd)
+            flushed.result()
+        return sha256
 
 
 def _place(members: Sequence[Member]) -> tuple[list[_Placed], int]:
