@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from otabuild.errors import FilterError, IntegrityError, OtabuildError
 from otabuild.format import annotations as ann
@@ -33,7 +34,7 @@ class JoinSubject:
     resources: ResourceTable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NeededSubject:
     """The resource table and every file table of the image."""
 
@@ -47,6 +48,7 @@ class NeededSubject:
             for files in self.files
         )
 
+    @cached_property
     def referenced(self) -> set[int]:
         """The ids that any filter names."""
         found: set[int] = set()
@@ -133,9 +135,8 @@ def check_contents(subject: JoinSubject) -> Iterator[Problem]:
 @rule("resources.orphan", NeededSubject, severity="note")
 def check_orphans(subject: NeededSubject) -> Iterator[Problem]:
     """Every resource is a content of a payload, or part of one; one that is not harms nobody."""
-    referenced = subject.referenced()
     for row in subject.resources.rows():
-        if row.resource_id not in referenced and not subject.is_content(row):
+        if row.resource_id not in subject.referenced and not subject.is_content(row):
             yield Problem(f"{NAME}: resource {row.resource_id}", "needed by no payload")
 
 

@@ -237,11 +237,10 @@ class _Run:
 
     def rebuild_contents(self, needed: NeededSubject) -> None:
         """Rebuild every content, and every resource that no other is made from; what lies between comes with them."""
-        referenced = needed.referenced()
         wanted = {
             row.resource_id: row.size
             for row in needed.resources.rows()
-            if row.resource_id not in referenced or needed.is_content(row)
+            if row.resource_id not in needed.referenced or needed.is_content(row)
         }
         self.total += sum(wanted.values())
 

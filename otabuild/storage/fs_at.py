@@ -19,7 +19,7 @@ from otabuild.storage.fs import change, storage_error
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OPEN_FOLDERS = 128
+_OPEN_FOLDERS = 256
 _RENAME_NOREPLACE = 1
 _ACLS = ("system.posix_acl_access", "system.posix_acl_default")
 

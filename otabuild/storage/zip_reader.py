@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-from otabuild.errors import ContainerError, LimitError, printable
+from otabuild.errors import ContainerError, LimitError
 from otabuild.format import limits
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -163,7 +163,7 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
         extra_at = name_at + name_size
         at = extra_at + extra_size
         name, extra = directory[name_at:extra_at], directory[extra_at:at]
-        where = printable(name.decode("utf-8", "replace")[:200]) or f"record {number}"
+        where = name.decode("utf-8", "replace")[:200] or f"record {number}"
         if magic != b"PK\1\2" or at > len(directory):
             _refuse("no record of the central directory", where)
         _check_constants(where, name, flags, (needed, method, time, date))
@@ -206,7 +206,7 @@ def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
 
 def _read_local(fd: int, record: _Record, expected_offset: int) -> ZipEntry:
     name = _decode(record.raw_name)
-    where = printable(name)
+    where = name
     if record.offset != expected_offset:
         _refuse("gap or overlap before the entry", where, observed=record.offset, expected=expected_offset)
     header_size = _LOCAL.size + len(record.raw_name)
@@ -233,7 +233,7 @@ def _decode(raw: bytes) -> str:
     except UnicodeDecodeError:
         _refuse("the entry's name is not UTF-8", repr(raw[:200]))
     if not legal_name(name):
-        _refuse("the entry has no place in an image", printable(name[:200]))
+        _refuse("the entry has no place in an image", name[:200])
     return name
 
 
@@ -242,10 +242,10 @@ def _check_names(entries: list[ZipEntry]) -> None:
     for entry in entries:
         key = entry.name.casefold().removesuffix("/")
         if key in folded:
-            _refuse("two entries share a name (names equal but for case count as one)", printable(entry.name))
+            _refuse("two entries share a name (names equal but for case count as one)", entry.name)
         folded.add(key)
     folders = {entry.name for entry in entries if entry.name.endswith("/")}
     for entry in entries:
         parent = entry.name.removesuffix("/").rpartition("/")[0]
         if parent and f"{parent}/" not in folders:
-            _refuse("the folder of the entry has no entry of its own", printable(entry.name), expected=f"{parent}/")
+            _refuse("the folder of the entry has no entry of its own", entry.name, expected=f"{parent}/")
