@@ -130,6 +130,15 @@ def signing_input(index_json: bytes, issued_at: int, chain: Sequence[x509.Certif
     return token.encode().rpartition(b".")[0]
 
 
+def parse_signing_input(signed: bytes) -> IndexToken:
+    """What a signing input says, as a token that is not signed (its signature is all zeros).
+
+    Raises:
+        FormatError, LimitError, TrustError: it does not follow the format.
+    """
+    return parse_index_jwt(signed + b"." + base64.urlsafe_b64encode(bytes(SIGNATURE_SIZE)).rstrip(b"="))
+
+
 def assemble(signed: bytes, signature: bytes) -> bytes:
     """The token of a signing input and its signature, verified before it is given out.
 

@@ -103,6 +103,21 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
         IntegrityError: a file that the package does not name, or another than the package has.
         TrustError, FormatError: metadata.jwt does not hold, or is signed with another certificate than index.jwt.
     """
+    check_legacy_folder(image, package)
+    token = image.read_file(legacy_jwt.NAME, limits.JWT)
+    pem = image.read_file(legacy_jwt.CERTIFICATE_NAME, limits.CERTIFICATE)
+    if (token is None) != (pem is None):
+        raise FormatError("metadata.jwt and certificate.pem belong together", where=image.path)
+    if token is not None and pem is not None:
+        certificate = legacy_jwt.verify_legacy_jwt(token, pem)
+        if signer is not None and certificate.public_bytes(Encoding.DER) != signer:
+            raise TrustError(
+                "another certificate than the one that signed the image", where=legacy_jwt.CERTIFICATE_NAME
+            )
+
+
+def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] | None) -> None:
+    """Hold the release folder for legacy clients against the package; arguments and errors as for `check_legacy`."""
     due: dict[str, tuple[bytes, int]] = {}
     if package is not None:
         manifest, release = package
@@ -116,13 +131,3 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
             raise IntegrityError("a legacy file that the otaclient package does not name", where=member.name)
         for _ in verified(image.source.chunks(member.name), *due[name], member.name):
             pass
-    token = image.read_file(legacy_jwt.NAME, limits.JWT)
-    pem = image.read_file(legacy_jwt.CERTIFICATE_NAME, limits.CERTIFICATE)
-    if (token is None) != (pem is None):
-        raise FormatError("metadata.jwt and certificate.pem belong together", where=image.path)
-    if token is not None and pem is not None:
-        certificate = legacy_jwt.verify_legacy_jwt(token, pem)
-        if signer is not None and certificate.public_bytes(Encoding.DER) != signer:
-            raise TrustError(
-                "another certificate than the one that signed the image", where=legacy_jwt.CERTIFICATE_NAME
-            )

@@ -68,6 +68,10 @@ class Source(ABC):
         """
 
     @abstractmethod
+    def place(self, name: str) -> tuple[str, int]:
+        """Where the bytes of a file that is there lie: the path of a file of the host, and the offset in it."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of every descriptor."""
 
@@ -157,6 +161,9 @@ class _ArtifactSource(Source):
         if crc != entry.crc:
             raise ContainerError("CRC is wrong", where=name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}")
 
+    def place(self, name: str) -> tuple[str, int]:
+        return self.path, self.entries[name].offset
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -209,6 +216,9 @@ class _DirectorySource(Source):
     def chunks(self, name: str) -> Iterator[bytes]:
         with _reading(name), self._open(name) as (fd, size):
             yield from _extent(fd, 0, size, name)
+
+    def place(self, name: str) -> tuple[str, int]:
+        return os.path.join(self.path, name), 0
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[int, int]]:

@@ -1,0 +1,340 @@
+"""sign, sign-prepare, sign-finish, pki demo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import time
+from typing import TYPE_CHECKING
+
+from otabuild.commands.output import Parsers, add_json, emit, say
+from otabuild.errors import InputError, OtabuildError
+
+if TYPE_CHECKING:
+    from otabuild.image.image import Image
+    from otabuild.pipeline.job import Job
+    from otabuild.pipeline.resign import Signing
+    from otabuild.pipeline.workspace import Workspace
+    from otabuild.recipe.signing import Sign
+    from otabuild.signing.certificates import Certificate
+    from otabuild.signing.external import SigningRequest
+
+_RECIPES = (".yaml", ".yml")
+
+
+def add(parsers: Parsers) -> None:
+    """Add the commands of this module."""
+    sign = parsers.add_parser("sign", help="sign an image anew, or for the first time, without building it")
+    sign.add_argument("image", metavar="IMAGE", help="an image: an artifact (ZIP) or a directory")
+    _add_certificate(sign)
+    sign.add_argument("--key", help="PATH of a PEM file, env:NAME, pkcs11:URI, or command:PROGRAM ARGUMENTS")
+    sign.add_argument(
+        "--passphrase", metavar="WHERE", help="env:NAME, fd:NUMBER or prompt; never the passphrase itself"
+    )
+    sign.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt; no key")
+    sign.add_argument("-o", "--output", help="write to this path; default: replace the image")
+    add_json(sign)
+    sign.set_defaults(run=run_sign)
+
+    prepare = parsers.add_parser("sign-prepare", help="write what has to be signed by a key that no build machine sees")
+    prepare.add_argument("target", metavar="RECIPE|IMAGE", help="a recipe (built up to its signature), or an image")
+    _add_certificate(prepare)
+    prepare.add_argument("-o", "--output", default="request.json", help="the request to write; default: %(default)s")
+    add_json(prepare)
+    prepare.set_defaults(run=run_prepare)
+
+    finish = parsers.add_parser("sign-finish", help="take the answer to a signing request, and complete the artifact")
+    finish.add_argument("target", metavar="RECIPE|IMAGE", help="what the request was written for")
+    finish.add_argument("--answer", action="append", metavar="FILE", help="DER, raw, base64, hex, or a KMS response")
+    finish.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt")
+    finish.add_argument("--request", action="append", default=[], metavar="FILE", help="the request (for an image)")
+    finish.add_argument("-o", "--output", help="for an image: write to this path; default: replace the image")
+    add_json(finish)
+    finish.set_defaults(run=run_finish)
+
+    pki = parsers.add_parser("pki", help="certificates to try things with")
+    demo = pki.add_subparsers(metavar="demo", required=True).add_parser(
+        "demo", help="make a root, an intermediate and a signing certificate, for tests only"
+    )
+    demo.add_argument("directory", metavar="DIR", help="the folder to write them to")
+    add_json(demo)
+    demo.set_defaults(run=run_demo)
+
+
+def _add_certificate(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("for an image")
+    group.add_argument("--certificate", metavar="FILE", help="the signing certificate (PEM)")
+    group.add_argument(
+        "--chain", action="append", default=[], metavar="FILE", help="intermediate, in order; repeatable"
+    )
+    group.add_argument("--ca", action="append", default=[], metavar="PATH", help="the root the chain has to end at")
+    group.add_argument(
+        "--timestamp", metavar="TIME", help="now, or ISO 8601; default: SOURCE_DATE_EPOCH where it is set, else now"
+    )
+
+
+def run_sign(args: argparse.Namespace) -> int:
+    """Sign an image, or attach a stored signature."""
+    from otabuild.image.image import open_image
+    from otabuild.pipeline.resign import Signing
+    from otabuild.pipeline.signers import make_signer
+
+    if args.attach:
+        return _complete(args, _tokens(args.attach), args.attach)
+    if not (args.certificate and args.key):
+        raise InputError(
+            "nothing to sign with", where="otabuild sign", hint="give --certificate and --key, or --attach"
+        )
+    sign, workspace, timestamp = _sign_options(args), _workspace(), _timestamp(args.timestamp)
+    with open_image(args.image) as image:
+        signing = Signing(_chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace))
+        _check(image, signing, args.ca, workspace)
+        return _write(args, image, signing, workspace)
+
+
+def run_prepare(args: argparse.Namespace) -> int:
+    """Write signing requests."""
+    from otabuild.image.image import open_image
+    from otabuild.pipeline.resign import Signing, image_requests
+    from otabuild.storage.files import write_file
+
+    if args.target.endswith(_RECIPES):
+        requests = _prepare_recipe(args.target)
+    else:
+        if not args.certificate:
+            raise InputError("no certificate", where="otabuild sign-prepare", hint="give --certificate and --chain")
+        workspace, timestamp = _workspace(), _timestamp(args.timestamp)
+        chain = _chain(args.certificate, args.chain)
+        with open_image(args.target) as image:
+            _check(image, Signing(chain, timestamp), args.ca, workspace)
+            requests = list(image_requests(image, timestamp, chain))
+    stem, extension = os.path.splitext(args.output)
+    written = []
+    for number, request in enumerate(requests):
+        path = args.output if number == 0 else f"{stem}.{request.name}{extension}"
+        write_file(path, request.to_json())
+        written.append({"request": path, "for": request.name, "sha256": request.digest.hex()})
+    emit(args, written, [f"{one['request']}: sign sha256:{one['sha256']} for {one['for']}" for one in written])
+    if not written:
+        say("every signature is there already: build the recipe")
+    return 0
+
+
+def _prepare_recipe(path: str) -> list[SigningRequest]:
+    """Build a recipe up to its signature; what is still to be signed."""
+    from otabuild.pipeline.run import run_steps
+    from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
+    from otabuild.pipeline.steps import build_steps
+
+    job, sign = _job(path)
+    steps = build_steps(job.recipe, job.workspace)
+    before = [step for step in steps if not step.name.startswith(("sign:", "build:"))]
+    run_steps(before, time.monotonic, say)
+    requests = recipe_requests(job, sign)
+    known = known_signatures(job, _chain(sign.certificate, sign.chain))
+    return [request for request in requests if known.find(request.digest) is None]
+
+
+def run_finish(args: argparse.Namespace) -> int:
+    """Take answers, and complete the artifact."""
+    files = [*(args.answer or ()), *(args.attach or ())]
+    if not files:
+        raise InputError("no answer", where="otabuild sign-finish", hint="give --answer FILE or --attach index.jwt")
+    if args.target.endswith(_RECIPES):
+        return _finish_recipe(args, files)
+    args.image = args.target
+    return _complete(args, _requests(args.request) or _tokens(args.attach or ()), files)
+
+
+def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
+    from otabuild.api import build
+    from otabuild.pipeline.external import match_answer
+    from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
+
+    job, sign = _job(args.target)
+    requests = recipe_requests(job, sign)
+    for path, request in _requests(args.request):
+        if request not in requests:
+            raise InputError(
+                "the request is not about what was built last",
+                where=path,
+                observed=f"sha256:{request.digest.hex()}",
+                expected=" or ".join(f"sha256:{one.digest.hex()}" for one in requests),
+                hint="write it anew with `otabuild sign-prepare`; with `timestamp: now` every build is another",
+            )
+    found = [match_answer(_read(path), requests, path) for path in answers]
+    known = known_signatures(job, _chain(sign.certificate, sign.chain))
+    for request, signature in found:
+        known.keep(request.digest, signature)
+    result = build(job.recipe, workspace=job.workspace, tell=say)
+    value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size}
+    emit(args, value, [f"{result.artifact}  sha256:{result.sha256}"])
+    return 0
+
+
+def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest]], answers: list[str]) -> int:
+    """Write an image with signatures that were made for requests, or with the tokens of which these are parts."""
+    from otabuild.format import index_jwt
+    from otabuild.image.image import open_image
+    from otabuild.pipeline.resign import Signing
+    from otabuild.signing.certificates import Certificate
+
+    about = next(((path, request) for path, request in requests if request.name == index_jwt.NAME), None)
+    if about is None:
+        raise InputError("no request for index.jwt", where=args.image, hint="give --request, or --attach index.jwt")
+    path, request = about
+    token = index_jwt.parse_signing_input(request.signing_input)
+    if token.issued_at is None:
+        raise InputError("no time of signing (iat)", where=path)
+    chain = tuple(Certificate(found, f"{path}: certificate {number}") for number, found in enumerate(token.chain))
+    workspace = _workspace()
+    signing = Signing(chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers))
+    with open_image(args.image) as image:
+        _check(image, signing, getattr(args, "ca", []), workspace)
+        return _write(args, image, signing, workspace)
+
+
+def _check(image: Image, signing: Signing, anchors: list[str], workspace: Workspace) -> None:
+    """The preflight of signing an image."""
+    from otabuild.pipeline.resign import check_state
+    from otabuild.signing.preflight import preflight
+    from otabuild.signing.trust import TrustPolicy, load_anchors
+
+    policy = TrustPolicy(anchors=load_anchors(anchors)) if anchors else None
+    public_key = signing.signer.public_key if signing.signer else None
+    warnings = preflight(signing.chain, public_key, signing.issued_at, workspace.now, policy=policy)
+    state = check_state(image)
+    for warning in [*warnings, *([f"{image.path}: {state}; it is signed anew"] if state else [])]:
+        workspace.warn(warning)
+
+
+def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: Workspace) -> int:
+    from otabuild.pipeline.resign import resign
+    from otabuild.signing.certificates import utc
+
+    output, subject, time_signed = args.output or args.image, signing.chain[0].subject, utc(signing.issued_at)
+    resign(image, output, signing, workers=workspace.workers)
+    value = {"image": output, "signer": subject, "signed-at": time_signed}
+    emit(args, value, [f"{output}: signed by {subject} at {time_signed}"])
+    return 0
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    """Make demo certificates."""
+    from otabuild.signing.demo_pki import write_demo_pki
+
+    paths = write_demo_pki(args.directory, int(time.time()))
+    emit(args, paths, paths)
+    say("these certificates are for tests: never sign a real image with them")
+    return 0
+
+
+def _workspace() -> Workspace:
+    from otabuild import session
+    from otabuild.progress import show_progress
+
+    return session.make_workspace(session.load_settings(), show_progress)
+
+
+def _job(path: str) -> tuple[Job, Sign]:
+    """A recipe that is to be signed, and the lock of its work directory."""
+    from otabuild import session
+    from otabuild.pipeline.job import Job
+    from otabuild.recipe.load import load_recipe
+
+    recipe, workspace = load_recipe(path), _workspace()
+    if recipe.sign is None:
+        raise InputError("the recipe does not sign its image", where=path, hint="add a `sign` section")
+    session.hold_lock(workspace.work)
+    return Job(recipe, workspace), recipe.sign
+
+
+def _sign_options(args: argparse.Namespace) -> Sign:
+    """The options as the `sign` section of a recipe would say it."""
+    from pydantic import ValidationError
+
+    from otabuild.recipe.signing import Sign
+
+    kind, _, rest = args.key.partition(":")
+    keys: dict[str, object] = {
+        "env": {"env": rest},
+        "command": {"command": tuple(shlex.split(rest)) if kind == "command" else ()},
+        "pkcs11": {"pkcs11": args.key},
+        "file": {"file": rest},
+    }
+    value: dict[str, object] = {
+        "certificate": args.certificate,
+        "chain": tuple(args.chain),
+        "key": keys.get(kind, {"file": args.key}),
+    }
+    if args.passphrase:
+        where, _, name = args.passphrase.partition(":")
+        value["passphrase"] = {"env": {"env": name}, "fd": {"fd": int(name) if name.isdecimal() else name}}.get(
+            where, where
+        )
+    try:
+        return Sign.model_validate(value)
+    except ValidationError as error:
+        option = "--passphrase" if "passphrase" in error.errors()[0]["loc"] else "--key"
+        raise InputError(
+            error.errors()[0]["msg"].removeprefix("Value error, "),
+            where=option,
+            hint="otabuild sign --help tells the forms that there are",
+        ) from None
+
+
+def _chain(certificate: str, intermediates: list[str] | tuple[str, ...]) -> tuple[Certificate, ...]:
+    from otabuild.signing.chain import load_chain
+
+    return load_chain(certificate, intermediates)
+
+
+def _timestamp(text: str | None) -> int:
+    """Unix seconds of a time on the command line."""
+    from datetime import UTC, datetime
+
+    where = "--timestamp"
+    if text is None and "SOURCE_DATE_EPOCH" in os.environ:
+        text, where = os.environ["SOURCE_DATE_EPOCH"], "SOURCE_DATE_EPOCH"
+        if text.isascii() and text.isdecimal():
+            return int(text)
+    elif text in (None, "now"):
+        return int(time.time())
+    else:
+        try:
+            moment = datetime.fromisoformat(str(text))
+            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+        except ValueError:
+            pass
+    raise InputError("not a time", where=where, observed=text, expected="now, or such as 2026-01-31T12:00:00Z")
+
+
+def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:
+    from otabuild.signing.external import SigningRequest
+
+    return [(path, SigningRequest.from_json(_read(path), path)) for path in paths]
+
+
+def _tokens(paths: list[str] | tuple[()]) -> list[tuple[str, SigningRequest]]:
+    """What stored tokens sign; those of legacy clients, which have no certificate in them, are left out."""
+    from otabuild.format.index_jwt import NAME, parse_index_jwt
+    from otabuild.signing.external import SigningRequest
+
+    found = []
+    for path in paths:
+        try:
+            token = parse_index_jwt(_read(path))
+        except OtabuildError:
+            if len(paths) == 1:
+                raise
+            continue
+        found.append((path, SigningRequest(NAME, token.signing_input, token.chain)))
+    return found
+
+
+def _read(path: str) -> bytes:
+    from otabuild.format import limits
+    from otabuild.storage.files import read_file
+
+    return read_file(path, limits.MIB)

@@ -1,0 +1,184 @@
+"""Sign an image that is there already: anew, for the first time, or with a signature that was made before.
+
+Of index.json only signed-at changes, as text; every other file is copied as it is and hashed on its way. An artifact
+is replaced by one rename and a directory by one exchange, so no signing of ours is ever seen half done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from otabuild.build.assemble import document, write_directory
+from otabuild.errors import FormatError, IntegrityError, LimitError, OtabuildError, StateError, TrustError
+from otabuild.format import annotations as ann
+from otabuild.format import index_jwt, legacy_jwt, limits
+from otabuild.format.document import parse_json
+from otabuild.format.index_jwt import parse_index_jwt
+from otabuild.image.image import Image
+from otabuild.image.otaclient_package import check_legacy_folder, read_package
+from otabuild.pipeline.external import ReusingSigner, match_answer, signing_requests
+from otabuild.signing.certificates import Certificate
+from otabuild.signing.external import SigningRequest
+from otabuild.signing.signer import Signer, sign_index, sign_legacy
+from otabuild.storage.member import DamagedBlobError, Member
+from otabuild.storage.zip_reader import legal_name
+from otabuild.storage.zip_writer import write_artifact
+
+_SIGNATURE = ("index.json", index_jwt.NAME, legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
+_LEGACY = ("data/", legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """How an image is to be signed.
+
+    Attributes:
+        chain: the signing certificate first, checked by `preflight`.
+        issued_at: signed-at and `iat`, Unix seconds.
+        signer: holds the key; None where all signatures are among the answers.
+        answers: signatures or tokens that were made before, each with its file.
+    """
+
+    chain: tuple[Certificate, ...]
+    issued_at: int
+    signer: Signer | None = None
+    answers: tuple[tuple[bytes, str], ...] = ()
+
+
+def index_signed_at(index_json: bytes, signed_at: int) -> bytes:
+    """index.json with another signed-at (Unix seconds), or with one at all; no other byte of it changes.
+
+    Raises:
+        FormatError: signed-at, or created-at before it, does not stand there in plain letters, once.
+    """
+    number = re.compile(rb'("%s"\s*:\s*)[0-9]+' % re.escape(ann.SIGNED_AT.encode()))
+    text, count = number.subn(rb"\g<1>%d" % signed_at, index_json)
+    if count == 0:
+        created = re.compile(rb'("%s"\s*:\s*[0-9]+)' % re.escape(ann.CREATED_AT.encode()))
+        text, count = created.subn(rb'\g<1>,"%s":%d' % (ann.SIGNED_AT.encode(), signed_at), index_json)
+    value = parse_json(index_json, "index.json", limits.INDEX)
+    value["annotations"][ann.SIGNED_AT] = signed_at
+    if count != 1 or parse_json(text, "index.json", limits.INDEX) != value:
+        raise FormatError(f"cannot set {ann.SIGNED_AT} without rewriting the rest", where="index.json")
+    return text
+
+
+def check_state(image: Image) -> str | None:
+    """Find out whether the image may be signed as it is.
+
+    Returns:
+        What a signing that was interrupted left, in words; None where all is well.
+
+    Raises:
+        StateError: the image is not finalized.
+        IntegrityError: index.json was changed after it was signed.
+    """
+    if image.index.created_at is None:
+        raise StateError("not finalized: something may still be added to this image", where=image.path)
+    if image.token_raw is None:
+        return None if image.index.signed_at is None else "index.json was to be signed, but index.jwt is missing"
+    try:
+        token = parse_index_jwt(image.token_raw, compat=True)
+    except (FormatError, LimitError, TrustError):
+        return "index.jwt cannot be read"
+    if hashlib.sha256(image.index_raw).digest() == token.image_index.digest:
+        return None
+    if token.issued_at is not None:
+        meant = index_signed_at(image.index_raw, token.issued_at)
+        if hashlib.sha256(meant).digest() == token.image_index.digest:
+            return "index.json and index.jwt are of two signings of the same image"
+    raise IntegrityError(
+        "index.json was changed after it was signed",
+        where=image.path,
+        observed=f"sha256:{hashlib.sha256(image.index_raw).hexdigest()}",
+        expected=token.image_index.digest_text,
+        hint="find out who changed it, or build the image again; a signature would vouch for the change",
+    )
+
+
+def image_requests(image: Image, issued_at: int, chain: Sequence[Certificate]) -> tuple[SigningRequest, ...]:
+    """What has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
+    legacy = any(member.name.startswith(_LEGACY) for member in image.source.members())
+    return signing_requests(index_signed_at(image.index_raw, issued_at), issued_at, chain, legacy=legacy)
+
+
+def resign(
+    image: Image,
+    output: str,
+    signing: Signing,
+    *,
+    workers: int,
+    progress: Callable[[int], None] = lambda _size: None,
+) -> None:
+    """Write the image with a new signature, as what it is: an artifact or a directory.
+
+    Args:
+        image: an open image, checked by `check_state`.
+        output: the artifact or directory to write; may be the image itself.
+        signing: the certificates, the time, and where signatures come from.
+        workers: how many threads copy.
+        progress: told the size of each file when it was copied.
+
+    Raises:
+        TrustError, FormatError: an answer is no signature of this image with this certificate.
+        IntegrityError: a file of the image is damaged, or has no place in it.
+        OtabuildError: the signer failed, or writing did; what was at `output` is still there.
+    """
+    chain, issued_at = signing.chain, signing.issued_at
+    requests = image_requests(image, issued_at, chain)
+    known = _known(image, requests) | {
+        request.digest: signature
+        for answer, where in signing.answers
+        for request, signature in [match_answer(answer, requests, where)]
+    }
+    reusing = ReusingSigner(known.get, signing.signer)
+    index = index_signed_at(image.index_raw, issued_at)
+    tokens = {"index.json": index, index_jwt.NAME: sign_index(index, issued_at, chain, reusing)}
+    if len(requests) > 1:
+        package = image.index.otaclient_package
+        check_legacy_folder(image, None if package is None else read_package(image, package))
+        tokens[legacy_jwt.CERTIFICATE_NAME], tokens[legacy_jwt.NAME] = sign_legacy(chain, reusing)
+    contents = [document(name, token) for name, token in tokens.items()] + _copied(image)
+    try:
+        if image.source.is_artifact:
+            write_artifact(output, contents, workers=workers, progress=progress)
+        else:
+            write_directory(output, contents, progress=progress)
+    except DamagedBlobError as damaged:
+        raise IntegrityError("a file of the image is damaged", where=image.path, observed=damaged.where) from None
+
+
+def _known(image: Image, requests: Sequence[SigningRequest]) -> dict[bytes, bytes]:
+    """The signature for legacy clients, which is still good where the certificate stays the same."""
+    token = image.read_file(legacy_jwt.NAME, limits.JWT)
+    try:
+        request, signature = match_answer(token or b"", requests, legacy_jwt.NAME)
+    except OtabuildError:
+        return {}
+    return {request.digest: signature}
+
+
+def _copied(image: Image) -> list[Member]:
+    """Every file of the image but its signature, to be copied from where it lies."""
+    found = []
+    for name, size, _mode in image.source.members():
+        if not legal_name(name):
+            raise IntegrityError("has no place in an image", where=f"{image.path}: {name}")
+        if name.endswith("/") or name in _SIGNATURE:
+            continue
+        file, offset = image.source.place(name)
+        found.append(Member(name, size, file=file, offset=offset, digest=_digest(image, name)))
+    return found
+
+
+def _digest(image: Image, name: str) -> bytes:
+    folder, _, last = name.rpartition("/")
+    if folder == "blobs/sha256":
+        return bytes.fromhex(last)
+    sha256 = hashlib.sha256()
+    for chunk in image.source.chunks(name):
+        sha256.update(chunk)
+    return sha256.digest()
