@@ -48,7 +48,7 @@ def test_d4_any_failing_change_leaves_nothing(image: Path, tmp_path: Path, monke
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sentinel").write_text("mine")
     seen: list[str] = []
-    monkeypatch.setattr(fs, "observer", lambda phase, operation, _: seen.append(operation))
+    monkeypatch.setattr(fs, "observer", lambda _phase, operation, _path: seen.append(operation))
     worlds.deployed(image, tmp_path / "out" / "tree")
     shutil.rmtree(tmp_path / "out" / "tree")
     before = worlds.describe(tmp_path)
