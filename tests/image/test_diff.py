@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 import stat
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -219,6 +221,21 @@ def test_attributes_and_owners() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "aspect"),
+    [
+        ({"uid": 5}, ("owner", "0:0", "5:0")),
+        ({"gid": 6}, ("owner", "0:0", "0:6")),
+        ({"mode": stat.S_IFREG | 0o1644}, ("mode", "0644", "1644")),
+        ({"digest": b"e" * 32}, ("content", "1 bytes", "1 bytes")),
+        ({"packed_xattrs": msgpack.packb({"user.a": b""})}, ("attribute user.a", None, "")),
+    ],
+)
+def test_one_change_alone_is_found(change: dict[str, Any], aspect: tuple[str, str | None, str | None]) -> None:
+    (found,) = diff_entries([entry("/a")], [entry("/a", **change)])
+    assert found.aspects[0] == aspect
+
+
 def test_what_only_the_tables_number_differently_is_equal() -> None:
     old = [entry("/a", 7, 2, resource_id=3), entry("/b", 7, 2, resource_id=3)]
     new = [entry("/a", -9, 5, resource_id=8, contents=None), entry("/b", -9, 5, resource_id=8, contents=None)]
@@ -264,11 +281,9 @@ def test_dpkg_status() -> None:
     ],
 )
 def test_versions_compare_as_dpkg_does(versions: str) -> None:
-    every = versions.split()
-    for left in every:
-        for right in every:
-            code = subprocess.run(["/usr/bin/dpkg", "--compare-versions", left, "lt", right], check=False).returncode
-            assert (version_key(left) < version_key(right)) == (code == 0), (left, right)
+    for left, right in itertools.combinations(versions.split(), 2):
+        code = subprocess.run(["/usr/bin/dpkg", "--compare-versions", left, "lt", right], check=False).returncode
+        assert (version_key(left) < version_key(right)) == (code == 0), (left, right)
 
 
 def test_downgrades_and_several_versions() -> None:
