@@ -96,7 +96,7 @@ def read_certificates(path: str) -> tuple[Certificate, ...]:
     raw = read_file(path, FILE_LIMIT)
     try:
         found = x509.load_pem_x509_certificates(raw)
-    except (ValueError, x509.InvalidVersion) as error:
+    except (ValueError, x509.InvalidVersion):
         raise InputError(
             "not a file of PEM certificates",
             where=path,
