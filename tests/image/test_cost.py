@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from otabuild.cli import main
-from otabuild.errors import InputError
+from otabuild.errors import FilterError, InputError
 from otabuild.image.cost import MOST, Cost, cost
 from otabuild.image.image import open_image
 from otabuild.image.sizes import human_change, human_size, parse_size
@@ -92,6 +92,13 @@ def test_shares_add_up_to_the_blobs(pair: tuple[Path, Path]) -> None:
 def test_no_such_payload(pair: tuple[Path, Path]) -> None:
     with pytest.raises(InputError, match="no such payload"):
         cost_of(*pair, "other")
+
+
+def test_contents_without_a_resource_are_an_error(pair: tuple[Path, Path]) -> None:
+    with open_image(pair[0]) as old, open_image(pair[1]) as new:
+        vars(new)["resources"] = old.resources
+        with pytest.raises(FilterError, match="not in the resource table"):
+            cost(old, new, "main")
 
 
 @pytest.mark.parametrize(("budget", "code"), [("1KiB", 1), ("300MiB", 0)])
