@@ -3,7 +3,8 @@
     recipe = otabuild.load_recipe("recipes/vehicle.yaml")
     result = otabuild.build(recipe)
     with otabuild.open_image(result.artifact) as image:
-        report = otabuild.verify(image, trust, now=now)
+        policy = otabuild.TrustPolicy(otabuild.load_anchors(["certs/root-ca.pem"]))
+        report = otabuild.verify(image, policy, now=int(time.time()))
 
 Names are loaded when they are first used: `import otabuild` is cheap.
 """
@@ -18,32 +19,60 @@ from otabuild.version import __version__
 if TYPE_CHECKING:
     from otabuild.api import BuildResult, build
     from otabuild.errors import OtabuildError
+    from otabuild.image.cost import Cost, cost
+    from otabuild.image.deploy import Deployed, deploy
+    from otabuild.image.deploy_tar import deploy_tar
+    from otabuild.image.diff import Diff, diff
     from otabuild.image.image import Image, open_image
+    from otabuild.image.verify import Report, verify
     from otabuild.pipeline.own_steps import after_build, before_scan
     from otabuild.recipe.load import load_recipe
+    from otabuild.signing.trust import TrustPolicy, load_anchors
+
+_HOMES = {
+    "BuildResult": "otabuild.api",
+    "Cost": "otabuild.image.cost",
+    "Deployed": "otabuild.image.deploy",
+    "Diff": "otabuild.image.diff",
+    "Image": "otabuild.image.image",
+    "OtabuildError": "otabuild.errors",
+    "Report": "otabuild.image.verify",
+    "TrustPolicy": "otabuild.signing.trust",
+    "after_build": "otabuild.pipeline.own_steps",
+    "before_scan": "otabuild.pipeline.own_steps",
+    "build": "otabuild.api",
+    "cost": "otabuild.image.cost",
+    "deploy": "otabuild.image.deploy",
+    "deploy_tar": "otabuild.image.deploy_tar",
+    "diff": "otabuild.image.diff",
+    "load_anchors": "otabuild.signing.trust",
+    "load_recipe": "otabuild.recipe.load",
+    "open_image": "otabuild.image.image",
+    "verify": "otabuild.image.verify",
+}
 
 __all__ = [
     "BuildResult",
+    "Cost",
+    "Deployed",
+    "Diff",
     "Image",
     "OtabuildError",
+    "Report",
+    "TrustPolicy",
     "__version__",
     "after_build",
     "before_scan",
     "build",
+    "cost",
+    "deploy",
+    "deploy_tar",
+    "diff",
+    "load_anchors",
     "load_recipe",
     "open_image",
+    "verify",
 ]
-
-_HOMES = {
-    "BuildResult": "otabuild.api",
-    "Image": "otabuild.image.image",
-    "OtabuildError": "otabuild.errors",
-    "after_build": "otabuild.pipeline.own_steps",
-    "before_scan": "otabuild.pipeline.own_steps",
-    "build": "otabuild.api",
-    "load_recipe": "otabuild.recipe.load",
-    "open_image": "otabuild.image.image",
-}
 
 
 def __getattr__(name: str) -> object:

@@ -8,7 +8,8 @@ import os
 import time
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_json, emit, human_size, say
+from otabuild.commands.output import Parsers, add_json, emit, say
+from otabuild.image.sizes import human_size
 
 
 def add(parsers: Parsers) -> None:

@@ -10,8 +10,9 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, human_size
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit
 from otabuild.errors import printable
+from otabuild.image.sizes import human_size
 
 if TYPE_CHECKING:
     from otabuild.image.tables import FileEntry

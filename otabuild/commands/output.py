@@ -40,13 +40,3 @@ def add_payload(parser: argparse.ArgumentParser) -> None:
     """The options that pick a payload."""
     parser.add_argument("--ecu-id", required=True, metavar="ID", help="id of the ECU")
     parser.add_argument("--release-key", choices=("dev", "prd"), default="dev", help="default: %(default)s")
-
-
-def human_size(size: int) -> str:
-    """A size in bytes as people read it."""
-    amount = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.2f} GiB"

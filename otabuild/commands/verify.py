@@ -6,8 +6,9 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, human_size
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit
 from otabuild.errors import InputError, TrustError, printable
+from otabuild.image.sizes import human_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
