@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from otabuild.api import BuildResult, build
     from otabuild.errors import OtabuildError
     from otabuild.image.cost import Cost, cost
-    from otabuild.image.deploy import Deployed, deploy
+    from otabuild.image.deploy import deploy
+    from otabuild.image.deploy_checks import Deployed
     from otabuild.image.deploy_tar import deploy_tar
     from otabuild.image.diff import Diff, diff
     from otabuild.image.image import Image, open_image
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BuildResult": "otabuild.api",
     "Cost": "otabuild.image.cost",
-    "Deployed": "otabuild.image.deploy",
+    "Deployed": "otabuild.image.deploy_checks",
     "Diff": "otabuild.image.diff",
     "Image": "otabuild.image.image",
     "OtabuildError": "otabuild.errors",
