@@ -24,7 +24,11 @@ _RACY = 3
 def cold(bench: Bench) -> Iterator[Figure]:
     """Cold build against tar | zstd and mksquashfs."""
     bench.warm(bench.rootfs)
-    project, tarball, squashfs = bench.built, bench.work / "cold.tar.zst", bench.work / "cold.squashfs"
+    project, tarball, squashfs = (
+        bench.project("update", bench.rootfs),
+        bench.work / "cold.tar.zst",
+        bench.work / "cold.squashfs",
+    )
     ours, tar, squash = bench.meter.compare(
         project.cold("otabuild, cold"), bench.tar_zstd(tarball), bench.mksquashfs(squashfs)
     )
@@ -88,7 +92,7 @@ def one_file(bench: Bench) -> Iterator[Figure]:
 def archive(bench: Bench) -> Iterator[Figure]:
     """The cold build from a tar.zst against that from the directory of the same tree."""
     bench.warm(bench.rootfs)
-    directory = bench.built
+    directory = bench.project("update", bench.rootfs)
     packed = Project(bench.work / "archive", {"tar": str(bench.tarball)})
     ours, plain = bench.meter.compare(
         packed.cold("otabuild, cold, from tar.zst"), directory.cold("otabuild, cold, from directory")
