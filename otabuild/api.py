@@ -61,6 +61,8 @@ def build(
             function()
     done = run_steps(build_steps(loaded, workspace), time.monotonic, tell)
     write_report(loaded.output, done)
+    if done[-1].reasons:
+        session.limit_cache(workspace)
     for (name, _step), after in own.after_build.items():
         if name == loaded.name:
             after(loaded.output)

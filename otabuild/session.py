@@ -14,6 +14,8 @@ from types import FrameType
 from typing import NoReturn
 
 from otabuild.errors import InputError, OtabuildError
+from otabuild.image.sizes import parse_size
+from otabuild.pipeline.limit import keep_within
 from otabuild.pipeline.workspace import WORK, Progress, Workspace
 from otabuild.storage.lock import WorkLock
 
@@ -27,6 +29,12 @@ class Settings:
 
     recipes: str = "recipes"
     work: str = WORK
+    cache_size: str = "20GiB"
+
+    @property
+    def limit(self) -> int:
+        """How many bytes the work directory may keep for later builds."""
+        return parse_size(self.cache_size)
 
 
 def load_settings() -> Settings:
@@ -42,7 +50,7 @@ def load_settings() -> Settings:
         return Settings()
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise InputError("cannot read the settings", where="pyproject.toml", observed=error) from None
-    known = {"recipes", "work"}
+    known = {"recipes", "work", "cache-size"}
     wrong = sorted(key for key, value in table.items() if key not in known or not isinstance(value, str))
     if wrong:
         raise InputError(
@@ -51,7 +59,13 @@ def load_settings() -> Settings:
             observed=", ".join(wrong),
             expected=", ".join(sorted(known)),
         )
-    return Settings(**table)
+    settings = Settings(**{key.replace("-", "_"): value for key, value in table.items()})
+    try:
+        parse_size(settings.cache_size)
+    except InputError as error:
+        where = "pyproject.toml [tool.otabuild] cache-size"
+        raise InputError(error.what, where=where, observed=error.observed, expected=error.expected) from None
+    return settings
 
 
 def make_workspace(settings: Settings, progress: Progress) -> Workspace:
@@ -109,6 +123,11 @@ def lock_or_exit(*, wait: bool = False) -> None:
     except OtabuildError as error:
         print(render(error), file=sys.stderr)
         raise SystemExit(error.exit_code) from None
+
+
+def limit_cache(workspace: Workspace) -> None:
+    """Keep the work directory within its size; what was used in this run stays."""
+    keep_within(workspace, load_settings().limit, spare=workspace.now)
 
 
 def handle_signals() -> None:

@@ -2,7 +2,8 @@
 
 doit only schedules. Whether a step must run is decided by its stamp (see otabuild.pipeline.step), so a killed run, a
 lost database or a needless call changes nothing. Settings come from `[tool.otabuild]` of pyproject.toml: `recipes`,
-the folder of recipes (default `recipes`), and `work`, the work directory (default `build/.otabuild`).
+the folder of recipes (default `recipes`), `work`, the work directory (default `build/.otabuild`), and `cache-size`, how
+much it keeps for later builds (default `20GiB`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from otabuild.pipeline.report import write_report
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
 from otabuild.pipeline.steps import build_steps, check_steps
-from otabuild.pipeline.workspace import WORK
+from otabuild.pipeline.workspace import WORK, Workspace
 from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipes
 from otabuild.recipe.model import Recipe
@@ -58,6 +59,7 @@ DOIT_CONFIG = {
 class _Project(NamedTuple):
     """The steps of all good recipes by name, and what is wrong with the others, by file stem."""
 
+    workspace: Workspace
     recipes: dict[str, Recipe]
     steps: dict[str, Step]
     broken: dict[str, OtabuildError]
@@ -81,7 +83,7 @@ def _project() -> _Project:
             steps |= {step.name: step for step in made}
         except OtabuildError as error:
             failures[name] = error
-    return _Project(recipes, steps, failures)
+    return _Project(workspace, recipes, steps, failures)
 
 
 class _Current:
@@ -214,7 +216,13 @@ def _write_reports(records: dict[str, Record]) -> None:
         write_report(recipe.output, done)
 
 
-at_end.append(_write_reports)
+def _limit_cache(records: dict[str, Record]) -> None:
+    """Keep the work directory within its size, if anything was built."""
+    if any(record.ran and name.startswith("build:") for name, record in records.items()):
+        session.limit_cache(_project().workspace)
+
+
+at_end += [_write_reports, _limit_cache]
 
 
 def task_preflight() -> Iterator[Task]:

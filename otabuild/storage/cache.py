@@ -16,7 +16,9 @@ import hashlib
 import os
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -104,12 +106,15 @@ class Cache:
         """A writer for a blob whose digest is not known yet, with room for so many bytes."""
         return BlobWriter(self, self._reserve(room + 1))
 
-    def discard_damaged(self) -> None:
-        """Read every blob, and forget those that are damaged."""
+    def discard_damaged(self) -> list[Blob]:
+        """Read every blob, and forget those that are damaged; gives these."""
+        damaged = []
         for blob, place in self.blobs():
             data = read_place(place, blob.size)
             if data is None or hashlib.sha256(data).digest() != blob.digest:
                 self._execute("DELETE FROM blobs WHERE digest = ?", (blob.digest,))
+                damaged.append(blob)
+        return damaged
 
     def recall(self, key: bytes) -> list[Any] | None:
         """What was remembered for a key; None where nothing was."""
@@ -135,9 +140,10 @@ class Cache:
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
-        """Note that these blobs are in use at `now` (Unix seconds): what is not used for longest is pruned first."""
+        """Note that these blobs are in use at `now` (Unix seconds), and so is what was stored since the last note."""
         with self._lock:
             self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
+            self._db.execute("UPDATE blobs SET used = ? WHERE used = 0", (now,))
 
     def commit(self) -> None:
         """Make what was remembered so far survive a kill of the process."""
@@ -149,16 +155,31 @@ class Cache:
         rows = self._db.execute("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset").fetchall()
         return ((Blob(digest, size), Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
 
-    def prune(self, keep: Iterable[Blob]) -> None:
-        """Keep only these blobs: they move to a new pack, each checked on its way, and the old packs go."""
-        rows = [(blob, self.place(blob.digest)) for blob in keep]
-        self._execute("DELETE FROM blobs", ())
-        for blob, place in rows:
-            data = place and read_place(place, blob.size)
-            if data and hashlib.sha256(data).digest() == blob.digest:
-                self.add(data)
-        self.commit()
-        self._remove_orphans()
+    def usage(self) -> tuple[int, int, int]:
+        """How many blobs there are, their bytes, and the bytes that the cache takes on the disk."""
+        count, size = self._one("SELECT count(*), total(size) FROM blobs")
+        with os.scandir(self.folder) as files, os.scandir(self._packs) as packs:
+            disk = sum(entry.stat().st_blocks * 512 for entry in (*files, *packs))
+        return count, int(size), disk
+
+    def shrink(self, size: int, spare: int) -> int:
+        """Drop the blobs that were not used for longest until at most `size` bytes are left; gives how many.
+
+        What was used at `spare` (Unix seconds) or later stays, and so does what nobody marked as used yet. Where the
+        file system knows no holes, the room comes back when all of a pack is dropped.
+        """
+        older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
+            FROM blobs) WHERE total > ? AND used BETWEEN 1 AND ?"""
+        with self._lock:
+            dropped = self._db.execute(
+                f"DELETE FROM blobs WHERE digest IN (SELECT digest {older})",  # noqa: S608 -- a constant
+                (size, spare - 1),
+            ).rowcount
+        if dropped:
+            self.commit()
+            self._remove_orphans()
+            self._punch_holes()
+        return dropped
 
     def write(self, data: bytes, offset: int) -> None:
         """Write a part of a blob to its reserved place."""
@@ -192,6 +213,23 @@ class Cache:
         for number in found - used:
             fs.unlink(self._pack_path(number))
         return max(used | found)
+
+    def _punch_holes(self) -> None:
+        """Give back the room between the blobs of each pack."""
+        blobs: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        for blob, place in self.blobs():
+            blobs[place.path].append((place.offset, blob.size))
+        for path, extents in blobs.items():
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                at = 0
+                for offset, size in [*extents, (os.fstat(fd).st_size, 0)]:
+                    if offset > at:
+                        with suppress(StorageError):
+                            fs.punch_hole(fd, at, offset - at, path)
+                    at = max(at, offset + size)
+            finally:
+                os.close(fd)
 
     def _one(self, statement: str, *values: object) -> Any:
         with self._lock:

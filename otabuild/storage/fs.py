@@ -107,6 +107,13 @@ def pwrite(fd: int, data: bytes | memoryview, offset: int, path: StrPath) -> Non
             view, offset = view[written:], offset + written
 
 
+def punch_hole(fd: int, offset: int, size: int, path: StrPath) -> None:
+    """Give back the room that a part of a file takes; it reads as zeros from then on."""
+    with change("punch a hole", path):
+        if _libc.fallocate(fd, _PUNCH_HOLE, ctypes.c_int64(offset), ctypes.c_int64(size)) != 0:
+            raise _last_error()
+
+
 def sync_file_system(fd: int, path: StrPath) -> None:
     """Make everything written to the file system of a descriptor durable (one syncfs)."""
     with change("sync", path):
@@ -141,3 +148,4 @@ def _last_error() -> OSError:
 _libc = ctypes.CDLL(None, use_errno=True)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_PUNCH_HOLE = 3  # and keep the size

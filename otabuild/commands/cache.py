@@ -1,0 +1,79 @@
+"""cache show, cache prune, cache verify: what a work directory keeps for later builds."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from otabuild import session
+from otabuild.commands.output import Parsers, add_json, emit
+
+if TYPE_CHECKING:
+    from otabuild.pipeline.workspace import Workspace
+
+
+def add(parsers: Parsers) -> None:
+    """Add the command."""
+    cache = parsers.add_parser("cache", help="show, prune or verify what is kept for later builds")
+    cache.add_argument("action", choices=("show", "prune", "verify"), help="what to do")
+    cache.add_argument(
+        "--size",
+        metavar="SIZE",
+        help="prune: leave at most this much, such as 5GiB; default: cache-size of the project",
+    )
+    cache.add_argument("--wait", action="store_true", help="wait while a build works in the same directory")
+    add_json(cache)
+    cache.set_defaults(run=run_cache)
+
+
+def run_cache(args: argparse.Namespace) -> int:
+    """Show how much is kept; or drop the least recently used; or read every blob and drop what is damaged."""
+    from otabuild.progress import show_progress
+
+    settings = session.load_settings()
+    session.hold_lock(settings.work, wait=args.wait)
+    workspace = session.make_workspace(settings, show_progress)
+    action = {"show": _show, "prune": _prune, "verify": _verify}[args.action]
+    return action(args, workspace, settings)
+
+
+def _show(args: argparse.Namespace, workspace: Workspace, settings: session.Settings) -> int:
+    from otabuild.image.sizes import human_size
+    from otabuild.pipeline.limit import usage
+
+    found = usage(workspace)
+    value = {**{name.replace("_", "-"): amount for name, amount in found._asdict().items()}, "limit": settings.limit}
+    lines = [
+        f"blobs     {human_size(found.blob_bytes)} in {found.blobs} blobs",
+        f"archives  {human_size(found.archive_bytes)} of unpacked archives",
+        f"limit     {human_size(settings.limit)}",
+        f"on disk   {human_size(found.cache_disk_bytes + found.archive_bytes)}, with the database",
+    ]
+    emit(args, value, lines)
+    return 0
+
+
+def _prune(args: argparse.Namespace, workspace: Workspace, settings: session.Settings) -> int:
+    from otabuild.image.sizes import human_size, parse_size
+    from otabuild.pipeline.limit import keep_within, remove_archives, usage
+
+    limit = settings.limit if args.size is None else parse_size(args.size)
+    before = usage(workspace)
+    keep_within(workspace, limit, spare=sys.maxsize)
+    if usage(workspace).archive_bytes > limit:
+        remove_archives(workspace)
+    after = usage(workspace)
+    freed = before.blob_bytes + before.archive_bytes - after.blob_bytes - after.archive_bytes
+    value = {"freed": freed, "blobs-dropped": before.blobs - after.blobs, "blobs": after.blobs}
+    emit(args, value, [f"dropped {human_size(freed)}; {after.blobs} blobs, {human_size(after.blob_bytes)} are left"])
+    return 0
+
+
+def _verify(args: argparse.Namespace, workspace: Workspace, _settings: session.Settings) -> int:
+    with workspace.open_cache() as cache:
+        blobs = cache.usage()[0]
+        damaged = [blob.digest.hex() for blob in cache.discard_damaged()]
+    lines = [f"damaged, and dropped: sha256:{digest}" for digest in damaged]
+    emit(args, {"blobs": blobs, "damaged": damaged}, [*lines, f"{blobs} blobs read, {len(damaged)} damaged"])
+    return 1 if damaged else 0

@@ -1,0 +1,81 @@
+"""What a work directory keeps for later builds, and how it is kept within a size. Hold the lock of the work directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from otabuild.pipeline.workspace import Workspace
+from otabuild.storage import files, fs
+
+
+class Usage(NamedTuple):
+    """Bytes of stored blobs and their number, of the cache on disk (with its database), and of indexes of archives."""
+
+    blobs: int
+    blob_bytes: int
+    cache_disk_bytes: int
+    archive_bytes: int
+
+
+def usage(workspace: Workspace) -> Usage:
+    """How much the work directory keeps."""
+    with workspace.open_cache() as cache:
+        return Usage(*cache.usage(), sum(size for _, size in _archive_files(workspace)))
+
+
+def keep_within(workspace: Workspace, limit: int, *, spare: int) -> int:
+    """Drop what was not used for longest until the blobs and the indexes of archives take at most `limit` bytes.
+
+    Layers of container images that no scan uses any more go first.
+
+    Args:
+        workspace: whose cache.
+        limit: in bytes.
+        spare: what was used at this time (Unix seconds) or later stays, even if that is more.
+
+    Returns:
+        How many blobs were dropped.
+    """
+    with workspace.open_cache() as cache:
+        cache.mark_used([], workspace.now)
+        archives = sum(size for _, size in _archive_files(workspace))
+        if cache.usage()[1] + archives > limit:
+            archives -= _remove_unused_layers(workspace)
+        return cache.shrink(max(limit - archives, 0), spare)
+
+
+def remove_archives(workspace: Workspace) -> None:
+    """Drop the indexes of all archives; each is read anew when it is needed."""
+    fs.remove_tree(_archives(workspace))
+
+
+def _archives(workspace: Workspace) -> str:
+    return os.path.join(workspace.work, "archives")
+
+
+def _archive_files(workspace: Workspace) -> Iterator[tuple[str, int]]:
+    for folder, _, names in os.walk(_archives(workspace)):
+        for name in names:
+            path = os.path.join(folder, name)
+            yield path, os.lstat(path).st_size
+
+
+def _remove_unused_layers(workspace: Workspace) -> int:
+    """Remove every layer that no list of used ones names; gives the bytes."""
+    layers = [(path, size) for path, size in _archive_files(workspace) if os.path.dirname(path).endswith("layers")]
+    used: set[str] = set()
+    for path, _ in layers:
+        if path.endswith(".used"):
+            try:
+                used.update(json.loads(files.read_file(path)))
+            except (ValueError, TypeError):
+                return 0  # it will be written anew; until then nobody knows
+    freed = 0
+    for path, size in layers:
+        if not path.endswith(".used") and os.path.basename(path).partition(".")[0] not in used:
+            fs.unlink(path)
+            freed += size
+    return freed
