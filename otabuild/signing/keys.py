@@ -34,7 +34,10 @@ def passphrase_from_fd(fd: int) -> Passphrase:
                 return file.readline(FILE_LIMIT).rstrip(b"\r\n")
         except OSError as error:
             raise InputError(
-                "cannot read the passphrase", where=f"file descriptor {fd}", observed=error.strerror
+                "cannot read the passphrase",
+                where=f"file descriptor {fd}",
+                observed=error.strerror,
+                hint=f"open it for the build, such as `doit build {fd}< FILE`",
             ) from None
 
     return read

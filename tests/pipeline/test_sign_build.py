@@ -1,0 +1,226 @@
+"""Whole builds with every kind of key, and with every mistake that stops them before any work."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import InputError, OtabuildError, RecipeError, TrustError
+from otabuild.pipeline.signers import PKCS11_MODULE
+from tests import pki
+from tests.pipeline.signing_world import World, check
+from tests.pki import DAY, NOW, intermediate, issue, root, signer
+from tests.signing.test_preflight import MISTAKES
+from tests.signing.test_signers import OPENSSL, SOFTHSM
+
+PEM = signer().key_pem().decode()
+needs_token = pytest.mark.skipif(
+    SOFTHSM is None or find_spec("pkcs11") is None or shutil.which("softhsm2-util") is None,
+    reason="needs SoftHSM2 (Debian: softhsm2) and the extra pkcs11",
+)
+
+
+def refused(world: World) -> OtabuildError:
+    """Build; it stops in the preflight, and nothing is written but the marks of the work directory."""
+    before = world.files()
+    with pytest.raises(OtabuildError) as caught:
+        world.build()
+    assert world.files() == before
+    assert world.built() == ["preflight"]
+    return caught.value
+
+
+# Keys.
+
+
+def test_a_key_file(world: World) -> None:
+    world.write()
+    world.build()
+    check(world.artifact)
+    assert not world.warnings
+
+
+def test_a_key_file_that_others_may_read_is_a_warning(world: World) -> None:
+    world.write()
+    (world.folder / "sign.key").chmod(0o644)
+    world.build()
+    assert "chmod 600 sign.key" in world.warnings[0]
+
+
+@pytest.mark.parametrize("key", ["{file: sign.key}", "{env: SIGN_KEY}"])
+def test_encrypted_keys(world: World, key: str) -> None:
+    encrypted = signer().key_pem(b"secret")
+    for passphrase in ("{env: PASSPHRASE}", "prompt"):
+        world.write(f"{key}\n  passphrase: {passphrase}")
+        (world.folder / "sign.key").write_bytes(encrypted)
+        world.environ = {"SIGN_KEY": encrypted.decode(), "PASSPHRASE": "secret"}
+        world.build()
+        check(world.artifact)
+        world.forget()
+
+
+def test_a_passphrase_is_asked_for_once_in_a_run(world: World) -> None:
+    world.write("{file: sign.key}\n  passphrase: prompt")
+    (world.folder / "sign.key").write_bytes(signer().key_pem(b"secret"))
+    world.build()
+    assert world.prompts == ["Passphrase of sign.key: "]
+
+
+def test_a_passphrase_comes_through_a_file_descriptor(world: World) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"secret\n")
+    os.close(writer)
+    world.write(f"{{file: sign.key}}\n  passphrase: {{fd: {reader}}}")
+    (world.folder / "sign.key").write_bytes(signer().key_pem(b"secret"))
+    world.build()
+    os.close(reader)
+    check(world.artifact)
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+def test_a_program(world: World) -> None:
+    world.write("{command: [openssl, pkeyutl, -sign, -inkey, sign.key]}")
+    world.build()
+    check(world.artifact)
+
+
+@pytest.fixture
+def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SoftHSM2 token that holds the signer's key."""
+    (tmp_path / "tokens").mkdir()
+    (tmp_path / "conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n")
+    (tmp_path / "import.pem").write_bytes(signer().key_pem())
+    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "conf"))
+    for arguments in (
+        ["--init-token", "--free", "--label", "release", "--so-pin", "12345678"],
+        ["--import", str(tmp_path / "import.pem"), "--token", "release", "--label", "ota", "--id", "01"],
+    ):
+        subprocess.run(["softhsm2-util", *arguments, "--pin", "123456"], check=True, capture_output=True)
+
+
+@needs_token
+@pytest.mark.usefixtures("token")
+@pytest.mark.parametrize("query", [f"?module-path={SOFTHSM}", ""])
+def test_a_token(world: World, query: str) -> None:
+    world.write(f'{{pkcs11: "pkcs11:token=release;object=ota{query}"}}\n  passphrase: {{env: PIN}}')
+    world.environ = {"PIN": "123456", PKCS11_MODULE: str(SOFTHSM)}
+    world.build()
+    check(world.artifact)
+
+
+@needs_token
+@pytest.mark.usefixtures("token")
+@pytest.mark.skipif(shutil.which("pkcs11-tool") is None, reason="needs pkcs11-tool (Debian: opensc)")
+def test_a_token_behind_a_program(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIN", "123456")
+    argv = f"pkcs11-tool, --module, {SOFTHSM}, --token-label, release, --login, --pin, 'env:PIN', --id, '01'"
+    argv += ", --sign, -m, ECDSA, --input-file, /dev/stdin, --output-file, /dev/stdout"
+    world.write(f"{{command: [{argv}]}}")
+    world.build()
+    check(world.artifact)
+
+
+# Mistakes.
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_stops_before_any_output(world: World, mistake: str) -> None:
+    """S6, S8, S10, S13, S19."""
+    parties, where, fact, remedy = MISTAKES[mistake]
+    world.write(parties=tuple(parties()))
+    error = refused(world)
+    assert error.where == where, str(error)
+    assert fact in error.what, str(error)
+    assert remedy in error.hint, str(error)
+
+
+def test_the_key_of_another_certificate(world: World) -> None:
+    """S19."""
+    world.write()
+    (world.folder / "sign.key").write_bytes(issue("other").key_pem())
+    error = refused(world)
+    assert isinstance(error, TrustError)
+    assert (error.where, "openssl" in error.hint) == ("0.pem", True)
+
+
+@pytest.mark.parametrize(
+    ("key", "where", "what"),
+    [
+        ("{file: sign.key}\n  passphrase: {env: WRONG}", "sign.key", "does not open the private key"),
+        ("{file: sign.key}\n  passphrase: {env: UNSET}", "UNSET", "is not set"),
+        ("{file: sign.key}\n  passphrase: {fd: 999}", "file descriptor 999", "cannot read the passphrase"),
+        ("{file: sign.key}", "sign.key", "no passphrase is given"),
+        ("{file: 0.pem}", "0.pem", "not a private key"),
+        ("{file: p384.key}", "p384.key", "not on the curve P-256"),
+        ("{env: UNSET}", "UNSET", "is not set"),
+        ("{env: WRONG}", "environment variable WRONG", "not a private key"),
+        ('{pkcs11: "pkcs11:token=a"}', "sign.key.pkcs11", "module-path"),
+    ],
+)
+def test_keys_that_cannot_be_used(world: World, key: str, where: str, what: str) -> None:
+    """S19."""
+    world.write(key)
+    (world.folder / "sign.key").write_bytes(signer().key_pem(b"secret"))
+    (world.folder / "p384.key").write_bytes(pki.Party(signer().certificate, pki.key("p384", ec.SECP384R1)).key_pem())
+    world.environ = {"WRONG": "wrong"}
+    error = refused(world)
+    assert isinstance(error, InputError)
+    assert (error.where, what in error.what, bool(error.hint)) == (where, True, True), str(error)
+    assert "wrong" not in str(error)
+
+
+def test_a_file_that_is_not_there(world: World) -> None:
+    world.write()
+    (world.folder / "1.pem").unlink()
+    error = refused(world)
+    assert isinstance(error, RecipeError)
+    assert "v.yaml:10:11: sign.chain[0]: no such file" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("verify", "what", "remedy"),
+    [
+        (", crl: [revoked.crl, root.crl]", "revoked at", "another certificate"),
+        (", crl: [stale.crl, root.crl]", "", ""),
+        (", crl: [root.crl]", "", ""),
+        (", allowed-signers: [somebody else]", "not signed by an allowed signer", "allowed signer"),
+        (", eku: strict", "code signing", "extendedKeyUsage=codeSigning"),
+    ],
+)
+def test_what_the_recipe_itself_would_not_trust(world: World, verify: str, what: str, remedy: str) -> None:
+    """S8: revocation lists; allowed signers; extended key usage on request."""
+    leaf = issue("signer", intermediate())
+    world.write(verify=verify, parties=(leaf, intermediate()))
+    for name, crl in (
+        ("revoked", pki.crl(intermediate(), [leaf])),
+        ("stale", pki.crl(intermediate(), this=NOW - 9 * DAY, until=NOW - DAY)),
+        ("root", pki.crl(root())),
+    ):
+        (world.folder / f"{name}.crl").write_bytes(crl.public_bytes(Encoding.PEM))
+    error = refused(world)
+    assert isinstance(error, TrustError)
+    assert error.where
+    assert what in error.what
+    assert remedy in error.hint
+    assert error.hint
+
+
+def test_what_the_preflight_depends_on_is_seen_again(world: World) -> None:
+    world.write("{env: SIGN_KEY}")
+    world.environ = {"SIGN_KEY": PEM}
+    world.build()
+    world.environ = {"SIGN_KEY": issue("other").key_pem().decode()}
+    with pytest.raises(TrustError, match="does not belong"):
+        world.build()
+    assert world.built() == ["preflight"]
+    world.environ = {"SIGN_KEY": PEM}
+    (world.folder / "root.pem").write_bytes(issue("another root").pem)
+    with pytest.raises(TrustError, match="trusted root"):
+        world.build()
