@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidSignature
@@ -22,6 +23,8 @@ from otabuild.signing.certificates import Certificate
 from otabuild.signing.external import SigningRequest
 from otabuild.signing.signer import Signer
 from otabuild.storage import files
+
+_TOKEN = re.compile(rb"[\w=-]+\.[\w=-]+\.[\w=-]+\n?")
 
 
 def signing_requests(
@@ -62,7 +65,7 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
             signature = _token_signature(answer, where)
             if is_signature(signature, request):
                 return request, signature
-    if answer.count(b".") == 2:
+    if _TOKEN.fullmatch(answer):
         raise TrustError(
             "a token about something else: another index.json, time or certificate",
             where=where,
