@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from otabuild import progress, session
 from otabuild.errors import OtabuildError
 
-_GROUPS = ("build", "image", "verify", "signing", "release", "repro", "cache")
+_GROUPS = ("build", "image", "verify", "signing", "release", "repro", "cache", "completion")
 
 
 def make_parser() -> argparse.ArgumentParser:

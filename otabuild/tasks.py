@@ -30,10 +30,10 @@ from otabuild.recipe.model import Recipe
 
 __all__ = [
     "DOIT_CONFIG",
+    "task__own_steps",
     "task_build",
     "task_deploy",
     "task_index",
-    "task_own_steps",
     "task_preflight",
     "task_repro",
     "task_roundtrip",
@@ -192,7 +192,7 @@ def _own(name: str, doc: str | None, after: list[str]) -> Task:
     }
 
 
-def task_own_steps() -> Iterator[Task]:
+def task__own_steps() -> Iterator[Task]:
     """Steps that were registered with otabuild.before_scan and otabuild.after_build."""
     before, after = own_steps()
     for (recipe, rootfs), function in before.items():
@@ -291,7 +291,7 @@ def run_repro(name: str) -> TaskFailed | None:
 
 def task_repro() -> Iterator[Task]:
     """Build twice from nothing under other conditions, and compare."""
-    yield {"basename": "repro", "name": None, "doc": task_repro.__doc__}
+    yield {"basename": "repro", "name": None, "doc": "build twice from nothing under other conditions, and compare"}
     for name in _project().recipes:
         yield {
             "basename": "repro",

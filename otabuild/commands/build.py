@@ -14,22 +14,28 @@ from otabuild.image.sizes import human_size
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
-    build = parsers.add_parser("build", help="build the artifact of a recipe")
-    build.add_argument("recipe", help="a recipe (YAML)")
+    build = parsers.add_parser("build", help="build the artifact of a recipe; only what changed is done")
+    build.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     build.add_argument("--wait", action="store_true", help="wait while another build works in the same directory")
     add_json(build)
     build.set_defaults(run=run_build)
 
-    plan = parsers.add_parser("plan", help="tell what a build would do, and why")
-    plan.add_argument("recipe", help="a recipe (YAML)")
+    plan = parsers.add_parser("plan", help="tell which steps a build would run, and why; nothing is written")
+    plan.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     add_json(plan)
     plan.set_defaults(run=run_plan)
 
     schema = parsers.add_parser("schema", help="print the JSON Schema of recipes, for editors")
     schema.set_defaults(run=run_schema)
 
-    init = parsers.add_parser("init", help="write a commented recipe to start from")
-    init.add_argument("path", nargs="?", default="recipes/image.yaml", help="default: %(default)s")
+    init = parsers.add_parser("init", help="write a commented recipe to start from, and its JSON Schema beside it")
+    init.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        default="recipes/image.yaml",
+        help="the recipe to write; default: %(default)s",
+    )
     init.set_defaults(run=run_init)
 
     version = parsers.add_parser("version", help="print the version, and those of the libraries that bytes depend on")
@@ -86,6 +92,7 @@ def run_init(args: argparse.Namespace) -> int:
     write_file(schema, json.dumps(json_schema(), ensure_ascii=False, indent=2).encode() + b"\n")
     write_file(args.path, starter_recipe(name).encode())
     print(args.path)
+    say("next: put a tree into rootfs/, run `otabuild pki demo pki`, then `otabuild build` with this recipe")
     return 0
 
 

@@ -20,20 +20,22 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
-    listing = parsers.add_parser("list-image", help="list what an image holds")
+    listing = parsers.add_parser("list-image", help="list the payloads of an image, and whether it is signed")
     add_image(listing)
     add_json(listing)
     listing.set_defaults(run=run_list)
 
-    index = parsers.add_parser("inspect-index", help="print index.json")
+    index = parsers.add_parser("inspect-index", help="print index.json as it is, readable")
     add_image(index)
     add_json(index)
     index.set_defaults(run=run_index)
 
-    blob = parsers.add_parser("inspect-blob", help="print a blob, or write it to a file; verified")
+    blob = parsers.add_parser(
+        "inspect-blob", help="print a blob by its digest, or write it to a file; its bytes are verified"
+    )
     add_image(blob)
     blob.add_argument("--checksum", required=True, metavar="sha256:HEX", help="digest of the blob")
-    blob.add_argument("-o", "--output", help="write it to this file")
+    blob.add_argument("-o", "--output", metavar="FILE", help="write it to this file")
     blob.add_argument("--bytes", action="store_true", help="print its bytes even to a terminal")
     add_json(blob)
     blob.set_defaults(run=run_blob)
@@ -50,22 +52,26 @@ def add(parsers: Parsers) -> None:
         add_image(parser)
         if name == "get-filetable":
             add_payload(parser)
-        parser.add_argument("-o", "--output", required=True, help="the file to write")
+        parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
         add_json(parser)
         parser.set_defaults(run=run_table)
 
-    for name, what in (("ls", "list a directory"), ("stat", "show an entry"), ("cat", "print a file, verified")):
-        parser = parsers.add_parser(name, help=f"{what} of a payload")
+    for name, what in (
+        ("ls", "list a directory of a payload"),
+        ("stat", "show owner, mode, attributes and content of an entry of a payload"),
+        ("cat", "print a file of a payload; its bytes are verified first"),
+    ):
+        parser = parsers.add_parser(name, help=what)
         add_image(parser)
         add_payload(parser)
-        parser.add_argument("path", help="absolute path in the rootfs")
+        parser.add_argument("path", metavar="PATH", help="absolute path in the rootfs, such as /etc/hostname")
         if name != "cat":
             add_json(parser)
         parser.set_defaults(run={"ls": run_ls, "stat": run_stat, "cat": run_cat}[name])
 
     package = parsers.add_parser("otaclient-package", help="list or export the otaclient package of an image")
     add_image(package)
-    package.add_argument("-o", "--output", help="write the release folder to this new folder")
+    package.add_argument("-o", "--output", metavar="DIR", help="write the release folder to this new folder")
     add_json(package)
     package.set_defaults(run=run_otaclient)
 

@@ -39,4 +39,6 @@ def add_image(parser: argparse.ArgumentParser, name: str = "image") -> None:
 def add_payload(parser: argparse.ArgumentParser) -> None:
     """The options that pick a payload."""
     parser.add_argument("--ecu-id", required=True, metavar="ID", help="id of the ECU")
-    parser.add_argument("--release-key", choices=("dev", "prd"), default="dev", help="default: %(default)s")
+    parser.add_argument(
+        "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
+    )

@@ -35,7 +35,9 @@ def add(parsers: Parsers) -> None:
     add_image(cost, "base")
     add_image(cost, "new")
     cost.add_argument("--ecu-id", metavar="ID", required=True, help="the ECU of the device")
-    cost.add_argument("--release-key", choices=("dev", "prd"), default="dev", help="default: %(default)s")
+    cost.add_argument(
+        "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
+    )
     cost.add_argument("--max-download", metavar="SIZE", help="exit 1 if a device fetches more, such as 300MiB")
     add_json(cost)
     cost.set_defaults(run=run_cost)

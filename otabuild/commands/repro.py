@@ -38,7 +38,7 @@ _IMAGE, _WORK = "image.zip", "work"
 def add(parsers: Parsers) -> None:
     """Add the command."""
     repro = parsers.add_parser("repro", help="build twice from nothing under other conditions, and compare")
-    repro.add_argument("recipe", help="a recipe (YAML)")
+    repro.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     repro.add_argument("--wait", action="store_true", help="wait while another build works in the same directory")
     repro.add_argument("--once", metavar="DIR", help=argparse.SUPPRESS)  # one of the two builds, in its own process
     add_json(repro)

@@ -33,14 +33,16 @@ def add(parsers: Parsers) -> None:
         "--passphrase", metavar="WHERE", help="env:NAME, fd:NUMBER or prompt; never the passphrase itself"
     )
     sign.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt; no key")
-    sign.add_argument("-o", "--output", help="write to this path; default: replace the image")
+    sign.add_argument("-o", "--output", metavar="IMAGE", help="write to this path; default: replace the image")
     add_json(sign)
     sign.set_defaults(run=run_sign)
 
     prepare = parsers.add_parser("sign-prepare", help="write what has to be signed by a key that no build machine sees")
     prepare.add_argument("target", metavar="RECIPE|IMAGE", help="a recipe (built up to its signature), or an image")
     _add_certificate(prepare)
-    prepare.add_argument("-o", "--output", default="request.json", help="the request to write; default: %(default)s")
+    prepare.add_argument(
+        "-o", "--output", metavar="FILE", default="request.json", help="the request to write; default: %(default)s"
+    )
     add_json(prepare)
     prepare.set_defaults(run=run_prepare)
 
@@ -49,13 +51,17 @@ def add(parsers: Parsers) -> None:
     finish.add_argument("--answer", action="append", metavar="FILE", help="DER, raw, base64, hex, or a KMS response")
     finish.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt")
     finish.add_argument("--request", action="append", default=[], metavar="FILE", help="the request (for an image)")
-    finish.add_argument("-o", "--output", help="for an image: write to this path; default: replace the image")
+    finish.add_argument(
+        "-o", "--output", metavar="IMAGE", help="for an image: write to this path; default: replace the image"
+    )
     add_json(finish)
     finish.set_defaults(run=run_finish)
 
-    pki = parsers.add_parser("pki", help="certificates to try things with")
+    pki = parsers.add_parser("pki", help="make certificates to try things with")
     demo = pki.add_subparsers(metavar="demo", required=True).add_parser(
-        "demo", help="make a root, an intermediate and a signing certificate, for tests only"
+        "demo",
+        help="make a root, an intermediate and a signing certificate, for tests only",
+        description="Make a root, an intermediate and a signing certificate with their keys. For tests only.",
     )
     demo.add_argument("directory", metavar="DIR", help="the folder to write them to")
     add_json(demo)

@@ -36,14 +36,18 @@ def add(parsers: Parsers) -> None:
     add_json(sign)
     sign.set_defaults(run=run_verify_sign)
 
-    resources = parsers.add_parser("verify-resources", help="hash the stored blobs")
+    resources = parsers.add_parser("verify-resources", help="hash the stored blobs, and compare with their digests")
     add_image(resources)
-    resources.add_argument("--blob-checksum", action="append", default=[], metavar="sha256:HEX", help="only this blob")
+    resources.add_argument(
+        "--blob-checksum", action="append", default=[], metavar="sha256:HEX", help="only this blob; repeatable"
+    )
     add_json(resources)
     resources.set_defaults(run=run_verify_resources)
 
-    deploy = parsers.add_parser("deploy-image", help="deploy a payload as a directory or a tar file")
-    deploy.add_argument("--image", required=True, help="an artifact (ZIP) or a directory")
+    deploy = parsers.add_parser(
+        "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; verified first"
+    )
+    deploy.add_argument("--image", metavar="IMAGE", required=True, help="an artifact (ZIP) or a directory")
     add_payload(deploy)
     target = deploy.add_mutually_exclusive_group(required=True)
     target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
@@ -57,13 +61,21 @@ def add(parsers: Parsers) -> None:
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     trust = parser.add_argument_group("trust")
-    trust.add_argument("--ca", action="append", default=[], metavar="PATH", help="CA certificate, or folder of them")
-    trust.add_argument("--ca-dir", action="append", default=[], metavar="DIR", help="folder of CA certificates")
-    trust.add_argument("--crl", action="append", default=[], metavar="FILE", help="certificate revocation list")
+    trust.add_argument(
+        "--ca", action="append", default=[], metavar="PATH", help="CA certificate, or folder of them; repeatable"
+    )
+    trust.add_argument(
+        "--ca-dir", action="append", default=[], metavar="DIR", help="folder of CA certificates; repeatable"
+    )
+    trust.add_argument(
+        "--crl", action="append", default=[], metavar="FILE", help="certificate revocation list; repeatable"
+    )
     trust.add_argument("--at", metavar="TIME", help="judge dates at this time (ISO 8601) instead of now")
     trust.add_argument("--not-before", metavar="TIME", help="refuse images signed before this time (replay)")
     trust.add_argument("--max-age", metavar="DAYS", type=int, help="refuse images signed longer ago than this")
-    trust.add_argument("--allowed-signer", action="append", default=[], metavar="CN", help="common name of a signer")
+    trust.add_argument(
+        "--allowed-signer", action="append", default=[], metavar="CN", help="accept only this signer; repeatable"
+    )
     trust.add_argument("--eku-strict", action="store_true", help="demand the extended key usage codeSigning")
     trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
 
