@@ -78,7 +78,8 @@ class Step:
         then = stamp["key"]
         yield from (f"changed: {name}" for name in sorted(then.keys() | key.keys()) if then.get(name) != key.get(name))
         for path in self.outputs:
-            if stamp["outputs"].get(path) != _state(path):
+            now = _state(path)
+            if now is None or stamp["outputs"].get(path) != now:
                 yield f"{path} is missing or was changed by somebody else"
         if stamp.get("again"):
             yield str(stamp["again"])
