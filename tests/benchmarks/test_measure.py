@@ -31,8 +31,7 @@ def test_sides_run_in_turn_and_are_prepared_each_time(tmp_path: Path) -> None:
 
     def prepare() -> None:
         with said.open("a") as file:
-            file.write("p
-")
+            file.write("p\n")
 
     sides = [Side(name, ["sh", "-c", f"echo {name} >> said"], tmp_path, prepare) for name in ("a", "b")]
     Meter(tmp_path / "log", 2).compare(*sides)
