@@ -18,7 +18,7 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -78,11 +78,14 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.commit()
-        self._db.close()
-        if self._fd is not None:
-            os.close(self._fd)
-        os.close(self._hold)
+        try:
+            with suppress(StorageError) if error else nullcontext():
+                self.commit()
+        finally:
+            self._db.close()
+            if self._fd is not None:
+                os.close(self._fd)
+            os.close(self._hold)
 
     def place(self, digest: bytes) -> Place | None:
         """Where the blob of a digest lies; None where the cache has none."""
@@ -136,18 +139,18 @@ class Cache:
     def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
         """Remember key, digest and inlined content of host files."""
         packed = [(*_signed(key), digest, inline) for key, digest, inline in rows]
-        with self._lock:
+        with self._using():
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
         """Note that these blobs are in use at `now` (Unix seconds), and so is what was stored since the last note."""
-        with self._lock:
+        with self._using():
             self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
             self._db.execute("UPDATE blobs SET used = ? WHERE used = 0", (now,))
 
     def commit(self) -> None:
         """Make what was remembered so far survive a kill of the process."""
-        with self._lock:
+        with self._using():
             self._db.commit()
 
     def blobs(self) -> Iterator[tuple[Blob, Place]]:
@@ -170,7 +173,7 @@ class Cache:
         """
         older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
             FROM blobs) WHERE total > ? AND used BETWEEN 1 AND ?"""
-        with self._lock:
+        with self._using():
             dropped = self._db.execute(
                 f"DELETE FROM blobs WHERE digest IN (SELECT digest {older})",  # noqa: S608 -- a constant
                 (size, spare - 1),
@@ -231,12 +234,22 @@ class Cache:
             finally:
                 os.close(fd)
 
-    def _one(self, statement: str, *values: object) -> Any:
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """One thread at a time in the database, and its errors as ours."""
         with self._lock:
+            try:
+                yield
+            except sqlite3.DatabaseError as error:
+                hint = "free some space, or remove the cache: it will be made anew"
+                raise StorageError("cannot use the cache", where=self.folder, observed=error, hint=hint) from error
+
+    def _one(self, statement: str, *values: object) -> Any:
+        with self._using():
             return self._db.execute(statement, values).fetchone()
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._lock:
+        with self._using():
             self._db.execute(statement, values)
 
 

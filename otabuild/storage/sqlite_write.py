@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 
+from otabuild.errors import StorageError
 from otabuild.storage import fs
 
 _CHANGE_COUNTER, _VERSION_VALID_FOR, _LIBRARY_VERSION = 24, 92, 96
@@ -21,9 +22,12 @@ def writing_database(path: str, statements: Sequence[str], *, page_size: int) ->
 
     The file has journal mode DELETE and encoding UTF-8, holds no free pages, and its header fields that tell of the
     writing library are constants. Insert sorted rows, one table after the other, and the same rows give the same bytes.
+
+    Raises:
+        StorageError: there is no room, or the operating system failed.
     """
     fs.unlink(path, missing_ok=True)
-    with fs.change("create", path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with fs.change("create", path), _errors_as_ours(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute(f"PRAGMA page_size = {page_size}")
         db.execute("PRAGMA encoding = 'UTF-8'")
         db.execute("PRAGMA journal_mode = OFF")
@@ -36,6 +40,15 @@ def writing_database(path: str, statements: Sequence[str], *, page_size: int) ->
         db.execute("COMMIT")
         db.execute("VACUUM")
     _normalise(path)
+
+
+@contextmanager
+def _errors_as_ours(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        hint = "free some space, or point the work directory elsewhere"
+        raise StorageError("cannot write a database", where=path, observed=error, hint=hint) from error
 
 
 def _normalise(path: str) -> None:
