@@ -1,0 +1,246 @@
+"""sign, sign-prepare, sign-finish and pki demo as a user runs them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from tests import pki
+from tests.shell.projects import Ended, Project, make_project
+
+CERTIFICATE = ("--certificate", "pki/sign.pem", "--chain", "pki/intermediate.pem")
+
+
+def key_of(project: Project) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key((project.root / "pki/sign.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def answer(project: Project, request: str, target: str) -> None:
+    """Sign a request as a key service does."""
+    call = json.loads((project.root / request).read_text())["aws-kms-sign"]
+    der = key_of(project).sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
+    (project.root / target).write_text(json.dumps({"Signature": base64.b64encode(der).decode()}))
+
+
+def verifies(project: Project, image: str = "dist/vehicle.zip") -> bool:
+    return project.otabuild("verify", image, "--ca", "pki/root-ca.pem").code == 0
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project that was built, for tests that change nothing in it."""
+    project = make_project(tmp_path_factory.mktemp("built") / "product")
+    project.build()
+    return project
+
+
+def outside(project: Project) -> None:
+    project.edit("{file: ../pki/sign.key}", "external")
+
+
+def test_demo_certificates(project: Project) -> None:
+    made = project.otabuild("pki", "demo", "demo", "--json")
+    assert made.code == 0
+    assert "never sign a real image" in made.err
+    paths = json.loads(made.out)
+    assert {"demo/sign.pem", "demo/sign.key", "demo/root-ca.pem", "demo/intermediate.pem"} < set(paths)
+    assert stat.S_IMODE((project.root / "demo/sign.key").stat().st_mode) == 0o600
+    again = project.otabuild("pki", "demo", "demo")
+    assert (again.code, "never overwritten" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize("runner", ["doit", "otabuild"])
+def test_a_recipe_is_signed_outside(project: Project, runner: str) -> None:
+    outside(project)
+
+    def run() -> Ended:
+        return project.doit("build") if runner == "doit" else project.otabuild("build", "recipes/vehicle.yaml")
+
+    stopped = run()
+    said = stopped.out + stopped.err
+    assert stopped.code == 1
+    assert said.count("the signature, which is made outside") == 1
+    assert "otabuild sign-prepare" in said
+    assert not project.artifact.exists()
+    (prepared,) = json.loads(project.otabuild("sign-prepare", "recipes/vehicle.yaml", "--json").out)
+    assert prepared["request"] == "request.json"
+    answer(project, "request.json", "answer.json")
+    (project.root / "pki/sign.key").unlink()
+    finished = project.otabuild(
+        "sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json", "--request", "request.json"
+    )
+    assert finished.code == 0, finished.err
+    assert verifies(project)
+    first = project.sha256
+    again = run()
+    assert again.code == 0
+    assert project.sha256 == first
+    nothing = project.otabuild("sign-prepare", "recipes/vehicle.yaml", "-o", "other.json")
+    assert (nothing.code, "is there already" in nothing.err) == (0, True)
+    assert not (project.root / "other.json").exists()
+
+
+def test_a_stale_request_and_a_wrong_answer(project: Project) -> None:
+    outside(project)
+    assert project.otabuild("sign-prepare", "recipes/vehicle.yaml", "-o", "old.json").code == 0
+    answer(project, "old.json", "answer.json")
+    (project.root / "rootfs/etc/hostname").write_text("another\n")
+    assert project.otabuild("sign-prepare", "recipes/vehicle.yaml").code == 0
+    wrong = project.otabuild("sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json", "--request", "old.json")
+    assert (wrong.code, "not about what was built last" in wrong.err) == (1, True)
+    wrong = project.otabuild("sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json")
+    assert (wrong.code, "sign-prepare" in wrong.err) == (1, True)
+    assert not project.artifact.exists()
+
+
+def test_a_stored_token_is_attached_to_a_clean_rebuild(project: Project) -> None:
+    outside(project)
+    project.otabuild("sign-prepare", "recipes/vehicle.yaml")
+    answer(project, "request.json", "answer.json")
+    project.otabuild("sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json")
+    released = project.sha256
+    shutil.copy(project.root / "build/.otabuild/vehicle/index.jwt", project.root / "index.jwt")
+    for name in ("build", "dist"):
+        shutil.rmtree(project.root / name)
+    assert project.otabuild("build", "recipes/vehicle.yaml").code == 1
+    attached = project.otabuild("sign-finish", "recipes/vehicle.yaml", "--attach", "index.jwt")
+    assert attached.code == 0, attached.err
+    assert project.sha256 == released
+
+
+def test_an_image_is_signed_anew(project: Project) -> None:
+    project.build()
+    before = project.sha256
+    done = project.otabuild(
+        "sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "2025-06-01", "--json"
+    )
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["signed-at"] == "2025-06-01T00:00:00Z"
+    assert project.sha256 != before
+    assert verifies(project)
+    project.otabuild("sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", SOURCE_DATE_EPOCH="1735689600")
+    assert project.sha256 == before  # the time of the build
+
+
+@pytest.mark.parametrize(
+    "key", ["env:SIGN_KEY", "file:pki/encrypted.key", "command:openssl pkeyutl -sign -inkey pki/sign.key"]
+)
+def test_keys_on_the_command_line(project: Project, key: str) -> None:
+    if key.startswith("command:") and shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    project.build()
+    pem = key_of(project).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    (project.root / "pki/encrypted.key").write_bytes(pem)
+    passphrase = () if key.startswith("command:") else ("--passphrase", "env:PASSPHRASE")
+    done = project.otabuild(
+        "sign", "dist/vehicle.zip", *CERTIFICATE, "--key", key, *passphrase, "-o", "dist/new.zip",
+        SIGN_KEY=pem.decode(), PASSPHRASE="secret",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert verifies(project, "dist/new.zip")
+
+
+def test_an_image_is_signed_outside(project: Project) -> None:
+    project.build()
+    before = project.artifact.read_bytes()
+    prepared = project.otabuild("sign-prepare", "dist/vehicle.zip", *CERTIFICATE, "--ca", "pki/root-ca.pem")
+    assert prepared.code == 0, prepared.err
+    answer(project, "request.json", "answer.json")
+    (project.root / "pki/sign.key").unlink()
+    assert project.artifact.read_bytes() == before
+    finished = project.otabuild(
+        "sign-finish", "dist/vehicle.zip", "--request", "request.json", "--answer", "answer.json"
+    )
+    assert finished.code == 0, finished.err
+    assert project.artifact.read_bytes() != before
+    assert verifies(project)
+
+
+def test_a_token_is_attached_to_an_image(project: Project) -> None:
+    project.build()
+    unsigned = project.root / "dist/old.zip"
+    shutil.copy(project.artifact, unsigned)
+    project.otabuild("sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "2025-06-01")
+    with zipfile.ZipFile(project.artifact) as archive:
+        (project.root / "index.jwt").write_bytes(archive.read("index.jwt"))
+    assert project.otabuild("sign", "dist/old.zip", "--attach", "index.jwt").code == 0
+    assert unsigned.read_bytes() == project.artifact.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["sign", "dist/vehicle.zip"], "give --certificate and --key"),
+        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pkcs11:token=a?pin-value=1234"], "holds a PIN"),
+        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--passphrase", "1234"], "--passphrase"),
+        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/root-ca.key"], "does not belong"),
+        (
+            [
+                "sign",
+                "dist/vehicle.zip",
+                "--certificate",
+                "pki/sign.pem",
+                "--key",
+                "pki/sign.key",
+                "--ca",
+                "pki/root-ca.pem",
+            ],
+            "missing intermediate",
+        ),
+        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "2999-01-01"], "future"),
+        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "soon"], "not a time"),
+        (["sign", "missing.zip", *CERTIFICATE, "--key", "pki/sign.key"], "no such image"),
+        (["sign-prepare", "dist/vehicle.zip"], "give --certificate"),
+        (["sign-finish", "dist/vehicle.zip"], "give --answer"),
+        (["sign-finish", "dist/vehicle.zip", "--answer", "pki/sign.pem"], "give --request"),
+        (["sign-finish", "recipes/vehicle.yaml", "--answer", "missing"], "missing: cannot read"),
+        (["sign", "dist/vehicle.zip", "--attach", "pki/sign.pem"], "index.jwt"),
+    ],
+)
+def test_mistakes_change_nothing(built: Project, arguments: list[str], text: str) -> None:
+    """S19."""
+    before = built.sha256
+    done = built.otabuild(*arguments)
+    assert done.code == 1
+    assert text in done.err
+    assert "1234" not in done.err.replace("vehicle", "")
+    assert built.sha256 == before
+    assert not built.leftovers()
+
+
+def test_no_form_of_the_key_is_anywhere(project: Project, tmp_path: Path) -> None:
+    """S21: outputs, reports, work directory, temporary files and what is said, with the traceback on."""
+    key = key_of(project)
+    pem = (project.root / "pki/sign.key").read_text()
+    for path in (project.root / "pki").glob("*.key"):
+        path.unlink()
+    project.edit("{file: ../pki/sign.key}", "{env: SIGN_KEY}")
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    ends = [
+        project.otabuild("build", "recipes/vehicle.yaml", "--json", SIGN_KEY=pem, TMPDIR=str(temporary)),
+        project.doit("build", SIGN_KEY=pem, TMPDIR=str(temporary)),
+        project.otabuild("sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "env:SIGN_KEY", SIGN_KEY=pem),
+        project.otabuild("sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "env:SIGN_KEY", SIGN_KEY=pem[:-40]),
+    ]
+    assert [end.code for end in ends] == [0, 0, 0, 1]
+    everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    everything += "".join(end.out + end.err for end in ends).encode()
+    assert not [form for form in pki.secrets(key) if form in everything]
