@@ -41,7 +41,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
     def run() -> Outcome:
         result = scan(options, euid=os.geteuid(), work=archives)
         newest = _Newest()
-        with files.replacing(entries) as fd, open(fd, "wb", closefd=False) as file:
+        with files.replacing_stream(entries) as file:
             counts = write_entries(file, newest.watch(result.entries))
         with open(entries, "rb") as file:
             release = release_files(read_entries(file))
@@ -117,7 +117,7 @@ def store_step(job: Job) -> Step:
             sources = [partial(entries, name) for name in names]
             storage, rows, counts = store_contents(sources, plan, environment, earlier)
             for name, tree in zip(names, rows, strict=True):
-                with files.replacing(trees[name]) as fd, open(fd, "wb", closefd=False) as file:
+                with files.replacing_stream(trees[name]) as file:
                     write_tree(file, tree)
         files.write_file(storage_file, storage.pack())
         results = {f"tree {name}": files.hash_file(path) for name, path in trees.items()}

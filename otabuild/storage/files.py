@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, BinaryIO
 
 from otabuild.errors import StorageError
 from otabuild.storage import fs
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
+_BUFFER = 1 << 17
 _NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -44,6 +50,32 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
         raise
     if durable:
         fs.sync_directory(os.path.dirname(path) or ".")
+
+
+@contextmanager
+def replacing_stream(path: str) -> Iterator[BinaryIO]:
+    """As `replacing` does, but yields a buffered file to write to.
+
+    Raises:
+        StorageError: the file cannot be made, written or renamed.
+    """
+    with replacing(path) as fd, io.BufferedWriter(_Writer(fd, path), _BUFFER) as file:
+        yield file
+
+
+class _Writer(io.RawIOBase):
+    """Writes to a descriptor, each time all of it."""
+
+    def __init__(self, fd: int, path: str) -> None:
+        self._fd, self._path = fd, path
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer) -> int:
+        view = memoryview(data)
+        fs.write(self._fd, view, self._path)
+        return view.nbytes
 
 
 @contextmanager
