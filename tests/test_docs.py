@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize("name", ["commands.md", "recipe.schema.json"])
+@pytest.mark.parametrize("name", ["commands.md", "errors.md", "recipe.md", "recipe.schema.json", "rules.md"])
 def test_generated_pages_are_the_newest(name: str) -> None:
     assert pages()[name] == (ROOT / "docs/reference" / name).read_text(encoding="utf-8"), "run `make docs`"
 

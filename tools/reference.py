@@ -1,4 +1,4 @@
-"""Write the pages of the reference that the code itself knows: the commands, and the JSON Schema of recipes."""
+"""Write the pages of the reference that the code itself knows: commands, recipe keys, errors, rules, JSON Schema."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 
 from otabuild.cli import make_parser
 from otabuild.recipe.schema import json_schema
+from tools.reference_pages import errors_page, recipe_page, rules_page
 
 _HEAD = """\
 # Commands
 
 Written by `make docs`. Every command also takes `-h`, `-q` (no progress) and `-d` (the traceback of an error). Data goes
-to standard output, talk to standard error. Exit codes stand in the [README](../../README.md#exit-codes).
+to standard output, talk to standard error. [Exit codes](errors.md#exit-codes) are the same everywhere.
 """
 _COMMON = {"help", "quiet", "debug"}
 
@@ -23,7 +24,13 @@ _COMMON = {"help", "quiet", "debug"}
 def pages() -> dict[str, str]:
     """The pages by name."""
     schema = json.dumps(json_schema(), ensure_ascii=False, indent=2)
-    return {"commands.md": "\n".join([_HEAD, *_commands()]), "recipe.schema.json": f"{schema}\n"}
+    return {
+        "commands.md": "\n".join([_HEAD, *_commands()]),
+        "errors.md": errors_page(),
+        "recipe.md": recipe_page(),
+        "recipe.schema.json": f"{schema}\n",
+        "rules.md": rules_page(),
+    }
 
 
 def _commands() -> Iterator[str]:

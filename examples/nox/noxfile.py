@@ -1,0 +1,30 @@
+"""The chores of the product: `nox -s image`, `nox -s verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["image", "verify"]
+
+
+@nox.session(python=False)
+def image(session: nox.Session) -> None:
+    """Build every image."""
+    session.run("doit", "build", env=_key(session))
+
+
+@nox.session(python=False)
+def verify(session: nox.Session) -> None:
+    """Verify every image."""
+    session.run("doit", "verify", env=_key(session))
+
+
+def _key(session: nox.Session) -> dict[str, str]:
+    """The key of the environment; demo certificates where it has none."""
+    if "OTA_SIGN_KEY" in session.env:
+        return {}
+    if not Path("pki").exists():
+        session.run("otabuild", "pki", "demo", "pki")
+    return {"OTA_SIGN_KEY": Path("pki/sign.key").read_text(encoding="utf-8")}
