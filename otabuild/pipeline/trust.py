@@ -7,6 +7,7 @@ import os
 from otabuild.recipe.signing import VerifyRecipe
 from otabuild.signing.revocation import load_crls
 from otabuild.signing.trust import TrustPolicy, load_anchors
+from otabuild.storage.fs import storage_error
 
 
 def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
@@ -26,9 +27,16 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
 
 
 def trust_files(verify: VerifyRecipe) -> list[str]:
-    """Every file that the policy is read from; of a folder, all that is in it."""
+    """Every file that the policy is read from; of a folder, all that is in it.
+
+    Raises:
+        StorageError: a folder cannot be read.
+    """
     files: list[str] = []
     for path in (*verify.trust, *verify.crl):
-        inside = sorted(os.listdir(path)) if os.path.isdir(path) else ()
+        try:
+            inside = sorted(os.listdir(path)) if os.path.isdir(path) else ()
+        except OSError as error:
+            raise storage_error(error, "read", path) from None
         files += [os.path.join(path, name) for name in inside] or [path]
     return files

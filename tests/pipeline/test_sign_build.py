@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otabuild.errors import InputError, OtabuildError, RecipeError, TrustError
+from otabuild.errors import InputError, OtabuildError, RecipeError, StorageError, TrustError
 from otabuild.pipeline.signers import PKCS11_MODULE
 from tests import pki
 from tests.pipeline.signing_world import World, check
@@ -223,4 +223,27 @@ def test_what_the_preflight_depends_on_is_seen_again(world: World) -> None:
     world.environ = {"SIGN_KEY": PEM}
     (world.folder / "root.pem").write_bytes(issue("another root").pem)
     with pytest.raises(TrustError, match="trusted root"):
+        world.build()
+
+
+def test_a_root_that_joins_the_trust_folder_is_seen(world: World) -> None:
+    world.write()
+    (world.folder / "roots").mkdir()
+    text = (world.folder / "v.yaml").read_text()
+    (world.folder / "v.yaml").write_text(text.replace("trust: [root.pem]", "trust: [roots]"))
+    pki.save(world.folder / "roots/other.pem", issue("another root"))
+    assert "trusted root" in refused(world).what
+    pki.save(world.folder / "roots/root.pem", root())
+    world.build()
+    (world.folder / "roots/root.pem").unlink()
+    with pytest.raises(TrustError, match="trusted root"):
+        world.build()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_a_trust_folder_that_cannot_be_read(world: World) -> None:
+    world.write()
+    (world.folder / "root.pem").unlink()
+    (world.folder / "root.pem").mkdir(mode=0)
+    with pytest.raises(StorageError, match="cannot read"):
         world.build()
