@@ -66,8 +66,8 @@ class Bench:
         return path
 
     def tar_zstd(self, path: Path) -> Side:
-        """`tar -c | zstd -9 -T2` of the rootfs; the nodes of its /dev stay out, as otabuild leaves them out."""
-        script = 'tar -C "$1" --xattrs --exclude="./dev/*" -c . | zstd -q -9 -T2 -o "$2"'
+        """`tar -c | zstd -9 -T2` of the rootfs; what is in its /dev stays out, as the recipe says, too."""
+        script = 'tar -C "$1" --xattrs --xattrs-include="*" --exclude="./dev/*" -c . | zstd -q -9 -T2 -o "$2"'
         command = _pipe(script, self.rootfs, path)
         return Side("tar -c | zstd -9 -T2", command, self.work, lambda: path.unlink(missing_ok=True))
 

@@ -87,7 +87,7 @@ def _recipe(source: dict[str, str], profile: str) -> dict[str, Any]:
                 "os": {"name": "benchmark", "version": "1"},
                 "architecture": "x86_64",
                 "owner": "keep",
-                "prepare": {"clean": "none", "resolv-conf": "keep"},
+                "prepare": {"clean": "none", "resolv-conf": "keep", "exclude": ["/dev/*"]},
                 "unsupported": "skip",
             }
         },
