@@ -79,7 +79,7 @@ class TreeWriter:
             (os.rmdir if is_directory else os.unlink)(_PROBE, dir_fd=self._root)
 
     def _probe_owners(self, demands: Demands) -> None:
-        fd = fs_at.create(_PROBE, self._root, _PROBE)
+        fd = fs_at.create(_PROBE, self._root, 0o600, _PROBE)
         try:
             for uid, gid in sorted(demands.owners):
                 fs_at.set_owner(fd, uid, gid, f"owner {uid}:{gid}")
@@ -88,22 +88,14 @@ class TreeWriter:
             self._remove_probe(is_directory=False)
 
     def make_directory(self, entry: FileEntry) -> None:
-        """Make a directory, for now with the caller's owner and mode 0700; `/` is there already."""
+        """Make a directory, for now with the caller's owner and open to the caller; `/` is there already."""
         if entry.path != "/":
             folder, name = self._folders.parent_of(entry.path)
-            fs_at.make_folder(name, folder, entry.path)
+            fs_at.make_folder(name, folder, entry.path, entry.mode)
 
     def finish_directory(self, entry: FileEntry) -> None:
         """Give a directory its owner, mode and attributes; when all below it is done."""
-        fd = os.dup(self._root)
-        if entry.path != "/":
-            folder, name = self._folders.parent_of(entry.path)
-            os.close(fd)
-            fd = os.open(name, fs_at.DIRECTORY, dir_fd=folder)
-        try:
-            self._finish(fd, entry)
-        finally:
-            os.close(fd)
+        self._finish(self._folders.at(entry.path), entry)
 
     def make_non_regular(self, paths: Sequence[FileEntry]) -> None:
         """Make a symlink or whiteout; further paths become hard links of the first."""
@@ -126,7 +118,7 @@ class TreeWriter:
         entry = paths[0]
         folder, name = self._folders.parent_of(entry.path)
         written = 0
-        fd = fs_at.create(name, folder, entry.path)
+        fd = fs_at.create(name, folder, entry.mode, entry.path)
         try:
             for chunk in open_content():
                 fs.write(fd, chunk, entry.path)
@@ -140,9 +132,7 @@ class TreeWriter:
         return written
 
     def _finish(self, fd: int, entry: FileEntry) -> None:
-        if not self._no_owner:
-            fs_at.set_owner(fd, entry.uid, entry.gid, entry.path)
-        fs_at.set_mode(fd, entry.mode, entry.path)
+        fs_at.settle(fd, None if self._no_owner else (entry.uid, entry.gid), entry.mode, entry.path)
         if entry.packed_xattrs is not None:
             fs_at.set_xattrs(fd, entry.xattrs, entry.path)
 

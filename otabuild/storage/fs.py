@@ -11,8 +11,8 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Literal
 
 from otabuild.errors import StorageError
@@ -24,17 +24,24 @@ observer: Callable[[Phase, str, str], None] | None = None
 """Called before and after each change with (phase, operation, path); for tests."""
 
 
-@contextmanager
-def change(operation: str, path: StrPath) -> Iterator[None]:
+class change:  # noqa: N801 reads as a function; a class, because a generator costs more than many of the changes
     """Announce one change to the observer and turn an OSError into a StorageError."""
-    if observer is not None:
-        observer("before", operation, os.fspath(path))
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(error, operation, path) from error
-    if observer is not None:
-        observer("after", operation, os.fspath(path))
+
+    __slots__ = ("_operation", "_path")
+
+    def __init__(self, operation: str, path: StrPath) -> None:
+        self._operation = operation
+        self._path = path
+
+    def __enter__(self) -> None:
+        if observer is not None:
+            observer("before", self._operation, os.fspath(self._path))
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(error, self._operation, self._path) from error
+        if error is None and observer is not None:
+            observer("after", self._operation, os.fspath(self._path))
 
 
 def storage_error(error: OSError, operation: str, path: object) -> StorageError:
@@ -93,9 +100,9 @@ def makedirs(path: StrPath) -> None:
 def write(fd: int, data: bytes | memoryview, path: StrPath) -> None:
     """Write all of `data` to a descriptor; `path` is for the message."""
     with change("write", path):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, memoryview(data)[written:])
 
 
 def pwrite(fd: int, data: bytes | memoryview, offset: int, path: StrPath) -> None:

@@ -42,10 +42,13 @@ def _metadata(operation: str, path: str) -> Iterator[None]:
             ) from error
 
 
-def create(name: str, folder: int, path: str) -> int:
-    """Make a file that does not exist yet, 0600, open to write; the caller closes the descriptor."""
+def create(name: str, folder: int, mode: int, path: str) -> int:
+    """Make a file that does not exist yet, open to write; the caller closes the descriptor.
+
+    It gets the plain permission bits of `mode` that the umask leaves; `settle` does the rest.
+    """
     with change("create", path):
-        return os.open(name, _NEW, 0o600, dir_fd=folder)
+        return os.open(name, _NEW, mode & 0o777, dir_fd=folder)
 
 
 def close(fd: int, path: str) -> None:
@@ -54,10 +57,10 @@ def close(fd: int, path: str) -> None:
         os.close(fd)
 
 
-def make_folder(name: str, folder: int, path: str) -> None:
-    """Make a directory, 0700."""
+def make_folder(name: str, folder: int, path: str, mode: int = 0) -> None:
+    """Make a directory, 0700 and what else of the plain permission bits of `mode` the umask leaves."""
     with change("mkdir", path):
-        os.mkdir(name, 0o700, dir_fd=folder)
+        os.mkdir(name, mode & 0o777 | 0o700, dir_fd=folder)
 
 
 def symlink(target: bytes, name: str, folder: int, path: str) -> None:
@@ -76,6 +79,19 @@ def link(name: str, folder: int, new_name: str, new_folder: int, path: str) -> N
     """Make a hard link; of a symlink itself, not of what it points at."""
     with _metadata("make a hard link", path):
         os.link(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
+
+
+def settle(fd: int, owner: tuple[int, int] | None, mode: int, path: str) -> None:
+    """Give an open file or directory its exact owner (None: whoever made it) and permission bits, where it lacks them.
+
+    The owner first, because a change of it clears setuid and setgid.
+    """
+    status = os.fstat(fd)
+    is_owned = owner is None or owner == (status.st_uid, status.st_gid)
+    if owner is not None and not is_owned:
+        set_owner(fd, *owner, path)
+    if not is_owned or stat.S_IMODE(status.st_mode) != stat.S_IMODE(mode):
+        set_mode(fd, mode, path)
 
 
 def set_owner(fd: int, uid: int, gid: int, path: str) -> None:

@@ -15,9 +15,10 @@ import zstandard
 from otabuild.errors import IntegrityError, LimitError
 from otabuild.format import limits
 
-# A block of four bytes can hold 128 KiB: so one piece yields at most 32 MiB at once, however hostile.
-_PIECE = 1 << 10
+# Four bytes can be a block of 128 KiB, the most that a block holds: so what is handed over is counted in blocks.
+_BLOCKS = 8
 _HEADER_MAX = 18
+_RLE = 1
 
 _local = threading.local()
 
@@ -32,7 +33,7 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
         where: the object the frame belongs to, for messages.
 
     Yields:
-        the content, in parts of at most 32 MiB.
+        the content, in parts of about 1 MiB.
 
     Raises:
         IntegrityError: cut off, damaged, of another size, not exactly one plain frame with content size and checksum.
@@ -45,7 +46,7 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
     declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where)
     frame = _decompressor().decompressobj()
     produced = 0
-    for piece in _pieces(head, parts):
+    for piece in _pieces(itertools.chain((bytes(head),), parts), zstandard.frame_header_size(bytes(head))):
         if frame.eof:
             raise IntegrityError("bytes behind the zstd frame", where=where)
         try:
@@ -93,8 +94,27 @@ def _declared_size(head: bytes, size: int | None, limit: int, where: str) -> int
     return frame.content_size
 
 
-def _pieces(head: bytearray, parts: Iterator[bytes | memoryview]) -> Iterator[memoryview]:
-    for part in itertools.chain((head,), parts):
+def _pieces(parts: Iterable[bytes | memoryview], until_block: int) -> Iterator[memoryview]:
+    """Cut a frame, whose first block begins after `until_block` bytes, into pieces of at most `_BLOCKS` blocks."""
+    header = bytearray()
+    blocks, is_last = 0, False
+    for part in parts:
         view = memoryview(part)
-        for at in range(0, len(view), _PIECE):
-            yield view[at : at + _PIECE]
+        start = at = 0
+        while at < len(view) and not is_last:
+            if until_block:
+                step = min(until_block, len(view) - at)
+                until_block -= step
+            else:
+                step = min(3 - len(header), len(view) - at)
+                header += view[at : at + step]
+            at += step
+            if len(header) == 3:
+                word = int.from_bytes(header, "little")
+                is_last, until_block = bool(word & 1), 1 if word >> 1 & 3 == _RLE else word >> 3
+                header.clear()
+                blocks += 1
+                if blocks % _BLOCKS == 0:
+                    yield view[start:at]
+                    start = at
+        yield view[start:]
