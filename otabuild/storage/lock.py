@@ -37,7 +37,8 @@ class WorkLock:
                 observed=self._holder(),
                 hint="let it finish, or say --wait to wait for it",
             ) from None
-        os.ftruncate(self._fd, 0)
+        with fs.change("truncate", self.path):
+            os.ftruncate(self._fd, 0)
         fs.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path)
 
     def release(self) -> None:
