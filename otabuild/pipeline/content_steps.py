@@ -16,13 +16,14 @@ from otabuild.build.plan import Storage
 from otabuild.build.resource_table import Resources, write_resource_table
 from otabuild.build.store import store_contents
 from otabuild.build.tree import read_tree, write_tree
+from otabuild.errors import printable
 from otabuild.format.image_config import jetson_bsp_version
 from otabuild.pipeline.base import open_base
 from otabuild.pipeline.inputs import rootfs_options, storage_plan
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.step import Key, Outcome, Results, Step
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import ReleaseFiles, fingerprint, release_files, scan
+from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files
 from otabuild.storage.cache import Blob, Cache
@@ -46,6 +47,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
         with open(entries, "rb") as file:
             release = release_files(read_entries(file))
         notes = result.notes
+        _warn(job, rootfs, notes, tell_left_out=options.unsupported == "warn")
         report = {
             "entries": counts.regular + counts.directories + counts.others,
             "left out": notes.left_out,
@@ -68,6 +70,13 @@ def scan_step(job: Job, rootfs: str) -> Step:
         outputs=(entries,),
         run=run,
     )
+
+
+def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> None:
+    for pattern in notes.unmatched_patterns:
+        job.workspace.warn(f"rootfs {rootfs}: the exclude pattern {pattern!r} matches nothing")
+    for path in notes.left_out if tell_left_out else ():
+        job.workspace.warn(f"rootfs {rootfs}: left out, since the format cannot hold it: {printable(path)}")
 
 
 class _Newest:
