@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
@@ -106,16 +107,23 @@ def read_file(path: str, limit: int | None = None) -> bytes:
     """All bytes of a file.
 
     Raises:
-        StorageError: it cannot be read, or holds more than `limit` bytes.
+        StorageError: it cannot be read, is no plain file, or holds more than `limit` bytes.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise StorageError("not a plain file", where=path)
             data = file.read() if limit is None else file.read(limit + 1)
     except OSError as error:
         raise fs.storage_error(error, "read", path) from None
     if limit is not None and len(data) > limit:
         raise StorageError("file too large", where=path, observed=f"over {limit} bytes", expected=f"at most {limit}")
     return data
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open as `open` does, but let no fifo make us wait for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def file_state(path: str) -> list[int]:
