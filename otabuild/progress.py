@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 _QUIET_SECONDS = 30
 _quiet = False
@@ -56,6 +57,8 @@ def _begin(what: str, total: int) -> None:
     _end()
     _Shown.what, _Shown.done, _Shown.said = what, 0, time.monotonic()
     if sys.stderr.isatty():
+        from tqdm import tqdm  # noqa: PLC0415  (it costs more to load than most runs take)
+
         _Shown.bar = tqdm(desc=what, total=total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False)
 
 

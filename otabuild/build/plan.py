@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
 
 import msgpack
 
@@ -116,6 +116,11 @@ class Bundle(NamedTuple):
             offset += blob.size
         return cls(stored, tuple(parts))
 
+    @classmethod
+    def read(cls, stored: Sequence[Any], members: Iterable[Sequence[Any]]) -> Self:
+        """From plain lists, as MessagePack gives them back."""
+        return cls(Stored.of(stored), tuple(Part(Blob(*blob), offset) for blob, offset in members))
+
 
 class Storage(NamedTuple):
     """Everything that the resource table will list, in the order in which it first came."""
@@ -123,21 +128,19 @@ class Storage(NamedTuple):
     singles: list[Stored]
     bundles: list[Bundle]
 
-    def pack(self) -> bytes:
-        """The storage as bytes for a file."""
-        return bytes(msgpack.packb(self))
+    def write(self, file: IO[bytes]) -> None:
+        """Write the storage to a file, as a MessagePack sequence."""
+        pack = msgpack.Packer().pack
+        file.write(pack(len(self.singles)))
+        for item in (*self.singles, *self.bundles):
+            file.write(pack(item))
 
     @classmethod
-    def unpack(cls, packed: bytes) -> Self:
-        """What `pack` made."""
-        singles, bundles = msgpack.unpackb(packed)
-        return cls(
-            [Stored.of(single) for single in singles],
-            [
-                Bundle(Stored.of(stored), tuple(Part(Blob(*blob), offset) for blob, offset in members))
-                for stored, members in bundles
-            ],
-        )
+    def read(cls, file: IO[bytes]) -> Self:
+        """What `write` wrote; one item at a time, since there may be hundreds of thousands."""
+        items = msgpack.Unpacker(file)
+        singles = [Stored.of(next(items)) for _ in range(next(items))]
+        return cls(singles, [Bundle.read(stored, members) for stored, members in items])
 
 
 class Cutter:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from otabuild.build.plan import Storage, Stored
 from otabuild.format import resource_table as rt
-from otabuild.format.filters import Bundled, Compressed, Filter, Sliced
+from otabuild.format.filters import Bundled, Compressed, Sliced
 from otabuild.format.resource_table import ResourceRow
 from otabuild.storage.cache import Blob
 from otabuild.storage.sqlite_write import writing_database
@@ -14,6 +15,16 @@ from otabuild.storage.sqlite_write import writing_database
 PAGE_SIZE = 4096
 _FIRST_ID = 1 << 15
 """Ids from here on take the same number of bytes in a row, which lets rows line up."""
+_WHOLE = -1
+"""In the place of an offset: made of all of its one part, decompressed."""
+
+
+class _Made(NamedTuple):
+    """What a resource is made of, by digests: nothing for a leaf, `offset` is that in a bundle or _WHOLE."""
+
+    size: int
+    parts: tuple[bytes, ...] = ()
+    offset: int | None = None
 
 
 class Resources:
@@ -24,82 +35,87 @@ class Resources:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._sizes: dict[bytes, int] = {}
-        self._made_of: dict[bytes, tuple[bytes, ...]] = {}
-        self._ranges: dict[bytes, tuple[int, int]] = {}
-        self._compressed: set[bytes] = set()
-        self._wanted: list[Blob] = []
-        stored = [*(bundle.stored for bundle in storage.bundles), *storage.singles]
-        for item in stored:
+        self._made: dict[bytes, _Made] = {}
+        for item in _stored(storage):
             for leaf in item.leaves:
-                self._add(leaf)
-        for item in stored:
+                self._made.setdefault(leaf.digest, _Made(leaf.size))
+        for item in _stored(storage):
             self._add_stored(item)
         for bundle in storage.bundles:
+            whole = (bundle.stored.content.digest,)
             for member, offset in bundle.members:
-                if self._add(member, bundle.stored.content.digest):
-                    self._ranges[member.digest] = offset, member.size
-                self._wanted.append(member)
-        self._wanted += [item.content for item in storage.singles]
-        self._ids = {digest: number for number, digest in enumerate(self._ordered(storage), start=_FIRST_ID)}
+                self._made.setdefault(member.digest, _Made(member.size, whole, offset))
+        self._ids = self._number(storage)
 
     def rows(self) -> Iterator[ResourceRow]:
         """The rows of the table, ids ascending."""
         for digest, number in self._ids.items():
-            made = self._filter(digest)
-            yield ResourceRow(number, digest, self._sizes[digest], made.pack() if made else None)
+            made = self._made[digest]
+            yield ResourceRow(number, digest, made.size, self._filter(made))
 
     def leaves(self) -> Iterator[Blob]:
         """The blobs that the image must hold."""
-        return (Blob(digest, self._sizes[digest]) for digest in self._ids if digest not in self._made_of)
-
-    def _add(self, blob: Blob, *made_of: bytes) -> bool:
-        if blob.digest in self._sizes:
-            return False
-        self._sizes[blob.digest] = blob.size
-        if made_of:
-            self._made_of[blob.digest] = made_of
-        return True
+        return (Blob(digest, self._made[digest].size) for digest in self._ids if not self._made[digest].parts)
 
     def _add_stored(self, item: Stored) -> None:
-        leaves = tuple(leaf.digest for leaf in item.leaves)
-        self._add(item.compressed or item.content, *leaves)
-        if item.compressed is not None and self._add(item.content, item.compressed.digest):
-            self._compressed.add(item.content.digest)
+        whole = item.compressed or item.content
+        self._made.setdefault(whole.digest, _Made(whole.size, tuple(leaf.digest for leaf in item.leaves)))
+        if item.compressed is not None:
+            self._made.setdefault(item.content.digest, _Made(item.content.size, (item.compressed.digest,), _WHOLE))
 
-    def _filter(self, digest: bytes) -> Filter | None:
-        made_of = self._made_of.get(digest)
-        if made_of is None:
+    def _filter(self, made: _Made) -> bytes | None:
+        if not made.parts:
             return None
-        ids = tuple(self._ids[part] for part in made_of)
-        if digest in self._compressed:
-            return Compressed(ids[0])
-        if digest in self._ranges:
-            return Bundled(ids[0], *self._ranges[digest])
-        return Sliced(ids)
+        ids = tuple(self._ids[part] for part in made.parts)
+        if made.offset is None:
+            return Sliced(ids).pack()
+        if made.offset == _WHOLE:
+            return Compressed(ids[0]).pack()
+        return Bundled(ids[0], made.offset, made.size).pack()
 
-    def _ordered(self, storage: Storage) -> Iterable[bytes]:
-        """Every digest that a content needs, rows of a kind together: so the table is smallest when compressed.
+    def _number(self, storage: Storage) -> dict[bytes, int]:
+        """Ids for every digest that a content needs, rows of a kind together: so the table is smallest when compressed.
 
         Leaves and bundles come first, since filters name them, then bundle members, then single contents by size.
         """
-        found: dict[bytes, None] = {}
+        needed: set[bytes] = set()
 
         def visit(digest: bytes) -> None:  # chains are four deep at most, by construction
-            for part in self._made_of.get(digest, ()):
+            for part in self._made[digest].parts:
                 visit(part)
-            found[digest] = None
+            needed.add(digest)
 
-        for blob in self._wanted:
-            visit(blob.digest)
-        singles = sorted(storage.singles, key=lambda single: (single.content.size, single.content.digest))
-        bundles = [bundle.stored for bundle in storage.bundles]
-        order = [leaf.digest for stored in (*bundles, *singles) for leaf in stored.leaves]
-        order += [stored.compressed.digest for stored in (*bundles, *singles) if stored.compressed]
-        order += [stored.content.digest for stored in bundles]
-        order += [member.digest for bundle in storage.bundles for member, _offset in bundle.members]
-        order += [single.content.digest for single in singles]
-        return dict.fromkeys(digest for digest in order if digest in found)
+        for digest in _contents(storage):
+            visit(digest)
+        ids: dict[bytes, int] = {}
+        for digest in _in_order(storage):
+            if digest in needed and digest not in ids:
+                ids[digest] = _FIRST_ID + len(ids)
+        return ids
+
+
+def _stored(storage: Storage) -> Iterator[Stored]:
+    for bundle in storage.bundles:
+        yield bundle.stored
+    yield from storage.singles
+
+
+def _contents(storage: Storage) -> Iterator[bytes]:
+    for bundle in storage.bundles:
+        for member, _offset in bundle.members:
+            yield member.digest
+    for single in storage.singles:
+        yield single.content.digest
+
+
+def _in_order(storage: Storage) -> Iterator[bytes]:
+    singles = sorted(storage.singles, key=lambda single: (single.content.size, single.content.digest))
+    items = [bundle.stored for bundle in storage.bundles] + singles
+    yield from (leaf.digest for item in items for leaf in item.leaves)
+    yield from (item.compressed.digest for item in items if item.compressed)
+    yield from (bundle.stored.content.digest for bundle in storage.bundles)
+    yield from (member.digest for bundle in storage.bundles for member, _offset in bundle.members)
+    yield from (single.content.digest for single in singles)
 
 
 def write_resource_table(path: str, rows: Iterable[ResourceRow]) -> None:

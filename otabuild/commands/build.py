@@ -98,8 +98,11 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_version(args: argparse.Namespace) -> int:
     """Print versions."""
+    from importlib.metadata import version
+
     from otabuild.pipeline.report import versions
 
-    found = versions()
+    packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "tqdm", "zstandard")
+    found = versions() | {name: version(name) for name in packages}
     emit(args, found, [f"otabuild {found['otabuild']}"])
     return 0

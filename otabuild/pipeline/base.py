@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from otabuild.build.base import Base
 from otabuild.build.plan import Bundle, Part, Stored
 from otabuild.format.filters import Bundled, Compressed, parse_filter
-from otabuild.image.image import Image, open_image
 from otabuild.storage.cache import Blob
+
+if TYPE_CHECKING:
+    from otabuild.image.image import Image
 
 
 @contextmanager
@@ -20,6 +23,8 @@ def open_base(path: str) -> Iterator[Base]:
     Raises:
         OtabuildError: it is no image, or its resource table does not hold.
     """
+    from otabuild.image.image import open_image
+
     with open_image(path) as image:
 
         def read(blob: Blob) -> bytes:

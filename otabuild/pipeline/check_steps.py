@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 from otabuild.build.tree import TreeRow, read_tree
 from otabuild.errors import InputError, IntegrityError
 from otabuild.format.file_table import pack_xattrs
-from otabuild.image.deploy_tar import deploy_tar
-from otabuild.image.image import open_image
-from otabuild.image.verify import verify
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.step import Key, Outcome, Step
 from otabuild.pipeline.trust import trust_policy
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import Input, RootfsOptions, scan
-from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import files
+
+if TYPE_CHECKING:
+    from otabuild.signing.trust import TrustPolicy
 
 _DAY = 86_400
 
@@ -28,6 +28,9 @@ def verify_step(job: Job) -> Step:
     recipe = job.recipe
 
     def run() -> Outcome:
+        from otabuild.image.image import open_image
+        from otabuild.image.verify import verify
+
         if recipe.sign and recipe.verify is None:
             raise InputError(
                 "the recipe does not say whom to trust", where=recipe.file, hint="add `verify: {trust: [root.pem]}`"
@@ -92,6 +95,9 @@ def deploy_step(job: Job) -> Step:
     tars = {payload.rootfs: deployed_tar(job, payload.rootfs) for payload in recipe.payloads}
 
     def run() -> Outcome:
+        from otabuild.image.deploy_tar import deploy_tar
+        from otabuild.image.image import open_image
+
         policy = _policy(job)
         with open_image(recipe.output) as image:
             for rootfs, tar in tars.items():

@@ -128,7 +128,8 @@ def store_step(job: Job) -> Step:
             for name, tree in zip(names, rows, strict=True):
                 with files.replacing_stream(trees[name]) as file:
                     write_tree(file, tree)
-        files.write_file(storage_file, storage.pack())
+        with files.replacing_stream(storage_file) as file:
+            storage.write(file)
         results = {f"tree {name}": files.hash_file(path) for name, path in trees.items()}
         return Outcome({**results, "storage": files.hash_file(storage_file)}, counts.to_value())
 
@@ -150,7 +151,8 @@ def tables_step(job: Job) -> Step:
     def run() -> Outcome:
         with job.workspace.open_cache() as cache, ThreadPoolExecutor(job.workspace.workers) as pool:
             tables = {name: _file_table(job, name, cache, pool) for name in names}
-            resources = Resources(Storage.unpack(files.read_file(job.path("storage"))))
+            with open(job.path("storage"), "rb") as file:
+                resources = Resources(Storage.read(file))
             database = job.path("resource_table.sqlite3")
             write_resource_table(database, resources.rows())
             resource_table = pool.submit(_add_table, cache, database)
@@ -192,7 +194,7 @@ def _file_table(job: Job, name: str, cache: Cache, pool: ThreadPoolExecutor) -> 
 
 
 def _add_table(cache: Cache, database: str) -> Blob:
-    return cache.add(compress_table(files.read_file(database)))
+    return cache.add(compress_table(database))
 
 
 def _blob_value(blob: Blob) -> Results:

@@ -6,7 +6,6 @@ import json
 import platform
 import sqlite3
 from collections.abc import Iterable
-from importlib.metadata import version
 from typing import Any
 
 from otabuild.build.contents import Counts
@@ -14,8 +13,6 @@ from otabuild.pipeline.run import Done
 from otabuild.storage.compress import library_version
 from otabuild.storage.files import write_file
 from otabuild.version import __version__
-
-_PACKAGES = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "zstandard")
 
 
 def versions() -> dict[str, str]:
@@ -25,7 +22,6 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "libzstd": library_version(),
         "sqlite": sqlite3.sqlite_version,
-        **{name: version(name) for name in _PACKAGES},
     }
 
 

@@ -15,12 +15,10 @@ from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
-from otabuild.rootfs.image_source import ImageSource
 from otabuild.rootfs.merge import apart, merge, settled
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.rules import SetRule, apply_rules
 from otabuild.rootfs.source import Source
-from otabuild.rootfs.tar_source import TarSource
 
 Kind = Literal["directory", "tar", "oci", "docker-archive"]
 Owner = tuple[int, int] | None
@@ -150,10 +148,13 @@ def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
 
 
 def _source(found: Input, options: RootfsOptions, work: str, prune: Callable[[str], bool] = _nowhere) -> Source:
-    if found.kind == "tar":
-        return TarSource(found.location, work)
     if found.kind == "directory":
         return DirectorySource(found.location, one_file_system=options.one_file_system, prune=prune)
+    from otabuild.rootfs.image_source import ImageSource
+    from otabuild.rootfs.tar_source import TarSource
+
+    if found.kind == "tar":
+        return TarSource(found.location, work)
     return ImageSource(found.kind, found.location, reference=found.reference, platform=found.platform, work=work)
 
 

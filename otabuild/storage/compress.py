@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import zstandard
 
+from otabuild.storage.files import file_state
+
 _local = threading.local()
 _TABLE_LEVEL = 17
+_CHUNK = 1 << 20
 
 
 def compressor(level: int) -> zstandard.ZstdCompressor:
@@ -25,17 +29,25 @@ def compress(data: bytes, level: int) -> bytes:
     return compressor(level).compress(data)
 
 
-def compress_table(data: bytes) -> bytes:
-    """The frame of a database: short matches pay here, since rows repeat numbers of three bytes."""
+def compress_table(path: str) -> bytes:
+    """The frame of a database file: short matches pay here, since rows repeat numbers of three bytes.
+
+    Raises:
+        StorageError: the file cannot be read.
+    """
+    size = file_state(path)[1]
     parameters = zstandard.ZstdCompressionParameters.from_level(
         _TABLE_LEVEL,
-        source_size=len(data),
+        source_size=size,
         min_match=3,
         write_checksum=True,
         write_content_size=True,
         threads=0,
     )
-    return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
+    frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=size)
+    with open(path, "rb") as file:
+        parts = [frame.compress(chunk) for chunk in iter(partial(file.read, _CHUNK), b"")]
+    return b"".join((*parts, frame.flush()))
 
 
 def library_version() -> str:
