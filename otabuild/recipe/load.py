@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from otabuild.errors import InputError, Problem, RecipeError
+from otabuild.errors import InputError, Problem, RecipeError, StorageError
 from otabuild.format import limits
 from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
 from otabuild.recipe import checks
@@ -16,6 +16,7 @@ from otabuild.recipe.diagnose import key_path, problems
 from otabuild.recipe.fields import Base, RefusedError
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.substitute import build_time, iso_date, substitute
+from otabuild.storage.files import read_file
 
 
 def load_recipe(path: str | os.PathLike[str], context: Context | None = None, root: str | None = None) -> Recipe:
@@ -33,11 +34,9 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
     base = Base(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
     shown = base.relative(os.path.basename(file))
     try:
-        with open(file, "rb") as stream:
-            raw = stream.read(limits.DOCUMENT + 1)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RecipeError([Problem(shown, 1, 1, "", "cannot read the recipe", observed=reason)]) from None
+        raw = read_file(file, limits.DOCUMENT)
+    except StorageError as error:
+        raise RecipeError([Problem(shown, 1, 1, "", error.what, error.observed, error.expected)]) from None
     stem = os.path.splitext(os.path.basename(file))[0]
     return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
 
