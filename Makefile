@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test sweep bench lint types docs constraints clean
+.PHONY: help demo test sweep bench lint types docs examples constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -40,8 +40,12 @@ lint: $(VENV)/developed  ## check style and format
 types: $(VENV)/developed  ## check types
 	$(BIN)/mypy
 
-docs: $(VENV)/developed  ## write the generated pages of docs/reference anew
+docs: $(VENV)/developed  ## write the generated pages of docs/reference anew, and the site to build/site
 	$(BIN)/python -m tools.reference docs/reference
+	$(BIN)/python -m mkdocs build --strict
+
+examples: $(VENV)/developed  ## run every example as its users would
+	$(PYTEST) tests/examples $(ARGS)
 
 constraints:  ## find the newest versions of everything, and pin them
 	rm -rf build/constraints

@@ -57,13 +57,15 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Check that the generated pages are the newest and that every link leads somewhere."""
-    _install(session, "test")
-    session.run("pytest", "tests/test_docs.py", *session.posargs)
+    """Build the site, follow every link, run every command of it, and check that generated pages are the newest."""
+    _install(session, "dev")
+    session.run("pytest", "tests/test_docs.py", "tests/docs", *session.posargs)
+    session.run("mkdocs", "build", "--strict")
 
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run the demo: build, verify, deploy, compare."""
-    session.install(*_PINNED, "--editable", ".")
+    """Run the demo, and every example as its users would."""
+    _install(session, "dev")
     session.run("python", "-m", "tools.demo")
+    session.run("pytest", "tests/examples", *session.posargs)

@@ -1,14 +1,9 @@
-"""The repository: what a wheel and a source archive hold, what is pinned, and that files are short."""
+"""The repository: what is pinned, and that files are short."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
-import tarfile
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -52,44 +47,3 @@ def test_every_dependency_has_a_lowest_version() -> None:
 
 def test_no_other_module_is_named_doit() -> None:
     assert not [path for path in PYTHON_FILES if path.name == "doit.py"]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel and a source archive."""
-    pytest.importorskip("hatchling", reason="only a build has it: pip install hatchling")
-    copy, out = tmp_path_factory.mktemp("copy") / "otabuild", tmp_path_factory.mktemp("out")
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
-    if listed.returncode != 0:
-        pytest.skip("not in a git checkout")
-    for name in filter(None, listed.stdout.decode().split("\0")):
-        if (ROOT / name).exists():
-            (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, copy / name)
-    subprocess.run([sys.executable, "-m", "hatchling", "build", "-d", out], cwd=copy, check=True, capture_output=True)
-    return out
-
-
-def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
-    with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
-        names = set(wheel.namelist())
-    inside = {name for name in names if ".dist-info/" not in name}
-    assert all(name.startswith("otabuild/") for name in inside)
-    assert {"otabuild/py.typed", "otabuild/recipe/starter.yaml", "otabuild/cli.py"} <= inside
-    assert any(name.endswith("licenses/LICENSE") for name in names)
-
-
-def test_the_source_archive_holds_what_the_tests_need(built: Path) -> None:
-    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
-        names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = {
-        "Makefile",
-        "README.md",
-        "constraints.txt",
-        "dodo.py",
-        "pyproject.toml",
-        "recipes/demo.yaml",
-        "tools/demo.py",
-    }
-    assert needed | {"tests/test_layers.py", "docs/architecture.md", "LICENSE", "noxfile.py"} <= names
-    assert not [name for name in names if name.startswith(("build/", "dist/", ".venv"))]
