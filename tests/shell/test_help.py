@@ -1,0 +1,81 @@
+"""Help reads as documentation: every command says what it does, every option what it is for; nothing is asked."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from otabuild.cli import make_parser
+from tests.shell.projects import Project, make_project
+
+
+def parsers(parser: argparse.ArgumentParser, name: str = "otabuild") -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """A parser, and those of its commands."""
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command, below in action.choices.items():
+                yield from parsers(below, f"{name} {command}")
+
+
+COMMANDS = dict(parsers(make_parser()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_is_explained(name: str) -> None:
+    parser = COMMANDS[name]
+    assert re.fullmatch(r"[A-Z].*[.)\"]", parser.description or "", re.DOTALL)
+    for action in parser._actions:
+        assert action.help or isinstance(action, argparse._SubParsersAction), action.dest
+    assert parser.format_help().startswith(f"usage: {name}")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_arguments_are_named_in_capitals(name: str) -> None:
+    for action in COMMANDS[name]._actions:
+        if action.option_strings or action.choices or isinstance(action, argparse._SubParsersAction):
+            continue
+        assert str(action.metavar or action.dest).isupper(), action.dest
+
+
+def test_doit_list_explains_every_task(tmp_path: Path) -> None:
+    done = make_project(tmp_path).doit("list", "--all")
+    tasks = dict(line.split(maxsplit=1) for line in done.out.splitlines())
+    assert {"build", "verify:vehicle", "scan:vehicle/main", "repro:vehicle", "roundtrip:vehicle"} <= tasks.keys()
+    assert all(len(text.split()) > 1 for text in tasks.values())
+
+
+def test_init_asks_nothing_and_what_it_writes_builds(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.otabuild("init").out == "recipes/image.yaml\n"
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "rootfs/etc/hostname").write_text("image\n")
+    assert project.otabuild("pki", "demo", "pki").code == 0
+    assert project.otabuild("build", "recipes/image.yaml").code == 0
+    assert project.otabuild("verify", "dist/image.zip", "--ca", "pki/root-ca.pem").code == 0
+
+
+def test_the_starter_recipe_is_wired_to_its_schema(tmp_path: Path) -> None:
+    Project(tmp_path).otabuild("init", "recipes/vehicle.yaml")
+    text = (tmp_path / "recipes/vehicle.yaml").read_text(encoding="utf-8")
+    schema = re.match(r"# yaml-language-server: \$schema=(\S+)\n", text)
+    assert schema
+    known = json.loads((tmp_path / "recipes" / schema[1]).read_text(encoding="utf-8"))
+    jsonschema.validate(yaml.safe_load(text), known)
+    assert known == json.loads(Project(tmp_path).otabuild("schema").out)
+
+
+def test_init_writes_over_nothing(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/image.yaml").write_text("mine\n")
+    assert project.otabuild("init").code == 1
+    assert (tmp_path / "recipes/image.yaml").read_text() == "mine\n"
+    assert project.otabuild("init", "recipes/other.yaml").code == 0
