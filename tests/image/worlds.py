@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
 from otabuild.errors import OtabuildError
@@ -88,9 +89,9 @@ def describe(root: Path) -> dict[str, Any]:
     return found
 
 
-def expected_tree() -> dict[str, Any]:
-    """What deploying the good forged image gives."""
-    rows = forge.file_rows()
+def expected_tree(rows: dict[str, list[tuple[Any, ...]]] | None = None) -> dict[str, Any]:
+    """What deploying the good forged image gives; or one with these rows in its file table."""
+    rows = rows or forge.file_rows()
     inodes = {row[0]: row for row in rows["ft_inode"]}
     digests = {row[0]: row[1].hex() for row in rows["ft_resource"]}
     found: dict[str, Any] = {}
@@ -101,7 +102,7 @@ def expected_tree() -> dict[str, Any]:
             facts: dict[str, Any] = {
                 "mode": mode,
                 "owner": (uid, gid),
-                "xattrs": {"user.note": b"\0\1"} if xattrs else {},
+                "xattrs": msgpack.unpackb(xattrs) if xattrs else {},
             }
             if table == "ft_regular":
                 facts["sha256"] = digests[rest[0]]
