@@ -1,0 +1,117 @@
+"""Databases that somebody else made: what is refused, and what a statement may not do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otabuild.errors import LimitError, TableError
+from otabuild.storage.sqlite_read import Database, open_database
+
+_COUNT_FOR_EVER = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
+
+
+def make(path: Path, script: str = "CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y');") -> bytes:
+    connection = sqlite3.connect(path)
+    connection.executescript(script)
+    connection.close()
+    return path.read_bytes()
+
+
+def poked(raw: bytes, offset: int, form: str, *values: int) -> bytes:
+    packed = struct.pack(form, *values)
+    return raw[:offset] + packed + raw[offset + len(packed) :]
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> bytes:
+    return make(tmp_path / "good.sqlite3")
+
+
+def test_rows_come_in_any_parts(good: bytes) -> None:
+    for part in (1, 100, len(good)):
+        database = open_database((good[i : i + part] for i in range(0, len(good), part)), "t")
+        assert list(database.query("SELECT a, b FROM t WHERE a >= ? ORDER BY a", (1,))) == [(1, "x"), (2, "y")]
+        database.check_integrity()
+        database.close()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        lambda raw: raw[:0],
+        lambda raw: b"no database" * len(raw),
+        lambda raw: raw[:-1],
+        lambda raw: raw[: len(raw) // 2],
+        lambda raw: raw + bytes(4096),
+        lambda raw: poked(raw, 16, ">H", 1000),
+        lambda raw: poked(raw, 16, ">H", 256),
+        lambda raw: poked(raw, 18, "BB", 2, 2),
+        lambda raw: poked(raw, 28, ">I", 9),
+        lambda raw: poked(raw, 56, ">I", 2),
+    ],
+    ids=["empty", "text", "cut", "half", "tail", "size", "small-page", "wal", "pages", "utf-16"],
+)
+def test_t2_header_that_lies_is_refused(lie: Callable[[bytes], bytes], good: bytes) -> None:
+    with pytest.raises(TableError):
+        open_database([lie(good)], "t")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO t VALUES (3, 'z')",
+        "CREATE TABLE u (a)",
+        "CREATE TEMP TABLE u (a)",
+        "ATTACH ':memory:' AS other",
+        "PRAGMA query_only = OFF",
+        "PRAGMA writable_schema = ON",
+        "SELECT load_extension('x')",
+    ],
+)
+def test_statement_that_does_more_than_read_is_refused(statement: str, good: bytes) -> None:
+    database = open_database([good], "t")
+    with pytest.raises(TableError):
+        list(database.query(statement))
+    database.close()
+
+
+def test_t1_statement_without_end_is_stopped(good: bytes) -> None:
+    database = open_database([good], "t")
+    with pytest.raises(LimitError):
+        list(database.query(_COUNT_FOR_EVER))
+    with pytest.raises(LimitError):  # the budget is that of the table, not of one statement
+        list(database.query(_COUNT_FOR_EVER))
+    database.close()
+
+
+def test_t3_index_that_disagrees_is_found_by_the_integrity_check(tmp_path: Path) -> None:
+    script = """CREATE TABLE t (a, b); CREATE INDEX i ON t (a); INSERT INTO t VALUES (1, 9), (2, 8);
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET sql = 'CREATE INDEX i ON t (b)' WHERE name = 'i';"""
+    database = open_database([make(tmp_path / "t", script)], "t")
+    with pytest.raises(TableError, match="integrity"):
+        database.check_integrity()
+    database.close()
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+def test_no_file_is_left(is_good: bool, good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    opened: list[Database] = []
+    try:
+        opened.append(open_database([good if is_good else good[:-1]], "t"))
+    except TableError:
+        assert not is_good
+    assert os.listdir(folder) == []
+    for database in opened:
+        assert len(list(database.query("SELECT * FROM t"))) == 2
+        database.close()
