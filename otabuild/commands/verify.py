@@ -45,7 +45,7 @@ def add(parsers: Parsers) -> None:
     resources.set_defaults(run=run_verify_resources)
 
     deploy = parsers.add_parser(
-        "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; verified first"
+        "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; all it reads is verified"
     )
     deploy.add_argument("--image", metavar="IMAGE", required=True, help="an artifact (ZIP) or a directory")
     add_payload(deploy)
@@ -74,7 +74,11 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     trust.add_argument("--not-before", metavar="TIME", help="refuse images signed before this time (replay)")
     trust.add_argument("--max-age", metavar="DAYS", type=int, help="refuse images signed longer ago than this")
     trust.add_argument(
-        "--allowed-signer", action="append", default=[], metavar="CN", help="accept only this signer; repeatable"
+        "--allowed-signer",
+        action="append",
+        default=[],
+        metavar="CN",
+        help="accept only a signer of this common name; repeatable",
     )
     trust.add_argument("--eku-strict", action="store_true", help="demand the extended key usage codeSigning")
     trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
