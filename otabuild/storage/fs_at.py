@@ -192,8 +192,7 @@ def remove_tree(name: str, folder: int, path: str) -> None:
         while todo:
             last, parent, where = todo[-1]
             with change("remove", where):
-                os.chmod(last, 0o700, dir_fd=parent)
-                fd = os.open(last, DIRECTORY, dir_fd=parent)
+                fd = _open_own(last, parent)
                 folders = [entry.name for entry in os.scandir(fd) if not _unlinked(entry, fd)]
                 if folders:
                     opened.append(fd)
@@ -207,6 +206,16 @@ def remove_tree(name: str, folder: int, path: str) -> None:
     finally:
         for fd in opened:
             os.close(fd)
+
+
+def _open_own(name: str, folder: int) -> int:
+    """Open a directory whatever its mode; never what a symlink points at that was put in its place."""
+    handle = os.open(name, DIRECTORY | os.O_PATH, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{handle}", 0o700)
+        return os.open(".", DIRECTORY, dir_fd=handle)
+    finally:
+        os.close(handle)
 
 
 def _unlinked(entry: os.DirEntry[str], folder: int) -> bool:
