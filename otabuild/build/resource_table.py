@@ -79,19 +79,19 @@ class Resources:
         Leaves and bundles come first, since filters name them, then bundle members, then single contents by size.
         """
         needed: set[bytes] = set()
-
-        def visit(digest: bytes) -> None:  # chains are four deep at most, by construction
-            for part in self._made[digest].parts:
-                visit(part)
-            needed.add(digest)
-
         for digest in _contents(storage):
-            visit(digest)
+            self._need(digest, needed)
         ids: dict[bytes, int] = {}
         for digest in _in_order(storage):
             if digest in needed and digest not in ids:
                 ids[digest] = _FIRST_ID + len(ids)
         return ids
+
+    def _need(self, digest: bytes, needed: set[bytes]) -> None:
+        """Note a resource and what it is made of; chains are four deep at most, by construction."""
+        for part in self._made[digest].parts:
+            self._need(part, needed)
+        needed.add(digest)
 
 
 def _stored(storage: Storage) -> Iterator[Stored]:

@@ -146,17 +146,13 @@ def store_step(job: Job) -> Step:
 def tables_step(job: Job) -> Step:
     """Write the file table of each rootfs and the resource table of the image; they become blobs of the cache."""
     names = list(job.recipe.rootfs)
-    leaves_file = job.path("leaves")
+    leaves_file, database = job.path("leaves"), job.path("resource_table.sqlite3")
 
     def run() -> Outcome:
         with job.workspace.open_cache() as cache, ThreadPoolExecutor(job.workspace.workers) as pool:
             tables = {name: _file_table(job, name, cache, pool) for name in names}
-            with open(job.path("storage"), "rb") as file:
-                resources = Resources(Storage.read(file))
-            database = job.path("resource_table.sqlite3")
-            write_resource_table(database, resources.rows())
+            _write_resources(job, database, leaves_file)
             resource_table = pool.submit(_add_table, cache, database)
-            files.write_file(leaves_file, bytes(msgpack.packb(list(resources.leaves()))))
             results: dict[str, Any] = {f"file table {name}": finish() for name, finish in tables.items()}
             results["resource table"] = _blob_value(resource_table.result())
         results["leaves"] = files.hash_file(leaves_file)
@@ -169,8 +165,16 @@ def tables_step(job: Job) -> Step:
         key=lambda: {"contents": job.results("store"), "libzstd": library_version()},
         outputs=(leaves_file,),
         run=run,
-        clean=(job.path("resource_table.sqlite3"), *(job.path(f"{name}.sqlite3") for name in names)),
+        clean=(database, *(job.path(f"{name}.sqlite3") for name in names)),
     )
+
+
+def _write_resources(job: Job, database: str, leaves_file: str) -> None:
+    """Write the resource table and the list of leaves; rows take much memory, which is given back before more is."""
+    with open(job.path("storage"), "rb") as file:
+        resources = Resources(Storage.read(file))
+    write_resource_table(database, resources.rows())
+    files.write_file(leaves_file, bytes(msgpack.packb(list(resources.leaves()))))
 
 
 def _file_table(job: Job, name: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], Results]:
