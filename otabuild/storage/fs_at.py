@@ -193,12 +193,13 @@ def remove_tree(name: str, folder: int, path: str) -> None:
             last, parent, where = todo[-1]
             with change("remove", where):
                 fd = _open_own(last, parent)
-                folders = [entry.name for entry in os.scandir(fd) if not _unlinked(entry, fd)]
+                opened.append(fd)
+                with os.scandir(fd) as entries:
+                    folders = [entry.name for entry in entries if not _unlinked(entry, fd)]
                 if folders:
-                    opened.append(fd)
                     todo += [(child, fd, f"{where}/{child}") for child in folders]
                     continue
-                os.close(fd)
+                os.close(opened.pop())
                 os.rmdir(last, dir_fd=parent)
             todo.pop()
             while opened and (not todo or todo[-1][1] != opened[-1]):
