@@ -7,7 +7,6 @@ one whole frame, its header says how large the content is, and never more than t
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterable, Iterator
 
 import zstandard
@@ -19,8 +18,6 @@ from otabuild.format import limits
 _BLOCKS = 8
 _HEADER_MAX = 18
 _RLE = 1
-
-_local = threading.local()
 
 
 def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: int, where: str) -> Iterator[bytes]:
@@ -44,7 +41,8 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
     while len(head) < _HEADER_MAX and (part := next(parts, None)) is not None:
         head += part
     declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where)
-    frame = _decompressor().decompressobj()
+    # One for each frame: a frame may lie within a frame, and then both are read in turns.
+    frame = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj()
     produced = 0
     for piece in _pieces(itertools.chain((bytes(head),), parts), zstandard.frame_header_size(bytes(head))):
         if frame.eof:
@@ -64,14 +62,6 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
         raise IntegrityError("bytes behind the zstd frame", where=where)
     if produced != declared:
         raise IntegrityError("zstd frame holds less than it says", where=where, observed=produced, expected=declared)
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    """The thread's own: a decompressor is not safe to share."""
-    found = getattr(_local, "decompressor", None)
-    if found is None:
-        found = _local.decompressor = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG)
-    return found
 
 
 def _declared_size(head: bytes, size: int | None, limit: int, where: str) -> int:
