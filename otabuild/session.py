@@ -127,7 +127,7 @@ def lock_or_exit(*, wait: bool = False) -> None:
 
 def limit_cache(workspace: Workspace) -> None:
     """Keep the work directory within its size; what was used in this run stays."""
-    keep_within(workspace, load_settings().limit, spare=workspace.now)
+    keep_within(workspace, load_settings().limit, spare=workspace.now_ns)
 
 
 def handle_signals() -> None:

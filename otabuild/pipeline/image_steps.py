@@ -169,7 +169,7 @@ def _publish(job: Job) -> str:
         environment = job.workspace.environment(cache, f"write {recipe.name}", total)
         if recipe.output_dir:
             write_directory(recipe.output_dir, everything, progress=environment.progress)
-        cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], job.workspace.now)
+        cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], job.workspace.now_ns)
         return write_artifact(recipe.output, everything, workers=job.workspace.workers, progress=environment.progress)
 
 

@@ -34,13 +34,13 @@ def keep_within(workspace: Workspace, limit: int, *, spare: int) -> int:
     Args:
         workspace: whose cache.
         limit: in bytes.
-        spare: what was used at this time (Unix seconds) or later stays, even if that is more.
+        spare: what was used at this time (Unix nanoseconds) or later stays, even if that is more.
 
     Returns:
         How many blobs were dropped.
     """
     with workspace.open_cache() as cache:
-        cache.mark_used([], workspace.now)
+        cache.mark_used([], workspace.now_ns)
         archives = sum(size for _, size in _archive_files(workspace))
         if cache.usage()[1] + archives > limit:
             archives -= _remove_unused_layers(workspace)

@@ -143,7 +143,7 @@ class Cache:
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
-        """Note that these blobs are in use at `now` (Unix seconds), and so is what was stored since the last note."""
+        """Note that these blobs are in use at `now` (Unix nanoseconds), and so is what was stored since the last note."""
         with self._using():
             self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
             self._db.execute("UPDATE blobs SET used = ? WHERE used = 0", (now,))
@@ -168,7 +168,7 @@ class Cache:
     def shrink(self, size: int, spare: int) -> int:
         """Drop the blobs that were not used for longest until at most `size` bytes are left; gives how many.
 
-        What was used at `spare` (Unix seconds) or later stays, and so does what nobody marked as used yet. Where the
+        What was used at `spare` (Unix nanoseconds) or later stays, and so does what nobody marked as used yet. Where the
         file system knows no holes, the room comes back when all of a pack is dropped.
         """
         older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
