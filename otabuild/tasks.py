@@ -34,6 +34,7 @@ __all__ = [
     "task_build",
     "task_deploy",
     "task_index",
+    "task_inspect",
     "task_preflight",
     "task_repro",
     "task_roundtrip",
@@ -287,6 +288,28 @@ def run_repro(name: str) -> TaskFailed | None:
         return TaskFailed(describe(name, found))
     print(f"   {describe(name, found)}", flush=True)
     return None
+
+
+def run_inspect(name: str) -> TaskFailed | None:
+    """Print what an artifact holds."""
+    from otabuild.cli import main  # noqa: PLC0415  (as above)
+
+    return None if main(["list-image", _project().recipes[name].output]) == 0 else TaskFailed("it cannot be read")
+
+
+def task_inspect() -> Iterator[Task]:
+    """List what each artifact holds."""
+    yield {"basename": "inspect", "name": None, "doc": "list what each artifact holds"}
+    for name, recipe in _project().recipes.items():
+        yield {
+            "basename": "inspect",
+            "name": name,
+            "doc": f"list what {recipe.output} holds",
+            "actions": [(run_inspect, [name])],
+            "uptodate": [False],
+            "task_dep": [f"build:{name}"],
+            "io": {"capture": False},
+        }
 
 
 def task_repro() -> Iterator[Task]:

@@ -97,6 +97,12 @@ def test_single_steps(project: Project) -> None:
     assert project.artifact.exists()
 
 
+def test_inspect_lists_what_was_built(project: Project) -> None:
+    done = project.doit("inspect")
+    assert done.code == 0
+    assert "payload " in done.out
+
+
 def test_clean_removes_what_was_built_and_nothing_else(project: Project) -> None:
     project.edit("output:", "output-dir: ../dist/vehicle\noutput:")
     before = project.files()
