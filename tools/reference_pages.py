@@ -143,7 +143,8 @@ def rules_page() -> str:
         ),
         "| rule | severity | demands |\n|---|---|---|",
     ]
-    lines += [f"| `{rule.id}` | {rule.severity} | {_cell(rule.doc)} |" for rule in VERIFY_RULES.values()]
+    rules = sorted(VERIFY_RULES.values(), key=lambda rule: rule.id)
+    lines += [f"| `{rule.id}` | {rule.severity} | {_cell(rule.doc)} |" for rule in rules]
     lines += [
         "\n## Rules of lint\n",
         "`otabuild lint` finds what will bite on the device although the image is good. `--ignore RULE` silences one.\n",
