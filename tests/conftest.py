@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.softhsm"]
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what needs root without it; leave the long sweeps to `pytest -m sweep`."""

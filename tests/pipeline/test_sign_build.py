@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,13 +14,10 @@ from tests import pki
 from tests.pipeline.signing_world import World, check
 from tests.pki import DAY, NOW, intermediate, issue, root, signer
 from tests.signing.test_preflight import MISTAKES
-from tests.signing.test_signers import OPENSSL, SOFTHSM
+from tests.signing.test_signers import OPENSSL
+from tests.softhsm import MODULE, PIN, needs_pkcs11_tool, needs_token
 
 PEM = signer().key_pem().decode()
-needs_token = pytest.mark.skipif(
-    SOFTHSM is None or find_spec("pkcs11") is None or shutil.which("softhsm2-util") is None,
-    reason="needs SoftHSM2 (Debian: softhsm2) and the extra pkcs11",
-)
 
 
 def refused(world: World) -> OtabuildError:
@@ -91,36 +84,22 @@ def test_a_program(world: World) -> None:
     check(world.artifact)
 
 
-@pytest.fixture
-def token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A SoftHSM2 token that holds the signer's key."""
-    (tmp_path / "tokens").mkdir()
-    (tmp_path / "conf").write_text(f"directories.tokendir = {tmp_path / 'tokens'}\nlog.level = ERROR\n")
-    (tmp_path / "import.pem").write_bytes(signer().key_pem())
-    monkeypatch.setenv("SOFTHSM2_CONF", str(tmp_path / "conf"))
-    for arguments in (
-        ["--init-token", "--free", "--label", "release", "--so-pin", "12345678"],
-        ["--import", str(tmp_path / "import.pem"), "--token", "release", "--label", "ota", "--id", "01"],
-    ):
-        subprocess.run(["softhsm2-util", *arguments, "--pin", "123456"], check=True, capture_output=True)
-
-
 @needs_token
-@pytest.mark.usefixtures("token")
-@pytest.mark.parametrize("query", [f"?module-path={SOFTHSM}", ""])
+@pytest.mark.usefixtures("softhsm")
+@pytest.mark.parametrize("query", [f"?module-path={MODULE}", ""])
 def test_a_token(world: World, query: str) -> None:
-    world.write(f'{{pkcs11: "pkcs11:token=release;object=ota{query}"}}\n  passphrase: {{env: PIN}}')
-    world.environ = {"PIN": "123456", PKCS11_MODULE: str(SOFTHSM)}
+    world.write(f'{{pkcs11: "pkcs11:token=my%20token;object=sign{query}"}}\n  passphrase: {{env: PIN}}')
+    world.environ = {"PIN": PIN, PKCS11_MODULE: str(MODULE)}
     world.build()
     check(world.artifact)
 
 
 @needs_token
-@pytest.mark.usefixtures("token")
-@pytest.mark.skipif(shutil.which("pkcs11-tool") is None, reason="needs pkcs11-tool (Debian: opensc)")
+@pytest.mark.usefixtures("softhsm")
+@needs_pkcs11_tool
 def test_a_token_behind_a_program(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIN", "123456")
-    argv = f"pkcs11-tool, --module, {SOFTHSM}, --token-label, release, --login, --pin, 'env:PIN', --id, '01'"
+    monkeypatch.setenv("PIN", PIN)
+    argv = f"pkcs11-tool, --module, {MODULE}, --token-label, my token, --login, --pin, 'env:PIN', --id, '01'"
     argv += ", --sign, -m, ECDSA, --input-file, /dev/stdin, --output-file, /dev/stdout"
     world.write(f"{{command: [{argv}]}}")
     world.build()

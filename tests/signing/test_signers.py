@@ -6,10 +6,8 @@ import base64
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -30,19 +28,12 @@ from otabuild.signing.trust import TrustPolicy
 from otabuild.signing.verify import verify_index_jwt
 from tests import pki
 from tests.pki import INDEX, NOW, intermediate, signer
+from tests.softhsm import MODULE, PIN, needs_pkcs11_tool, needs_token
 
 KEY = signer().ec_key
 DIGEST = hashlib.sha256(b"digest").digest()
-SOFTHSM = next(
-    (
-        str(path)
-        for path in map(Path, ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm.so"))
-        if path.exists()
-    ),
-    None,
-)
 OPENSSL = shutil.which("openssl")
-TOKEN = f"pkcs11:token=my%20token;object=sign;id=%01?module-path={SOFTHSM}"
+TOKEN = f"pkcs11:token=my%20token;object=sign;id=%01?module-path={MODULE}"
 
 
 def verify(token: bytes) -> None:
@@ -262,36 +253,6 @@ def test_a_program_that_hangs(tmp_path: Path) -> None:
 
 # A token.
 
-needs_token = pytest.mark.skipif(
-    SOFTHSM is None or find_spec("pkcs11") is None or shutil.which("softhsm2-util") is None,
-    reason="needs SoftHSM2 (Debian: softhsm2) and the extra pkcs11",
-)
-
-
-@pytest.fixture(scope="session")
-def token(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SoftHSM2 token with PIN 123456 that holds the signer's key; returns its folder."""
-    folder = tmp_path_factory.mktemp("softhsm")
-    (folder / "tokens").mkdir()
-    (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
-    (folder / "key.pem").write_bytes(signer().key_pem())
-    (folder / "pin").write_text("123456\n")
-    for arguments in (
-        ["--init-token", "--free", "--label", "my token", "--so-pin", "12345678"],
-        ["--import", str(folder / "key.pem"), "--token", "my token", "--label", "sign", "--id", "01"],
-    ):
-        environment = {"SOFTHSM2_CONF": str(folder / "conf"), "PATH": "/usr/bin:/bin"}
-        subprocess.run(
-            ["softhsm2-util", *arguments, "--pin", "123456"], env=environment, check=True, capture_output=True
-        )
-    return folder
-
-
-@pytest.fixture
-def softhsm(token: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("SOFTHSM2_CONF", str(token / "conf"))
-    return token
-
 
 @needs_token
 def test_a_token_signs(softhsm: Path) -> None:
@@ -306,18 +267,20 @@ def test_a_token_signs(softhsm: Path) -> None:
     verify(sign_index(INDEX, NOW, pki.chain(), held))
     assert len(asked) == 1
     without_module = TOKEN.partition("?")[0]
-    verify(sign_index(INDEX, NOW, pki.chain(), Pkcs11Signer(without_module, lambda: b"123456", module=SOFTHSM)))
+    verify(sign_index(INDEX, NOW, pki.chain(), Pkcs11Signer(without_module, lambda: b"123456", module=MODULE)))
     verify(sign_index(INDEX, NOW, pki.chain(), Pkcs11Signer(f"{TOKEN}&pin-source=file:{softhsm / 'pin'}")))
 
 
 @needs_token
+@pytest.mark.usefixtures("softhsm")
 @pytest.mark.parametrize("attribute", ["object=sign", "id=%01", "object=sign;type=private;model=SoftHSM%20v2"])
-def test_one_attribute_is_enough_where_it_leaves_one_key(softhsm: Path, attribute: str) -> None:
-    held = Pkcs11Signer(f"pkcs11:token=my%20token;{attribute}", lambda: b"123456", module=SOFTHSM)
+def test_one_attribute_is_enough_where_it_leaves_one_key(attribute: str) -> None:
+    held = Pkcs11Signer(f"pkcs11:token=my%20token;{attribute}", lambda: b"123456", module=MODULE)
     assert held.public_key == KEY.public_key()
 
 
 @needs_token
+@pytest.mark.usefixtures("softhsm")
 @pytest.mark.parametrize(
     ("uri", "pin", "text"),
     [
@@ -329,18 +292,19 @@ def test_one_attribute_is_enough_where_it_leaves_one_key(softhsm: Path, attribut
         (TOKEN.replace("libsofthsm", "missing"), b"123456", "cannot open"),
     ],
 )
-def test_a_token_that_refuses(softhsm: Path, uri: str, pin: bytes | None, text: str) -> None:
+def test_a_token_that_refuses(uri: str, pin: bytes | None, text: str) -> None:
     with pytest.raises(InputError, match=text) as caught:
         Pkcs11Signer(uri, None if pin is None else lambda: pin)
     assert "999999" not in str(caught.value)
 
 
 @needs_token
-@pytest.mark.skipif(shutil.which("pkcs11-tool") is None, reason="needs pkcs11-tool (Debian: opensc)")
-def test_pkcs11_tool_signs_as_a_program(softhsm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    argv = ["pkcs11-tool", "--module", str(SOFTHSM), "--token-label", "my token", "--login", "--pin", "env:OTA_PIN"]
+@needs_pkcs11_tool
+@pytest.mark.usefixtures("softhsm")
+def test_pkcs11_tool_signs_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = ["pkcs11-tool", "--module", str(MODULE), "--token-label", "my token", "--login", "--pin", "env:OTA_PIN"]
     argv += ["--id", "01", "--sign", "-m", "ECDSA", "--input-file", "/dev/stdin", "--output-file", "/dev/stdout"]
-    monkeypatch.setenv("OTA_PIN", (softhsm / "pin").read_text().strip())
+    monkeypatch.setenv("OTA_PIN", PIN)
     verify(sign_index(INDEX, NOW, pki.chain(), CommandSigner(argv)))
 
 
