@@ -20,7 +20,6 @@ class _Shown:
 
     what = ""
     bar: tqdm[Any] | None = None
-    done = 0
     said = 0.0
 
 
@@ -37,25 +36,24 @@ def clear() -> None:
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """Take note of `done` more bytes of `total` (0: nobody knows); may be called from any thread."""
+    """Take note that `done` bytes of `total` (0: nobody knows) are done; may be called from any thread."""
     if _quiet:
         return
     with _lock:
         if _Shown.what != what:
             _begin(what, total)
-        _Shown.done += done
         if _Shown.bar is not None:
-            _Shown.bar.update(done)
-            if _Shown.done >= total > 0:
+            _Shown.bar.update(done - _Shown.bar.n)
+            if done >= total > 0:
                 _end()
         elif time.monotonic() - _Shown.said > _QUIET_SECONDS:
             _Shown.said = time.monotonic()
-            print(f"{what}: {_Shown.done >> 20} of {total >> 20} MiB", file=sys.stderr, flush=True)
+            print(f"{what}: {done >> 20} of {total >> 20} MiB", file=sys.stderr, flush=True)
 
 
 def _begin(what: str, total: int) -> None:
     _end()
-    _Shown.what, _Shown.done, _Shown.said = what, 0, time.monotonic()
+    _Shown.what, _Shown.said = what, time.monotonic()
     if sys.stderr.isatty():
         from tqdm import tqdm  # noqa: PLC0415  (it costs more to load than most runs take)
 

@@ -205,7 +205,7 @@ class _Run:
 
     def _single(self, content: Content, digest: bytes | None) -> _Single:
         """Store a content by itself, unless this run has it already under its digest or its stat key."""
-        key = digest or content.stat_key
+        key = content.stat_key if content.stat_key in self._singles else digest or content.stat_key
         assert key is not None
         single = self._singles.get(key)
         if single is None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit
 from otabuild.errors import InputError, TrustError, printable
 from otabuild.image.sizes import human_size
+from otabuild.progress import show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,7 +135,7 @@ def run_verify(args: argparse.Namespace) -> int:
             shallow=args.shallow,
             strict=args.strict,
             compat=args.compat,
-            progress=_progress("verify"),
+            progress=partial(show_progress, "verify"),
         )
     counts = ", ".join(f"{amount} {name}" for name, amount in report.counts.items())
     verdict = (
@@ -199,7 +201,7 @@ def run_deploy(args: argparse.Namespace) -> int:
             insecure_no_verify=args.insecure_no_verify,
             no_owner=args.no_owner,
             compat=args.compat,
-            progress=_progress("deploy"),
+            progress=partial(show_progress, "deploy"),
         )
     size = human_size(deployed.content_size)
     by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
@@ -210,14 +212,3 @@ def run_deploy(args: argparse.Namespace) -> int:
 
 def _finding_lines(findings: Iterable[Finding]) -> list[str]:
     return [printable(str(finding)) for finding in findings]
-
-
-class _progress:  # noqa: N801  (a function with a memory: from totals to what was done since)
-    def __init__(self, what: str) -> None:
-        self._what, self._done = what, 0
-
-    def __call__(self, done: int, total: int) -> None:
-        from otabuild.progress import show_progress
-
-        show_progress(self._what, done - self._done, total)
-        self._done = done

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def verify_step(job: Job) -> Step:
                 policy,
                 job.workspace.now,
                 without_signature=recipe.sign is None,
-                progress=_progress(job, f"verify {recipe.name}"),
+                progress=partial(job.workspace.progress, f"verify {recipe.name}"),
             )
         if not report.ok:
             bad = [str(finding) for finding in report.findings if finding.severity == "error"]
@@ -73,17 +74,6 @@ def _policy(job: Job) -> TrustPolicy | None:
     return trust_policy(job.recipe.verify) if job.recipe.verify and job.recipe.sign else None
 
 
-def _progress(job: Job, what: str) -> Callable[[int, int], None]:
-    before = 0
-
-    def tell(done: int, total: int) -> None:
-        nonlocal before
-        job.workspace.progress(what, done - before, total)
-        before = done
-
-    return tell
-
-
 def deployed_tar(job: Job, rootfs: str) -> str:
     """Where `deploy` leaves the tar of a rootfs."""
     return os.path.join(os.path.dirname(job.workspace.work), "deploy", job.recipe.name, f"{rootfs}.tar")
@@ -109,7 +99,7 @@ def deploy_step(job: Job) -> Step:
                     policy,
                     job.workspace.now,
                     insecure_no_verify=policy is None,
-                    progress=_progress(job, f"deploy {rootfs}"),
+                    progress=partial(job.workspace.progress, f"deploy {rootfs}"),
                 )
         return Outcome({rootfs: files.hash_file(tar) for rootfs, tar in tars.items()}, {})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,7 +15,7 @@ WORK = os.path.join("build", ".otabuild")
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be made anew.\n"
 
 Progress = Callable[[str, int, int], None]
-"""Told (what is done, bytes done now, bytes in all or 0 where nobody knows)."""
+"""Told (what is done, bytes done, bytes in all or 0 where nobody knows)."""
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
@@ -74,4 +75,16 @@ class Workspace:
 
     def environment(self, cache: Cache, what: str, total: int) -> Environment:
         """What a build step gets from outside."""
-        return Environment(cache, self.workers, self.now_ns, lambda done: self.progress(what, done, total))
+        return Environment(cache, self.workers, self.now_ns, self._adding(what, total))
+
+    def _adding(self, what: str, total: int) -> Callable[[int], None]:
+        """Progress of work that knows only how many bytes it did just now; threads may share it."""
+        done, lock = 0, threading.Lock()
+
+        def add(count: int) -> None:
+            nonlocal done
+            with lock:
+                done += count
+                self.progress(what, done, total)
+
+        return add
