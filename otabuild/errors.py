@@ -119,6 +119,18 @@ class IntegrityError(OtabuildError):
     """Bytes that are not those their digest or size promised."""
 
 
+class NotVerifiedError(IntegrityError):
+    """An image in which verification found errors; lists every one of them."""
+
+    def __init__(self, image: str, findings: Iterable[object]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("the image is not good", where=image)
+
+    def __str__(self) -> str:
+        """The message, and each finding on a line of its own."""
+        return "\n".join([super().__str__(), *(f"  {finding}" for finding in self.findings)])
+
+
 class LimitError(OtabuildError):
     """An input larger, longer or deeper than we are willing to read."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from otabuild.signing.trust import TrustPolicy
 
 _DAY = 86_400
+_NEED_ANCHOR = ("--crl", "--not-before", "--max-age", "--allowed-signer", "--eku-strict")
 
 
 def add(parsers: Parsers) -> None:
@@ -97,16 +98,26 @@ def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
 
     anchors = [*args.ca, *args.ca_dir]
     if not anchors:
+        for option in _NEED_ANCHOR:
+            if getattr(args, option[2:].replace("-", "_")) not in (None, False, []):
+                raise InputError(
+                    "needs a trust anchor", where=option, hint="name CA certificates with --ca or --ca-dir"
+                )
         return None
     return TrustPolicy(
         anchors=load_anchors(anchors),
-        at=_time(args.at, "--at"),
         not_before=_time(args.not_before, "--not-before"),
         max_age=None if args.max_age is None else args.max_age * _DAY,
         allowed_signers=frozenset(args.allowed_signer),
         crls=load_crls(args.crl),
         strict_eku=args.eku_strict,
     )
+
+
+def _now(args: argparse.Namespace) -> int:
+    """The time to judge by, in Unix seconds."""
+    at = _time(args.at, "--at")
+    return int(time.time()) if at is None else at
 
 
 def _time(text: str | None, option: str) -> int | None:
@@ -131,7 +142,7 @@ def run_verify(args: argparse.Namespace) -> int:
         report = verify(
             image,
             policy,
-            int(time.time()),
+            _now(args),
             shallow=args.shallow,
             strict=args.strict,
             compat=args.compat,
@@ -152,7 +163,7 @@ def run_verify_sign(args: argparse.Namespace) -> int:
 
     policy = trust_policy(args)
     with open_image(args.image) as image:
-        report = verify_sign(image, policy, int(time.time()), compat=args.compat)
+        report = verify_sign(image, policy, _now(args), compat=args.compat)
     if policy is None and not args.no_trust:
         raise TrustError(
             "all but the trust anchor was checked: nobody said whom to trust",
@@ -197,7 +208,7 @@ def run_deploy(args: argparse.Namespace) -> int:
             image.payload(args.ecu_id, args.release_key),
             target,
             policy,
-            int(time.time()),
+            _now(args),
             insecure_no_verify=args.insecure_no_verify,
             no_owner=args.no_owner,
             compat=args.compat,

@@ -141,8 +141,14 @@ class _Run:
         for subject in subjects:
             self.findings.extend(run_rules(subject))
 
-    def add(self, rule: str) -> Callable[[OtabuildError], None]:
-        return lambda error: self.findings.append(Finding.of_error(rule, error))
+    @contextmanager
+    def gathered(self, rule: str) -> Iterator[Callable[[OtabuildError], None]]:
+        """Takes errors from threads, and adds them in an order that does not depend on the threads."""
+        errors: list[OtabuildError] = []
+        try:
+            yield errors.append
+        finally:
+            self.findings.extend(sorted((Finding.of_error(rule, error) for error in errors), key=str))
 
     def check_signature(self, policy: TrustPolicy | None, now: int, *, compat: bool) -> SignatureReport | None:
         report: SignatureReport | None = None
@@ -222,18 +228,22 @@ class _Run:
             needed = NeededSubject(resources, files)
             self.apply(ResourcesSubject(resources, image.blobs.size))
             self.apply(*(JoinSubject(table, resources) for table in files), needed)
-            self.apply(StoredSubject(image.index, stored, self.known))
+            self.apply(StoredSubject(image.index, stored, self.known()))
             if not shallow:
                 self.rebuild_contents(needed)
         self.hash_rest(stored)
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
 
-    def known(self, digest: bytes) -> bool:
+    def known(self) -> Callable[[bytes], bool]:
         """Whether anything refers to a blob; taken for granted where a document that could is not readable."""
-        if digest in self.referenced or any(finding.rule in _DOCUMENTS for finding in self.findings):
-            return True
-        row = self.image.resources.by_digest(digest)
-        return row is not None and row.filter_applied is None
+        if any(finding.rule in _DOCUMENTS for finding in self.findings):
+            return lambda _digest: True
+
+        def is_known(digest: bytes) -> bool:
+            row = self.image.resources.by_digest(digest)
+            return digest in self.referenced or (row is not None and row.filter_applied is None)
+
+        return is_known
 
     def rebuild_contents(self, needed: NeededSubject) -> None:
         """Rebuild every content, and every resource that no other is made from; what lies between comes with them."""
@@ -252,7 +262,8 @@ class _Run:
         groups = needed.resources.groups(
             lambda row: row if row.resource_id in wanted else None, on_error=lambda _: None
         )
-        rebuild(groups, self.image.blobs, deliver, on_error=self.add("content"))
+        with self.gathered("content") as on_error:
+            rebuild(groups, self.image.blobs, deliver, on_error=on_error)
         self.counts["contents"] = len(wanted)
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
@@ -261,11 +272,14 @@ class _Run:
         self.total += sum(stored[digest] for digest in rest)
 
         def work(digest: bytes, _stop: object) -> None:
-            with self.collected("blob"):
+            try:
                 for chunk in self.image.blobs.stream(digest):
                     self.advance(len(chunk))
+            except OtabuildError as error:
+                on_error(error)
 
-        run_parallel(work, rest)
+        with self.gathered("blob") as on_error:
+            run_parallel(work, rest)
 
     def advance(self, count: int) -> None:
         with self.lock:

@@ -9,11 +9,11 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from otabuild.build.tree import TreeRow, read_tree
-from otabuild.errors import InputError, IntegrityError
+from otabuild.errors import InputError, IntegrityError, NotVerifiedError
 from otabuild.format.file_table import pack_xattrs
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.pipeline.trust import trust_policy
+from otabuild.pipeline.trust import trust_key, trust_policy
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import Input, RootfsOptions, scan
 from otabuild.storage import files
@@ -46,8 +46,7 @@ def verify_step(job: Job) -> Step:
                 progress=partial(job.workspace.progress, f"verify {recipe.name}"),
             )
         if not report.ok:
-            bad = [str(finding) for finding in report.findings if finding.severity == "error"]
-            raise IntegrityError("\n".join(["the image is not good", *bad]), where=recipe.output)
+            raise NotVerifiedError(recipe.output, report.findings)
         notes = [str(finding) for finding in report.findings]
         if recipe.sign is None:
             notes.append("the image is not signed: everything but its authenticity was verified")
@@ -56,18 +55,11 @@ def verify_step(job: Job) -> Step:
     def key() -> Key:
         return {
             "artifact": job.results("build"),
-            "whom to trust": recipe.verify and [recipe.verify.model_dump(mode="json"), _trusted(recipe.verify.trust)],
+            "whom to trust": recipe.verify and trust_key(recipe.verify),
             "today's date": job.workspace.now // _DAY,
         }
 
     return job.step("verify", doc=f"verify {recipe.output}", after=(job.name("build"),), key=key, run=run)
-
-
-def _trusted(paths: tuple[str, ...]) -> list[str]:
-    found = [path for path in paths if os.path.isfile(path)]
-    for folder in (path for path in paths if os.path.isdir(path)):
-        found += [os.path.join(folder, name) for name in sorted(os.listdir(folder))]
-    return [files.hash_file(path) for path in found if os.path.isfile(path)]
 
 
 def _policy(job: Job) -> TrustPolicy | None:

@@ -13,7 +13,7 @@ from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.pipeline.trust import trust_files, trust_policy
+from otabuild.pipeline.trust import trust_key, trust_policy
 from otabuild.recipe.inputs import missing_inputs
 from otabuild.recipe.signing import EnvKey, FileKey, Sign
 from otabuild.signing.certificates import Certificate, utc
@@ -50,8 +50,7 @@ def preflight_step(job: Job) -> Step:
         small = [path for payload in recipe.payloads if (path := payload.sys_config)]
         return {
             "certificates and key": recipe.sign and _sign_key(job, recipe.sign),
-            "whom to trust": recipe.verify
-            and [recipe.verify.model_dump(mode="json"), input_hashes(trust_files(recipe.verify))],
+            "whom to trust": recipe.verify and trust_key(recipe.verify),
             "timestamp": recipe.timestamp,
             "today's date": job.workspace.now // _DAY,
             "sys_config files": input_hashes(small),

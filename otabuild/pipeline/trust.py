@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from otabuild.pipeline.inputs import input_hashes
 from otabuild.recipe.signing import VerifyRecipe
 from otabuild.signing.revocation import load_crls
 from otabuild.signing.trust import TrustPolicy, load_anchors
@@ -26,8 +27,8 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
     )
 
 
-def trust_files(verify: VerifyRecipe) -> list[str]:
-    """Every file that the policy is read from; of a folder, all that is in it.
+def trust_key(verify: VerifyRecipe) -> list[object]:
+    """What the policy depends on: the recipe's words, and every file that it is read from; of a folder, all in it.
 
     Raises:
         StorageError: a folder cannot be read.
@@ -39,4 +40,4 @@ def trust_files(verify: VerifyRecipe) -> list[str]:
         except OSError as error:
             raise storage_error(error, "read", path) from None
         files += [os.path.join(path, name) for name in inside] or [path]
-    return files
+    return [verify.model_dump(mode="json"), input_hashes(files)]

@@ -37,7 +37,6 @@ class TrustPolicy:
 
     Attributes:
         anchors: the trusted roots; see `load_anchors`.
-        at: judge as if it were this time, instead of now.
         not_before: refuse images signed before this time.
         max_age: refuse images signed more than this many seconds ago.
         allowed_signers: common names, or whole subjects as RFC 4514 writes them, one of which must have signed; empty
@@ -47,16 +46,11 @@ class TrustPolicy:
     """
 
     anchors: tuple[Certificate, ...]
-    at: int | None = None
     not_before: int | None = None
     max_age: int | None = None
     allowed_signers: frozenset[str] = frozenset()
     crls: tuple[RevocationList, ...] = ()
     strict_eku: bool = False
-
-    def moment(self, now: int) -> int:
-        """The time by which to judge."""
-        return now if self.at is None else self.at
 
 
 def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
@@ -84,8 +78,8 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
 
     Args:
         chain: the signing certificate first.
-        policy: whom to trust, and the time to judge by.
-        now: Unix seconds.
+        policy: whom to trust.
+        now: the time to judge by, Unix seconds.
 
     Returns:
         The trusted root.
@@ -93,14 +87,13 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     Raises:
         TrustError: the chain breaks a rule, is not valid at that time, is revoked, or ends at no anchor.
     """
-    moment = policy.moment(now)
-    for problem in chain_problems(chain, {"the time of verification": moment}, strict_eku=policy.strict_eku):
+    for problem in chain_problems(chain, {"the time of verification": now}, strict_eku=policy.strict_eku):
         raise problem
     candidates = [anchor for anchor in policy.anchors if anchor.is_self_signed and chain[-1].is_issued_by(anchor)]
     refusals: list[OtabuildError] = []
     for anchor in candidates:
         try:
-            _verify_path(chain, anchor, policy, moment)
+            _verify_path(chain, anchor, policy, now)
         except OtabuildError as error:
             refusals.append(error)
         else:
@@ -133,10 +126,10 @@ def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
         )
 
 
-def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, moment: int) -> None:
+def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, now: int) -> None:
     for problem in authority_problems(anchor, len(chain) - 1):
         raise problem
-    for problem in validity_problems(anchor, {"the time of verification": moment}):
+    for problem in validity_problems(anchor, {"the time of verification": now}):
         raise problem
     ca_policy = (
         ExtensionPolicy.permit_all()
@@ -152,7 +145,7 @@ def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: Trus
     verifier = (
         PolicyBuilder()
         .store(Store([anchor.x509]))
-        .time(datetime.fromtimestamp(moment, UTC))
+        .time(datetime.fromtimestamp(now, UTC))
         .max_chain_depth(len(chain) - 1)
         .extension_policies(ca_policy=ca_policy, ee_policy=signer_policy)
         .build_client_verifier()
@@ -169,7 +162,7 @@ def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: Trus
         ) from None
     if verified.chain != [*certificates, anchor.x509]:
         raise TrustError("a certificate of the chain is no part of the path to the root", where=chain[0].where)
-    check_revocation([*chain, anchor], policy.crls, moment)
+    check_revocation([*chain, anchor], policy.crls, now)
 
 
 def _signs_certificates(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from otabuild.errors import OtabuildError, TrustError
-from otabuild.format.index_jwt import NAME, IndexToken, parse_index_jwt
+from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.signing.certificates import Certificate, utc
 from otabuild.signing.chain import chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
@@ -59,7 +59,7 @@ def check_index_jwt(
         token_raw: the bytes of index.jwt.
         index_raw: the bytes of index.json.
         policy: whom to trust; None checks everything but the trust anchor.
-        now: Unix seconds.
+        now: the time to judge by, Unix seconds.
         compat: also read tokens of early builders, with PEM certificates.
 
     Returns:
@@ -81,9 +81,11 @@ def check_index_jwt(
         token.verify_signature()
     with _collected(problems):
         token.image_index.verify(index_raw, "index.json")
-    for check in (_check_time, _check_signer):
-        with _collected(problems):
-            check(token, chain, policy, now)
+    with _collected(problems):
+        _check_time(token.issued_at, policy, now)
+    with _collected(problems):
+        if policy is not None:
+            check_signer(chain[0], policy)
     return (None, problems) if problems else (SignatureReport(chain, anchor, token.issued_at), [])
 
 
@@ -106,19 +108,18 @@ def verify_index_jwt(
     return report
 
 
-def _check_time(token: IndexToken, _chain: tuple[Certificate, ...], policy: TrustPolicy | None, now: int) -> None:
-    issued_at, moment = token.issued_at, now if policy is None else policy.moment(now)
-    if issued_at is not None and issued_at > moment:
+def _check_time(issued_at: int | None, policy: TrustPolicy | None, now: int) -> None:
+    if issued_at is not None and issued_at > now:
         raise TrustError(
             "signed in the future, which clients refuse",
             where=NAME,
             observed=utc(issued_at),
-            expected=f"not after {utc(moment)}",
+            expected=f"not after {utc(now)}",
             hint="check the clock of this machine and of the one that signed",
         )
     if policy is None or (policy.not_before is None and policy.max_age is None):
         return
-    earliest = max(policy.not_before or 0, 0 if policy.max_age is None else moment - policy.max_age)
+    earliest = max(policy.not_before or 0, 0 if policy.max_age is None else now - policy.max_age)
     if issued_at is None or issued_at < earliest:
         raise TrustError(
             "too old: the policy refuses images signed before a certain time",
@@ -127,11 +128,6 @@ def _check_time(token: IndexToken, _chain: tuple[Certificate, ...], policy: Trus
             expected=f"not before {utc(earliest)}",
             hint="this may be the replay of an old image; use a newer one",
         )
-
-
-def _check_signer(_token: IndexToken, chain: tuple[Certificate, ...], policy: TrustPolicy | None, _now: int) -> None:
-    if policy is not None:
-        check_signer(chain[0], policy)
 
 
 @contextmanager

@@ -26,6 +26,26 @@ def test_what_is_not_there_ends_with_1(project: Project, command: list[str]) -> 
     assert "error: nowhere" in done.err
 
 
+@pytest.mark.parametrize(
+    "option",
+    [["--crl", "x"], ["--not-before", "2026-01-01"], ["--max-age", "1"], ["--allowed-signer", "x"], ["--eku-strict"]],
+)
+def test_a_policy_without_an_anchor_is_refused(project: Project, option: list[str]) -> None:
+    project.build()
+    without = ["verify-sign", "dist/vehicle.zip", "--no-trust"]
+    assert project.otabuild(*without).code == 0
+    done = project.otabuild(*without, *option)
+    assert done.code == 1
+    assert f"{option[0]}: needs a trust anchor" in done.err
+
+
+def test_dates_are_judged_at_the_time_that_was_asked_for_without_an_anchor_too(project: Project) -> None:
+    project.build()
+    done = project.otabuild("verify-sign", "dist/vehicle.zip", "--no-trust", "--at", "2060-01-01")
+    assert done.code == 1
+    assert "expired" in done.err
+
+
 def test_version(project: Project) -> None:
     assert project.otabuild("version").out.startswith("otabuild ")
     assert {"otabuild", "libzstd", "zstandard", "cryptography"} <= json.loads(

@@ -104,7 +104,7 @@ def test_a_signature_from_the_future_is_refused() -> None:
     with pytest.raises(TrustError, match="in the future"):
         verify(now=NOW - 1)
     with pytest.raises(TrustError, match="in the future"):
-        verify(policy=replace(POLICY, at=NOW - 1))
+        verify(policy=POLICY, now=NOW - 1)
 
 
 def test_replay_of_an_old_image() -> None:

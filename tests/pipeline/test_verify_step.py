@@ -1,0 +1,52 @@
+"""The verify step of a recipe: when it runs again, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import NotVerifiedError
+from otabuild.pipeline.check_steps import verify_step
+from otabuild.pipeline.step import Step
+from tests import pki
+from tests.pipeline.signing_world import World
+from tests.pki import Party, intermediate, root, signer
+
+
+def revoke(world: World, revoked: Sequence[Party]) -> None:
+    (world.folder / "ca.crl").write_bytes(pki.crl(intermediate(), revoked).public_bytes(Encoding.PEM))
+    (world.folder / "root.crl").write_bytes(pki.crl(root()).public_bytes(Encoding.PEM))
+
+
+@pytest.fixture
+def step(world: World) -> Step:
+    """The verify step of a signed image, which ran once; the recipe has revocation lists that name nobody."""
+    world.write(verify=", crl: [ca.crl, root.crl]")
+    revoke(world, [])
+    world.build()
+    step = verify_step(world.job)
+    step.execute()
+    assert step.decide().reasons == ()
+    return step
+
+
+def test_a_new_revocation_list_is_a_reason_to_verify_again(world: World, step: Step) -> None:
+    revoke(world, [signer()])
+    assert step.decide().reasons == ("changed: whom to trust",)
+    with pytest.raises(NotVerifiedError, match="revoked"):
+        step.execute()
+
+
+def test_each_finding_has_a_line(world: World, step: Step) -> None:
+    raw = bytearray(world.artifact.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    world.artifact.write_bytes(raw)
+    revoke(world, [signer()])
+    with pytest.raises(NotVerifiedError) as caught:
+        step.execute()
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "dist/v.zip: the image is not good"
+    assert len(lines) > 2
+    assert all(line.startswith(("  error: ", "  note: ")) for line in lines[1:])
