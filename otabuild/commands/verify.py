@@ -204,7 +204,6 @@ def run_deploy(args: argparse.Namespace) -> int:
     act, target = (deploy_tar, args.to_tar) if args.to_tar else (deploy, args.rootfs_dir)
     with open_image(args.image) as image:
         deployed = act(
-            image,
             image.payload(args.ecu_id, args.release_key),
             target,
             policy,

@@ -17,14 +17,14 @@ from itertools import islice
 from otabuild.errors import StateError, StorageError
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.contents import Opener, rebuild, run_parallel
-from otabuild.image.deploy_checks import Deployed, check_authentic, check_payload
+from otabuild.image.deploy_checks import Deployed, check_deployable
 from otabuild.image.image import Image
 from otabuild.image.payload import Payload
 from otabuild.image.resources import Member
 from otabuild.image.tables import FileEntry
+from otabuild.image.tally import Progress, Tally
 from otabuild.image.tree_plan import Demands, TreePlan
 from otabuild.image.tree_writer import TreeWriter
-from otabuild.image.verify import Progress
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import fs, fs_at
 from otabuild.storage.fs import StrPath, storage_error
@@ -33,7 +33,6 @@ _BATCH = 64
 
 
 def deploy(
-    image: Image,
     payload: Payload,
     target: StrPath,
     policy: TrustPolicy | None,
@@ -50,8 +49,7 @@ def deploy(
     is hashed as it is written.
 
     Args:
-        image: an open image.
-        payload: one of its payloads.
+        payload: of an open image.
         target: the directory to make; its parent is there, it is not.
         policy: whom to trust.
         now: Unix seconds.
@@ -67,16 +65,15 @@ def deploy(
         StorageError: no room, or the operating system failed.
         OtabuildError: the image is not good; nothing is left behind.
     """
-    signer = check_authentic(image, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
-    check_payload(image, payload)
+    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
     plan = TreePlan(payload.file_table)
     demands = plan.demands()
-    with _staging(os.fspath(target), image) as root:
+    with _staging(os.fspath(target), payload.image) as root:
         _check_room(root, demands, os.fspath(target))
         writer = TreeWriter(root, no_owner=no_owner)
         try:
             writer.rehearse(demands)
-            _Deployment(image, plan, writer, demands.content_size, progress).run()
+            _Deployment(payload.image, plan, writer, Tally(demands.content_size, progress)).run()
         finally:
             writer.close()
     return Deployed(os.fspath(target), payload.name, signer, demands.inodes, demands.content_size)
@@ -168,14 +165,11 @@ def _check_room(root: int, demands: Demands, target: str) -> None:
 class _Deployment:
     """One run: directories, then symlinks and whiteouts, then files, then what directories are to look like."""
 
-    def __init__(self, image: Image, plan: TreePlan, writer: TreeWriter, total: int, progress: Progress | None) -> None:
+    def __init__(self, image: Image, plan: TreePlan, writer: TreeWriter, tally: Tally) -> None:
         self._image = image
         self._plan = plan
         self._writer = writer
-        self._total = total
-        self._progress = progress
-        self._done = 0
-        self._lock = threading.Lock()
+        self._tally = tally
 
     def run(self) -> None:
         for entry in self._plan.directories():
@@ -186,10 +180,7 @@ class _Deployment:
         rebuild(self._image.resources.groups(self._files_of), self._image.blobs, self._write_content)
         for entry in self._plan.directories(bottom_up=True):
             self._writer.finish_directory(entry)
-        if self._done != self._total:
-            raise StorageError(
-                "not everything was written", where="deployment", observed=self._done, expected=self._total
-            )
+        self._tally.check_complete("deployment")
 
     def _files_of(self, row: ResourceRow) -> list[list[FileEntry]] | None:
         return self._plan.with_content(row.digest) or None
@@ -198,17 +189,11 @@ class _Deployment:
         for paths in batch:
             if stop.is_set():
                 return
-            self._advance(self._writer.write_file(paths, partial(iter, (paths[0].contents or b"",))))
+            self._tally.add(self._writer.write_file(paths, partial(iter, (paths[0].contents or b"",))))
 
     def _write_content(self, member: Member[list[list[FileEntry]]], open_content: Opener) -> None:
         for paths in member.use:
-            self._advance(self._writer.write_file(paths, open_content))
-
-    def _advance(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            if self._progress is not None:
-                self._progress(self._done, self._total)
+            self._tally.add(self._writer.write_file(paths, open_content))
 
 
 def _batches(groups: Iterator[list[FileEntry]]) -> Iterator[list[list[FileEntry]]]:

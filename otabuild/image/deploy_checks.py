@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 from otabuild.errors import TrustError
 from otabuild.image.findings import demand
-from otabuild.image.image import Image
 from otabuild.image.payload import Payload
 from otabuild.image.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
 from otabuild.image.rules_resources import JoinSubject, ResourcesSubject
+from otabuild.image.verify_sign import verify_sign
 from otabuild.signing.trust import TrustPolicy
-from otabuild.signing.verify import verify_index_jwt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,37 +38,27 @@ class Deployed:
         }
 
 
-def check_authentic(
-    image: Image, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool = False, compat: bool = False
+def check_deployable(
+    payload: Payload, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool, compat: bool
 ) -> str | None:
-    """Verify the signature, unless told otherwise.
+    """Verify the signature of its image, unless told otherwise, and every rule about a payload and its tables.
 
     Returns:
         The subject of the signing certificate; None where the signature was not checked.
 
     Raises:
         TrustError: the image is not signed, or not by whom the caller trusts, or no trust was given.
-        FormatError, IntegrityError, LimitError: index.jwt does not hold.
-    """
-    if insecure_no_verify:
-        return None
-    if policy is None:
-        raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
-    if image.token_raw is None:
-        raise TrustError("the image is not signed", where=image.path)
-    report = verify_index_jwt(image.token_raw, image.index_raw, policy, now, compat=compat)
-    return report.chain[0].subject
-
-
-def check_payload(image: Image, payload: Payload) -> None:
-    """Hold a payload, its tables and the resource table against every rule about them.
-
-    Raises:
         OtabuildError: the first rule that is broken; of the class that the rule names.
     """
+    image, signer = payload.image, None
+    if not insecure_no_verify:
+        if policy is None:
+            raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
+        signer = verify_sign(image, policy, now, compat=compat).chain[0].subject
     demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
     read_sys_config_of(payload)
     demand(FileTableSubject(payload.file_table))
     demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
     demand(ResourcesSubject(image.resources, image.blobs.size))
     demand(JoinSubject(payload.file_table, image.resources))
+    return signer

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Iterator
 
-from otabuild.errors import StateError, StorageError
+from otabuild.errors import StateError
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.contents import Opener, rebuild
-from otabuild.image.deploy_checks import Deployed, check_authentic, check_payload
-from otabuild.image.image import Image
+from otabuild.image.deploy_checks import Deployed, check_deployable
 from otabuild.image.payload import Payload
 from otabuild.image.resources import Member
 from otabuild.image.tables import FileEntry
+from otabuild.image.tally import Progress, Tally
 from otabuild.image.tree_plan import TreePlan
-from otabuild.image.verify import Progress
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import files, fs
 from otabuild.storage.fs import StrPath
@@ -32,7 +30,6 @@ _OCTAL_7, _OCTAL_11 = 0o7777777, 0o77777777777
 
 
 def deploy_tar(
-    image: Image,
     payload: Payload,
     target: StrPath,
     policy: TrustPolicy | None,
@@ -52,15 +49,14 @@ def deploy_tar(
         StateError: the target exists and is no plain file.
         OtabuildError: as `deploy` does.
     """
-    signer = check_authentic(image, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
-    check_payload(image, payload)
+    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
     plan = TreePlan(payload.file_table)
     demands = plan.demands()
     path = os.fspath(target)
     if os.path.lexists(path) and not os.path.isfile(path):
         raise StateError("the target is no plain file", where=path)
     with files.replacing(path, durable=True) as fd:
-        _Tar(fd, path, image, plan, no_owner=no_owner, total=demands.content_size, progress=progress).write(payload)
+        _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner).write()
     return Deployed(path, payload.name, signer, demands.inodes, demands.content_size)
 
 
@@ -69,37 +65,30 @@ class _Tar:
         self,
         fd: int,
         name: str,
-        image: Image,
+        payload: Payload,
         plan: TreePlan,
+        tally: Tally,
         *,
         no_owner: bool,
-        total: int,
-        progress: Progress | None,
     ) -> None:
         self._fd = fd
         self._name = name
-        self._image = image
+        self._payload = payload
         self._plan = plan
+        self._tally = tally
         self._no_owner = no_owner
-        self._total = total
-        self._progress = progress
-        self._done = 0
-        self._lock = threading.Lock()
         self._offsets: dict[int, int] = {}
         self._first_paths: dict[int, str] = {}
 
-    def write(self, payload: Payload) -> None:
-        offset = 0
-        for entry in payload.entries():
+    def write(self) -> None:
+        image, offset = self._payload.image, 0
+        for entry in self._payload.entries():
             offset = self._write_entry(entry, offset)
         end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
         with fs.change("truncate", self._name):
             os.ftruncate(self._fd, end)
-        rebuild(self._image.resources.groups(self._offsets_of), self._image.blobs, self._write_content)
-        if self._done != self._total:
-            raise StorageError(
-                "not everything was written", where=self._name, observed=self._done, expected=self._total
-            )
+        rebuild(image.resources.groups(self._offsets_of), image.blobs, self._write_content)
+        self._tally.check_complete(self._name)
 
     def _write_entry(self, entry: FileEntry, offset: int) -> int:
         """Write the header of an entry, and its content where that is inlined; returns where the next one starts."""
@@ -111,7 +100,8 @@ class _Tar:
         header = _header(entry, link)
         inlined = (entry.contents or b"") if link is None else b""
         fs.pwrite(self._fd, header + inlined, offset, self._name)
-        self._advance(len(inlined))
+        if inlined:
+            self._tally.add(len(inlined))
         offset += len(header)
         if link is not None:
             return offset
@@ -128,13 +118,7 @@ class _Tar:
             for chunk in open_content():
                 fs.pwrite(self._fd, chunk, at, self._name)
                 at += len(chunk)
-            self._advance(at - offset)
-
-    def _advance(self, count: int) -> None:
-        with self._lock:
-            self._done += count
-            if self._progress is not None and count:
-                self._progress(self._done, self._total)
+            self._tally.add(at - offset)
 
 
 def _header(entry: FileEntry, link: str | None) -> bytes:

@@ -98,7 +98,7 @@ class Image:
     @cached_property
     def payloads(self) -> tuple[Payload, ...]:
         """The file-based payloads in the order of index.json; what is of unknown type is in `index.unknown`."""
-        return tuple(Payload(d, self.blobs, lambda: self.resources) for d in self.index.payloads)
+        return tuple(Payload(self, descriptor) for descriptor in self.index.payloads)
 
     def payload(self, ecu: str, release_key: str = "dev") -> Payload:
         """The payload for an ECU.

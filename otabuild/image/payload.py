@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import posixpath
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from otabuild.errors import FilterError, InputError
 from otabuild.format import limits
@@ -15,9 +15,10 @@ from otabuild.format.digest import Descriptor, format_digest
 from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import payload_id
 from otabuild.format.manifest import Manifest
-from otabuild.image.blobs import Blobs
-from otabuild.image.resources import ResourceTable
 from otabuild.image.tables import FileEntry, FileTable
+
+if TYPE_CHECKING:
+    from otabuild.image.image import Image
 
 _IN_MEMORY = 8 << 20
 
@@ -26,16 +27,16 @@ class Payload:
     """A payload; nothing is read before it is asked for, and everything is verified as it is read.
 
     Attributes:
+        image: the image that it is a part of.
         descriptor: what index.json says of it.
         ecu: id of the ECU that it is for.
         release_key: `dev` or `prd`.
     """
 
-    def __init__(self, descriptor: Descriptor, blobs: Blobs, resources: Callable[[], ResourceTable]) -> None:
+    def __init__(self, image: Image, descriptor: Descriptor) -> None:
+        self.image = image
         self.descriptor = descriptor
         self.ecu, self.release_key = payload_id(descriptor)
-        self._blobs = blobs
-        self._resources = resources
 
     @property
     def name(self) -> str:
@@ -50,24 +51,24 @@ class Payload:
             IntegrityError, LimitError: the blob is missing, damaged or too large.
             FormatError: it is no image manifest.
         """
-        return Manifest.from_json(self._blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}")
+        return Manifest.from_json(self.image.blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}")
 
     @cached_property
     def config(self) -> ImageConfig:
         """The image config; errors as for `manifest`."""
-        raw = self._blobs.read(self.manifest.config, limits.DOCUMENT)
+        raw = self.image.blobs.read(self.manifest.config, limits.DOCUMENT)
         return ImageConfig.from_json(raw, f"config of {self.name}")
 
     @cached_property
     def sys_config(self) -> bytes | None:
         """The sys_config, as its author wrote it (YAML); None where there is none. Errors as for `manifest`."""
         descriptor = self.config.sys_config
-        return None if descriptor is None else self._blobs.read(descriptor, limits.DOCUMENT)
+        return None if descriptor is None else self.image.blobs.read(descriptor, limits.DOCUMENT)
 
     @cached_property
     def file_table(self) -> FileTable:
         """The file table, open until the image is closed; errors as for `open_table`."""
-        return FileTable.open(self._blobs, self.manifest.file_table, f"file table of {self.name}")
+        return FileTable.open(self.image.blobs, self.manifest.file_table, f"file table of {self.name}")
 
     def entries(self) -> Iterator[FileEntry]:
         """Every entry in byte order of the paths, streaming.
@@ -100,14 +101,14 @@ class Payload:
             raise InputError("not a regular file", where=f"{self.name}: {path}")
         if entry.contents is not None:
             return io.BytesIO(entry.contents)
-        resources = self._resources()
+        resources = self.image.resources
         row = resources.by_digest(entry.digest)
         if row is None or row.size != entry.size:
             raise FilterError(
                 "its content is not in the resource table", where=path, observed=format_digest(entry.digest)
             )
         file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 the caller's to close
-        for chunk in resources.plan(row).stream(self._blobs):
+        for chunk in resources.plan(row).stream(self.image.blobs):
             file.write(chunk)
         file.seek(0)
         return file

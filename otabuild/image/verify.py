@@ -7,7 +7,6 @@ error by then: its input did not parse, and that is in the findings.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,11 +28,9 @@ from otabuild.image.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
 from otabuild.image.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, StoredSubject
 from otabuild.image.tables import FileTable
+from otabuild.image.tally import Progress, Tally
 from otabuild.signing.trust import TrustPolicy
 from otabuild.signing.verify import SignatureReport, check_index_jwt
-
-Progress = Callable[[int, int], None]
-"""Called now and then, from any thread, with bytes done and bytes in all."""
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
 _BLOB_PREFIX = "blobs/sha256/"
@@ -107,7 +104,7 @@ def verify(
     Raises:
         StorageError: no room for temporary files.
     """
-    run = _Run(image, progress)
+    run = _Run(image, Tally(progress=progress))
     signature = None if without_signature else run.check_signature(policy, now, compat=compat)
     image.blobs.on_verified = run.verified.add
     try:
@@ -120,15 +117,12 @@ def verify(
 @dataclass
 class _Run:
     image: Image
-    progress: Progress | None
+    tally: Tally
     findings: list[Finding] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     verified: set[bytes] = field(default_factory=set)
     referenced: set[bytes] = field(default_factory=set)
     signer: bytes | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    done: int = 0
-    total: int = 0
 
     @contextmanager
     def collected(self, rule: str) -> Iterator[None]:
@@ -252,11 +246,11 @@ class _Run:
             for row in needed.resources.rows()
             if row.resource_id not in needed.referenced or needed.is_content(row)
         }
-        self.total += sum(wanted.values())
+        self.tally.total += sum(wanted.values())
 
         def deliver(_: Member[ResourceRow], open_content: Opener) -> None:
             for chunk in open_content():
-                self.advance(len(chunk))
+                self.tally.add(len(chunk))
 
         # Rows that cannot be resolved are findings already (resources.filters).
         groups = needed.resources.groups(
@@ -269,20 +263,14 @@ class _Run:
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
         """Hash the stored blobs that nothing has read to its end yet."""
         rest = [digest for digest in stored if digest not in self.verified]
-        self.total += sum(stored[digest] for digest in rest)
+        self.tally.total += sum(stored[digest] for digest in rest)
 
         def work(digest: bytes, _stop: object) -> None:
             try:
                 for chunk in self.image.blobs.stream(digest):
-                    self.advance(len(chunk))
+                    self.tally.add(len(chunk))
             except OtabuildError as error:
                 on_error(error)
 
         with self.gathered("blob") as on_error:
             run_parallel(work, rest)
-
-    def advance(self, count: int) -> None:
-        with self.lock:
-            self.done += count
-            if self.progress is not None:
-                self.progress(self.done, self.total)

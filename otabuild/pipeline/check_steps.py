@@ -85,7 +85,6 @@ def deploy_step(job: Job) -> Step:
             for rootfs, tar in tars.items():
                 payload = next(payload for payload in recipe.payloads if payload.rootfs == rootfs)
                 deploy_tar(
-                    image,
                     image.payload(payload.ecu, payload.release_keys[0]),
                     tar,
                     policy,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from otabuild.build.store import Environment
+from otabuild.image.tally import Tally
 from otabuild.storage import files, fs
 from otabuild.storage.cache import Cache
 
@@ -75,16 +76,4 @@ class Workspace:
 
     def environment(self, cache: Cache, what: str, total: int) -> Environment:
         """What a build step gets from outside."""
-        return Environment(cache, self.workers, self.now_ns, self._adding(what, total))
-
-    def _adding(self, what: str, total: int) -> Callable[[int], None]:
-        """Progress of work that knows only how many bytes it did just now; threads may share it."""
-        done, lock = 0, threading.Lock()
-
-        def add(count: int) -> None:
-            nonlocal done
-            with lock:
-                done += count
-                self.progress(what, done, total)
-
-        return add
+        return Environment(cache, self.workers, self.now_ns, Tally(total, partial(self.progress, what)).add)

@@ -83,8 +83,8 @@ def test_s2_deploy_without_trust_is_refused_unless_told(image: Path, tmp_path: P
     with open_image(image) as opened:
         payload = opened.payload("main")
         with pytest.raises(TrustError):
-            deploy(opened, payload, tmp_path / "tree", None, pki.NOW)
-        deploy(opened, payload, tmp_path / "tree", None, pki.NOW, insecure_no_verify=True)
+            deploy(payload, tmp_path / "tree", None, pki.NOW)
+        deploy(payload, tmp_path / "tree", None, pki.NOW, insecure_no_verify=True)
     assert worlds.describe(tmp_path / "tree") == worlds.expected_tree()
 
 

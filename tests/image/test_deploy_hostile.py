@@ -81,14 +81,14 @@ def test_s18_artifact_changed_between_verify_and_deploy(how: str, tmp_path: Path
         if how == "replaced":
             (tmp_path / "other").write_bytes(b"another")
             os.replace(tmp_path / "other", path)
-            deploy(image, image.payload("main"), tmp_path / "out" / "tree", forge.policy(), pki.NOW)
+            deploy(image.payload("main"), tmp_path / "out" / "tree", forge.policy(), pki.NOW)
             assert worlds.describe(tmp_path / "out" / "tree") == worlds.expected_tree()
             return
         raw = path.read_bytes()
         with path.open("r+b") as file:
             os.pwrite(file.fileno(), b"!", raw.index(forge.RANDOM) + 5)
         with pytest.raises(OtabuildError):
-            deploy(image, image.payload("main"), tmp_path / "out" / "tree", forge.policy(), pki.NOW)
+            deploy(image.payload("main"), tmp_path / "out" / "tree", forge.policy(), pki.NOW)
     assert os.listdir(tmp_path / "out") == []
 
 

@@ -64,7 +64,7 @@ def test_deployed_tree_is_exact(good: Path, tmp_path: Path, umask: int) -> None:
 @pytest.mark.skipif(not worlds.IS_ROOT, reason="needs root")
 def test_tar_unpacked_by_gnu_tar_is_exact(good: Path, tmp_path: Path) -> None:
     with open_image(good) as image:
-        deploy_tar(image, image.payload("main"), tmp_path / "tree.tar", forge.policy(), pki.NOW)
+        deploy_tar(image.payload("main"), tmp_path / "tree.tar", forge.policy(), pki.NOW)
     unpack(tmp_path / "tree.tar", tmp_path / "tree")
     assert worlds.describe(tmp_path / "tree") == worlds.expected_tree()
 
@@ -79,7 +79,7 @@ def test_tar_has_the_same_bytes_each_time(tmp_path: Path) -> None:
     for name in ("artifact", "directory"):
         path = getattr(forge.forge(), name)(tmp_path / name)
         with open_image(path) as image:
-            deploy_tar(image, image.payload("main"), tmp_path / f"{name}.tar", forge.policy(), pki.NOW)
+            deploy_tar(image.payload("main"), tmp_path / f"{name}.tar", forge.policy(), pki.NOW)
         made.append((tmp_path / f"{name}.tar").read_bytes())
     assert made[0] == made[1]
 
@@ -91,7 +91,6 @@ def test_progress_ends_at_the_total(good: Path, tmp_path: Path) -> None:
         assert seen[-1][0] == seen[-1][1]
         seen.clear()
         deploy_tar(
-            image,
             image.payload("main"),
             tmp_path / "t.tar",
             forge.policy(),
@@ -124,10 +123,10 @@ def test_reference_image_deploys_to_its_tree(tmp_path: Path, key: str, as_tar: b
     with open_image(FIXTURES / "reference-full.zip") as image:
         payload = image.payload("main", key)
         if as_tar:
-            deploy_tar(image, payload, tmp_path / "tree.tar", reference(), int(time.time()))
+            deploy_tar(payload, tmp_path / "tree.tar", reference(), int(time.time()))
             unpack(tmp_path / "tree.tar", tmp_path / "tree")
         else:
-            deploy(image, payload, tmp_path / "tree", reference(), int(time.time()))
+            deploy(payload, tmp_path / "tree", reference(), int(time.time()))
     assert as_fixture(worlds.describe(tmp_path / "tree")) == expected
 
 

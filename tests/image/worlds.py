@@ -48,7 +48,7 @@ def deploy_error(path: Path, target: Path) -> str | None:
     before = sorted(os.listdir(target.parent))
     try:
         with open_image(path) as image:
-            deploy_tar(image, image.payload("main"), target, forge.policy(), pki.NOW)
+            deploy_tar(image.payload("main"), target, forge.policy(), pki.NOW)
     except OtabuildError as error:
         assert sorted(os.listdir(target.parent)) == before
         return type(error).__name__
@@ -58,7 +58,7 @@ def deploy_error(path: Path, target: Path) -> str | None:
 def deployed(path: Path, target: Path, **options: Any) -> dict[str, Any]:
     """Deploy payload main/dev as a tree, and describe what came of it."""
     with open_image(path) as image:
-        deploy(image, image.payload("main"), target, forge.policy(), pki.NOW, **options)
+        deploy(image.payload("main"), target, forge.policy(), pki.NOW, **options)
     return describe(target)
 
 

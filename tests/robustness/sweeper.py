@@ -158,7 +158,7 @@ class Deploy(World):
             return
         with open_image("dist/vehicle.zip") as image:
             payload = image.payload("main")
-            self.run(image, payload, self.outputs[0], None, int(time.time()), insecure_no_verify=True, no_owner=True)
+            self.run(payload, self.outputs[0], None, int(time.time()), insecure_no_verify=True, no_owner=True)
 
 
 class DeployTar(Deploy):
