@@ -91,8 +91,7 @@ def test_the_source_archive_holds_what_the_tests_need(built: Path) -> None:
 
 
 def test_the_source_archive_gives_the_same_wheel(built: Path, tmp_path: Path) -> None:
-    with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
-        archive.extractall(tmp_path, filter="data")
+    subprocess.run(["tar", "-xf", next(built.glob("*.tar.gz")), "-C", tmp_path], check=True)
     _build(next(tmp_path.iterdir()), tmp_path / "out", "-t", "wheel")
     assert _wheel(tmp_path / "out").read_bytes() == _wheel(built).read_bytes()
 
