@@ -34,6 +34,8 @@ CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, PRIMARY KEY (device, inode)) WITHOUT ROWID;
 """
+_STRIDE = 8 << 20
+"""The disk begins with a pack when it has grown by so many bytes, and not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746132
 
 FileKey = tuple[int, int, int, int, int]
@@ -186,7 +188,10 @@ class Cache:
 
     def write(self, data: bytes, offset: int) -> None:
         """Write a part of a blob to its reserved place."""
-        fs.pwrite(self._descriptor(), data, offset, self._pack_path(self._pack))
+        fd, end = self._descriptor(), offset + len(data)
+        fs.pwrite(fd, data, offset, self._pack_path(self._pack))
+        if end // _STRIDE > offset // _STRIDE:
+            fs.start_writing_out(fd, offset // _STRIDE * _STRIDE, _STRIDE)
 
     def record(self, blob: Blob, offset: int) -> None:
         """Note that a blob is whole, and where it lies."""

@@ -67,6 +67,7 @@ def write_artifact(
             for entry in some:
                 _copy_member(fd, entry, path)
                 progress(entry.member.size)
+            fs.start_writing_out(fd, some[0].offset, some[-1].offset + some[-1].member.size - some[0].offset)
 
         with ThreadPoolExecutor(workers) as pool:
             parts = [placed[start : start + _BATCH] for start in range(0, len(placed), _BATCH)]
