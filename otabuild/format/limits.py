@@ -11,6 +11,8 @@ DOCUMENT = MIB
 """A manifest, image config or sys_config."""
 JSON_DEPTH = 32
 YAML_NODES = 10_000
+YAML_SCALAR = 200
+"""Characters of a value that is no text."""
 CERTIFICATES = 6
 CERTIFICATE = 16 * KIB
 

@@ -208,9 +208,12 @@ class _Composer:
         line, column = _place(event)
         tag = event.tag or self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         kind = _KINDS.get(tag.removeprefix(_TAG), "string")
+        if kind != "string" and len(event.value) > limits.YAML_SCALAR:  # 1:1:1:… takes quadratic time to read
+            what = f"{KINDS[kind]} of more than {limits.YAML_SCALAR} characters"
+            raise self._error(what, event, hint="put it in quotes where it is text")
         try:
             value = event.value if kind == "string" else _value(tag, event.value)
-        except (ValueError, OverflowError, AttributeError):
+        except (ValueError, OverflowError, AttributeError, LookupError):  # what PyYAML raises for `!!int foo`, by tag
             what = f"YAML takes {event.value[:80]!r} for {KINDS[kind]}, and it is none"
             raise self._error(what, event, hint="put it in quotes where it is text") from None
         return Node(kind, line, column, text=event.value, value=value)

@@ -92,6 +92,12 @@ def test_aliases_and_merge_keys_mean_what_clients_read() -> None:
         (b"[" * 100_000, "nested more than 32 deep"),
         (b"hostname: &a [*a]", "stands inside its own anchor"),
         (BOMB, "more than 10000 values"),
+        (b"hostname: a\nx: !!bool foo", "s.yaml:2:4: YAML takes 'foo' for true or false, and it is none"),
+        (b'hostname: a\nx: !!int ""', "s.yaml:2:4: YAML takes '' for a whole number, and it is none"),
+        (b'hostname: a\nx: !!float ""', "s.yaml:2:4: YAML takes '' for a number, and it is none"),
+        (b"hostname: a\nx: !!timestamp foo", "s.yaml:2:4: YAML takes 'foo' for a date, and it is none"),
+        (b"hostname: a\nx: 1" + b":1" * 100_000, "s.yaml:2:4: a whole number of more than 200 characters"),
+        (b"hostname: a\nx: 0x" + b"f" * 200, "s.yaml:2:4: a whole number of more than 200 characters"),
     ],
 )
 def test_wrong(raw: bytes, said: str) -> None:

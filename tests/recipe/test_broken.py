@@ -108,7 +108,7 @@ def test_source_date_epoch_that_is_no_number(epoch: str) -> None:
 
 WORDS = st.sampled_from(
     [*["recipe", "name", "output", "timestamp", "rootfs", "main", "source", "directory", "tar", "oci", "payloads", "ecu", "sign", "key", "env", "1", "1.10", "true"],
-     *["null", "${git:commit}", "${env:X}", "${", "-", "?", ":", ",", "{", "}", "[", "]", "&", "*", "!", "|", ">", "'", "#", "%", "@", "`", "<<", "&a", "*a", "!!str"], '"', "\t", "\n"]
+     *["null", "${git:commit}", "${env:X}", "${", "-", "?", ":", ",", "{", "}", "[", "]", "&", "*", "!", "|", ">", "'", "#", "%", "@", "`", "<<", "&a", "*a", "!!str", "!!int", "!!float", "!!bool", "!!timestamp"], '"', "\t", "\n"]
 )  # fmt: skip
 
 
