@@ -171,7 +171,9 @@ class _Run:
 
     def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
         """Check the documents and the file table of each payload; returns the tables that are good to read."""
-        opened: dict[bytes, FileTable] = {}
+        opened: dict[
+            tuple[bytes, int, str], FileTable
+        ] = {}  # a descriptor that lies shares no table with an honest one
         for payload in payloads:
             self.counts["payloads"] = self.counts.get("payloads", 0) + 1
             with self.collected("manifest"):
@@ -180,10 +182,12 @@ class _Run:
                 with self.collected("config"):
                     self.check_config(payload)
                 with self.collected("table"):
-                    if manifest.file_table.digest not in opened:
-                        opened[manifest.file_table.digest] = payload.file_table
+                    named = manifest.file_table
+                    key = (named.digest, named.size, named.media_type)
+                    if key not in opened:
+                        opened[key] = payload.file_table
                         self.apply(FileTableSubject(payload.file_table))
-                    table = opened[manifest.file_table.digest]
+                    table = opened[key]
                     with self.collected("config"):
                         self.apply(LabelsSubject(f"config of {payload.name}", payload.config.labels, table))
         return tuple(opened.values())

@@ -156,6 +156,8 @@ def _payload_cases() -> Iterator[Case]:
         config_descriptor=lambda d: d | {"digest": "sha256:" + "0" * 64},
     )
     yield case("J4-sys-config-size", "sys-config", "IntegrityError", sys_config_descriptor=lambda d: d | {"size": 3})
+    yield case("J4-second-table-size", "table", None, second=lambda d: d | {"size": d["size"] + 1})
+    yield case("J4-second-table-media-type", "table", None, second=lambda d: d | {"mediaType": d["mediaType"][:-5]})
     counted = ["blobs-count", "blobs-size"]
     labels = [f"{forge.COUNT}.{name}" for name in counted]
     names = ("size", "regular-files-count", "non-regular-files-count", "dirs-count")

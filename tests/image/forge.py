@@ -262,7 +262,10 @@ class _Builder:
             "resource_table",
         )
         file_table, raw = self.table("file_table", FILE_TABLE_SQL, file_rows(), "file_table")
-        manifests = self.at("manifests", [self.payload(file_table, raw), resource_table])
+        payloads = [self.payload(file_table, raw)]
+        if "second" in self.mutations:
+            payloads.append(self.payload(self.at("second", file_table), raw, ecu="sub"))
+        manifests = self.at("manifests", [*payloads, resource_table])
         names = self.at("blob_files", {f"blobs/sha256/{d.hex()}": data for d, data in self.blobs.items()})
         index = self.json("index", self.index(manifests, [data for name, data in names.items()]))
         signed = [("index.json", index)]
@@ -283,7 +286,7 @@ class _Builder:
         assert not self.mutations, f"no such stage: {list(self.mutations)}"
         return forged
 
-    def payload(self, file_table: dict[str, Any], raw: bytes) -> dict[str, Any]:
+    def payload(self, file_table: dict[str, Any], raw: bytes, ecu: str = "main") -> dict[str, Any]:
         sys_config = self.put(
             self.at("sys_config", b"hostname: main\n"), "application/vnd.tier4.ota.sys-config.v1+yaml"
         )
@@ -299,7 +302,7 @@ class _Builder:
             "labels": labels,
         }
         config_descriptor = self.put(self.json("config", config), f"{OTA}.config.v1+json")
-        annotations = {f"{PILOT}.ecu": "main", "vnd.tier4.ota.release-key": "dev"}
+        annotations = {f"{PILOT}.ecu": ecu, "vnd.tier4.ota.release-key": "dev"}
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -331,7 +334,8 @@ def forge(**mutations: Mutation) -> Forged:
 
     Stages, from the bottom up: `resources` ((rows by id, blobs)), `leaves` (digest -> blob), `resource_table` and
     `file_table` (an open connection; `_rows`, `_raw` and `_frame` of each), `sys_config`, `config`, `manifest`,
-    `manifests`, `index` (JSON values; `_raw` of each: bytes), `*_descriptor`, `blob_files` (name -> bytes),
-    `claims`, `token`, `oci_layout`, `files` (list of name and bytes), `zip` (list of Entry) and `artifact` (bytes).
+    `manifests`, `index` (JSON values; `_raw` of each: bytes), `*_descriptor`, `second` (makes a second payload with
+    the same file table; gets the descriptor of that), `blob_files` (name -> bytes), `claims`, `token`, `oci_layout`,
+    `files` (list of name and bytes), `zip` (list of Entry) and `artifact` (bytes).
     """
     return _Builder(dict(mutations)).build()

@@ -39,6 +39,12 @@ def test_good_image_has_no_finding(good: Path) -> None:
     assert report.signature is not None
 
 
+def test_two_payloads_of_one_file_table_have_no_finding(tmp_path: Path) -> None:
+    report = worlds.verified(forge.forge(second=lambda _: None).artifact(tmp_path / "image"), strict=True)
+    assert report.findings == ()
+    assert report.counts["payloads"] == 2
+
+
 def test_report_is_json(good: Path) -> None:
     value = worlds.verified(good, shallow=True).to_value()
     assert json.loads(json.dumps(value))["ok"] is True
