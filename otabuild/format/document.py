@@ -7,12 +7,32 @@ byte order mark, null. Unknown fields are kept. What is signed and hashed is alw
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any, NoReturn, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
+
+_SHOWN = 20
+
+
+def _few(value: object) -> object:
+    if isinstance(value, list) and len(value) > limits.ENTRIES:
+        raise ValueError(f"more than {limits.ENTRIES} entries")
+    return value
+
+
+Bounded = BeforeValidator(_few)
+"""Refuses a long list before its entries are looked at: each wrong one makes an error of a kilobyte."""
+
+
+def joined(problems: Iterable[str]) -> str:
+    """Problems as one sentence; 20 of them, and whether there are more."""
+    found = list(islice(problems, _SHOWN + 1))
+    return "; ".join(found if len(found) <= _SHOWN else [*found[:_SHOWN], "and more"])
 
 
 class Document(BaseModel):
@@ -27,7 +47,7 @@ class Document(BaseModel):
         """Parse the bytes of a document.
 
         Raises:
-            FormatError: the bytes are not strict JSON or not this document; names every field that is wrong.
+            FormatError: the bytes are not strict JSON or not this document; names the fields that are wrong.
             LimitError: more than `limit` bytes, or nested too deeply.
         """
         return cls.from_value(parse_json(raw, where, limit), where)
@@ -37,12 +57,12 @@ class Document(BaseModel):
         """Validate a parsed JSON value.
 
         Raises:
-            FormatError: it is not this document; names every field that is wrong.
+            FormatError: it is not this document; names the fields that are wrong.
         """
         try:
             return cls.model_validate(value)
         except ValidationError as error:
-            raise FormatError("; ".join(_problem(dict(e)) for e in error.errors()), where=where) from None
+            raise FormatError(joined(_problem(dict(e)) for e in error.errors()), where=where) from None
 
     def to_value(self) -> dict[str, Any]:
         """The document as plain JSON values, without absent fields."""
@@ -78,13 +98,12 @@ def parse_json(raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Any:
         value = json.loads(
             raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
         )
-        depth = _refuse_oddities(value)
+        _refuse_oddities(value)
     except RecursionError:
-        value, depth = None, limits.JSON_DEPTH + 1
+        expected = f"at most {limits.JSON_DEPTH} levels"
+        raise LimitError("document nested too deeply", where=where, expected=expected) from None
     except ValueError as error:
         raise FormatError("not strict JSON", where=where, observed=error) from None
-    if depth > limits.JSON_DEPTH:
-        raise LimitError("document nested too deeply", where=where, expected=f"at most {limits.JSON_DEPTH} levels")
     return value
 
 
@@ -108,18 +127,18 @@ def _finite(text: str) -> float:
     return value
 
 
-def _refuse_oddities(document: Any) -> int:
-    """Refuse null, and strings that UTF-8 cannot hold, anywhere in the document; returns how deep it is nested."""
-    todo, deepest = [(document, 1)], 0
-    while todo:
-        value, depth = todo.pop()
-        deepest = max(deepest, depth)
-        if value is None:
-            raise ValueError("null: absent fields are left out")
-        if isinstance(value, dict):
-            todo += [(part, depth + 1) for pair in value.items() for part in pair]
-        elif isinstance(value, list):
-            todo += [(part, depth + 1) for part in value]
-        elif isinstance(value, str):
-            value.encode("utf-8")
-    return deepest
+def _refuse_oddities(value: Any, level: int = 1) -> None:
+    """Refuse null, strings that UTF-8 cannot hold, and deep nesting (as the JSON parser does), at any place."""
+    if level > limits.JSON_DEPTH:
+        raise RecursionError
+    if value is None:
+        raise ValueError("null: absent fields are left out")
+    if isinstance(value, str):
+        value.encode("utf-8")
+    elif isinstance(value, dict):
+        for pair in value.items():
+            for part in pair:
+                _refuse_oddities(part, level + 1)
+    elif isinstance(value, list):
+        for part in value:
+            _refuse_oddities(part, level + 1)

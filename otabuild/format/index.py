@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
@@ -11,7 +11,7 @@ from otabuild.errors import FormatError
 from otabuild.format import annotations as ann
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor
-from otabuild.format.document import Document, parse_json
+from otabuild.format.document import Bounded, Document, parse_json
 from otabuild.format.media_types import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -40,7 +40,7 @@ class Index(Document):
 
     schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
     media_type: Literal["application/vnd.oci.image.index.v1+json"] = Field(default=OCI_INDEX, alias="mediaType")
-    manifests: tuple[Descriptor, ...]
+    manifests: Annotated[tuple[Descriptor, ...], Bounded]
     annotations: dict[str, Any]
 
     @classmethod

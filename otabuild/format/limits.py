@@ -10,6 +10,8 @@ ZIP_DIRECTORY = 512 * MIB
 DOCUMENT = MIB
 """A manifest, image config or sys_config."""
 JSON_DEPTH = 32
+ENTRIES = 4096
+"""Payloads of an index, layers of a manifest, packages of a release."""
 YAML_NODES = 10_000
 YAML_SCALAR = 200
 """Characters of a value that is no text."""

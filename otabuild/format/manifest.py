@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
-from otabuild.format.document import Document
+from otabuild.format.document import Bounded, Document
 from otabuild.format.media_types import FILE_TABLES, IMAGE_CONFIG, OCI_MANIFEST
 
 
@@ -21,7 +21,7 @@ class Manifest(Document):
         default=None, alias="artifactType"
     )
     config: Descriptor
-    layers: tuple[Descriptor, ...]
+    layers: Annotated[tuple[Descriptor, ...], Bounded]
     annotations: dict[str, Any]
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validato
 from otabuild.errors import FormatError
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor, DigestText
-from otabuild.format.document import Document
+from otabuild.format.document import Bounded, Document
 from otabuild.format.media_types import (
     OCI_MANIFEST,
     OTACLIENT_ARTIFACT,
@@ -54,7 +54,7 @@ class Release(Document):
 
     schema_version: StrictStr | StrictInt
     date: StrictStr
-    packages: tuple[Package, ...]
+    packages: Annotated[tuple[Package, ...], Bounded]
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -79,7 +79,7 @@ class PackageManifest(Document):
         default=None, alias="artifactType"
     )
     config: Descriptor
-    layers: tuple[Descriptor, ...]
+    layers: Annotated[tuple[Descriptor, ...], Bounded]
     annotations: dict[str, Any] | None = None
 
     @model_validator(mode="after")

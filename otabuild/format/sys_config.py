@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, St
 
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
+from otabuild.format.document import joined
 from otabuild.format.strict_yaml import KINDS, Node, parse_yaml
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -88,12 +89,12 @@ def parse_sys_config(raw: bytes, where: str) -> SysConfig:
 
     Raises:
         FormatError: it is no sys_config, or holds what clients silently ignore or read in two ways: an unknown key, a
-            nested `otaclient:`, a tag, a duplicate key. Names every such place by its line.
+            nested `otaclient:`, a tag, a duplicate key. Names such places by their lines.
         LimitError: more than 1 MiB.
     """
     config, notes = read_sys_config(raw, where)
     if notes:
-        raise FormatError("; ".join(notes), where=where)
+        raise FormatError(joined(notes), where=where)
     return config
 
 
@@ -104,7 +105,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
         The sys_config, and a note for each place that we would not write.
 
     Raises:
-        FormatError: it is no sys_config; names every place that is wrong by its line.
+        FormatError: it is no sys_config; names the places that are wrong by their lines.
         LimitError: more than 1 MiB.
     """
     if len(raw) > limits.DOCUMENT:
@@ -116,7 +117,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     try:
         config = SysConfig.model_validate(tree.plain())
     except ValidationError as error:
-        raise FormatError("; ".join(_problem(part, tree) for part in error.errors()), where=where) from None
+        raise FormatError(joined(_problem(part, tree) for part in error.errors()), where=where) from None
     notes = [*((remark.line, remark.text) for remark in remarks), *_oddities(tree)]
     return config, tuple(f"line {line}: {text}" for line, text in sorted(notes))
 

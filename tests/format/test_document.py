@@ -1,0 +1,50 @@
+"""Documents of a hostile image: what is wrong is named in a few words and in little memory."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from otabuild.errors import FormatError
+from otabuild.format import limits
+from otabuild.format.index import Index
+from otabuild.format.manifest import Manifest
+from otabuild.format.otaclient import Release
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_a_megabyte_of_wrong_entries_takes_little_memory() -> None:
+    program = (
+        "import sys\n"
+        "from otabuild.errors import OtabuildError\n"
+        "from otabuild.format.index import Index\n"
+        "try: Index.parse(sys.stdin.buffer.read())\n"
+        "except OtabuildError as error: print(len(str(error)), open('/proc/self/status').read())\n"
+    )
+    raw = b'{"manifests":[' + b"{}," * 1_000_000 + b"{}]}"
+    done = subprocess.run([sys.executable, "-c", program], input=raw, capture_output=True, check=True, cwd=ROOT)
+    length, _, status = done.stdout.partition(b" ")
+    assert int(length) < 1000
+    peak = re.search(rb"VmHWM:\s*(\d+) kB", status)
+    assert peak
+    assert int(peak[1]) < 200 * 1024
+
+
+@pytest.mark.parametrize(("model", "key"), [(Index, "manifests"), (Manifest, "layers"), (Release, "packages")])
+def test_long_lists_are_refused_as_a_whole(model: type[Index | Manifest | Release], key: str) -> None:
+    raw = json.dumps({key: [{}] * (limits.ENTRIES + 1)}).encode()
+    with pytest.raises(FormatError, match=f"{key}: more than {limits.ENTRIES} entries"):
+        model.from_json(raw, "document")
+
+
+def test_of_many_problems_the_first_are_named() -> None:
+    with pytest.raises(FormatError) as caught:
+        Index.parse(json.dumps({"manifests": [{}] * 100}).encode())
+    assert str(caught.value).count("; ") == 20
+    assert str(caught.value).endswith("; and more")
