@@ -60,9 +60,23 @@ class Document(BaseModel):
             FormatError: it is not this document; names the fields that are wrong.
         """
         try:
-            return cls.model_validate(value)
+            document = cls.model_validate(value)
         except ValidationError as error:
             raise FormatError(joined(_problem(dict(e)) for e in error.errors()), where=where) from None
+        absent = cls._constants() - document.model_fields_set
+        if absent:
+            names = (
+                f"{field.alias or name}: field required" for name, field in cls.model_fields.items() if name in absent
+            )
+            raise FormatError(joined(names), where=where)
+        return document
+
+    @classmethod
+    def _constants(cls) -> set[str]:
+        """Fields with one legal value: who makes a document need not name them, and what is read must hold them."""
+        return {
+            name for name, field in cls.model_fields.items() if not field.is_required() and field.default is not None
+        }
 
     def to_value(self) -> dict[str, Any]:
         """The document as plain JSON values, without absent fields."""

@@ -136,6 +136,14 @@ def test_manifest_that_does_not_hold(change: dict[str, Any]) -> None:
         parse_package(changed(**change), release(), "blob")
 
 
+@pytest.mark.parametrize("key", ["schemaVersion", "mediaType", "config", "layers"])
+def test_manifest_that_lacks_a_field(key: str) -> None:
+    value = json.loads(changed())
+    del value[key]
+    with pytest.raises(FormatError, match=f"{key}: field required"):
+        parse_package(dump_json(value), release(), "blob")
+
+
 def test_order_of_layers_and_absent_artifact_type_do_not_matter() -> None:
     value = json.loads(changed())
     del value["artifactType"]
