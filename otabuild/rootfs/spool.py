@@ -67,6 +67,7 @@ class Spool:
         if self._open:
             with suppress(StorageError):
                 self._close()
+            with suppress(StorageError):
                 fs.unlink(self._path, missing_ok=True)
 
     def _close(self) -> None:

@@ -18,7 +18,7 @@ import sqlite3
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -64,15 +64,13 @@ class Cache:
         self._packs = os.path.join(folder, "packs")
         fs.makedirs(self._packs)
         self._lock = threading.RLock()
-        self._hold = _wait_for_others(os.path.join(folder, "lock"))
-        try:
-            self._db = _open_database(os.path.join(folder, "cache.sqlite3"))
-        except BaseException:
-            os.close(self._hold)
-            raise
         self._fd: int | None = None
-        self._end = 0
-        self._pack = self._remove_orphans() + 1
+        self._pack = self._end = 0
+        with ExitStack() as undo:
+            undo.enter_context(_waited_for_others(os.path.join(folder, "lock")))
+            self._db = undo.enter_context(closing(_open_database(os.path.join(folder, "cache.sqlite3"))))
+            self._pack = self._remove_orphans() + 1
+            self._close = undo.pop_all().close
 
     def __enter__(self) -> Self:
         return self
@@ -84,10 +82,9 @@ class Cache:
             with suppress(StorageError) if error else nullcontext():
                 self.commit()
         finally:
-            self._db.close()
             if self._fd is not None:
                 os.close(self._fd)
-            os.close(self._hold)
+            self._close()
 
     def place(self, digest: bytes) -> Place | None:
         """Where the blob of a digest lies; None where the cache has none."""
@@ -157,7 +154,7 @@ class Cache:
 
     def blobs(self) -> Iterator[tuple[Blob, Place]]:
         """Every blob and where it lies, in the order of their places."""
-        rows = self._db.execute("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset").fetchall()
+        rows = self._all("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset")
         return ((Blob(digest, size), Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
 
     def usage(self) -> tuple[int, int, int]:
@@ -216,7 +213,7 @@ class Cache:
 
     def _remove_orphans(self) -> int:
         """Remove packs that no blob lies in any more, such as those of a killed run; the highest number in use."""
-        used = {row[0] for row in self._db.execute("SELECT DISTINCT pack FROM blobs")} | {getattr(self, "_pack", 0)}
+        used = {row[0] for row in self._all("SELECT DISTINCT pack FROM blobs")} | {self._pack}
         found = {int(name) for name in os.listdir(self._packs) if name.isdigit()}
         for number in found - used:
             fs.unlink(self._pack_path(number))
@@ -252,6 +249,10 @@ class Cache:
     def _one(self, statement: str, *values: object) -> Any:
         with self._using():
             return self._db.execute(statement, values).fetchone()
+
+    def _all(self, statement: str) -> list[Any]:
+        with self._using():
+            return self._db.execute(statement).fetchall()
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         with self._using():
@@ -295,26 +296,31 @@ def _signed(key: FileKey) -> tuple[int, ...]:
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in key)
 
 
-def _wait_for_others(path: str) -> int:
+@contextmanager
+def _waited_for_others(path: str) -> Iterator[None]:
     with fs.change("create", path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return fd
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _open_database(path: str) -> sqlite3.Connection:
     """Open the cache database; one that is damaged or of another version is thrown away."""
     for _attempt in (1, 2):
         try:
-            db = sqlite3.connect(path, timeout=30, check_same_thread=False)
-            _set_up(db)
+            with ExitStack() as undo:
+                db = undo.enter_context(closing(sqlite3.connect(path, timeout=30, check_same_thread=False)))
+                _set_up(db)
+                undo.pop_all()
+                return db
         except sqlite3.OperationalError as error:
             raise StorageError("cannot open the cache", where=path, observed=error) from None
         except sqlite3.DatabaseError:
             for suffix in ("", "-journal", "-wal"):
                 fs.unlink(path + suffix, missing_ok=True)
-        else:
-            return db
     raise StateError("the cache database stays damaged", where=path, hint="remove it")
 
 

@@ -1,0 +1,33 @@
+"""The file that takes the contents of an archive."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otabuild.rootfs import spool
+from otabuild.rootfs.spool import Spool
+
+
+def test_a_spool_goes_though_its_last_bytes_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close = os.close
+
+    def fail(fd: int) -> None:
+        close(fd)
+        raise OSError(5, "Input/output error")
+
+    class Failing:
+        """The module os, but for its close."""
+
+        def __getattr__(self, name: str) -> Any:
+            return fail if name == "close" else getattr(os, name)
+
+    monkeypatch.setattr(spool, "os", Failing())
+    with Spool(str(tmp_path / "spool")) as file:
+        file.write(b"x")
+    assert list(tmp_path.iterdir()) == []
