@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import signal
 import sys
 import time
@@ -89,8 +90,8 @@ def _workers() -> int:
     text = os.environ.get("OTABUILD_JOBS", "")
     if not text:
         return os.cpu_count() or 1
-    if not text.isdigit() or int(text) < 1:
-        raise InputError("no number of threads", where="OTABUILD_JOBS", observed=text, expected="1 or more")
+    if not re.fullmatch("0*[1-9][0-9]{0,3}", text):
+        raise InputError("no number of threads", where="OTABUILD_JOBS", observed=text[:40], expected="1 to 9999")
     return int(text)
 
 

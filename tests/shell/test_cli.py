@@ -105,8 +105,9 @@ def test_settings_that_are_no_toml(project: Project) -> None:
     assert "pyproject.toml" in done.err
 
 
-def test_a_number_of_threads_that_is_none(project: Project) -> None:
-    done = project.otabuild("build", RECIPE_PATH, OTABUILD_JOBS="many")
+@pytest.mark.parametrize("jobs", ["many", "0", "-1", "²", "9" * 5000])
+def test_a_number_of_threads_that_is_none(project: Project, jobs: str) -> None:
+    done = project.otabuild("build", RECIPE_PATH, OTABUILD_JOBS=jobs)
     assert done.code == 1
     assert "OTABUILD_JOBS" in done.err
 
