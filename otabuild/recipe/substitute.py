@@ -14,6 +14,8 @@ _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?P<inside>[^}]*)(?P<end>\}?)")
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<given>:-(?P<default>.*))?", re.DOTALL)
 _GIT = ("describe", "commit", "branch")
 _EPOCH = "SOURCE_DATE_EPOCH"
+_LAST = 253_402_300_799
+"""The last second of the year 9999, in UTC."""
 
 
 def substitute(text: str, context: Context, date: str | None) -> str:
@@ -89,15 +91,19 @@ def _iso_time(text: str) -> Callable[[], int]:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    if moment is None or moment.microsecond or moment.year < 1970:
+    time = -1 if moment is None or moment.microsecond else _seconds(moment)
+    if not 0 <= time <= _LAST:  # the year alone does not tell: there is still the time zone
         raise RefusedError(
             "is no time",
             observed=text,
             expected="commit, now, or ISO 8601 in whole seconds from 1970, such as 2026-11-23T08:00:00Z",
             hint=did_you_mean(text, ["commit", "now"]),
         )
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return lambda: int(moment.timestamp())
+    return lambda: time
+
+
+def _seconds(moment: datetime) -> int:
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def iso_date(time: int) -> str:
