@@ -23,6 +23,7 @@ def check(tree: Node, file: str) -> list[Problem]:
     found = [
         *_keys(tree),
         *_payloads(tree),
+        *_unused(tree),
         *_annotations(tree),
         *_set_rules(tree),
         *_outputs(tree),
@@ -89,6 +90,17 @@ def _payloads(tree: Node) -> Iterator[Finding]:
                 what = f"payloads[{seen[pair]}] already has this ECU under the release key {pair[1]}"
                 yield ecu, f"{path}.ecu", what, None, "give the payload another ecu, or other release-keys"
             seen.setdefault(pair, number)
+
+
+def _unused(tree: Node) -> Iterator[Finding]:
+    """A rootfs that no payload names; silent where a payload names one that is not there, as that is the cause."""
+    names = [name for name, _ in _mapping(tree, "rootfs")]
+    used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(tree, "payloads")}
+    if used and used <= {name.text for name in names}:
+        for name in names:
+            if name.text not in used:
+                what, hint = "no payload uses this rootfs", "name it in a payload, or remove it"
+                yield name, f"rootfs.{name.text}", what, None, hint
 
 
 def _annotations(tree: Node) -> Iterator[Finding]:
