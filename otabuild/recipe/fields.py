@@ -141,7 +141,21 @@ PathOrStdin = Annotated[Text, AfterValidator(_path_or_stdin)]
 """A path of the host, or `-` for standard input."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-Name = Annotated[StrictStr, _matching(_NAME, "name"), Field(json_schema_extra={"pattern": f"^{_NAME}$"})]
+_NAME_MAX = 100  # files of the work directory are named after it, and a name of theirs has 255 bytes at most
+
+
+def _not_too_long(text: str) -> str:
+    if len(text) > _NAME_MAX:
+        raise RefusedError("is too long", observed=f"{len(text)} characters", expected=f"at most {_NAME_MAX}")
+    return text
+
+
+Name = Annotated[
+    StrictStr,
+    AfterValidator(_not_too_long),
+    _matching(_NAME, "name"),
+    Field(json_schema_extra={"pattern": f"^{_NAME}$", "maxLength": _NAME_MAX}),
+]
 """The name of a recipe, rootfs or ECU."""
 
 EnvName = Annotated[StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an environment variable")]
