@@ -115,7 +115,9 @@ def roundtrip_step(job: Job) -> Step:
                 (Input("tar", deployed_tar(job, name)),), clean=False, stub_resolv_conf=False, drop_xattrs=()
             )
             archives = os.path.join(job.workspace.work, "archives")
-            _compare(name, scan(options, euid=os.geteuid(), work=archives).entries, read_tree(job.path(f"{name}.tree")))
+            _compare(
+                name, scan(options, euid=os.geteuid(), work=archives).entries, read_tree(job.rootfs_path(name, "tree"))
+            )
         return Outcome({}, {"rootfs compared": len(names)})
 
     return job.step(

@@ -36,7 +36,7 @@ _RACY_NS = 2 * 10**9
 def scan_step(job: Job, rootfs: str) -> Step:
     """Walk the inputs of a rootfs; its entries, prepared, go to a file."""
     options = rootfs_options(job.recipe.rootfs[rootfs])
-    entries = job.path(f"{rootfs}.entries")
+    entries = job.rootfs_path(rootfs, "entries")
     archives = os.path.join(job.workspace.work, "archives")
 
     def run() -> Outcome:
@@ -107,11 +107,11 @@ def store_step(job: Job) -> Step:
     """Read and store every content of every rootfs that is not stored yet."""
     names = list(job.recipe.rootfs)
     plan = storage_plan(job.recipe.storage)
-    trees = {name: job.path(f"{name}.tree") for name in names}
+    trees = {name: job.rootfs_path(name, "tree") for name in names}
     storage_file, base = job.path("storage"), job.recipe.storage.base
 
     def entries(name: str) -> Iterator[Entry]:
-        with open(job.path(f"{name}.entries"), "rb") as file:
+        with open(job.rootfs_path(name, "entries"), "rb") as file:
             yield from read_entries(file)
 
     def key() -> Key:
@@ -165,7 +165,7 @@ def tables_step(job: Job) -> Step:
         key=lambda: {"contents": job.results("store"), "libzstd": library_version()},
         outputs=(leaves_file,),
         run=run,
-        clean=(database, *(job.path(f"{name}.sqlite3") for name in names)),
+        clean=(database, *(job.rootfs_path(name, "sqlite3") for name in names)),
     )
 
 
@@ -179,13 +179,13 @@ def _write_resources(job: Job, database: str, leaves_file: str) -> None:
 
 def _file_table(job: Job, name: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], Results]:
     """Begin the file table of a tree; one that was made from the same tree is taken from the cache."""
-    tree = job.path(f"{name}.tree")
+    tree = job.rootfs_path(name, "tree")
     key = f"file table {__version__} {job.results('store')[f'tree {name}']} {library_version()}".encode()
     known = cache.recall(key)
     if known is not None and cache.has(Blob(known[0], known[1])):
         digest, size, labels = known
         return lambda: {**_blob_value(Blob(digest, size)), "labels": labels}
-    database = job.path(f"{name}.sqlite3")
+    database = job.rootfs_path(name, "sqlite3")
     labels = write_file_table(database, read_tree(tree), link_counts(read_tree(tree))).labels()
     compressed = pool.submit(_add_table, cache, database)
 

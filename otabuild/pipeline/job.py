@@ -22,6 +22,10 @@ class Job:
         """Where an intermediate file of the recipe lies."""
         return os.path.join(self.workspace.folder(self.recipe.name), name)
 
+    def rootfs_path(self, rootfs: str, kind: str) -> str:
+        """Where an intermediate file of a rootfs lies: in a folder of its own, since a rootfs may have any name."""
+        return self.path(os.path.join("rootfs", f"{rootfs}.{kind}"))
+
     def name(self, kind: str, part: str = "") -> str:
         """The name of a step, such as `scan:vehicle/main`."""
         return f"{kind}:{self.recipe.name}" + (f"/{part}" if part else "")

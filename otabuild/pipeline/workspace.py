@@ -59,7 +59,7 @@ class Workspace:
 
     def folder(self, recipe: str) -> str:
         """The folder of a recipe's stamps and intermediate files."""
-        return os.path.join(self.work, recipe)
+        return os.path.join(self.work, "recipes", recipe)  # a name may be that of something else in `work`
 
     def prepare(self, recipe: str) -> str:
         """Make the folder of a recipe, and mark the work directory as one that backups and git pass over."""

@@ -64,7 +64,7 @@ def test_a_build_stops_before_the_signature_and_goes_on_with_the_answer(world: W
     first = world.artifact.read_bytes()
     world.build()
     assert [step for step in world.built() if step != "scan"] == []
-    (world.folder / "work/v/sign.stamp").unlink()  # signed again, with the signature that is known
+    (world.folder / "work/recipes/v/sign.stamp").unlink()  # signed again, with the signature that is known
     assert world.build() == first
 
 
@@ -98,7 +98,7 @@ def test_a_damaged_stored_signature_is_not_used(world: World) -> None:
         world.build()
     (request,) = requests(world)
     take(world, kms(request))
-    stored = world.folder / "work/v/signatures" / request.digest.hex()
+    stored = world.folder / "work/recipes/v/signatures" / request.digest.hex()
     stored.write_bytes(stored.read_bytes()[:63] + b"\0")
     with pytest.raises(StateError, match="made outside"):
         world.build()

@@ -85,8 +85,8 @@ CALLS = [
     ("close", "dist/.vehicle.zip.otabuild-tmp"),
     ("fsync", "dist"),
     ("pwrite64", "build/.otabuild/cache/packs/4"),
-    ("write", "build/.otabuild/vehicle/.store.stamp.otabuild-tmp"),
-    ("write", "build/.otabuild/vehicle/.main.entries.otabuild-tmp"),
+    ("write", "build/.otabuild/recipes/vehicle/.store.stamp.otabuild-tmp"),
+    ("write", "build/.otabuild/recipes/vehicle/rootfs/.main.entries.otabuild-tmp"),
     ("pwrite64", "build/.otabuild/vehicle/main.sqlite3"),
     ("read,pread64", "rootfs/etc/hostname"),
 ]

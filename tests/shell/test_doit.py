@@ -187,7 +187,7 @@ def test_settings_name_the_folders(project: Project) -> None:
     (project.root / "pyproject.toml").write_text("[tool.otabuild]\nrecipes = 'images'\nwork = 'w'\n")
     (project.root / "recipes").rename(project.root / "images")
     assert project.build()
-    assert (project.root / "w/vehicle/build.stamp").exists()
+    assert (project.root / "w/recipes/vehicle/build.stamp").exists()
 
 
 def test_no_recipes(project: Project) -> None:

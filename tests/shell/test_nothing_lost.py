@@ -146,7 +146,7 @@ def test_a_damaged_cache_database(project: Project, damage: str) -> None:
 @pytest.mark.parametrize("damage", ["removed", "garbage", "other json", "a folder"])
 def test_a_damaged_stamp(project: Project, damage: str) -> None:
     first = project.build()
-    for stamp in sorted((project.root / WORK / "vehicle").glob("*.stamp")):
+    for stamp in sorted((project.root / WORK / "recipes/vehicle").glob("*.stamp")):
         stamp.unlink()
         if damage == "garbage":
             stamp.write_bytes(b"\xff{")
@@ -159,10 +159,12 @@ def test_a_damaged_stamp(project: Project, damage: str) -> None:
         assert project.sha256 == first
 
 
-@pytest.mark.parametrize("name", ["main.entries", "main.tree", "storage", "leaves", "blobs", "index.json", "index.jwt"])
+@pytest.mark.parametrize(
+    "name", ["rootfs/main.entries", "rootfs/main.tree", "storage", "leaves", "blobs", "index.json", "index.jwt"]
+)
 def test_a_damaged_intermediate_file(project: Project, name: str) -> None:
     first = project.build()
-    path = project.root / WORK / "vehicle" / name
+    path = project.root / WORK / "recipes/vehicle" / name
     path.write_bytes(b"\x00" + path.read_bytes()[:-1])
     project.artifact.unlink()
     assert project.build() == first
