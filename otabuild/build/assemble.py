@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from otabuild.errors import InputError, IntegrityError, StorageError
+from otabuild.errors import InputError, IntegrityError, OtabuildError, StorageError
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor, blob_name
-from otabuild.format.index import OCI_LAYOUT
+from otabuild.format.index import OCI_LAYOUT, Index
 from otabuild.format.media_types import SYS_CONFIG
 from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
 from otabuild.format.sys_config import parse_sys_config
@@ -117,42 +117,55 @@ def document(name: str, content: bytes) -> Member:
     return Member(name, len(content), content)
 
 
+def is_image_directory(path: str) -> bool:
+    """Whether a folder is an image of this format; any container image has an oci-layout, too, so that tells nothing."""
+    try:
+        Index.parse(files.read_file(os.path.join(path, "index.json"), limits.INDEX))
+    except OtabuildError:
+        return False
+    return True
+
+
 def write_directory(path: str, contents: Sequence[Member], *, progress: Callable[[int], None]) -> None:
     """Write the members as an image directory: a new one beside it, synced, then put in its place.
 
+    Where `path` is a link, it stays, and the folder that it leads to is replaced.
+
     Raises:
-        InputError: there is something at `path` that is no image directory of ours.
+        InputError: there is something at `path` that is no image directory.
         DamagedBlobError: a blob in the cache is not what its name says.
         StorageError: writing failed; what was at `path` is still there.
     """
-    taken = os.path.lexists(path)
-    if taken and not os.path.isfile(os.path.join(path, "oci-layout")):
+    place = os.path.realpath(path)
+    taken = os.path.lexists(place)
+    if taken and not is_image_directory(place):
         raise InputError(
-            "there is something at the output directory that is no image",
+            "there is something at the output directory that is no OTA image",
             where=path,
             hint="choose a folder of its own for `output-dir`, or remove this one",
         )
-    fresh = f"{path.rstrip('/')}.otabuild-tmp"
+    fresh = f"{place}.otabuild-tmp"
     try:
         fs.remove_tree(fresh)
         _fill_directory(fresh, contents, progress)
         fs.sync_tree(fresh)
         if taken:
-            fs.exchange(fresh, path)
+            fs.exchange(fresh, place)
         else:
-            fs.rename(fresh, path)
-        fs.sync_directory(os.path.dirname(path) or ".")
+            fs.rename(fresh, place)
+        fs.sync_directory(os.path.dirname(place))
     finally:  # what is there now is a part of the new one, or the old one
         with suppress(StorageError):
             fs.remove_tree(fresh)
 
 
 def _fill_directory(path: str, contents: Sequence[Member], progress: Callable[[int], None]) -> None:
-    fs.makedirs(path)
+    fs.makedirs(os.path.dirname(path))
+    fs.make_folder(path)
     for member in arrange(contents):
         target = os.path.join(path, member.name)
         if member.name.endswith("/"):
-            fs.makedirs(target)
+            fs.make_folder(target)
         else:
             with files.creating(target) as fd:
                 for chunk in member_chunks(member):

@@ -72,7 +72,10 @@ def exchange(one: StrPath, other: StrPath) -> None:
 def remove_tree(path: StrPath) -> None:
     """Remove a directory with all that is in it; a missing one is fine. Links are removed, never followed."""
     with change("remove tree", path), suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        if os.path.islink(path):
+            os.unlink(path)
+        else:
+            shutil.rmtree(path)
 
 
 def unlink(path: StrPath, *, dir_fd: int | None = None, missing_ok: bool = False) -> None:
@@ -89,6 +92,13 @@ def mkdir(path: StrPath, mode: int = 0o777, *, dir_fd: int | None = None) -> Non
     """Make a directory that does not exist yet."""
     with change("mkdir", path):
         os.mkdir(path, mode, dir_fd=dir_fd)
+
+
+def make_folder(path: StrPath) -> None:
+    """Make a directory that does not exist yet and that everybody may read, whatever the umask."""
+    with change("mkdir", path):
+        os.mkdir(path)
+        os.chmod(path, 0o755)  # noqa: S103 -- what a file server hands out
 
 
 def makedirs(path: StrPath) -> None:
