@@ -144,7 +144,7 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
             where=path,
             hint="choose a folder of its own for `output-dir`, or remove this one",
         )
-    fresh = f"{place}.otabuild-tmp"
+    fresh = _beside(place)
     try:
         fs.remove_tree(fresh)
         _fill_directory(fresh, contents, progress)
@@ -157,6 +157,24 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
     finally:  # what is there now is a part of the new one, or the old one
         with suppress(StorageError):
             fs.remove_tree(fresh)
+
+
+def remove_directory(path: str) -> None:
+    """Remove an image directory; where `path` is a link, it stays, and the folder that it leads to goes.
+
+    The folder leaves its place first: one of which a kill left a part would be no image, and stand in the way for good.
+
+    Raises:
+        StorageError: the operating system refused.
+    """
+    place = os.path.realpath(path)
+    fs.remove_tree(_beside(place))
+    fs.rename(place, _beside(place))
+    fs.remove_tree(_beside(place))
+
+
+def _beside(place: str) -> str:
+    return f"{place}.otabuild-tmp"
 
 
 def _fill_directory(path: str, contents: Sequence[Member], progress: Callable[[int], None]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from otabuild.build.assemble import is_image_directory, remove_directory
 from otabuild.errors import InputError, StorageError
 from otabuild.storage import files, fs
 from otabuild.version import __version__
@@ -46,10 +47,10 @@ class Step:
         stamp: where its stamp lies.
         after: the names of the steps that come before.
         key: everything it depends on; may look at inputs.
-        outputs: the files that it writes and that must stay as it left them.
+        outputs: the files and image directories that it writes and that must stay as it left them.
         run: does the work.
         targets: the outputs that a user may ask for by name.
-        clean: what `doit clean` removes besides the stamp.
+        clean: what `doit clean` removes besides the stamp: outputs, and what is written beside them.
     """
 
     name: str
@@ -116,14 +117,27 @@ class Step:
         return read_results(self.stamp, self.name)
 
     def remove(self, *, dry_run: bool = False) -> list[str]:
-        """Remove what the step made, or only tell what that is; returns the paths."""
-        found = [path for path in (self.stamp, *self.clean) if os.path.lexists(path)]
+        """Remove what the step made, or only tell what that is; returns the paths.
+
+        The stamp goes last: without it nobody knows any more what else was made.
+        """
+        stamp = _read(self.stamp)
+        made = stamp["outputs"] if stamp else {}
+        found = [path for path in (*self.clean, self.stamp) if os.path.lexists(path) and self._is_ours(path, made)]
         for path in () if dry_run else found:
-            if os.path.isdir(path) and not os.path.islink(path):
-                fs.remove_tree(path)
+            if os.path.isdir(path):
+                remove_directory(path)
             else:
                 fs.unlink(path)
         return found
+
+    def _is_ours(self, path: str, made: Mapping[str, Any]) -> bool:
+        """Whether the step made what is there, and not somebody whose file or folder has the name of an output."""
+        if os.path.isdir(path):
+            return isinstance(made.get(path), str) and is_image_directory(path)
+        if os.path.dirname(path) == os.path.dirname(self.stamp):
+            return True  # nobody else writes to that folder
+        return bool(made) if path not in self.outputs else isinstance(made.get(path), list)
 
     def _key_digests(self) -> dict[str, str]:
         return _digests({"version of otabuild": __version__, **self.key()})
@@ -159,10 +173,9 @@ def _digests(key: Key) -> dict[str, str]:
     }
 
 
-def _state(path: str) -> list[int] | None:
-    """What tells that a file was not touched; of a directory only that it is there."""
+def _state(path: str) -> list[int] | str | None:
+    """What tells that a file, or a directory with all that is in it, was not touched; None where nothing is there."""
     try:
-        state = files.file_state(path)
+        return files.tree_state(path) if os.path.isdir(path) else files.file_state(path)
     except StorageError:
         return None
-    return state if os.path.isfile(path) else state[:1]

@@ -139,6 +139,27 @@ def file_state(path: str) -> list[int]:
     return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
+def tree_state(path: str) -> str:
+    """The same of everything in a directory (behind a link, too), with its names, as one digest.
+
+    Raises:
+        StorageError: it cannot be walked.
+    """
+    sha256, todo = hashlib.sha256(), [""]
+    while todo:
+        folder = todo.pop()
+        try:
+            with os.scandir(os.path.join(path, folder)) as entries:
+                found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+        except OSError as error:
+            raise fs.storage_error(error, "look at", os.path.join(path, folder)) from None
+        for name, is_folder in found:
+            below = os.path.join(folder, name)
+            sha256.update(repr((below, file_state(os.path.join(path, below)))).encode())
+            todo += [below] if is_folder else []
+    return sha256.hexdigest()
+
+
 def hash_file(path: str) -> str:
     """The SHA-256 of a file, as hex.
 

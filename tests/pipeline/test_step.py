@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from otabuild.errors import InputError
 from otabuild.pipeline.step import Outcome, Step
+from otabuild.storage import fs
+from tests.build.test_write_directory import blob, write
 
 
 def step(tmp_path: Path, output: str = "out", value: object = 1) -> Step:
     """A step that writes its value to a file."""
+    tmp_path.mkdir(exist_ok=True)
     path = tmp_path / output
 
     def run() -> Outcome:
@@ -72,10 +77,122 @@ def test_a_step_that_fails_is_not_up_to_date(tmp_path: Path) -> None:
     assert made.decide().reasons == ("it was not built yet, or not to its end",)
 
 
-def test_removing_takes_stamp_and_outputs(tmp_path: Path) -> None:
-    made = step(tmp_path)
+def removing(made: Step) -> Step:
+    return replace(made, clean=(*made.outputs, f"{made.outputs[0]}.report"))
+
+
+def test_removing_takes_stamp_and_outputs_and_what_goes_with_them(tmp_path: Path) -> None:
+    made = removing(step(tmp_path / "work", output="../out"))
     made.execute()
-    cleaning = Step(made.name, made.doc, made.stamp, (), made.key, made.outputs, made.run, clean=made.outputs)
-    assert len(cleaning.remove(dry_run=True)) == 2
-    assert len(cleaning.remove()) == 2
-    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "out.report").write_text("")
+    assert len(made.remove(dry_run=True)) == 3
+    assert len(made.remove()) == 3
+    assert [path.name for path in tmp_path.rglob("*")] == ["work"]
+
+
+def test_removing_takes_what_lies_beside_the_stamp(tmp_path: Path) -> None:
+    made = removing(step(tmp_path))
+    made.execute()
+    (tmp_path / "stamp").unlink()
+    assert made.remove() == [str(tmp_path / "out")]
+
+
+@pytest.mark.parametrize("output", ["file", "folder", "image"])
+def test_removing_leaves_what_no_run_made(tmp_path: Path, output: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "file.report").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "image", "mine")
+    made = removing(step(tmp_path / "work", output=f"../{output}"))
+    assert made.remove() == []
+    assert (tmp_path / output).exists()
+
+
+@pytest.mark.parametrize("put", ["folder", "image"])
+def test_removing_a_file_takes_no_folder_that_was_put_there(tmp_path: Path, put: str) -> None:
+    made = removing(step(tmp_path / "work", output="../out"))
+    made.execute()
+    (tmp_path / "out").unlink()
+    if put == "image":
+        write(tmp_path / "out", "mine")
+    else:
+        (tmp_path / "out").mkdir()
+    assert made.remove() == [made.stamp]
+    assert (tmp_path / "out").exists()
+
+
+def image_step(tmp_path: Path, path: Path) -> Step:
+    """A step that makes an image directory."""
+
+    def run() -> Outcome:
+        write(path, "built")
+        return Outcome({}, {})
+
+    (tmp_path / "work").mkdir(exist_ok=True)
+    return Step("make:image", "", str(tmp_path / "work/stamp"), (), dict, (str(path),), run, clean=(str(path),))
+
+
+@pytest.mark.parametrize("is_link", [False, True], ids=["folder", "link"])
+def test_removing_an_image_directory(tmp_path: Path, *, is_link: bool) -> None:
+    image = tmp_path / "image"
+    if is_link:
+        image.symlink_to("real")
+    made = image_step(tmp_path, image)
+    made.execute()
+    assert made.decide().reasons == ()
+    assert len(made.remove()) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["image", "work"] if is_link else ["work"])
+    made.execute()
+    assert blob(image) == "built"
+
+
+def test_removing_leaves_a_folder_that_was_put_in_the_place_of_an_image(tmp_path: Path) -> None:
+    made = image_step(tmp_path, tmp_path / "image")
+    made.execute()
+    (tmp_path / "image/index.json").write_text("mine")
+    assert made.remove() == [made.stamp]
+    assert (tmp_path / "image/index.json").exists()
+
+
+def test_removing_an_image_that_is_killed_lets_the_next_run_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = image_step(tmp_path, tmp_path / "image")
+    made.execute()
+
+    def kill(path: str) -> None:
+        if Path(path).exists():
+            (Path(path) / "index.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fs, "remove_tree", kill)
+        with pytest.raises(KeyboardInterrupt):
+            made.remove()
+    made.execute()
+    assert blob(tmp_path / "image") == "built"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image", "work"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "added", "index", "moved"])
+def test_an_image_directory_that_somebody_touched_is_made_again(tmp_path: Path, damage: str) -> None:
+    image = tmp_path / "image"
+    made = image_step(tmp_path, image)
+    made.execute()
+    assert made.decide().reasons == ()
+    (path,) = (image / "blobs/sha256").iterdir()
+    if damage == "gone":
+        path.unlink()
+    elif damage == "changed":
+        path.write_text("BUILT")
+    elif damage == "added":
+        (image / "blobs/more").write_text("more")
+    elif damage == "index":
+        (image / "index.json").write_bytes((image / "index.json").read_bytes())
+    else:
+        shutil.rmtree(image)
+    (reason,) = made.decide().reasons
+    assert "missing or was changed" in reason
+    made.execute()
+    assert made.decide().reasons == ()
+    assert blob(image) == "built"

@@ -120,6 +120,17 @@ def test_clean_removes_what_was_built_and_nothing_else(project: Project) -> None
     assert project.doit("build").code == 0
 
 
+def test_clean_leaves_a_folder_that_the_build_refused(project: Project) -> None:
+    project.edit("output:", "output-dir: ../mine\noutput:")
+    (project.root / "mine").mkdir()
+    (project.root / "mine/notes.txt").write_text("not built")
+    refused = project.doit("build")
+    assert refused.code == 1
+    assert "no OTA image" in refused.out + refused.err
+    assert project.doit("clean").code == 0
+    assert (project.root / "mine/notes.txt").read_text() == "not built"
+
+
 def test_from_a_subfolder(project: Project) -> None:
     assert project.doit("run", "-k", "build", cwd="rootfs/etc").code == 0
     first = project.sha256
