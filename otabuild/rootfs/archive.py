@@ -14,10 +14,10 @@ from typing import NamedTuple
 from otabuild.errors import InputError
 from otabuild.format import limits
 from otabuild.rootfs.decompress import Budget
-from otabuild.rootfs.entry import Content, Entry
-from otabuild.rootfs.merge import IMPLIED
+from otabuild.rootfs.entry import IN_ARCHIVE, IN_SPOOL, Content, Entry, Mark
+from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.spool import Spool, Spooled
-from otabuild.rootfs.tar import Member, Reader, read_members
+from otabuild.rootfs.tar import Member, read_members
 from otabuild.rootfs.tar_fields import text
 
 _TYPES = {
@@ -29,8 +29,6 @@ _TYPES = {
     b"6": stat.S_IFIFO,
 }
 _ZEROS = bytes(1 << 20)
-IN_SPOOL, IN_ARCHIVE = "spool", "archive"
-"""What stands in the place of the host path of a content until it is known where the files lie."""
 
 
 class Archive(NamedTuple):
@@ -140,8 +138,8 @@ def _close_gaps(entries: dict[str, Entry], links: dict[str, str], paths: Iterabl
             if parent in entries or parent in links:
                 break
             budget.unfold(len(parent))
-            entries[parent] = Entry(parent, IMPLIED, 0, 0, {}, None, None, None)
-    entries.setdefault("/", Entry("/", IMPLIED, 0, 0, {}, None, None, None))
+            entries[parent] = Entry(parent, Mark.IMPLIED, 0, 0, {}, None, None, None)
+    entries.setdefault("/", Entry("/", Mark.IMPLIED, 0, 0, {}, None, None, None))
 
 
 def _resolve(entries: dict[str, Entry], links: dict[str, str], where: str) -> dict[str, str]:
@@ -156,7 +154,7 @@ def _resolve(entries: dict[str, Entry], links: dict[str, str], where: str) -> di
                 break
         links |= dict.fromkeys(trail, target)
         found = entries.get(target)
-        if target in links or (found is not None and (found.is_directory or found.mode == IMPLIED)):
+        if target in links or (found is not None and (found.is_directory or found.mode == Mark.IMPLIED)):
             raise InputError(
                 "the archive holds a hard link to itself or to a directory", where=f"{where}: {path}", observed=target
             )

@@ -4,7 +4,27 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Mapping
+from enum import IntEnum
 from typing import NamedTuple
+
+
+class Mark(IntEnum):
+    """What stands in the place of a mode, while sources are merged, where an entry is none of the rootfs."""
+
+    IMPLIED = 0
+    """A directory that a source places entries in, but says nothing of."""
+    WHITEOUT = 1
+    """What a layer takes away from those under it."""
+    LINK = 2
+    """A hard link of a layer to its target in the layers under it."""
+    EMPTIED = 3
+    """A directory of which a layer says only that what those under it have below it is gone."""
+
+
+OPAQUE = "opaque"
+"""The target of a directory, or implied directory, of a layer that hides all that those under it have below."""
+IN_SPOOL, IN_ARCHIVE = "spool", "archive"
+"""What stands in the place of the host path of a content until it is known where the files lie."""
 
 
 class StatKey(NamedTuple):
@@ -36,7 +56,8 @@ class Entry(NamedTuple):
 
     `path` is absolute from the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` is a symlink's,
     `content` a regular file's. Entries with the same `link` (not None) are hard links of one inode; a group may have
-    one member only. In the stream of a source (see `source.Source`) the target of a device says which it is.
+    one member only. In the stream of a source (see `source.Source`) the target of a device says which it is, and the
+    mode may be a `Mark`; in that of a layer the target of a directory may be `OPAQUE`.
     """
 
     path: str

@@ -11,13 +11,13 @@ from contextlib import ExitStack, closing
 from typing import NamedTuple
 
 from otabuild.errors import InputError
-from otabuild.rootfs.archive import IN_ARCHIVE, IN_SPOOL, Archive, read_archive
+from otabuild.rootfs.archive import Archive, read_archive
 from otabuild.rootfs.decompress import Budget
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.entry import IN_ARCHIVE, IN_SPOOL, Entry
 from otabuild.rootfs.prefetch import prefetched
+from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.spool import Spool
 from otabuild.rootfs.stream import read_entries, write_entries
-from otabuild.rootfs.tar import Reader
 from otabuild.storage import fs
 
 

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from otabuild.errors import InputError
 from otabuild.rootfs.archive import Archive
 from otabuild.rootfs.decompress import Budget, decompressed
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.entry import OPAQUE, Entry, Mark
 from otabuild.rootfs.index import Index, write_index
-from otabuild.rootfs.merge import EMPTIED, IMPLIED, LINK, OPAQUE, WHITEOUT, merge
+from otabuild.rootfs.merge import merge
 
 _PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
@@ -68,15 +68,15 @@ def _hashed(chunks: Iterable[bytes], hasher: hashlib._Hash) -> Iterator[bytes]:
 def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     """The entries of a layer in path order: whiteouts at the path that they take away, opaque directories marked.
 
-    A hard link to what the layer does not hold has the mode LINK and that path as its target.
+    A hard link to what the layer does not hold has the mode `Mark.LINK` and that path as its target.
 
     Raises:
         InputError: a whiteout that makes no sense.
     """
-    links = {path: Entry(path, LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
+    links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
     entries, whiteouts = {}, []
     for path, entry in (archive.entries | links).items():
-        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode > LINK:
+        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode not in {Mark.IMPLIED, Mark.LINK}:
             whiteouts.append(path)
         elif "/" + _PREFIX in path:
             raise _senseless(path, where)
@@ -85,7 +85,7 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     needed = {"/"}
     for entry in entries.values():
         path = entry.path
-        while entry.mode != IMPLIED and path not in needed:
+        while entry.mode != Mark.IMPLIED and path not in needed:
             needed.add(path)
             path = path.rpartition("/")[0] or "/"
     entries = {path: entry for path, entry in entries.items() if path in needed}
@@ -102,10 +102,10 @@ def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
     elif name.startswith(_PREFIX * 2) or name.removeprefix(_PREFIX) in {"", ".", ".."}:
         raise _senseless(path, where)
     found = entries.get(hidden)
-    if found is None or found.mode in {WHITEOUT, EMPTIED}:
-        emptied = name == _OPAQUE_NAME and (found is None or found.mode == EMPTIED)
-        entries[hidden] = Entry(hidden, EMPTIED if emptied else WHITEOUT, 0, 0, {}, None, None, None)
-    elif found.is_directory or found.mode == IMPLIED:
+    if found is None or found.mode in {Mark.WHITEOUT, Mark.EMPTIED}:
+        emptied = name == _OPAQUE_NAME and (found is None or found.mode == Mark.EMPTIED)
+        entries[hidden] = Entry(hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT, 0, 0, {}, None, None, None)
+    elif found.is_directory or found.mode == Mark.IMPLIED:
         mode = found.mode if found.is_directory or name == _OPAQUE_NAME else stat.S_IFDIR | 0o755
         entries[hidden] = found._replace(mode=mode, target=OPAQUE)
     elif name == _OPAQUE_NAME:
@@ -124,7 +124,7 @@ def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
     """
     streams = [_Stream(index, number) for number, index in enumerate(indexes)]
     for number, stream in enumerate(streams):
-        wanted = {entry.path: entry.target or "" for entry in stream.index.read() if entry.mode == LINK}
+        wanted = {entry.path: entry.target or "" for entry in stream.index.read() if entry.mode == Mark.LINK}
         if wanted:
             targets = set(wanted.values())
             below = {entry.path: entry for entry in merge(streams[:number]) if entry.path in targets}
@@ -144,7 +144,7 @@ class _Stream:
 
     def __iter__(self) -> Iterator[Entry]:
         for entry in self.index.read():
-            if entry.mode == LINK:
+            if entry.mode == Mark.LINK:
                 yield self.resolved[entry.path]
             elif entry.link is not None or entry.path in self.named:
                 yield entry._replace(link=f"{self._number}:{entry.link or entry.path}")
@@ -154,7 +154,7 @@ class _Stream:
 
 def _linked(lower: Sequence[_Stream], path: str, found: Entry | None, target: str) -> Entry:
     """The entry of a hard link to what a lower layer holds; the target learns that it is linked."""
-    if found is None or found.is_directory or found.mode == IMPLIED:
+    if found is None or found.is_directory or found.mode == Mark.IMPLIED:
         raise InputError("a layer holds a hard link to what is not there", where=path, observed=target)
     if found.link is None:
         holder = next(stream for stream in reversed(lower) if any(e.path == target for e in stream.index.read()))

@@ -9,18 +9,7 @@ from itertools import groupby
 from operator import itemgetter
 
 from otabuild.errors import InputError
-from otabuild.rootfs.entry import Entry
-
-IMPLIED = 0
-"""The mode of a directory that a source places entries in, but says nothing of."""
-WHITEOUT = 1
-"""The mode of what a layer takes away from those under it."""
-LINK = 2
-"""The mode of a hard link of a layer to the target in the layers under it."""
-EMPTIED = 3
-"""The mode of a directory of which a layer says only that what those under it have below it is gone."""
-OPAQUE = "opaque"
-"""The target of a directory, or implied directory, of a layer that hides all that those under it have below."""
+from otabuild.rootfs.entry import OPAQUE, Entry, Mark
 
 
 def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
@@ -43,8 +32,8 @@ def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
         ends = [index for _, index, entry in visible if not _is_folder(entry) or entry.target == OPAQUE]
         if ends and ends[-1]:
             hidden.append((path.rstrip("/") + "/", ends[-1]))
-        gone = max((index for _, index, entry in visible if entry.mode == WHITEOUT), default=-1)
-        found = [entry for _, index, entry in visible if index > gone and entry.mode != EMPTIED]
+        gone = max((index for _, index, entry in visible if entry.mode == Mark.WHITEOUT), default=-1)
+        found = [entry for _, index, entry in visible if index > gone and entry.mode != Mark.EMPTIED]
         if found:
             yield _top(path, found)
 
@@ -57,7 +46,7 @@ def apart(entries: Iterable[Entry], name: object) -> Iterator[Entry]:
 def settled(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Make directories that are still only implied real: 0755."""
     for entry in entries:
-        yield entry._replace(mode=stat.S_IFDIR | 0o755) if entry.mode == IMPLIED else entry
+        yield entry._replace(mode=stat.S_IFDIR | 0o755) if entry.mode == Mark.IMPLIED else entry
 
 
 def _tagged(entries: Iterable[Entry], index: int) -> Iterator[tuple[str, int, Entry]]:
@@ -65,14 +54,14 @@ def _tagged(entries: Iterable[Entry], index: int) -> Iterator[tuple[str, int, En
 
 
 def _is_folder(entry: Entry) -> bool:
-    return entry.mode == IMPLIED or entry.is_directory
+    return entry.mode == Mark.IMPLIED or entry.is_directory
 
 
 def _top(path: str, found: list[Entry]) -> Entry:
     """What stands at a path, of the entries there from the lowest to the uppermost."""
     top = found[-1]
-    if top.mode == IMPLIED:
-        top = next((entry for entry in reversed(found) if entry.mode != IMPLIED), top)
+    if top.mode == Mark.IMPLIED:
+        top = next((entry for entry in reversed(found) if entry.mode != Mark.IMPLIED), top)
         if not _is_folder(top):
             raise InputError(
                 "a source places entries below what is no directory in an earlier source",

@@ -6,12 +6,13 @@ differently (a hard link with a body, an unknown type) is refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from otabuild.errors import InputError
 from otabuild.format import limits
 from otabuild.rootfs import tar_sparse
+from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.tar_fields import number, pax_number, pax_records, text
 
 BLOCK = 512
@@ -56,56 +57,6 @@ class Member(NamedTuple):
     size: int
     extents: list[tuple[int, int]] | None
     archive: int
-
-
-class Reader:
-    """A stream of chunks, read by exact numbers of bytes."""
-
-    def __init__(self, chunks: Iterable[bytes], where: str) -> None:
-        self.where = where
-        self.position = 0
-        self._chunks = iter(chunks)
-        self._chunk = b""
-        self._at = 0
-
-    def read(self, size: int) -> bytes:
-        """Exactly so many bytes.
-
-        Raises:
-            InputError: there are fewer.
-        """
-        end = self._at + size
-        if end <= len(self._chunk):
-            data = self._chunk[self._at : end]
-            self._at = end
-            self.position += size
-            return data
-        return b"".join(self.parts(size))
-
-    def parts(self, size: int) -> Iterator[bytes]:
-        """The next so many bytes, as they come."""
-        while size:
-            if self.at_end():
-                raise InputError("the archive is cut off", where=self.where)
-            part = self._chunk[self._at : self._at + size]
-            self._at += len(part)
-            self.position += len(part)
-            size -= len(part)
-            yield part
-
-    def skip(self, size: int) -> None:
-        """Leave out so many bytes."""
-        for _part in self.parts(size):
-            pass
-
-    def at_end(self) -> bool:
-        """Whether nothing more comes."""
-        while self._at >= len(self._chunk):
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return True
-            self._chunk, self._at = chunk, 0
-        return False
 
 
 def read_members(reader: Reader) -> Iterator[Member]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.tar_fields import decimal, number
-
-if TYPE_CHECKING:
-    from otabuild.rootfs.tar import Reader
 
 _BLOCK = 512
 _EXTENTS_MAX = 1_000_000

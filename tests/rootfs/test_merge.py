@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otabuild.errors import InputError
-from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.merge import IMPLIED, OPAQUE, WHITEOUT, apart, merge, settled
+from otabuild.rootfs.entry import OPAQUE, Entry, Mark
+from otabuild.rootfs.merge import apart, merge, settled
 from tests.rootfs.trees import folder, paths, regular, symlink
 
 Tree = dict[str, str | int]
@@ -61,7 +61,7 @@ def test_hard_links_of_different_sources_stay_apart() -> None:
 
 
 def test_an_implied_directory_leaves_metadata_alone() -> None:
-    implied = Entry("/etc", IMPLIED, 0, 0, {}, None, None, None)
+    implied = Entry("/etc", Mark.IMPLIED, 0, 0, {}, None, None, None)
     below = [folder("/"), folder("/etc", mode=0o700, uid=5)]
     assert list(merge([below, [folder("/"), implied, regular("/etc/x")]]))[1] == below[1]
     assert list(merge([[folder("/")], [folder("/"), implied]]))[1] == implied
@@ -70,7 +70,7 @@ def test_an_implied_directory_leaves_metadata_alone() -> None:
 
 @pytest.mark.parametrize("lower", [symlink("/lib", "usr/lib"), regular("/lib")])
 def test_an_implied_directory_over_anything_else_is_refused(lower: Entry) -> None:
-    implied = Entry("/lib", IMPLIED, 0, 0, {}, None, None, None)
+    implied = Entry("/lib", Mark.IMPLIED, 0, 0, {}, None, None, None)
     with pytest.raises(InputError, match="/lib: a source places entries below"):
         list(merge([[folder("/"), lower], [folder("/"), implied, regular("/lib/x")]]))
 
@@ -82,12 +82,12 @@ def test_a_directory_over_a_symlink_is_a_directory() -> None:
 
 
 def test_implied_directories_become_real_at_the_end() -> None:
-    implied = Entry("/a", IMPLIED, 7, 7, {}, None, None, None)
+    implied = Entry("/a", Mark.IMPLIED, 7, 7, {}, None, None, None)
     assert list(settled([folder("/"), implied])) == [folder("/"), folder("/a", uid=7)]
 
 
 def test_a_whiteout_hides_what_lies_under_it_only() -> None:
-    gone = Entry("/a", WHITEOUT, 0, 0, {}, None, None, None)
+    gone = Entry("/a", Mark.WHITEOUT, 0, 0, {}, None, None, None)
     lower = [folder("/"), folder("/a"), regular("/a-b"), regular("/a/x")]
     upper = [folder("/"), folder("/a", uid=3), regular("/a/y")]
     assert paths(merge([lower, [folder("/"), gone]])) == ["/", "/a-b"]
@@ -95,10 +95,10 @@ def test_a_whiteout_hides_what_lies_under_it_only() -> None:
     assert paths(merge([[folder("/"), gone], lower])) == ["/", "/a", "/a-b", "/a/x"]
 
 
-@pytest.mark.parametrize("mode", [IMPLIED, stat.S_IFDIR | 0o700])
+@pytest.mark.parametrize("mode", [Mark.IMPLIED, stat.S_IFDIR | 0o700])
 def test_an_opaque_directory_hides_what_lies_below_it(mode: int) -> None:
     opaque = Entry("/a", mode, 0, 0, {}, OPAQUE, None, None)
     lower = [folder("/"), folder("/a", uid=5), regular("/a-b"), regular("/a/x")]
     found = list(merge([lower, [folder("/"), opaque, regular("/a/y")]]))
     assert paths(found) == ["/", "/a", "/a-b", "/a/y"]
-    assert found[1] == (folder("/a", uid=5) if mode == IMPLIED else folder("/a", mode=0o700))
+    assert found[1] == (folder("/a", uid=5) if mode == Mark.IMPLIED else folder("/a", mode=0o700))
