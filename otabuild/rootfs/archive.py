@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from otabuild.errors import InputError
@@ -38,36 +38,129 @@ class Archive(NamedTuple):
     outside: dict[str, str]
 
 
-def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool) -> Archive:
+def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool, layer: bool) -> Archive:
     """Read an archive front to back.
 
+    A hard link gets what stands at its target when it comes, as if the archive were unpacked, whatever replaces the
+    target later. Only where nothing stands there, what comes in the rest of an archive counts, too; in a layer it does
+    not, as the target lies in the layers under it.
+
     Args:
-        reader: the plain archive.
+        reader: the plain archive, or several that were joined (later ones lie over those before).
         spool: takes the contents.
         budget: counts what sparse files unfold to.
         in_place: whether contents stay in the archive and only sparse files go to the spool.
+        layer: whether it is a layer of an image.
 
     Raises:
         InputError: the archive is damaged or hostile.
     """
-    entries: dict[str, Entry] = {}
-    links: dict[str, str] = {}
-    origin: dict[str, int] = {}
-    for member in read_members(reader):
+    tree = _Tree(reader.where)
+    for member in read_members(reader, layer=layer):
+        if not layer:
+            tree.begin(member.archive)
         path = path_of(member.name, reader.where)
-        previous = entries.pop(path, None)
-        twice = (previous is not None or path in links) and origin.get(path) == member.archive
-        if twice and not (member.kind == b"5" and previous is not None and previous.is_directory):
-            raise InputError("the archive holds a path twice", where=f"{reader.where}: {path}")
-        links.pop(path, None)
-        origin[path] = member.archive
+        tree.clear(path, directory=member.kind == b"5")
         if member.kind == b"1":
-            links[path] = path_of(member.link, reader.where)
+            tree.link(path, path_of(member.link, reader.where))
         else:
             content = _content(reader, member, spool, budget, in_place=in_place)
-            entries[path] = _entry(path, member, content)
-    _close_gaps(entries, links, origin, budget)
-    return Archive(entries, _resolve(entries, links, reader.where))
+            tree.entries[path] = _entry(path, member, content)
+    if not layer:
+        tree.resolve()
+    tree.close_gaps(budget)
+    return Archive(tree.entries, tree.links)
+
+
+class _Tree:
+    """What was read so far: entries, and hard links whose target was not there when they came (path -> target)."""
+
+    def __init__(self, where: str) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.links: dict[str, str] = {}
+        self._origin: dict[str, int] = {}
+        """Path -> which of several archives that were joined it comes from."""
+        self._archive = 0
+        self._where = where
+
+    def begin(self, archive: int) -> None:
+        """What comes next is of this archive."""
+        if archive != self._archive:
+            self.resolve()
+        self._archive = archive
+
+    def clear(self, path: str, *, directory: bool) -> None:
+        """Make room for a member.
+
+        Raises:
+            InputError: the same archive holds something else there.
+        """
+        previous = self.entries.pop(path, None)
+        merged = directory and previous is not None and previous.is_directory
+        if self._origin.get(path) == self._archive and not merged:
+            raise InputError(
+                "the archive holds a path twice",
+                where=f"{self._where}: {path}",
+                hint="programs differ in which one they take; unpack the archive and pack the tree again",
+            )
+        self.links.pop(path, None)
+        self._origin[path] = self._archive
+
+    def link(self, path: str, target: str) -> None:
+        """A hard link; one to a hard link leads where that does.
+
+        Raises:
+            InputError: to a directory.
+        """
+        target = self.links.get(target, target)
+        found = self.entries.get(target)
+        if found is None:
+            self.links[path] = target
+            return
+        if found.is_directory:
+            raise _bad_link(self._where, path, target)
+        if found.link is None:
+            found = self.entries[target] = found._replace(link=f"{self._origin[target]}:{target}")
+        self.entries[path] = found._replace(path=path)
+
+    def resolve(self) -> None:
+        """Give hard links the entry of a target that came behind them; those whose target is outside stay.
+
+        Raises:
+            InputError: a hard link leads to a directory, or to itself.
+        """
+        waiting, self.links = self.links, {}
+        for path in sorted(waiting):
+            trail, target = {path}, waiting[path]
+            while target in waiting and target not in trail:
+                trail.add(target)
+                target = waiting[target]
+            if target in trail:
+                raise _bad_link(self._where, path, target)
+            waiting |= dict.fromkeys(trail, target)
+            self.link(path, target)
+
+    def close_gaps(self, budget: Budget) -> None:
+        """Add what is implied: `/`, and directories that only what lies in them tells of."""
+        for path in self._origin:
+            parent = path
+            while parent != "/":
+                parent = parent.rpartition("/")[0] or "/"
+                if parent in self.entries or parent in self.links:
+                    break
+                budget.unfold(len(parent))
+                self.entries[parent] = _implied(parent)
+        self.entries.setdefault("/", _implied("/"))
+
+
+def _implied(path: str) -> Entry:
+    return Entry(path, Mark.IMPLIED, 0, 0, {}, None, None, None)
+
+
+def _bad_link(where: str, path: str, target: str) -> InputError:
+    return InputError(
+        "the archive holds a hard link to itself or to a directory", where=f"{where}: {path}", observed=target
+    )
 
 
 def path_of(name: bytes, where: str) -> str:
@@ -127,40 +220,3 @@ def _entry(path: str, member: Member, content: Content | None) -> Entry:
     elif member.kind in b"34" and member.device != (0, 0):
         target = f"{member.device[0]}:{member.device[1]}"
     return Entry(path, _TYPES[member.kind] | permissions, member.uid, member.gid, member.xattrs, target, content, None)
-
-
-def _close_gaps(entries: dict[str, Entry], links: dict[str, str], paths: Iterable[str], budget: Budget) -> None:
-    """Add what is implied: `/`, and directories that only what lies in them tells of."""
-    for path in paths:
-        parent = path
-        while parent != "/":
-            parent = parent.rpartition("/")[0] or "/"
-            if parent in entries or parent in links:
-                break
-            budget.unfold(len(parent))
-            entries[parent] = Entry(parent, Mark.IMPLIED, 0, 0, {}, None, None, None)
-    entries.setdefault("/", Entry("/", Mark.IMPLIED, 0, 0, {}, None, None, None))
-
-
-def _resolve(entries: dict[str, Entry], links: dict[str, str], where: str) -> dict[str, str]:
-    """Give every hard link the entry of its target; returns those whose target is outside, with their last target."""
-    outside = {}
-    for path in sorted(links):
-        target, trail = links[path], [path]
-        while target in links and target != path:
-            trail.append(target)
-            target = links[target]
-            if len(trail) > len(links):
-                break
-        links |= dict.fromkeys(trail, target)
-        found = entries.get(target)
-        if target in links or (found is not None and (found.is_directory or found.mode == Mark.IMPLIED)):
-            raise InputError(
-                "the archive holds a hard link to itself or to a directory", where=f"{where}: {path}", observed=target
-            )
-        if found is None:
-            outside[path] = target
-            continue
-        entries[target] = found._replace(link=target)
-        entries[path] = found._replace(path=path, link=target)
-    return outside

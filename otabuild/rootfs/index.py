@@ -76,6 +76,7 @@ def write_index(
     budget: Budget,
     *,
     in_place: bool = False,
+    layer: bool = False,
     arrange: Callable[[Archive, str], Iterable[Entry]] = by_path,
     check: Callable[[], None] = lambda: None,
 ) -> None:
@@ -86,6 +87,7 @@ def write_index(
         plain: the bytes of the archive, not compressed.
         budget: counts what the archive unfolds to.
         in_place: whether contents stay in the archive, because it is a file that is not compressed.
+        layer: whether it is a layer of an image.
         arrange: brings the entries of the archive (and its name, for messages) into path order.
         check: called when everything was read; raises where the archive turned out not to be what it should.
 
@@ -98,7 +100,7 @@ def write_index(
         out = stack.enter_context(Spool(index.entries_path + ".otabuild-tmp"))
         chunks = stack.enter_context(closing(prefetched(plain)))
         reader = Reader(chunks, budget.where)
-        archive = read_archive(reader, spool, budget, in_place=in_place)
+        archive = read_archive(reader, spool, budget, in_place=in_place, layer=layer)
         check()
         write_entries(out, arrange(archive, budget.where))
         spool.keep(index.spool_path)

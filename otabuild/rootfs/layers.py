@@ -55,7 +55,7 @@ def read_layer(layer: Layer, work: str) -> Index:
 
     budget = Budget(layer.where)
     chunks = _hashed(decompressed(_hashed(layer.chunks(), stored), budget), plain)
-    write_index(index, chunks, budget, arrange=with_whiteouts, check=check)
+    write_index(index, chunks, budget, layer=True, arrange=with_whiteouts, check=check)
     return index
 
 

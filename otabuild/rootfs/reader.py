@@ -42,6 +42,11 @@ class Reader:
             size -= len(part)
             yield part
 
+    def rest(self) -> Iterator[bytes]:
+        """All that comes, as it comes."""
+        while not self.at_end():
+            yield from self.parts(len(self._chunk) - self._at)
+
     def skip(self, size: int) -> None:
         """Leave out so many bytes."""
         for _part in self.parts(size):

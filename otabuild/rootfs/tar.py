@@ -59,8 +59,13 @@ class Member(NamedTuple):
     archive: int
 
 
-def read_members(reader: Reader) -> Iterator[Member]:
+def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
     """Every member in the order of the archive. Its body may be read from the reader before the next is asked for.
+
+    Args:
+        reader: the plain archive.
+        layer: whether it is a layer of an image, whose digest tells that it is whole: the end mark may be missing, but
+            nothing follows it. Else other archives may follow.
 
     Raises:
         InputError: damaged, cut off, without an end mark, or with something in it that is not understood.
@@ -71,6 +76,9 @@ def read_members(reader: Reader) -> Iterator[Member]:
     while not reader.at_end():
         block = reader.read(BLOCK)
         if block == _ZEROS:
+            if layer:
+                _check_end(reader)
+                return
             archive, records = archive + (not ended), {}
             ended = True
             continue
@@ -80,8 +88,18 @@ def read_members(reader: Reader) -> Iterator[Member]:
             end = member.offset + member.stored
             yield member
             reader.skip(end - reader.position + -end % BLOCK)
-    if not ended:
+    if not ended and not layer:
         raise InputError("the archive is cut off: it has no end mark", where=reader.where)
+
+
+def _check_end(reader: Reader) -> None:
+    """Refuse what no other program would read."""
+    if any(part.strip(b"\0") for part in reader.rest()):
+        raise InputError(
+            "the layer goes on behind its end mark",
+            where=reader.where,
+            hint="build the image again: a layer is one tar archive, not several joined ones",
+        )
 
 
 def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> Member | None:

@@ -158,6 +158,37 @@ def test_hard_links_between_layers(tmp_path: Path) -> None:
     assert found["/0"].link == found["/b"].link == found["/b2"].link is not None
 
 
+def test_a_hard_link_of_a_layer_leads_to_what_stands_there_when_it_comes(tmp_path: Path) -> None:
+    """As the layer is unpacked: umoci and docker do so."""
+    link = member(b"h", kind=b"1", link=b"f")
+    found = stack(tmp_path, member(b"f", b"old"), link + member(b"f", b"new"))
+    assert texts(found) == {"/f": b"new", "/h": b"old"}
+    assert found["/f"].link != found["/h"].link
+    found = stack(tmp_path / "2", member(b"f", b"old"), member(b"f", b"new") + link)
+    assert texts(found) == {"/f": b"new", "/h": b"new"}
+    assert found["/f"].link == found["/h"].link is not None
+    with pytest.raises(InputError, match="/h: a layer holds a hard link to what is not there"):
+        stack(tmp_path / "3", link + member(b"f", b"new"))
+
+
+@pytest.mark.parametrize("behind", [member(b"evil"), END + member(b"evil") + END, b"x"])
+@pytest.mark.parametrize("mark", [END, END[:512]])
+def test_b13_a_layer_ends_with_its_end_mark(tmp_path: Path, mark: bytes, behind: bytes) -> None:
+    """What reads a layer stops there, so nobody would see what follows."""
+    layout, layer = Layout(tmp_path / "layout"), member(b"a", b"1") + mark
+    with pytest.raises(InputError, match="end mark"):
+        entries(layout.index(layout.image(layer + behind)), tmp_path / "work")
+    assert sorted(stack(tmp_path / "2", member(b"a") + END + bytes(700))) == ["/", "/a"]
+
+
+@pytest.mark.parametrize("layer", [b"", bytes(512), member(b"b")])
+def test_a_layer_may_lack_its_end_mark(tmp_path: Path, layer: bytes) -> None:
+    """Its diff_id tells that it is whole."""
+    layout = Layout(tmp_path / "layout")
+    found = entries(layout.index(layout.image(member(b"a") + END, layer)), tmp_path / "work")
+    assert sorted({*found} - {"/b"}) == ["/", "/a"]
+
+
 @pytest.mark.parametrize("target", [b"nowhere", b"d", b"gone"])
 def test_hard_links_between_layers_to_nothing(tmp_path: Path, target: bytes) -> None:
     with pytest.raises(InputError, match="hard link"):

@@ -183,6 +183,26 @@ def test_concatenated_archives_lie_over_each_other(tmp_path: Path) -> None:
     assert found["/"].uid == 9
 
 
+def test_a_hard_link_of_a_concatenated_archive_keeps_what_it_was_made_to(tmp_path: Path) -> None:
+    """As the archives would be unpacked one after the other."""
+    one = member(b"f", b"old") + member(b"h", kind=b"1", link=b"f") + END
+    two = member(b"g", kind=b"1", link=b"h") + member(b"e", kind=b"1", link=b"f") + member(b"f", b"new")
+    found = read(tmp_path, one + two + member(b"f2", kind=b"1", link=b"f") + END)
+    assert contents(found) == dict.fromkeys(("/e", "/g", "/h"), b"old") | dict.fromkeys(("/f", "/f2"), b"new")
+    assert found["/e"].link == found["/g"].link == found["/h"].link != found["/f"].link == found["/f2"].link
+    assert None not in {found["/h"].link, found["/f"].link}
+
+
+def test_a_hard_link_of_a_concatenated_archive_may_be_replaced(tmp_path: Path) -> None:
+    one = member(b"f", b"old") + member(b"h", kind=b"1", link=b"f") + END
+    found = read(tmp_path, one + member(b"h", b"new") + END)
+    assert contents(found) == {"/f": b"old", "/h": b"new"}
+    assert found["/h"].link is None
+    found = read(tmp_path, one + member(b"d", b"2") + member(b"h", kind=b"1", link=b"d") + END)
+    assert contents(found) == {"/d": b"2", "/f": b"old", "/h": b"2"}
+    assert found["/h"].link == found["/d"].link != found["/f"].link
+
+
 def test_devices_and_fifos_are_streamed(tmp_path: Path) -> None:
     data = (
         member(b"w", kind=b"3")

@@ -137,7 +137,6 @@ def random_layer(r: random.Random, below: dict[str, str]) -> tuple[list[tuple[st
     tree = dict(below)
     members: list[tuple[str, str, str]] = []
     seen: set[str] = set()
-    linked: set[str] = set()
     for folder in sorted(path for path, kind in below.items() if kind == "dir"):
         if r.random() < 0.15 and folder not in seen and not any(folder.startswith(gone) for gone in seen):
             members.append((f"{folder}/.wh..wh..opq", "file", ""))
@@ -153,11 +152,7 @@ def random_layer(r: random.Random, below: dict[str, str]) -> tuple[list[tuple[st
         folders = ["", *(path for path, kind in tree.items() if kind == "dir")]
         folder = r.choice(sorted(folders))
         path = f"{folder}/{r.choice(_NAMES)}".lstrip("/")
-        if (
-            path in seen | linked
-            or path.count("/") > 3
-            or any(path.startswith(f"{gone}/") for gone in seen if gone in below)
-        ):
+        if path in seen or path.count("/") > 3 or any(path.startswith(f"{gone}/") for gone in seen if gone in below):
             continue
         kind = r.choice(["dir", "file", "symlink", "link"])
         files = sorted(
@@ -166,13 +161,12 @@ def random_layer(r: random.Random, below: dict[str, str]) -> tuple[list[tuple[st
         if kind == "link" and not files:
             kind = "file"
         if kind != "dir":
-            if any(other.startswith(path + "/") for other in seen | linked):
+            if any(other.startswith(path + "/") for other in seen):
                 continue
             tree = {p: k for p, k in tree.items() if not p.startswith(path + "/")}
         seen.add(path)
         tree[path] = kind
         members.append((path, kind, r.choice(files) if kind == "link" else str(r.random())))
-        linked |= {members[-1][2]} if kind == "link" else set()
     return members, tree
 
 
