@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from otabuild import session
 from otabuild.doit_shell import Record, at_end
-from otabuild.errors import OtabuildError
+from otabuild.errors import OtabuildError, StateError
 from otabuild.pipeline.own_steps import own_steps
 from otabuild.pipeline.report import write_report
 from otabuild.pipeline.run import Done
@@ -28,22 +29,7 @@ from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipes
 from otabuild.recipe.model import Recipe
 
-__all__ = [
-    "DOIT_CONFIG",
-    "task__own_steps",
-    "task_build",
-    "task_deploy",
-    "task_index",
-    "task_inspect",
-    "task_preflight",
-    "task_repro",
-    "task_roundtrip",
-    "task_scan",
-    "task_sign",
-    "task_store",
-    "task_tables",
-    "task_verify",
-]
+__all__ = ["DOIT_CONFIG", "task__own_steps", "task__steps"]
 
 Task = dict[str, Any]
 
@@ -57,8 +43,24 @@ DOIT_CONFIG = {
 }
 
 
+_KINDS = {
+    "preflight": "check keys, certificates and dates before any work",
+    "scan": "walk the inputs of each rootfs",
+    "store": "hash and compress what is new",
+    "tables": "write file tables and resource tables",
+    "index": "write configs, manifests and index.json",
+    "sign": "sign index.json",
+    "build": "build the artifact of each recipe",
+    "verify": "verify each artifact entirely",
+    "inspect": "list what each artifact holds",
+    "deploy": "deploy each rootfs as a tar file",
+    "roundtrip": "compare what was deployed with what was built",
+    "repro": "build twice from nothing under other conditions, and compare",
+}
+
+
 class _Project(NamedTuple):
-    """The steps of all good recipes by name, and what is wrong with the others, by file stem."""
+    """The good recipes and all their steps by name, and what is wrong with the others, by the name of their task."""
 
     workspace: Workspace
     recipes: dict[str, Recipe]
@@ -76,15 +78,23 @@ def _project() -> _Project:
         raise InvalidDodoFile(str(error)) from None
     if not recipes and not broken:
         raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) is there; `otabuild init` writes one")
-    steps: dict[str, Step] = {}
-    failures: dict[str, OtabuildError] = dict(broken)
-    for name, recipe in recipes.items():
-        try:
-            made = [*build_steps(recipe, workspace), *check_steps(recipe, workspace)]
-            steps |= {step.name: step for step in made}
-        except OtabuildError as error:
-            failures[name] = error
-    return _Project(workspace, recipes, steps, failures)
+    steps = {
+        step.name: step
+        for recipe in recipes.values()
+        for step in (*build_steps(recipe, workspace), *check_steps(recipe, workspace))
+    }
+    return _Project(workspace, recipes, steps, _named(broken, recipes))
+
+
+def _named(broken: Mapping[str, OtabuildError], recipes: Collection[str]) -> dict[str, OtabuildError]:
+    """Errors by names that doit takes for tasks and that no good recipe has, made from stems of files."""
+    named: dict[str, OtabuildError] = {}
+    for stem, error in broken.items():
+        name = re.sub("[^A-Za-z0-9._-]", "_", stem)
+        while name in recipes or name in named:
+            name += "-broken"
+        named[name] = error
+    return named
 
 
 class _Current:
@@ -144,62 +154,111 @@ def clean_step(name: str, dryrun: bool) -> None:
         print(f"{name}: removed {path}" if not dryrun else f"{name}: would remove {path}")
 
 
+def run_repro(name: str) -> TaskFailed | None:
+    """Build a recipe twice and compare."""
+    from otabuild.commands.repro import describe, reproduce  # noqa: PLC0415  (a task imports what it needs when it runs)
+
+    try:
+        found = reproduce(_project().recipes[name])
+    except OtabuildError as error:
+        return TaskFailed(str(error))
+    if found.difference:
+        return TaskFailed(describe(name, found))
+    print(f"   {describe(name, found)}", flush=True)
+    return None
+
+
+def run_inspect(name: str) -> TaskFailed | None:
+    """Print what an artifact holds."""
+    from otabuild.cli import main  # noqa: PLC0415  (as above)
+
+    return None if main(["list-image", _project().recipes[name].output]) == 0 else TaskFailed("it cannot be read")
+
+
 def refuse(message: str) -> TaskFailed:
     """Say why a recipe cannot be built."""
     return TaskFailed(message)
 
 
-def _tasks(kind: str, doc: str) -> Iterator[Task]:
-    yield {"basename": kind, "name": None, "doc": doc}
-    project = _project()
-    for step in project.steps.values():
-        if step.name.startswith(f"{kind}:"):
-            yield _task(step)
-    if kind == "build":
-        for stem, error in project.broken.items():
-            yield {
-                "name": stem,
-                "doc": "!! this recipe is broken",
-                "actions": [(refuse, [str(error)])],
-                "uptodate": [False],
-            }
-
-
-def _task(step: Step) -> Task:
-    kind, _, name = step.name.partition(":")
-    return {
-        "basename": kind,
-        "name": name,
-        "doc": step.doc,
-        "actions": [(run_step, [step.name])],
-        "uptodate": [_Current(step.name)],
-        "targets": list(step.targets),
-        "task_dep": list(step.after),
-        "clean": [(clean_step, [step.name])],
-        "io": {"capture": False},
-    }
-
-
-def _own(name: str, doc: str | None, after: list[str]) -> Task:
+def _task(name: str, doc: str, action: tuple[Callable[..., Any], list[str]], after: Iterable[str] = ()) -> Task:
+    """A task that doit always runs."""
     kind, _, rest = name.partition(":")
     return {
         "basename": kind,
         "name": rest,
-        "doc": (doc or name).strip().splitlines()[0],
-        "actions": [(run_own, [name])],
+        "doc": doc,
+        "actions": [action],
         "uptodate": [False],
-        "task_dep": after,
+        "task_dep": list(after),
         "io": {"capture": False},
     }
+
+
+def _step(step: Step) -> Task:
+    return {
+        **_task(step.name, step.doc, (run_step, [step.name]), step.after),
+        "uptodate": [_Current(step.name)],
+        "targets": list(step.targets),
+        "clean": [(clean_step, [step.name])],
+    }
+
+
+def task__steps() -> Iterator[Task]:
+    """Every step of every recipe."""
+    project = _project()
+    for kind, doc in _KINDS.items():
+        yield {"basename": kind, "name": None, "doc": doc}
+    yield from map(_step, project.steps.values())
+    for name, recipe in project.recipes.items():
+        yield _task(f"inspect:{name}", f"list what {recipe.output} holds", (run_inspect, [name]), [f"build:{name}"])
+        yield _task(
+            f"repro:{name}", f"build {name} twice from nothing, and compare", (run_repro, [name]), [f"input*:{name}/*"]
+        )
+    for name, error in project.broken.items():
+        yield _task(f"build:{name}", "!! this recipe is broken", (refuse, [str(error)]))
 
 
 def task__own_steps() -> Iterator[Task]:
     """Steps that were registered with otabuild.before_scan and otabuild.after_build."""
     before, after = own_steps()
+    project = _project()
     for (recipe, rootfs), function in before.items():
-        yield _own(f"input:{recipe}/{rootfs}", function.__doc__, [])
-    for (recipe, name), finish in after.items():
-        yield _own(f"{name}:{recipe}", finish.__doc__, [f"build:{recipe}"])
+        name = f"input:{recipe}/{rootfs}"
+        error = _unknown(name, recipe, rootfs)
+        if error and (recipe in project.recipes or not project.broken):
+            raise InvalidDodoFile(str(error))  # nothing would ever run it
+        task = _own(name, function, error)
+        del task["name"]  # outside the group `input`, which a product's own task_input may make
+        yield {**task, "basename": name}
+    for (recipe, kind), finish in after.items():
+        name = f"{kind}:{recipe}"
+        error = _unknown(name, recipe)
+        yield _own(name, finish, error, () if error else [f"build:{recipe}"])
+
+
+def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError | None:
+    """What is wrong with a step of the product's own that no good recipe has a place for."""
+    _, recipes, _, broken = _project()
+    if recipe not in recipes:
+        hint = f"mend build:{', build:'.join(broken)}" if broken else "correct the name in dodo.py"
+        return StateError("a step for a recipe that is not there", where=step, expected=_any_of(recipes), hint=hint)
+    if rootfs is not None and rootfs not in recipes[recipe].rootfs:
+        return StateError(
+            "a step for a rootfs that the recipe has not",
+            where=step,
+            expected=_any_of(recipes[recipe].rootfs),
+            hint="correct the name in dodo.py",
+        )
+    return None
+
+
+def _any_of(names: Iterable[str]) -> str | None:
+    return ", ".join(names) or None
+
+
+def _own(name: str, function: Callable[..., None], error: OtabuildError | None, after: Iterable[str] = ()) -> Task:
+    doc = (function.__doc__ or name).strip().splitlines()[0]
+    return _task(name, doc, (refuse, [str(error)]) if error else (run_own, [name]), after)
 
 
 def _write_reports(records: dict[str, Record]) -> None:
@@ -224,104 +283,3 @@ def _limit_cache(records: dict[str, Record]) -> None:
 
 
 at_end += [_write_reports, _limit_cache]
-
-
-def task_preflight() -> Iterator[Task]:
-    """Check keys, certificates and dates."""
-    yield from _tasks("preflight", "check keys, certificates and dates before any work")
-
-
-def task_scan() -> Iterator[Task]:
-    """Walk the inputs of each rootfs."""
-    yield from _tasks("scan", "walk the inputs of each rootfs")
-
-
-def task_store() -> Iterator[Task]:
-    """Hash and compress what is new."""
-    yield from _tasks("store", "hash and compress what is new")
-
-
-def task_tables() -> Iterator[Task]:
-    """Write file tables and resource tables."""
-    yield from _tasks("tables", "write file tables and resource tables")
-
-
-def task_index() -> Iterator[Task]:
-    """Write configs, manifests and index.json."""
-    yield from _tasks("index", "write configs, manifests and index.json")
-
-
-def task_sign() -> Iterator[Task]:
-    """Sign index.json."""
-    yield from _tasks("sign", "sign index.json")
-
-
-def task_build() -> Iterator[Task]:
-    """Build the artifact of each recipe."""
-    yield from _tasks("build", "build the artifact of each recipe")
-
-
-def task_verify() -> Iterator[Task]:
-    """Verify each artifact."""
-    yield from _tasks("verify", "verify each artifact entirely")
-
-
-def task_deploy() -> Iterator[Task]:
-    """Deploy each rootfs as a tar file."""
-    yield from _tasks("deploy", "deploy each rootfs as a tar file")
-
-
-def task_roundtrip() -> Iterator[Task]:
-    """Compare what was deployed with what was built."""
-    yield from _tasks("roundtrip", "compare what was deployed with what was built")
-
-
-def run_repro(name: str) -> TaskFailed | None:
-    """Build a recipe twice and compare."""
-    from otabuild.commands.repro import describe, reproduce  # noqa: PLC0415  (a task imports what it needs when it runs)
-
-    try:
-        found = reproduce(_project().recipes[name])
-    except OtabuildError as error:
-        return TaskFailed(str(error))
-    if found.difference:
-        return TaskFailed(describe(name, found))
-    print(f"   {describe(name, found)}", flush=True)
-    return None
-
-
-def run_inspect(name: str) -> TaskFailed | None:
-    """Print what an artifact holds."""
-    from otabuild.cli import main  # noqa: PLC0415  (as above)
-
-    return None if main(["list-image", _project().recipes[name].output]) == 0 else TaskFailed("it cannot be read")
-
-
-def task_inspect() -> Iterator[Task]:
-    """List what each artifact holds."""
-    yield {"basename": "inspect", "name": None, "doc": "list what each artifact holds"}
-    for name, recipe in _project().recipes.items():
-        yield {
-            "basename": "inspect",
-            "name": name,
-            "doc": f"list what {recipe.output} holds",
-            "actions": [(run_inspect, [name])],
-            "uptodate": [False],
-            "task_dep": [f"build:{name}"],
-            "io": {"capture": False},
-        }
-
-
-def task_repro() -> Iterator[Task]:
-    """Build twice from nothing under other conditions, and compare."""
-    yield {"basename": "repro", "name": None, "doc": "build twice from nothing under other conditions, and compare"}
-    for name in _project().recipes:
-        yield {
-            "basename": "repro",
-            "name": name,
-            "doc": f"build {name} twice from nothing, and compare",
-            "actions": [(run_repro, [name])],
-            "uptodate": [False],
-            "task_dep": [f"input*:{name}/*"],
-            "io": {"capture": False},
-        }

@@ -28,33 +28,9 @@ from otabuild.errors import StateError
 BeforeScan = Callable[[], None]
 AfterBuild = Callable[[str], None]
 
-_TAKEN = frozenset(
-    [
-        "build",
-        "deploy",
-        "index",
-        "input",
-        "inspect",
-        "preflight",
-        "repro",
-        "roundtrip",
-        "scan",
-        "sign",
-        "store",
-        "tables",
-        "verify",
-        "run",
-        "list",
-        "info",
-        "clean",
-        "forget",
-        "ignore",
-        "dumpdb",
-        "strace",
-        "tabcompletion",
-        "reset-dep",
-        "help",
-    ]
+_TAKEN = (
+    "build deploy index input inspect preflight repro roundtrip scan sign store tables verify "
+    "run list info clean forget ignore dumpdb strace tabcompletion reset-dep help"
 )
 
 
@@ -93,7 +69,7 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
 
     def register(function: AfterBuild) -> AfterBuild:
         name = function.__name__.replace("_", "-")
-        if name in _TAKEN or (recipe, name) in _registered.after_build:
+        if name in _TAKEN.split() or (recipe, name) in _registered.after_build:
             raise StateError("this name of a step is taken", where=f"{name}:{recipe}", hint="rename the function")
         _registered.after_build[recipe, name] = function
         return function

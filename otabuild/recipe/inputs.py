@@ -23,25 +23,25 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
     """
     missing = [(keys, path) for keys, path in _inputs(recipe) if not os.path.exists(os.path.join(root, path))]
     return [
-        Problem(
-            recipe.file,
-            *_line(recipe, root, keys),
-            key_path(keys),
-            "no such file or folder",
-            observed=path,
-            hint="make it, or correct the path in the recipe",
+        problem_at(
+            recipe, keys, root, "no such file or folder", path, hint="make it, or correct the path in the recipe"
         )
         for keys, path in missing
     ]
 
 
-def _line(recipe: Recipe, root: str, keys: Sequence[Key]) -> tuple[int, int]:
+def problem_at(
+    recipe: Recipe, keys: Sequence[Key], root: str, what: str, observed: str | None = None, *, hint: str = ""
+) -> Problem:
+    """A problem with what a loaded recipe has at some keys; paths of the recipe are relative to `root`."""
+    line, column = 1, 1
     try:
         with open(os.path.join(root, recipe.file), "rb") as file:
             node, _, _ = parse_yaml(file.read(), recipe.file)[0].follow(keys)
+        line, column = node.line, node.column
     except (OSError, YamlError):  # it changed since it was loaded
-        return 1, 1
-    return node.line, node.column
+        pass
+    return Problem(recipe.file, line, column, key_path(keys), what, observed, hint=hint)
 
 
 def _inputs(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from otabuild.recipe import checks
 from otabuild.recipe.context import Context
 from otabuild.recipe.diagnose import key_path, problems
 from otabuild.recipe.fields import Base, RefusedError
+from otabuild.recipe.inputs import problem_at
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.substitute import build_time, iso_date, substitute
 from otabuild.storage.files import read_file
@@ -47,7 +49,8 @@ def load_recipes(
     """Load every `*.yaml` and `*.yml` of a folder.
 
     Returns:
-        The good recipes by name, and the errors of the others by file stem. Of recipes with one name none is good.
+        The good recipes by name, and the errors of the others by file stem. Of recipes with one name, or with one
+        output, none is good.
 
     Raises:
         RecipeError: the folder cannot be read.
@@ -69,15 +72,17 @@ def load_recipes(
             errors[_key(name, names)] = error
         else:
             loaded.setdefault(recipe.name, []).append((name, recipe))
-    good = {}
+    single = {}
     for name, found in loaded.items():
         if len(found) == 1:
-            good[name] = found[0][1]
+            single[name] = found[0]
             continue
         files = [file for file, _ in found]
         for file in files:
             errors[_key(file, names)] = _same_name(os.path.join(where, file), name, files)
-    return good, errors
+    clashes = _same_outputs([recipe for _, recipe in single.values()], root or os.curdir)
+    errors |= {_key(file, names): clashes[recipe.name] for file, recipe in single.values() if recipe.name in clashes}
+    return {name: recipe for name, (_, recipe) in single.items() if name not in clashes}, errors
 
 
 def _key(name: str, names: list[str]) -> str:
@@ -91,6 +96,24 @@ def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
     others = ", ".join(other for other in files if other != os.path.basename(file))
     what = f"the name {name!r} is also that of {others}"
     return RecipeError([Problem(file, 1, 1, "name", what, hint="give each recipe a `name` of its own")])
+
+
+def _same_outputs(recipes: Sequence[Recipe], root: str) -> dict[str, RecipeError]:
+    """What is wrong with recipes that write to one place, by their names."""
+    writers: dict[str, list[tuple[str, Recipe]]] = {}
+    for recipe in recipes:
+        for key, path in (("output", recipe.output), ("output-dir", recipe.output_dir)):
+            if path:
+                writers.setdefault(path, []).append((key, recipe))
+    clashes: dict[str, list[Problem]] = {}
+    for path, found in writers.items():
+        for key, recipe in found:
+            others = ", ".join(other.file for _, other in found if other is not recipe)
+            if others:
+                what = f"{others} writes to the same place"
+                problem = problem_at(recipe, [key], root, what, path, hint="give each recipe an output of its own")
+                clashes.setdefault(recipe.name, []).append(problem)
+    return {name: RecipeError(problems) for name, problems in clashes.items()}
 
 
 def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str) -> Recipe:

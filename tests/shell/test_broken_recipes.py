@@ -1,0 +1,92 @@
+"""What is broken in one recipe, or in dodo.py, says so and stops nothing else."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.shell.projects import RECIPE, Project
+
+BROKEN = RECIPE.replace("ecu: main", "ecu: ../main")
+DODO = "import otabuild\nfrom otabuild.tasks import *\n\n\n"
+NOTES = "@otabuild.after_build('{recipe}')\ndef notes(artifact):\n    'Write notes.'\n"
+FETCH = "@otabuild.before_scan('{recipe}', '{rootfs}')\ndef fetch():\n    'Fetch.'\n    open('fetched', 'w')\n\n\n"
+
+
+@pytest.mark.parametrize("file", ["car", "x=y", "x y*:z"])
+def test_a_broken_recipe_gets_a_task_that_stops_no_other(project: Project, file: str) -> None:
+    project.add_recipe(file, BROKEN)
+    project.recipe.write_text(project.recipe.read_text().replace("name: vehicle", "name: car"))
+    listed = project.doit("list", "--all")
+    assert listed.code == 0, listed.err
+    name = next(line.split()[0] for line in listed.out.splitlines() if "!!" in line)
+    refused = project.doit(name)
+    assert refused.code == 1
+    assert f"recipes/{file}.yaml:13" in refused.out
+    built = project.doit("build:car")
+    assert built.code == 0, built.out + built.err
+    assert project.artifact.exists()
+
+
+def test_a_step_of_a_broken_recipe_says_so_and_stops_no_other(project: Project) -> None:
+    project.add_recipe("broken", BROKEN.replace("name: {name}", "name: car"))
+    steps = FETCH.format(recipe="car", rootfs="main") + NOTES.format(recipe="car")
+    (project.root / "dodo.py").write_text(DODO + steps)
+    assert project.doit("list", "--all").code == 0
+    for step in ("notes:car", "input:car/main"):
+        done = project.doit(step)
+        assert done.code == 1
+        assert f"{step}: a step for a recipe that is not there (expected vehicle)" in done.out
+        assert "build:broken" in done.out
+    assert project.doit("build:vehicle").code == 0
+
+
+def test_a_step_after_no_recipe_says_so(project: Project) -> None:
+    (project.root / "dodo.py").write_text(DODO + NOTES.format(recipe="vehcle"))
+    done = project.doit("notes:vehcle")
+    assert done.code == 1
+    assert "notes:vehcle: a step for a recipe that is not there (expected vehicle)" in done.out
+    assert project.doit("build").code == 0
+
+
+@pytest.mark.parametrize(("recipe", "rootfs"), [("vehicle", "mian"), ("vehcle", "main")])
+def test_a_step_before_no_rootfs_is_an_error(project: Project, recipe: str, rootfs: str) -> None:
+    (project.root / "dodo.py").write_text(DODO + FETCH.format(recipe=recipe, rootfs=rootfs))
+    for command in ("list", "build"):
+        done = project.doit(command)
+        assert done.code == 3
+        assert f"input:{recipe}/{rootfs}: a step for a r" in done.err
+        assert "dodo.py" in done.err
+
+
+def test_input_tasks_of_both_kinds(project: Project) -> None:
+    project.add_recipe("other")
+    (project.root / "dodo.py").write_text(
+        DODO
+        + FETCH.format(recipe="vehicle", rootfs="main")
+        + "def task_input():\n    yield {'name': 'other/main', 'actions': ['touch got']}\n"
+    )
+    done = project.doit("build")
+    assert done.code == 0, done.out + done.err
+    assert done.ran.index("input:vehicle/main") < done.ran.index("scan:vehicle/main")
+    assert done.ran.index("input:other/main") < done.ran.index("scan:other/main")
+    assert (project.root / "fetched").exists()
+    assert (project.root / "got").exists()
+
+
+@pytest.mark.parametrize("key", ["output", "output-dir"])
+def test_two_recipes_with_one_output(project: Project, key: str) -> None:
+    project.add_recipe("good")
+    project.add_recipe("twin", RECIPE.replace("output: ../dist/{name}.zip", "output: ../dist/twin.zip"))
+    if key == "output":
+        project.edit("../dist/vehicle.zip", "../dist/twin.zip")
+    else:
+        project.edit("output:", "output-dir: ../dist/twin.zip\noutput:")
+    listed = project.doit("list", "--all")
+    assert listed.code == 0
+    assert listed.out.count("!! this recipe is broken") == 2
+    for name, other, used in (("vehicle", "twin", key), ("twin", "vehicle", "output")):
+        done = project.doit(f"build:{name}")
+        assert done.code == 1
+        assert f"recipes/{name}.yaml:" in done.out
+        assert f"{used}: recipes/{other}.yaml writes to the same place (observed dist/twin.zip)" in done.out
+    assert project.doit("build:good").code == 0
