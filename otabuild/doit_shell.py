@@ -109,5 +109,5 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted; the steps that were finished stay finished", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
+        raise SystemExit(130)  # else Python ends itself by the signal, which is no exit code
+    sys.__excepthook__(kind, error, traceback)
