@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from otabuild import session
-from otabuild.pipeline.own_steps import own_steps
+from otabuild.pipeline.limit import keep_within
+from otabuild.pipeline.own_steps import no_rootfs, own_steps
 from otabuild.pipeline.report import write_report
 from otabuild.pipeline.run import Done, run_steps
 from otabuild.pipeline.steps import build_steps
 from otabuild.pipeline.workspace import Workspace
-from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipe
 from otabuild.recipe.model import Recipe
 
@@ -50,20 +50,23 @@ def build(
 
     Raises:
         RecipeError: the recipe cannot be loaded.
+        StateError: another build works in the same directory; or an own step is for a rootfs that is not there.
         OtabuildError: a step failed.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    workspace = workspace or session.make_workspace(session.load_settings(), show_progress)
-    session.hold_lock(workspace.work, wait=wait)
+    workspace = workspace or session.make_workspace()
     own = own_steps()
-    for (name, _rootfs), function in own.before_scan.items():
-        if name == loaded.name:
+    before = {rootfs: function for (name, rootfs), function in own.before_scan.items() if name == loaded.name}
+    for rootfs in before.keys() - loaded.rootfs.keys():
+        raise no_rootfs(loaded.name, rootfs, loaded.rootfs)
+    with session.locked(workspace.work, wait=wait):
+        for function in before.values():
             function()
-    done = run_steps(build_steps(loaded, workspace), time.monotonic, tell)
-    write_report(loaded.output, done)
-    if done[-1].reasons:
-        session.limit_cache(workspace)
-    for (name, _step), after in own.after_build.items():
-        if name == loaded.name:
-            after(loaded.output)
+        done = run_steps(build_steps(loaded, workspace), time.monotonic, tell)
+        write_report(loaded.output, done)
+        if done[-1].reasons:
+            keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)
+        for (name, _step), after in own.after_build.items():
+            if name == loaded.name:
+                after(loaded.output)
     return BuildResult(loaded.output, done[-1].results["sha256"], os.path.getsize(loaded.output), tuple(done))

@@ -67,7 +67,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         super().initialize(tasks, selected_tasks)
         session.handle_signals()
         sys.excepthook = _quiet_interrupt
-        session.lock_or_exit(wait=bool(os.environ.get("OTABUILD_WAIT")))
+        session.lock_or_exit()
 
     def execute_task(self, task: Task) -> None:
         """Tell that a task starts."""

@@ -9,6 +9,9 @@ import signal
 import sys
 import time
 import tomllib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
@@ -16,12 +19,13 @@ from typing import NoReturn
 
 from otabuild.errors import InputError, OtabuildError
 from otabuild.image.sizes import parse_size
-from otabuild.pipeline.limit import keep_within
-from otabuild.pipeline.workspace import WORK, Progress, Workspace
+from otabuild.pipeline.workspace import CACHE_LIMIT, WORK, Workspace
+from otabuild.progress import show_progress
 from otabuild.storage.lock import WorkLock
 
 _LOCKED = "OTABUILD_LOCKED"
 _held: dict[str, WorkLock] = {}
+_users: Counter[str] = Counter()
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,7 @@ class Settings:
 
     recipes: str = "recipes"
     work: str = WORK
-    cache_size: str = "20GiB"
-
-    @property
-    def limit(self) -> int:
-        """How many bytes the work directory may keep for later builds."""
-        return parse_size(self.cache_size)
+    cache_limit: int = CACHE_LIMIT
 
 
 def load_settings() -> Settings:
@@ -60,21 +59,21 @@ def load_settings() -> Settings:
             observed=", ".join(wrong),
             expected=", ".join(sorted(known)),
         )
-    settings = Settings(**{key.replace("-", "_"): value for key, value in table.items()})
+    size = table.pop("cache-size", None)
     try:
-        parse_size(settings.cache_size)
+        return Settings(**table) if size is None else Settings(**table, cache_limit=parse_size(size))
     except InputError as error:
         where = "pyproject.toml [tool.otabuild] cache-size"
         raise InputError(error.what, where=where, observed=error.observed, expected=error.expected) from None
-    return settings
 
 
-def make_workspace(settings: Settings, progress: Progress) -> Workspace:
-    """The workspace of this process in the current folder.
+def make_workspace(settings: Settings | None = None) -> Workspace:
+    """The workspace of this process in the current folder; with its settings, if none are given.
 
     Raises:
-        InputError: OTABUILD_JOBS is no number.
+        InputError: as for `load_settings`, or OTABUILD_JOBS is no number.
     """
+    settings = settings or load_settings()
     return Workspace(
         now_ns=time.time_ns(),
         work=settings.work,
@@ -82,7 +81,8 @@ def make_workspace(settings: Settings, progress: Progress) -> Workspace:
         environ=os.environ,
         prompt=_ask,
         warn=lambda message: print(f"warning: {message}", file=sys.stderr),
-        progress=progress,
+        progress=show_progress,
+        cache_limit=settings.cache_limit,
     )
 
 
@@ -107,28 +107,41 @@ def hold_lock(work: str, *, wait: bool = False) -> None:
     """Hold the lock of a work directory until this process ends; worker processes inherit it.
 
     Raises:
-        StateError: another run holds it, and `wait` is false.
+        StateError: another run holds it, and neither `wait` nor OTABUILD_WAIT says to wait.
     """
-    if work in _held or os.environ.get(_LOCKED) == os.path.abspath(work):
-        return
-    lock = WorkLock(work)
-    lock.acquire(started=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), wait=wait)
-    _held[work] = lock
-    os.environ[_LOCKED] = os.path.abspath(work)
+    path = os.path.abspath(work)
+    announced = os.environ.get(_LOCKED, "").splitlines()
+    if path not in _held and path not in announced:
+        lock = WorkLock(work)
+        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        lock.acquire(started=started, wait=wait or bool(os.environ.get("OTABUILD_WAIT")))
+        _held[path] = lock
+        os.environ[_LOCKED] = "\n".join([*announced, path])
+    _users[path] += 1
 
 
-def lock_or_exit(*, wait: bool = False) -> None:
+@contextmanager
+def locked(work: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock of a work directory for a while, or as long as it is held anyway; errors as for `hold_lock`."""
+    path = os.path.abspath(work)
+    hold_lock(work, wait=wait)
+    try:
+        yield
+    finally:
+        _users[path] -= 1
+        if path in _held and not _users[path]:
+            _held.pop(path).release()
+            announced = os.environ[_LOCKED].splitlines()
+            os.environ[_LOCKED] = "\n".join(other for other in announced if other != path)
+
+
+def lock_or_exit() -> None:
     """Hold the lock of this project's work directory, or end the process with the reason: for where doit would not."""
     try:
-        hold_lock(load_settings().work, wait=wait)
+        hold_lock(load_settings().work)
     except OtabuildError as error:
         print(render(error), file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-
-
-def limit_cache(workspace: Workspace) -> None:
-    """Keep the work directory within its size; what was used in this run stays."""
-    keep_within(workspace, load_settings().limit, spare=workspace.now_ns)
 
 
 def handle_signals() -> None:

@@ -19,13 +19,13 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 from otabuild import session
 from otabuild.doit_shell import Record, at_end
 from otabuild.errors import OtabuildError, StateError
-from otabuild.pipeline.own_steps import own_steps
+from otabuild.pipeline.limit import keep_within
+from otabuild.pipeline.own_steps import no_rootfs, own_steps
 from otabuild.pipeline.report import write_report
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
 from otabuild.pipeline.steps import build_steps, check_steps
 from otabuild.pipeline.workspace import WORK, Workspace
-from otabuild.progress import show_progress
 from otabuild.recipe.load import load_recipes
 from otabuild.recipe.model import Recipe
 
@@ -73,7 +73,7 @@ def _project() -> _Project:
     try:
         settings = session.load_settings()
         recipes, broken = load_recipes(settings.recipes)
-        workspace = session.make_workspace(settings, show_progress)
+        workspace = session.make_workspace(settings)
     except OtabuildError as error:
         raise InvalidDodoFile(str(error)) from None
     if not recipes and not broken:
@@ -121,7 +121,7 @@ class _Current:
 def run_step(name: str) -> dict[str, Any] | TaskFailed:
     """Run a step and give its counts; a known error becomes one message."""
     try:
-        session.hold_lock(session.load_settings().work)
+        session.hold_lock(_project().workspace.work)
         decision = _Current.decisions.pop(name, None)
         for reason in decision.reasons if decision else ():
             print(f"   {reason}", flush=True)
@@ -240,20 +240,12 @@ def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError
     """What is wrong with a step of the product's own that no good recipe has a place for."""
     _, recipes, _, broken = _project()
     if recipe not in recipes:
-        hint = f"mend build:{', build:'.join(broken)}" if broken else "correct the name in dodo.py"
-        return StateError("a step for a recipe that is not there", where=step, expected=_any_of(recipes), hint=hint)
+        known = ", ".join(recipes) or None
+        hint = f"mend build:{', build:'.join(broken)}" if broken else "correct the name where the step is registered"
+        return StateError("a step for a recipe that is not there", where=step, expected=known, hint=hint)
     if rootfs is not None and rootfs not in recipes[recipe].rootfs:
-        return StateError(
-            "a step for a rootfs that the recipe has not",
-            where=step,
-            expected=_any_of(recipes[recipe].rootfs),
-            hint="correct the name in dodo.py",
-        )
+        return no_rootfs(recipe, rootfs, recipes[recipe].rootfs)
     return None
-
-
-def _any_of(names: Iterable[str]) -> str | None:
-    return ", ".join(names) or None
 
 
 def _own(name: str, function: Callable[..., None], error: OtabuildError | None, after: Iterable[str] = ()) -> Task:
@@ -279,7 +271,8 @@ def _write_reports(records: dict[str, Record]) -> None:
 def _limit_cache(records: dict[str, Record]) -> None:
     """Keep the work directory within its size, if anything was built."""
     if any(record.ran and name.startswith("build:") for name, record in records.items()):
-        session.limit_cache(_project().workspace)
+        workspace = _project().workspace
+        keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)
 
 
 at_end += [_write_reports, _limit_cache]

@@ -60,11 +60,9 @@ def run_plan(args: argparse.Namespace) -> int:
     """Tell which steps would run and why; those that follow a step that runs may find nothing to do."""
     from otabuild.pipeline.run import plan_steps
     from otabuild.pipeline.steps import build_steps
-    from otabuild.progress import show_progress
     from otabuild.recipe.load import load_recipe
 
-    workspace = session.make_workspace(session.load_settings(), show_progress)
-    found = plan_steps(build_steps(load_recipe(args.recipe), workspace))
+    found = plan_steps(build_steps(load_recipe(args.recipe), session.make_workspace()))
     lines = [f"{item.name}: {'; '.join(item.reasons) or 'up to date'}" for item in found]
     emit(args, [{"step": item.name, "reasons": item.reasons} for item in found], lines)
     return 0

@@ -29,36 +29,35 @@ def add(parsers: Parsers) -> None:
 
 def run_cache(args: argparse.Namespace) -> int:
     """Show how much is kept; or drop the least recently used; or read every blob and drop what is damaged."""
-    from otabuild.progress import show_progress
-
-    settings = session.load_settings()
-    session.hold_lock(settings.work, wait=args.wait)
-    workspace = session.make_workspace(settings, show_progress)
-    action = {"show": _show, "prune": _prune, "verify": _verify}[args.action]
-    return action(args, workspace, settings)
+    workspace = session.make_workspace()
+    session.hold_lock(workspace.work, wait=args.wait)
+    return {"show": _show, "prune": _prune, "verify": _verify}[args.action](args, workspace)
 
 
-def _show(args: argparse.Namespace, workspace: Workspace, settings: session.Settings) -> int:
+def _show(args: argparse.Namespace, workspace: Workspace) -> int:
     from otabuild.image.sizes import human_size
     from otabuild.pipeline.limit import usage
 
     found = usage(workspace)
-    value = {**{name.replace("_", "-"): amount for name, amount in found._asdict().items()}, "limit": settings.limit}
+    value = {
+        **{name.replace("_", "-"): amount for name, amount in found._asdict().items()},
+        "limit": workspace.cache_limit,
+    }
     lines = [
         f"blobs     {human_size(found.blob_bytes)} in {found.blobs} blobs",
         f"archives  {human_size(found.archive_bytes)} of unpacked archives",
-        f"limit     {human_size(settings.limit)}",
+        f"limit     {human_size(workspace.cache_limit)}",
         f"on disk   {human_size(found.cache_disk_bytes + found.archive_bytes)}, with the database",
     ]
     emit(args, value, lines)
     return 0
 
 
-def _prune(args: argparse.Namespace, workspace: Workspace, settings: session.Settings) -> int:
+def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
     from otabuild.image.sizes import human_size, parse_size
     from otabuild.pipeline.limit import keep_within, remove_archives, usage
 
-    limit = settings.limit if args.size is None else parse_size(args.size)
+    limit = workspace.cache_limit if args.size is None else parse_size(args.size)
     before = usage(workspace)
     keep_within(workspace, limit, spare=sys.maxsize)
     if usage(workspace).archive_bytes > limit:
@@ -70,7 +69,7 @@ def _prune(args: argparse.Namespace, workspace: Workspace, settings: session.Set
     return 0
 
 
-def _verify(args: argparse.Namespace, workspace: Workspace, _settings: session.Settings) -> int:
+def _verify(args: argparse.Namespace, workspace: Workspace) -> int:
     with workspace.open_cache() as cache:
         blobs = cache.usage()[0]
         damaged = [blob.digest.hex() for blob in cache.discard_damaged()]

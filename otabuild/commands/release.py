@@ -141,11 +141,9 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
             yield from lint_image(image, int(time.time()), base)
             return
         from otabuild.pipeline.lint import lint_recipe
-        from otabuild.progress import show_progress
         from otabuild.recipe.load import load_recipe
 
-        workspace = session.make_workspace(session.load_settings(), show_progress)
-        yield from lint_recipe(load_recipe(args.subject), workspace, base)
+        yield from lint_recipe(load_recipe(args.subject), session.make_workspace(), base)
 
 
 def _lint_lines(findings: list[Finding]) -> Iterator[str]:

@@ -131,9 +131,8 @@ def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]
 def _build_once(recipe: Recipe, folder: str) -> None:
     from otabuild.api import build
     from otabuild.pipeline.repro import signs_alike
-    from otabuild.progress import show_progress
 
-    workspace = session.make_workspace(session.load_settings(), show_progress)
+    workspace = session.make_workspace()
     sign: Sign | None = recipe.sign if recipe.sign and signs_alike(recipe.sign) else None
     output = {"output": os.path.join(folder, _IMAGE), "output_dir": None, "sign": sign}
     build(recipe.model_copy(update=output), workspace=replace(workspace, work=os.path.join(folder, _WORK)))

@@ -8,6 +8,7 @@ import shlex
 import time
 from typing import TYPE_CHECKING
 
+from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, say
 from otabuild.errors import InputError, OtabuildError
 
@@ -92,7 +93,7 @@ def run_sign(args: argparse.Namespace) -> int:
         raise InputError(
             "nothing to sign with", where="otabuild sign", hint="give --certificate and --key, or --attach"
         )
-    sign, workspace, timestamp = _sign_options(args), _workspace(), _timestamp(args.timestamp)
+    sign, workspace, timestamp = _sign_options(args), session.make_workspace(), _timestamp(args.timestamp)
     with open_image(args.image) as image:
         signing = Signing(_chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace))
         _check(image, signing, args.ca, workspace)
@@ -110,7 +111,7 @@ def run_prepare(args: argparse.Namespace) -> int:
     else:
         if not args.certificate:
             raise InputError("no certificate", where="otabuild sign-prepare", hint="give --certificate and --chain")
-        workspace, timestamp = _workspace(), _timestamp(args.timestamp)
+        workspace, timestamp = session.make_workspace(), _timestamp(args.timestamp)
         chain = _chain(args.certificate, args.chain)
         with open_image(args.target) as image:
             _check(image, Signing(chain, timestamp), args.ca, workspace)
@@ -194,7 +195,7 @@ def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest
     if token.issued_at is None:
         raise InputError("no time of signing (iat)", where=path)
     chain = tuple(Certificate(found, f"{path}: certificate {number}") for number, found in enumerate(token.chain))
-    workspace = _workspace()
+    workspace = session.make_workspace()
     signing = Signing(chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers))
     with open_image(args.image) as image:
         _check(image, signing, getattr(args, "ca", []), workspace)
@@ -236,20 +237,12 @@ def run_demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _workspace() -> Workspace:
-    from otabuild import session
-    from otabuild.progress import show_progress
-
-    return session.make_workspace(session.load_settings(), show_progress)
-
-
 def _job(path: str) -> tuple[Job, Sign]:
     """A recipe that is to be signed, and the lock of its work directory."""
-    from otabuild import session
     from otabuild.pipeline.job import Job
     from otabuild.recipe.load import load_recipe
 
-    recipe, workspace = load_recipe(path), _workspace()
+    recipe, workspace = load_recipe(path), session.make_workspace()
     if recipe.sign is None:
         raise InputError("the recipe does not sign its image", where=path, hint="add a `sign` section")
     session.hold_lock(workspace.work)

@@ -26,7 +26,7 @@ def usage(workspace: Workspace) -> Usage:
         return Usage(*cache.usage(), sum(size for _, size in _archive_files(workspace)))
 
 
-def keep_within(workspace: Workspace, limit: int, *, spare: int) -> int:
+def keep_within(workspace: Workspace, limit: int, *, spare: int) -> None:
     """Drop what was not used for longest until the blobs and the indexes of archives take at most `limit` bytes.
 
     Layers of container images that no scan uses any more go first.
@@ -35,16 +35,13 @@ def keep_within(workspace: Workspace, limit: int, *, spare: int) -> int:
         workspace: whose cache.
         limit: in bytes.
         spare: what was used at this time (Unix nanoseconds) or later stays, even if that is more.
-
-    Returns:
-        How many blobs were dropped.
     """
     with workspace.open_cache() as cache:
         cache.mark_used([], workspace.now_ns)
         archives = sum(size for _, size in _archive_files(workspace))
         if cache.usage()[1] + archives > limit:
             archives -= _remove_unused_layers(workspace)
-        return cache.shrink(max(limit - archives, 0), spare)
+        cache.shrink(max(limit - archives, 0), spare)
 
 
 def remove_archives(workspace: Workspace) -> None:

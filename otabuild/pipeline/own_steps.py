@@ -20,7 +20,7 @@ nothing to do is theirs to decide.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from otabuild.errors import StateError
@@ -75,6 +75,16 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
         return function
 
     return register
+
+
+def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
+    """What is wrong with an input step for a rootfs that its recipe has not: nothing would ever run it."""
+    return StateError(
+        "a step for a rootfs that the recipe has not",
+        where=f"input:{recipe}/{rootfs}",
+        expected=", ".join(known),
+        hint="correct the name where the step is registered",
+    )
 
 
 def own_steps() -> OwnSteps:

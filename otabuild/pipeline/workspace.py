@@ -6,13 +6,18 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
-from otabuild.build.store import Environment
+from otabuild.format import limits
 from otabuild.image.tally import Tally
 from otabuild.storage import files, fs
-from otabuild.storage.cache import Cache
+
+if TYPE_CHECKING:
+    from otabuild.build.store import Environment
+    from otabuild.storage.cache import Cache
 
 WORK = os.path.join("build", ".otabuild")
+CACHE_LIMIT = 20 * limits.GIB
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be made anew.\n"
 
 Progress = Callable[[str, int, int], None]
@@ -40,6 +45,7 @@ class Workspace:
         prompt: asks a person for a passphrase.
         warn: told of what a user should know but that stops nothing.
         progress: see Progress.
+        cache_limit: how many bytes the work directory keeps for later builds.
         secrets: passphrases that were asked for in this run, by where they belong; never shown.
     """
 
@@ -50,6 +56,7 @@ class Workspace:
     prompt: Callable[[str], bytes] = _no_prompt
     warn: Callable[[str], None] = lambda _message: None
     progress: Progress = _silent
+    cache_limit: int = CACHE_LIMIT
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -61,19 +68,22 @@ class Workspace:
         """The folder of a recipe's stamps and intermediate files."""
         return os.path.join(self.work, "recipes", recipe)  # a name may be that of something else in `work`
 
-    def prepare(self, recipe: str) -> str:
+    def prepare(self, recipe: str) -> None:
         """Make the folder of a recipe, and mark the work directory as one that backups and git pass over."""
         fs.makedirs(self.folder(recipe))
         for name, content in (("CACHEDIR.TAG", _TAG), (".gitignore", b"*\n")):
             path = os.path.join(self.work, name)
             if not os.path.exists(path):
                 files.write_file(path, content)
-        return self.folder(recipe)
 
     def open_cache(self) -> Cache:
         """The cache of the work directory; hold the lock (storage/lock.py)."""
+        from otabuild.storage.cache import Cache  # noqa: PLC0415  (a workspace is made by commands that build nothing, too)
+
         return Cache(os.path.join(self.work, "cache"))
 
     def environment(self, cache: Cache, what: str, total: int) -> Environment:
         """What a build step gets from outside."""
+        from otabuild.build.store import Environment  # noqa: PLC0415  (as above)
+
         return Environment(cache, self.workers, self.now_ns, Tally(total, partial(self.progress, what)).add)

@@ -35,7 +35,7 @@ class WorkLock:
                 "another build works in this directory",
                 where=os.path.dirname(self.path),
                 observed=self._holder(),
-                hint="let it finish, or say --wait to wait for it",
+                hint="let it finish, or set OTABUILD_WAIT=1 to wait for it",
             ) from None
         with fs.change("truncate", self.path):
             os.ftruncate(self._fd, 0)

@@ -55,7 +55,7 @@ def test_a_step_before_no_rootfs_is_an_error(project: Project, recipe: str, root
         done = project.doit(command)
         assert done.code == 3
         assert f"input:{recipe}/{rootfs}: a step for a r" in done.err
-        assert "dodo.py" in done.err
+        assert "correct the name" in done.err
 
 
 def test_input_tasks_of_both_kinds(project: Project) -> None:

@@ -219,12 +219,15 @@ def test_a_second_build_at_once_ends_at_once(project: Project) -> None:
     for done in (project.doit("build"), project.otabuild("build", "recipes/vehicle.yaml")):
         assert done.code == 1
         assert f"pid {os.getpid()}, started 2025-01-01T00:00:00Z" in done.err
+        assert "OTABUILD_WAIT=1" in done.err
     assert not project.artifact.exists()
     assert project.doit("list").code == 0
-    waiting = project.start("-m", "otabuild", "build", "--wait", "recipes/vehicle.yaml")
+    build = ("-m", "otabuild", "build", "recipes/vehicle.yaml")
+    waiting = [project.start(*build, "--wait"), project.start(*build, OTABUILD_WAIT="1")]
     lock.release()
-    waiting.communicate(timeout=60)
-    assert waiting.returncode == 0
+    for process in waiting:
+        process.communicate(timeout=60)
+        assert process.returncode == 0
     assert project.artifact.exists()
 
 
