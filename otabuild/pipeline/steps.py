@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from otabuild.errors import RecipeError
 from otabuild.pipeline.check_steps import deploy_step, roundtrip_step, verify_step
 from otabuild.pipeline.content_steps import scan_step, store_step, tables_step
 from otabuild.pipeline.image_steps import build_step, index_step
@@ -10,10 +11,17 @@ from otabuild.pipeline.sign_steps import preflight_step, sign_step
 from otabuild.pipeline.step import Step
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.places import clashes
 
 
 def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
-    """The steps from inputs to artifact; each comes after those it needs."""
+    """The steps from inputs to artifact; each comes after those it needs.
+
+    Raises:
+        RecipeError: an output of the recipe is in the way of an input, or of the work directory.
+    """
+    if found := clashes(recipe, work=workspace.work):
+        raise RecipeError(found)
     job = Job(recipe, workspace)
     steps = [preflight_step(job), *(scan_step(job, name) for name in recipe.rootfs)]
     steps += [store_step(job), tables_step(job), index_step(job)]

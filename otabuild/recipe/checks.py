@@ -19,14 +19,13 @@ _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
 
 
 def check(tree: Node, file: str) -> list[Problem]:
-    """Every problem between keys: payloads, rootfs names, annotations, set rules, output places."""
+    """Every problem between keys: payloads, rootfs names, annotations, set rules."""
     found = [
         *_keys(tree),
         *_payloads(tree),
         *_unused(tree),
         *_annotations(tree),
         *_set_rules(tree),
-        *_outputs(tree),
         *_passphrase(tree),
         *_legacy(tree),
         *_stdin(tree),
@@ -146,12 +145,6 @@ def _set_rules(tree: Node) -> Iterator[Finding]:
             if rule.kind == "mapping" and not any(rule.get(key) for key in ("capability", "mode", "owner")):
                 path = f"rootfs.{name.text}.set[{number}]"
                 yield rule, path, "sets nothing", "at least one of capability, mode, owner", ""
-
-
-def _outputs(tree: Node) -> Iterator[Finding]:
-    output, folder = tree.get("output"), tree.get("output-dir")
-    if output and folder and output.text == folder.text and output.text:
-        yield folder, "output-dir", "is the same place as output", None, "one is a file, the other a folder"
 
 
 def _passphrase(tree: Node) -> Iterator[Finding]:

@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator, Sequence
 
 from otabuild.errors import Problem
-from otabuild.format.strict_yaml import YamlError, parse_yaml
+from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
 from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.signing import FileKey
+from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, Source, TarSource
 
 
 def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
@@ -21,12 +22,12 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
         recipe: as loaded with this root.
         root: the folder that the paths of the recipe are relative to.
     """
-    missing = [(keys, path) for keys, path in _inputs(recipe) if not os.path.exists(os.path.join(root, path))]
     return [
         problem_at(
             recipe, keys, root, "no such file or folder", path, hint="make it, or correct the path in the recipe"
         )
-        for keys, path in missing
+        for keys, path in recipe_inputs(recipe)
+        if not os.path.exists(os.path.join(root, path))
     ]
 
 
@@ -34,17 +35,43 @@ def problem_at(
     recipe: Recipe, keys: Sequence[Key], root: str, what: str, observed: str | None = None, *, hint: str = ""
 ) -> Problem:
     """A problem with what a loaded recipe has at some keys; paths of the recipe are relative to `root`."""
-    line, column = 1, 1
+    node = read_tree(recipe, root).follow(keys)[0]
+    return Problem(recipe.file, node.line, node.column, key_path(keys), what, observed, hint=hint)
+
+
+def read_tree(recipe: Recipe, root: str) -> Node:
+    """The YAML of a recipe that was loaded; an empty one where it can no longer be read."""
     try:
         with open(os.path.join(root, recipe.file), "rb") as file:
-            node, _, _ = parse_yaml(file.read(), recipe.file)[0].follow(keys)
-        line, column = node.line, node.column
+            return parse_yaml(file.read(), recipe.file)[0]
     except (OSError, YamlError):  # it changed since it was loaded
-        pass
-    return Problem(recipe.file, line, column, key_path(keys), what, observed, hint=hint)
+        return Node("null", 1, 1)
 
 
-def _inputs(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
+def recipe_sources(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
+    """What the rootfs of a recipe are made from: keys and path of each file and folder."""
+    for name, rootfs in recipe.rootfs.items():
+        for part, sources in (("source", rootfs.sources), ("overlay", rootfs.overlay)):
+            for number, source in enumerate(sources):
+                kind, path = _place(source)
+                if path != "-":
+                    yield ("rootfs", name, part, number, kind), path
+
+
+def _place(source: Source) -> tuple[str, str]:
+    match source:
+        case DirectorySource():
+            return "directory", source.directory
+        case TarSource():
+            return "tar", source.tar
+        case OciSource():
+            return "oci", source.oci.layout
+        case DockerArchiveSource():
+            return "docker-archive", source.docker_archive
+
+
+def recipe_inputs(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
+    """Everything else that a recipe reads: keys and path of each file and folder."""
     for number, payload in enumerate(recipe.payloads):
         if payload.sys_config:
             yield ("payloads", number, "sys-config"), payload.sys_config

@@ -17,6 +17,7 @@ from otabuild.recipe.diagnose import key_path, problems
 from otabuild.recipe.fields import Base, RefusedError
 from otabuild.recipe.inputs import problem_at
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.places import clashes
 from otabuild.recipe.substitute import build_time, iso_date, substitute
 from otabuild.storage.files import read_file
 
@@ -150,6 +151,7 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str)
         known = {problem[1:4] for problem in found}
         found += [problem for problem in problems(error.errors(), tree, file) if problem[1:4] not in known]
         raise RecipeError(found) from None
+    found += clashes(recipe, base.root, tree=tree)
     if found:
         raise RecipeError(found)
     return recipe

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.api import build
+from otabuild.errors import RecipeError
 from otabuild.pipeline.workspace import Workspace
 
 RECIPE = """
@@ -62,3 +63,13 @@ def test_progress_of_contents_ends_at_their_size(tmp_path: Path, monkeypatch: py
     build("r.yaml", workspace=Workspace(now_ns=LATER, workers=workers, progress=note))
     assert seen[-1][0] == seen[-1][1] > 40 << 20
     assert seen == sorted(seen)
+
+
+def test_an_output_in_the_work_directory_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yaml").write_text(RECIPE.format(policy="warn"))
+    with pytest.raises(RecipeError, match=r"recipe.yaml:3:9: output: lies inside the work directory"):
+        build("recipe.yaml", workspace=Workspace(work=".", now_ns=LATER))
+    assert not Path("CACHEDIR.TAG").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
@@ -14,6 +15,7 @@ from otabuild.recipe import Context, Recipe, load_recipe, load_recipes, missing_
 from otabuild.recipe.context import ask_git
 from otabuild.recipe.fields import Base, OciReference
 from otabuild.recipe.load import parse_recipe
+from otabuild.recipe.places import clashes
 from otabuild.recipe.signing import FileKey, Pkcs11Key
 from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, TarSource
 from tests.recipe import world
@@ -118,7 +120,6 @@ def test_source_date_epoch_wins_and_needs_no_git() -> None:
         ("../x.zip", "x.zip"),
         ("./a/../x.zip", "recipes/x.zip"),
         ("../../x.zip", "/x.zip"),
-        ("../..", "/"),
         ("/product/x.zip", "x.zip"),
         ("/products/x.zip", "/products/x.zip"),
         ("${git:branch}-${git:describe}.zip", "recipes/main-v1.2.zip"),
@@ -128,6 +129,10 @@ def test_source_date_epoch_wins_and_needs_no_git() -> None:
 def test_paths_become_relative_to_the_root(written: str, read: str) -> None:
     context = Context(env={"EMPTY": ""}, git=world.git, now=0)
     assert parse(SMALLEST.replace("smallest.zip", written), context).output == read
+
+
+def test_the_root_of_the_host_is_a_path() -> None:
+    assert Base("/product/recipes", "/product").relative("../..") == "/"
 
 
 def test_what_a_reference_gives_is_not_read_again() -> None:
@@ -165,6 +170,49 @@ def test_a_base_that_is_missing(tmp_path: pathlib.Path) -> None:
     recipe = load_recipe(GOOD / "every-source.yaml", world.IN_GIT, root=str(tmp_path))
     missing = [problem.key for problem in missing_inputs(recipe, str(tmp_path))]
     assert missing == ["storage.base", "sign.certificate", "verify.trust[0]", "verify.crl[0]"]
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("link.zip", "is the same place as rootfs.main.source.tar"),
+        ("tree.tar", "is the same place as rootfs.main.source.tar"),
+        ("behind/a.zip", "lies inside rootfs.main.overlay[0].directory"),
+        ("out/link", ""),
+    ],
+)
+def test_links_hide_no_clash(tmp_path: pathlib.Path, output: str, what: str) -> None:
+    """An output over a link replaces the link, and the file behind it stays; both are as bad where they are inputs."""
+    for folder in ("overlay", "out"):
+        (tmp_path / folder).mkdir()
+    for name, target in (("link.zip", "real.tar"), ("tree.tar", "real.tar"), ("behind", "overlay"), ("out/link", "x")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "real.tar").touch()
+    text = SMALLEST.replace('{tar: "-"}', "{tar: tree.tar}\n    overlay: [{directory: overlay}]")
+    (tmp_path / "r.yaml").write_text(text.replace("smallest.zip", output))
+    try:
+        load_recipe(tmp_path / "r.yaml", world.IN_GIT, root=str(tmp_path))
+        found = ""
+    except RecipeError as error:
+        (problem,) = error.problems
+        found = problem.what
+    assert found == what
+
+
+@pytest.mark.parametrize(
+    ("work", "clash"),
+    [
+        ("dist/vehicle", "output-dir: is the same place as the work directory"),
+        ("dist/vehicle/.otabuild/", "output-dir: holds the work directory"),
+        ("dist", "output: lies inside the work directory"),
+        ("build/.otabuild", None),
+    ],
+)
+def test_outputs_and_the_work_directory(tmp_path: pathlib.Path, work: str, clash: str | None) -> None:
+    shutil.copy(GOOD / "every-key.yaml", tmp_path)
+    recipe = load_recipe(tmp_path / "every-key.yaml", world.IN_GIT, root=str(tmp_path))
+    found = [f"{problem.key}: {problem.what}" for problem in clashes(recipe, str(tmp_path), work=work)]
+    assert found[:1] == ([clash] if clash else [])
 
 
 def test_folder_of_recipes(tmp_path: pathlib.Path) -> None:

@@ -1,0 +1,65 @@
+"""Whether what a recipe writes stays clear of what it reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from otabuild.errors import Problem
+from otabuild.format.strict_yaml import Node
+from otabuild.recipe.diagnose import key_path
+from otabuild.recipe.inputs import read_tree, recipe_inputs, recipe_sources
+from otabuild.recipe.model import Recipe
+
+
+def clashes(
+    recipe: Recipe, root: str = os.curdir, *, tree: Node | None = None, work: str | None = None
+) -> list[Problem]:
+    """Outputs that are an input, the other output or the work directory, lie inside one of them, or hold one.
+
+    Such an output would destroy what it is made from, or go into itself and grow with every build.
+
+    Args:
+        recipe: as loaded with this root.
+        root: the folder that the paths of the recipe are relative to.
+        tree: its YAML, for the lines; default: read anew.
+        work: the work directory, where it is known.
+    """
+    tree = tree or read_tree(recipe, root)
+    places = [("the recipe itself", recipe.file)]
+    for keys, path in (*recipe_sources(recipe), *recipe_inputs(recipe)):
+        places.append((key_path(tree.follow(keys)[1]), path))
+    if work is not None:
+        places.append(("the work directory", work))
+    found = []
+    for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir)):
+        if output is None:
+            continue
+        if what := _clash(key, output, places, root):
+            node = tree.follow([key])[0]
+            hint = "write it to a place of its own"
+            found.append(Problem(recipe.file, node.line, node.column, key, what, observed=output, hint=hint))
+        places.append((key, output))
+    return found
+
+
+def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) -> str:
+    """What is wrong with the place of an output, in words; empty where nothing is."""
+    if key == "output" and os.path.isdir(os.path.join(root, output)):
+        return "is a folder, and the artifact is a file"
+    for name, other in places:
+        for one in _real(output, root):
+            for two in _real(other, root):
+                if one == two:
+                    return f"is the same place as {name}"
+                if one.startswith(os.path.join(two, "")):
+                    return f"lies inside {name}"
+                if two.startswith(os.path.join(one, "")):
+                    return f"holds {name}"
+    return ""
+
+
+def _real(path: str, root: str) -> tuple[str, str]:
+    """Where a path leads to, and where it stands itself: a link can be overwritten, too."""
+    folder, name = os.path.split(os.path.normpath(os.path.join(root, path)))
+    return os.path.realpath(os.path.join(folder, name)), os.path.join(os.path.realpath(folder), name)
