@@ -155,7 +155,7 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
             fs.rename(fresh, place)
         fs.sync_directory(os.path.dirname(place))
     finally:  # what is there now is a part of the new one, or the old one
-        with suppress(StorageError):
+        with fs.undisturbed(), suppress(StorageError):
             fs.remove_tree(fresh)
 
 
@@ -168,9 +168,10 @@ def remove_directory(path: str) -> None:
         StorageError: the operating system refused.
     """
     place = os.path.realpath(path)
-    fs.remove_tree(_beside(place))
-    fs.rename(place, _beside(place))
-    fs.remove_tree(_beside(place))
+    with fs.undisturbed():
+        fs.remove_tree(_beside(place))
+        fs.rename(place, _beside(place))
+        fs.remove_tree(_beside(place))
 
 
 def _beside(place: str) -> str:

@@ -103,7 +103,7 @@ def _staging(target: str, image: Image) -> Iterator[int]:
                 os.close(root)
             fs_at.rename_new(staged, name, parent, target)
         except BaseException:
-            with suppress(StorageError):
+            with fs.undisturbed(), suppress(StorageError):
                 fs_at.remove_tree(staged, parent, target)
             raise
         with fs.change("sync", parent_path):

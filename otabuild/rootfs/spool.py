@@ -33,7 +33,7 @@ class Spool:
         self._position = 0
         with fs.change("create", path):
             self._fd = os.open(path, _NEW, 0o600)
-        self._open = True
+        self._open, self._kept = True, False
 
     def write(self, data: bytes) -> None:
         """Append bytes."""
@@ -57,6 +57,7 @@ class Spool:
         fs.write(self._fd, memoryview(self._buffer), self._path)
         self._close()
         fs.rename(self._path, path)
+        self._kept = True
 
     def __enter__(self) -> Self:
         return self
@@ -64,9 +65,12 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._open:
-            with suppress(StorageError):
-                self._close()
+        if self._kept:
+            return
+        with fs.undisturbed():
+            if self._open:
+                with suppress(StorageError):
+                    self._close()
             with suppress(StorageError):
                 fs.unlink(self._path, missing_ok=True)
 

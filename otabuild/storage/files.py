@@ -46,7 +46,7 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
                 os.close(fd)
         fs.rename(temporary, path)
     except BaseException:
-        with suppress(StorageError):
+        with fs.undisturbed(), suppress(StorageError):
             fs.unlink(temporary, missing_ok=True)
         raise
     if durable:

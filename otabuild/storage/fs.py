@@ -11,8 +11,10 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal
 
 from otabuild.errors import StorageError
@@ -42,6 +44,25 @@ class change:  # noqa: N801 reads as a function; a class, because a generator co
             raise storage_error(error, self._operation, self._path) from error
         if error is None and observer is not None:
             observer("after", self._operation, os.fspath(self._path))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let a signal that would end the process wait until a clean-up is over; then it does what it would have done.
+
+    Python tells only the main thread of signals, so other threads need nothing.
+    """
+    came: list[int] = []
+    try:
+        with ExitStack() as stack:
+            for number in _ENDING if threading.current_thread() is threading.main_thread() else ():
+                if (handler := signal.getsignal(number)) is not None:  # None: not ours to put back
+                    stack.callback(signal.signal, number, handler)
+                    signal.signal(number, lambda number, _frame: came.append(number))
+            yield
+    finally:
+        if came:
+            signal.raise_signal(came[0])
 
 
 def storage_error(error: OSError, operation: str, path: object) -> StorageError:
@@ -168,6 +189,7 @@ def _last_error() -> OSError:
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _PUNCH_HOLE = 3  # and keep the size

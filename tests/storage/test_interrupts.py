@@ -1,0 +1,163 @@
+"""A signal that arrives in a clean-up waits until it is over, however many come."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from otabuild.errors import StorageError
+from otabuild.image.deploy import deploy
+from otabuild.image.image import open_image
+from otabuild.rootfs.spool import Spool
+from otabuild.storage import files, fs
+from tests import pki
+from tests.build.test_write_directory import blob, write
+from tests.image import forge
+
+
+@pytest.fixture(autouse=True)
+def _nobody_watches() -> Iterator[None]:
+    yield
+    fs.observer = None
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt_and_fail() -> None:
+    interrupt()
+    raise StorageError("no")
+
+
+def interrupted_from(first: int, act: Callable[[], None]) -> int:
+    """Interrupt it at a change (from 1) and at each that follows; gives how many there were."""
+    seen = 0
+
+    def observe(*_change: str) -> None:
+        nonlocal seen
+        seen += 1
+        if seen >= first:
+            interrupt()
+
+    fs.observer = observe
+    try:
+        if first == 1 << 30:
+            act()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                act()
+    finally:
+        fs.observer = None
+    return seen
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*otabuild-tmp*")]
+
+
+def test_a_signal_waits_for_the_end_of_the_block() -> None:
+    done = []
+
+    def act() -> None:
+        with fs.undisturbed(), fs.undisturbed():
+            interrupt()
+            interrupt()
+            done.append(1)
+        done.append(2)
+
+    with pytest.raises(KeyboardInterrupt):
+        act()
+    assert done == [1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_waits_where_the_block_fails() -> None:
+    with pytest.raises(KeyboardInterrupt), fs.undisturbed():
+        interrupt_and_fail()
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with fs.undisturbed():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_thread_that_gets_no_signals_needs_nothing() -> None:
+    done = []
+
+    def act() -> None:
+        with fs.undisturbed():
+            done.append(1)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+def test_an_image_directory_at_every_change(tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    write(image, "old")
+    total = interrupted_from(1 << 30, lambda: write(image, "old"))
+    assert total > 20
+    for first in range(1, total + 1):
+        content = f"new {first}"
+        before = blob(image)
+        interrupted_from(first, lambda content=content: write(image, content))  # type: ignore[misc]
+        assert leftovers(tmp_path) == []
+        assert blob(image) in {before, content}
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_file_that_is_replaced(tmp_path: Path, *, fails: bool) -> None:
+    path = str(tmp_path / "file")
+
+    def act() -> None:
+        with suppress(StorageError), files.replacing(path) as fd:
+            fs.write(fd, b"new", path)
+            if fails:
+                raise StorageError("no space")
+
+    total = interrupted_from(1 << 30, act)
+    for first in range(1, total + 1):
+        interrupted_from(first, act)
+        assert leftovers(tmp_path) == []
+
+
+def test_a_deployment(tmp_path: Path) -> None:
+    artifact = forge.forge().artifact(tmp_path / "image.zip")
+
+    def act() -> None:
+        shutil.rmtree(tmp_path / "tree", ignore_errors=True)
+        with open_image(artifact) as image:
+            deploy(image, image.payload("main"), tmp_path / "tree", forge.policy(), pki.NOW, no_owner=True)
+
+    total = interrupted_from(1 << 30, act)
+    assert total > 50
+    for first in range(1, total + 1, 7):
+        interrupted_from(first, act)
+        assert leftovers(tmp_path) == []
+
+
+def test_a_spool(tmp_path: Path) -> None:
+    def act() -> None:
+        with Spool(str(tmp_path / "spool.otabuild-tmp")) as spool:
+            spool.write(b"new")
+            spool.keep(str(tmp_path / "spool"))
+
+    total = interrupted_from(1 << 30, act)
+    for first in range(3, total + 1):  # once it was made
+        interrupted_from(first, act)
+        assert leftovers(tmp_path) == []
