@@ -142,7 +142,7 @@ def test_a_deployment(tmp_path: Path) -> None:
     def act() -> None:
         shutil.rmtree(tmp_path / "tree", ignore_errors=True)
         with open_image(artifact) as image:
-            deploy(image, image.payload("main"), tmp_path / "tree", forge.policy(), pki.NOW, no_owner=True)
+            deploy(image.payload("main"), tmp_path / "tree", forge.policy(), pki.NOW, no_owner=True)
 
     total = interrupted_from(1 << 30, act)
     assert total > 50
