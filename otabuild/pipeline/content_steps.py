@@ -23,7 +23,7 @@ from otabuild.pipeline.inputs import rootfs_options, storage_plan
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.step import Key, Outcome, Results, Step
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, release_files, scan
+from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files
 from otabuild.storage.cache import Blob, Cache
@@ -31,6 +31,7 @@ from otabuild.storage.compress import compress_table, library_version
 from otabuild.version import __version__
 
 _RACY_NS = 2 * 10**9
+_RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
 
 
 def scan_step(job: Job, rootfs: str) -> Step:
@@ -40,8 +41,8 @@ def scan_step(job: Job, rootfs: str) -> Step:
     archives = os.path.join(job.workspace.work, "archives")
 
     def run() -> Outcome:
+        newest = _Newest(newest_archive(options))
         result = scan(options, euid=os.geteuid(), work=archives)
-        newest = _Newest()
         with files.replacing_stream(entries) as file:
             counts = write_entries(file, newest.watch(result.entries))
         with open(entries, "rb") as file:
@@ -54,9 +55,14 @@ def scan_step(job: Job, rootfs: str) -> Step:
             "dropped xattrs": dict(notes.dropped_xattrs),
             "patterns without a match": notes.unmatched_patterns,
         }
-        if newest.time_ns >= job.workspace.now_ns - _RACY_NS:
-            report["again"] = "a file was changed within two seconds of the last scan, so times may hide a later change"
-        return Outcome({"entries": files.hash_file(entries), "size": counts.size, "system": _system(release)}, report)
+        racy = newest.time_ns >= job.workspace.now_ns - _RACY_NS
+        results = {
+            "entries": files.hash_file(entries),
+            "size": counts.size,
+            "system": _system(release),
+            "racy at": job.workspace.now_ns if racy else None,
+        }
+        return Outcome(results, report, _RACY if racy else "")
 
     return job.step(
         "scan",
@@ -80,10 +86,10 @@ def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> No
 
 
 class _Newest:
-    """Passes entries on, and notes the newest time of any file."""
+    """Passes entries on, and notes the newest time of any file, from `time_ns` on."""
 
-    def __init__(self) -> None:
-        self.time_ns = 0
+    def __init__(self, time_ns: int) -> None:
+        self.time_ns = time_ns
 
     def watch(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         for entry in entries:
@@ -115,9 +121,17 @@ def store_step(job: Job) -> Step:
             yield from read_entries(file)
 
     def key() -> Key:
-        scans = {f"entries of rootfs {name}": job.results("scan", name)["entries"] for name in names}
+        scans = {name: job.results("scan", name) for name in names}
+        listed = {f"entries of rootfs {name}": found["entries"] for name, found in scans.items()}
+        racy = [found["racy at"] for found in scans.values()]  # what was read at that time may be another since
         earlier = base and [base, *files.file_state(base)]
-        return {**scans, "storage plan": plan.key(), "libzstd": library_version(), "base": earlier}
+        return {
+            **listed,
+            "files as old as the last scan": racy,
+            "storage plan": plan.key(),
+            "libzstd": library_version(),
+            "base": earlier,
+        }
 
     def run() -> Outcome:
         total = sum(job.results("scan", name)["size"] for name in names)

@@ -23,11 +23,13 @@ Key = dict[str, Any]
 class Outcome(NamedTuple):
     """What a step has to say when it is done.
 
-    `results` go to later steps, `counts` into the build report (numbers and lists of notes).
+    `results` go to later steps, `counts` into the build report (numbers and lists of notes). `again` is why the step
+    must run again next time although nothing seems to have changed.
     """
 
     results: Results
     counts: dict[str, Any]
+    again: str = ""
 
 
 class Decision(NamedTuple):
@@ -96,17 +98,17 @@ class Step:
         """
         key = self._key_digests() if key is None else key  # before the work: what changes meanwhile is seen next time
         fs.unlink(self.stamp, missing_ok=True)
-        results, counts = self.run()
+        outcome = self.run()
         stamp = {
             "step": self.name,
             "key": key,
-            "results": results,
+            "results": outcome.results,
             "outputs": {path: _state(path) for path in self.outputs},
-            "counts": counts,
-            "again": counts.get("again"),
+            "counts": outcome.counts,
+            "again": outcome.again,
         }
         files.write_file(self.stamp, json.dumps(stamp, indent=1).encode())
-        return Outcome(results, counts)
+        return outcome
 
     def results(self) -> Results:
         """What the step had to say when it ran last.

@@ -96,6 +96,13 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
+def newest_archive(options: RootfsOptions) -> int:
+    """When an archive among the inputs was last changed, in Unix nanoseconds; 0 where there is none."""
+    paths = [found.location for found in (*options.sources, *options.overlays) if found.kind != "directory"]
+    states = [os.stat(path) for path in paths if os.path.isfile(path)]
+    return max((max(state.st_mtime_ns, state.st_ctime_ns) for state in states), default=0)
+
+
 def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
     """The entries of a rootfs, prepared and checked as a tree.
 
