@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from otabuild.build.plan import Bundle, StoragePlan, Stored
-from otabuild.errors import InputChangedError, OtabuildError
+from otabuild.errors import OtabuildError
 from otabuild.format.limits import KIB, LEAF, MIB
-from otabuild.rootfs.content import load_content, read_content
+from otabuild.rootfs.content import LostContentError, load_content, read_content
 from otabuild.rootfs.entry import Content
 from otabuild.storage.cache import Blob, BlobWriter, Cache
 from otabuild.storage.compress import compress, compressor, library_version
@@ -235,8 +235,4 @@ class _Slices:
 def _hold(content: Content, digest: bytes) -> None:
     """Hold what was read against the digest that the content had before, if any."""
     if content.digest is not None and content.digest != digest:
-        raise InputChangedError(
-            "content is no longer what it was when it was hashed",
-            where=content.host_path,
-            hint="build again when nothing writes to the rootfs",
-        )
+        raise LostContentError(content._replace(digest=digest))

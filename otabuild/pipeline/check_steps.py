@@ -12,6 +12,7 @@ from otabuild.build.tree import TreeRow, read_tree
 from otabuild.errors import InputError, IntegrityError, NotVerifiedError
 from otabuild.format.file_table import pack_xattrs
 from otabuild.pipeline.job import Job
+from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Step
 from otabuild.pipeline.trust import trust_key, trust_policy
 from otabuild.rootfs.entry import Entry
@@ -125,7 +126,7 @@ def roundtrip_step(job: Job) -> Step:
         doc="compare what was deployed with what was built",
         after=(job.name("deploy"),),
         key=lambda: {"deployed": job.results("deploy"), "built": job.results("store")},
-        run=run,
+        run=lambda: mended(job.workspace, run),
     )
 
 

@@ -21,6 +21,7 @@ from otabuild.format.image_config import jetson_bsp_version
 from otabuild.pipeline.base import open_base
 from otabuild.pipeline.inputs import rootfs_options, storage_plan
 from otabuild.pipeline.job import Job
+from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Results, Step
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
@@ -40,7 +41,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
     entries = job.rootfs_path(rootfs, "entries")
     archives = os.path.join(job.workspace.work, "archives")
 
-    def run() -> Outcome:
+    def scanned() -> Outcome:
         newest = _Newest(newest_archive(options))
         result = scan(options, euid=os.geteuid(), work=archives)
         with files.replacing_stream(entries) as file:
@@ -74,7 +75,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
             "what the inputs hold": fingerprint(options, work=archives),
         },
         outputs=(entries,),
-        run=run,
+        run=lambda: mended(job.workspace, scanned),
     )
 
 
@@ -133,7 +134,7 @@ def store_step(job: Job) -> Step:
             "base": earlier,
         }
 
-    def run() -> Outcome:
+    def stored() -> Outcome:
         total = sum(job.results("scan", name)["size"] for name in names)
         with job.workspace.open_cache() as cache, open_base(base) if base else nullcontext() as earlier:
             environment = job.workspace.environment(cache, f"store {job.recipe.name}", total)
@@ -147,13 +148,17 @@ def store_step(job: Job) -> Step:
         results = {f"tree {name}": files.hash_file(path) for name, path in trees.items()}
         return Outcome({**results, "storage": files.hash_file(storage_file)}, counts.to_value())
 
+    def scan_again() -> None:
+        for name in names:
+            scan_step(job, name).execute()
+
     return job.step(
         "store",
         doc="hash and compress what is new",
         after=tuple(job.name("scan", name) for name in names),
         key=key,
         outputs=(*trees.values(), storage_file),
-        run=run,
+        run=lambda: mended(job.workspace, stored, scan_again=scan_again),
     )
 
 

@@ -14,6 +14,18 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CHUNK = 1 << 20
 
 
+class LostContentError(InputChangedError):
+    """A content is not, or no longer, what its digest says: the file that holds it, or what was noted of it, is damaged."""
+
+    def __init__(self, content: Content) -> None:
+        super().__init__(
+            "content is no longer what it was when it was hashed",
+            where=content.host_path,
+            hint="build again when nothing writes to the rootfs any more",
+        )
+        self.content = content
+
+
 def load_content(content: Content) -> bytes:
     """All bytes of a content, at once.
 
@@ -41,7 +53,7 @@ def load_content(content: Content) -> bytes:
     except OSError as error:
         raise _unreadable(content, error) from error
     if content.digest is not None and hashlib.sha256(data).digest() != content.digest:
-        raise _changed(content)
+        raise LostContentError(content)
     return data
 
 
@@ -72,7 +84,7 @@ def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
     except OSError as error:
         raise _unreadable(content, error) from error
     if hasher is not None and hasher.digest() != content.digest:
-        raise _changed(content)
+        raise LostContentError(content)
 
 
 def stat_key(status: os.stat_result) -> StatKey:
@@ -105,6 +117,8 @@ def _check_unchanged(fd: int, content: Content) -> None:
 
 
 def _changed(content: Content) -> InputChangedError:
+    if content.stat_key is None:
+        return LostContentError(content)
     return InputChangedError(
         "the file changed after it was scanned",
         where=content.host_path,

@@ -11,7 +11,6 @@ from typing import Literal
 from otabuild.rootfs.docker_archive import docker_layers
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.image_files import ArchiveFiles, DirectoryFiles
-from otabuild.rootfs.index import Index
 from otabuild.rootfs.layers import Layer, lay, read_layer
 from otabuild.rootfs.oci import oci_layers
 from otabuild.rootfs.tar_source import TarSource
@@ -52,10 +51,8 @@ class ImageSource:
             InputError: the image cannot be read, or the reference names none or several.
         """
         if self._archive is None:
-            seen = ",".join(f"{layer.digest} {layer.diff_id}" for layer in self._layers())
-        else:
-            seen = self._archive.fingerprint()
-        return f"{seen} lost={self._lost()}"
+            return ",".join(f"{layer.digest} {layer.diff_id}" for layer in self._layers())
+        return self._archive.fingerprint()
 
     def entries(self) -> Iterator[Entry]:
         """Every entry, in path order.
@@ -74,14 +71,3 @@ class ImageSource:
         if self._kind == "oci":
             return oci_layers(files, self._reference, self._platform)
         return docker_layers(files, self._reference)
-
-    def _lost(self) -> bool:
-        """Whether an index that the last scan used is gone."""
-        try:
-            with open(self._used_path, "rb") as file:
-                names = json.load(file)
-        except FileNotFoundError:
-            return False
-        except ValueError:
-            return True
-        return not all(Index(os.path.dirname(self._used_path), str(name)).exists() for name in names)

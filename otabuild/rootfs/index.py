@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from otabuild.errors import InputError
 from otabuild.rootfs.archive import Archive, read_archive
@@ -17,7 +17,7 @@ from otabuild.rootfs.entry import IN_ARCHIVE, IN_SPOOL, Entry
 from otabuild.rootfs.prefetch import prefetched
 from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.spool import Spool
-from otabuild.rootfs.stream import read_entries, write_entries
+from otabuild.rootfs.stream import DamagedEntriesError, read_entries, write_entries
 from otabuild.storage import fs
 
 
@@ -41,20 +41,33 @@ class Index(NamedTuple):
         """Whether both files are there."""
         return os.path.exists(self.entries_path) and os.path.exists(self.spool_path)
 
+    @classmethod
+    def of(cls, path: str) -> Self:
+        """The index that one of these files belongs to."""
+        return cls(os.path.dirname(path), os.path.splitext(os.path.basename(path))[0])
+
+    def remove(self) -> None:
+        """Remove both files; whoever needs them next makes them anew."""
+        for path in (self.entries_path, self.spool_path):
+            fs.unlink(path, missing_ok=True)
+
     def read(self, plain_path: str = "") -> Iterator[Entry]:
         """The entries; `plain_path` is the archive itself where it is a file that is not compressed.
 
         Raises:
-            StateError: the file is damaged.
+            DamagedEntriesError: the file is damaged or missing.
         """
         places = {IN_SPOOL: os.path.abspath(self.spool_path), IN_ARCHIVE: plain_path}
-        with open(self.entries_path, "rb") as file:
-            for entry in read_entries(file):
-                content = entry.content
-                if content is None:
-                    yield entry
-                else:
-                    yield entry._replace(content=content._replace(host_path=places[content.host_path]))
+        try:
+            with open(self.entries_path, "rb") as file:
+                for entry in read_entries(file):
+                    content = entry.content
+                    if content is None:
+                        yield entry
+                    else:
+                        yield entry._replace(content=content._replace(host_path=places[content.host_path]))
+        except (FileNotFoundError, KeyError):
+            raise DamagedEntriesError(self.entries_path) from None
 
 
 def by_path(archive: Archive, where: str) -> Iterable[Entry]:

@@ -1,7 +1,8 @@
-"""A stream of entries in a file, as a MessagePack sequence that ends with the number of its entries."""
+"""A stream of entries in a file, as a MessagePack sequence that ends with the SHA-256 of all before."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -10,12 +11,22 @@ import msgpack
 from otabuild.errors import StateError
 from otabuild.rootfs.entry import Content, Entry, StatKey
 
+_TRAILER = len(msgpack.packb(bytes(32)))
+
 
 class Writer(Protocol):
     """An open binary file, or what takes bytes as one does."""
 
     def write(self, data: bytes, /) -> object:
         """Append bytes."""
+
+
+class DamagedEntriesError(StateError):
+    """A stored list of entries that is missing, cut off, or not what was written; `path` is its file."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__("the stored list of entries is damaged", where=path, hint="build again")
+        self.path = path
 
 
 class EntryCounts(NamedTuple):
@@ -31,6 +42,7 @@ def write_entries(file: Writer, entries: Iterable[Entry]) -> EntryCounts:
     """Write a stream of entries to an open file and count them."""
     pack = msgpack.Packer(unicode_errors="surrogateescape").pack
     regular = directories = others = size = 0
+    hasher = hashlib.sha256()
     for entry in entries:
         if entry.content is not None:
             regular += 1
@@ -39,30 +51,51 @@ def write_entries(file: Writer, entries: Iterable[Entry]) -> EntryCounts:
             directories += 1
         else:
             others += 1
-        file.write(pack(entry))
-    file.write(pack(regular + directories + others))
+        hasher.update(packed := pack(entry))
+        file.write(packed)
+    file.write(pack(hasher.digest()))
     return EntryCounts(regular, directories, others, size)
 
 
 def read_entries(file: BinaryIO) -> Iterator[Entry]:
-    """The entries that `write_entries` wrote.
+    """The entries that `write_entries` wrote; they are good when the last one was taken.
 
     Raises:
-        StateError: the file is damaged or was not written to its end.
+        DamagedEntriesError: the file is damaged or was not written to its end.
     """
-    unpacker = msgpack.Unpacker(file, use_list=False, unicode_errors="surrogateescape", read_size=1 << 20)
-    count = 0
+    hashed = _Hashed(file)
+    unpacker = msgpack.Unpacker(hashed, use_list=False, unicode_errors="surrogateescape", read_size=1 << 20)
     row: object = None
     try:
         for row in unpacker:
             if not isinstance(row, tuple):
                 break
-            count += 1
             yield _entry(row)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise _damaged(file) from error
-    if row != count or type(row) is not int:
-        raise _damaged(file)
+        raise DamagedEntriesError(getattr(file, "name", "")) from error
+    if row != hashed.digest or hashed.tail != msgpack.packb(row):
+        raise DamagedEntriesError(getattr(file, "name", ""))
+
+
+class _Hashed:
+    """Passes on what is read of a file, and hashes all but its end, where the digest stands."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hasher = file, hashlib.sha256()
+        self.tail = b""
+
+    @property
+    def digest(self) -> bytes:
+        """The SHA-256 of what was read, without the end."""
+        return self._hasher.digest()
+
+    def read(self, size: int) -> bytes:
+        """As that of the file."""
+        data = self._file.read(size)
+        held = self.tail + data
+        self._hasher.update(held[:-_TRAILER])
+        self.tail = held[-_TRAILER:]
+        return data
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -71,7 +104,3 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         host_path, offset, size, key, digest = content
         content = Content(host_path, offset, size, None if key is None else StatKey(*key), digest)
     return Entry(path, mode, uid, gid, xattrs, target, content, link)
-
-
-def _damaged(file: BinaryIO) -> StateError:
-    return StateError("the stored list of entries is damaged", where=getattr(file, "name", ""), hint="build again")

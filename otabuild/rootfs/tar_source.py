@@ -41,17 +41,15 @@ class TarSource:
         self._state_path = os.path.join(self._folder, "state")
 
     def fingerprint(self) -> str:
-        """What tells that the archive, and what was kept of it, are as they were.
+        """What tells that the archive is as it was; what was kept of it is looked at when it is needed.
 
         Raises:
             InputError: there is no such file.
         """
         if self._location == _STDIN:
             return _RUN
-        _, digest = self._state()
-        lost = bool(digest) and not Index(self._folder, digest).exists()
         with self._opened() as fd:
-            return repr((tuple(stat_key(os.fstat(fd))), lost))
+            return repr(tuple(stat_key(os.fstat(fd))))
 
     def entries(self) -> Iterator[Entry]:
         """Every entry, in path order.

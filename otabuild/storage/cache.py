@@ -128,18 +128,27 @@ class Cache:
         self._execute("REPLACE INTO made VALUES (?, ?)", (key, msgpack.packb(value)))
 
     def hashed(self, key: FileKey) -> tuple[bytes, bytes | None] | None:
-        """Digest and inlined content of a host file in that state, if it is known."""
-        row: tuple[bytes, bytes | None] | None = self._one(
+        """Digest and inlined content of a host file in that state, if it is known and the note of it is whole."""
+        row = self._one(
             "SELECT digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
             *_signed(key),
         )
-        return row
+        match row:
+            case (bytes() as digest, None):
+                return digest, None
+            case (bytes() as digest, bytes() as inline) if hashlib.sha256(inline).digest() == digest:
+                return digest, inline
+        return None
 
     def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
         """Remember key, digest and inlined content of host files."""
         packed = [(*_signed(key), digest, inline) for key, digest, inline in rows]
         with self._using():
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
+
+    def forget_hashed(self) -> None:
+        """Forget the digests of all host files; what is stored stays."""
+        self._execute("DELETE FROM hashed", ())
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
         """Note that these blobs are in use at `now` (Unix nanoseconds), and so is what was stored since the last note."""

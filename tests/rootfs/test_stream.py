@@ -43,3 +43,13 @@ def test_a_file_cut_anywhere_is_refused() -> None:
     for size in range(len(whole)):
         with pytest.raises(StateError):
             list(read_entries(io.BytesIO(whole[:size])))
+
+
+def test_any_byte_that_flipped_is_refused() -> None:
+    file = io.BytesIO()
+    write_entries(file, [folder("/"), regular("/a"), symlink("/c", "a")])
+    for at in range(len(file.getvalue())):
+        damaged = bytearray(file.getvalue())
+        damaged[at] ^= 1
+        with pytest.raises(StateError):
+            list(read_entries(io.BytesIO(bytes(damaged))))

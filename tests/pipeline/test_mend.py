@@ -1,0 +1,129 @@
+"""What the work directory keeps of inputs, lost or damaged: the next build makes it anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from otabuild.errors import OtabuildError
+from otabuild.pipeline.steps import build_steps
+from tests.pipeline.signing_world import RECIPE, World
+from tests.rootfs.tars import END, member
+from tests.rootfs.test_oci import Layout
+
+ARCHIVES = Path("work/archives")
+OTHER = "storage: {compress-level: 3, bundle-level: 3}\n"
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    if data:
+        data[len(data) // 3] ^= 0xFF
+    path.write_bytes(data)
+
+
+def each(pattern: str, damage: Callable[[Path], None]) -> Callable[[], None]:
+    def apply() -> None:
+        found = list(ARCHIVES.rglob(pattern))
+        assert found
+        for path in found:
+            damage(path)
+
+    return apply
+
+
+DAMAGES = {
+    "all gone": lambda: shutil.rmtree(ARCHIVES),
+    "tar gone": lambda: shutil.rmtree(ARCHIVES / "tar"),
+    "layers gone": lambda: shutil.rmtree(ARCHIVES / "layers"),
+    "spools gone": each("*.spool", Path.unlink),
+    "spools flipped": each("*.spool", flip),
+    "spools cut": each("*.spool", lambda path: os.truncate(path, 5)),
+    "entries flipped": each("*.entries", flip),
+    "entries cut": each("*.entries", lambda path: os.truncate(path, 5)),
+    "states flipped": each("state", flip),
+}
+
+
+@pytest.fixture
+def archives(world: World) -> World:
+    """A rootfs of a compressed archive, and one of a container image."""
+    with tarfile.open(world.folder / "a.tar.gz", "w:gz") as tar:
+        tar.add(world.folder / "rootfs", ".")
+    layout = Layout(world.folder / "layout")
+    text = b"".join(b"%d\n" % number for number in range(3000))
+    layout.index(layout.image(member(b"one", text) + END, member(b"two", text[::-1]) + END))
+    recipe = RECIPE.replace("directory: rootfs", "tar: a.tar.gz").replace(
+        "payloads: [", "payloads: [{ecu: b, rootfs: b}, "
+    )
+    source = '{source: {oci: layout}, base-image: "test:1", architecture: x86_64, owner: "0:0"}'
+    (world.folder / "v.yaml").write_text(recipe.replace("payloads", f"  b: {source}\npayloads"))
+    world.now = int(time.time()) + 1000
+    return world
+
+
+def change(world: World, *, scan: bool) -> None:
+    """Have the next build do all over again but for the scan, or that, too."""
+    with (world.folder / "v.yaml").open("a") as file:
+        file.write(OTHER)
+    if scan:
+        for stamp in Path("work/recipes/v").glob("scan.*"):
+            stamp.unlink()
+
+
+@pytest.mark.parametrize("scan", [False, True], ids=["store", "scan"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_indexes_of_archives(archives: World, damage: str, scan: bool) -> None:
+    archives.build()
+    change(archives, scan=scan)
+    DAMAGES[damage]()
+    found = archives.build()
+    archives.build()
+    assert archives.built() == []
+    archives.forget()
+    assert archives.build() == found
+
+
+def test_an_archive_that_changed_is_not_ours_to_mend(archives: World) -> None:
+    (archives.folder / "v.yaml").write_text(RECIPE.replace("directory: rootfs", "tar: a.tar"))
+    (archives.folder / "a.tar").write_bytes(member(b"one", b"1" * 5000) + END)
+    steps = build_steps(archives.recipe, archives.workspace)
+    for step in steps[:2]:
+        step.execute()
+    flip(archives.folder / "a.tar")
+    (archives.folder / "a.tar").write_bytes(member(b"one", b"2" * 5000) + END)
+    with pytest.raises(OtabuildError, match=r"a\.tar: content is no longer what it was"):
+        steps[2].execute()
+    assert archives.warnings == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE hashed SET inline = zeroblob(length(inline))",
+        "UPDATE hashed SET digest = zeroblob(32)",
+        "UPDATE hashed SET digest = zeroblob(3)",
+        "UPDATE hashed SET digest = 'text'",
+        "UPDATE hashed SET inline = 'text'",
+    ],
+)
+def test_notes_of_hashed_files(world: World, statement: str) -> None:
+    world.now = int(time.time()) + 1000
+    (world.folder / "v.yaml").write_text(RECIPE)
+    (world.folder / "rootfs/large").write_bytes(os.urandom(1000) * 3000)
+    world.build()
+    with sqlite3.connect("work/cache/cache.sqlite3") as database:
+        assert database.execute(statement).rowcount
+    database.close()
+    (world.folder / "rootfs/new").write_bytes(b"new")
+    change(world, scan=False)
+    found = world.build()
+    world.forget()
+    assert world.build() == found
