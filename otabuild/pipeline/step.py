@@ -107,7 +107,7 @@ class Step:
             "counts": outcome.counts,
             "again": outcome.again,
         }
-        files.write_file(self.stamp, json.dumps(stamp, indent=1).encode())
+        files.write_file(self.stamp, json.dumps({**stamp, "sha256": _sha256(stamp)}, indent=1).encode())
         return outcome
 
     def results(self) -> Results:
@@ -165,14 +165,15 @@ def _read(path: str) -> Mapping[str, Any] | None:
     except (OSError, ValueError):
         return None
     whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in ("key", "results", "outputs"))
-    return stamp if whole else None
+    return stamp if whole and stamp.pop("sha256", None) == _sha256(stamp) else None
 
 
 def _digests(key: Key) -> dict[str, str]:
-    return {
-        name: hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-        for name, value in key.items()
-    }
+    return {name: _sha256(value) for name, value in key.items()}
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _state(path: str) -> list[int] | str | None:
