@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -105,9 +107,18 @@ def _system(release: ReleaseFiles) -> Results:
     for line in (release.os_release or b"").decode("utf-8", "replace").splitlines():
         name, equals, value = line.partition("=")
         if equals:
-            named[name.strip()] = value.strip().strip("\"'")
+            named[name.strip()] = _unquoted(value.strip())
     bsp = None if release.nv_tegra_release is None else jetson_bsp_version(release.nv_tegra_release)
-    return {"os": named.get("NAME"), "os-version": named.get("VERSION_ID"), "bsp-version": bsp}
+    return {"os": named.get("NAME") or None, "os-version": named.get("VERSION_ID") or None, "bsp-version": bsp}
+
+
+def _unquoted(value: str) -> str:
+    """A value of os-release as a shell would read it; one that it would refuse stays as it is."""
+    try:
+        read = " ".join(shlex.split(value))
+    except ValueError:
+        return value
+    return re.sub(r"\\([$`])", r"\1", read)  # within quotes shlex leaves these two as they are
 
 
 def store_step(job: Job) -> Step:
@@ -125,7 +136,7 @@ def store_step(job: Job) -> Step:
         scans = {name: job.results("scan", name) for name in names}
         listed = {f"entries of rootfs {name}": found["entries"] for name, found in scans.items()}
         racy = [found["racy at"] for found in scans.values()]  # what was read at that time may be another since
-        earlier = base and [base, *files.file_state(base)]
+        earlier = base and [base, *_base_state(base)]
         return {
             **listed,
             "files as old as the last scan": racy,
@@ -160,6 +171,12 @@ def store_step(job: Job) -> Step:
         outputs=(*trees.values(), storage_file),
         run=lambda: mended(job.workspace, stored, scan_again=scan_again),
     )
+
+
+def _base_state(base: str) -> list[int]:
+    """What tells that an earlier release was not touched; of an image directory its index, which names all in it."""
+    document = os.path.join(base, "index.json")
+    return files.file_state(os.path.realpath(document if os.path.isdir(base) else base))
 
 
 def tables_step(job: Job) -> Step:
