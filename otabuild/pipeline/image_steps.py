@@ -19,7 +19,7 @@ from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_TABLE_ZSTD
 from otabuild.format.otaclient import RELEASE_MANIFEST
 from otabuild.pipeline.content_steps import read_leaves, store_step, tables_step
-from otabuild.pipeline.inputs import input_hashes
+from otabuild.pipeline.inputs import input_hashes, release_states
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.report import report_path
 from otabuild.pipeline.sign_steps import needs_legacy
@@ -75,7 +75,7 @@ def index_step(job: Job) -> Step:
             "annotations": recipe.index_annotations,
             "timestamp": recipe.timestamp,
             "signed or not": recipe.sign is not None,
-            "otaclient package": package and package.model_dump(mode="json"),
+            "otaclient package": package and [package.model_dump(mode="json"), release_states(package)],
             "sys_config and release files": input_hashes(small),
         }
 

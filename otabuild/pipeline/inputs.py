@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from otabuild.build.plan import PROFILES, StoragePlan
+from otabuild.errors import OtabuildError
 from otabuild.format import limits
-from otabuild.recipe.model import RootfsRecipe, Storage
+from otabuild.format.otaclient import RELEASE_MANIFEST, Release
+from otabuild.recipe.model import OtaclientPackage, RootfsRecipe, Storage
 from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, Source, TarSource
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, Owner, RootfsOptions
@@ -64,6 +66,21 @@ def _input(source: Source, default: Owner) -> Input:
 
 def _owner(owner: object) -> Owner:
     return (owner[0], owner[1]) if isinstance(owner, tuple) else None
+
+
+def release_states(package: OtaclientPackage) -> dict[str, list[int] | None]:
+    """What tells that no file of an otaclient release was touched, by path; empty where its manifest cannot be read.
+
+    Whoever reads the release then says what is wrong with it.
+    """
+    manifest = os.path.join(package.release_dir, RELEASE_MANIFEST)
+    try:
+        release = Release.from_json(files.read_file(manifest, limits.DOCUMENT), manifest)
+    except OtabuildError:
+        return {}
+    wanted = release.packages if package.legacy else release.squashfs
+    paths = [os.path.join(package.release_dir, file.filename) for file in wanted]
+    return {path: files.file_state(path) if os.path.lexists(path) else None for path in paths}
 
 
 def input_hashes(paths: Iterable[str]) -> dict[str, str | None]:
