@@ -14,7 +14,7 @@ from otabuild.format.file_table import pack_xattrs
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.pipeline.trust import trust_key, trust_policy
+from otabuild.pipeline.trust import dates_key, trust_key, trust_policy
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import Input, RootfsOptions, scan
 from otabuild.storage import files
@@ -57,6 +57,7 @@ def verify_step(job: Job) -> Step:
         return {
             "artifact": job.results("build"),
             "whom to trust": recipe.verify and trust_key(recipe.verify),
+            "which certificates are valid": dates_key(recipe, job.workspace.now),
             "today's date": job.workspace.now // _DAY,
         }
 

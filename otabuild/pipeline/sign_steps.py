@@ -13,8 +13,8 @@ from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.pipeline.trust import trust_key, trust_policy
-from otabuild.recipe.inputs import missing_inputs
+from otabuild.pipeline.trust import dates_key, trust_key, trust_policy
+from otabuild.recipe.inputs import bad_sys_configs, missing_inputs
 from otabuild.recipe.signing import EnvKey, FileKey, Sign
 from otabuild.signing.certificates import Certificate, utc
 from otabuild.signing.chain import load_chain
@@ -31,8 +31,8 @@ def preflight_step(job: Job) -> Step:
     recipe = job.recipe
 
     def run() -> Outcome:
-        if missing := missing_inputs(recipe):
-            raise RecipeError(missing)
+        if problems := [*missing_inputs(recipe), *bad_sys_configs(recipe)]:
+            raise RecipeError(problems)
         warnings = _preflight(job, recipe.sign)[0] if recipe.sign else []
         if recipe.timestamp > job.workspace.now:
             raise InputError(
@@ -52,6 +52,7 @@ def preflight_step(job: Job) -> Step:
             "certificates and key": recipe.sign and _sign_key(job, recipe.sign),
             "whom to trust": recipe.verify and trust_key(recipe.verify),
             "timestamp": recipe.timestamp,
+            "which certificates are valid": dates_key(recipe, job.workspace.now),
             "today's date": job.workspace.now // _DAY,
             "sys_config files": input_hashes(small),
         }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 
+from otabuild.errors import OtabuildError
 from otabuild.pipeline.inputs import input_hashes
+from otabuild.recipe.model import Recipe
 from otabuild.recipe.signing import VerifyRecipe
-from otabuild.signing.revocation import load_crls
+from otabuild.signing.certificates import validity_state
+from otabuild.signing.chain import load_chain
+from otabuild.signing.revocation import currency_state, load_crls
 from otabuild.signing.trust import TrustPolicy, load_anchors
 from otabuild.storage.fs import storage_error
 
@@ -25,6 +29,19 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
         crls=load_crls(verify.crl),
         strict_eku=verify.eku == "strict",
     )
+
+
+def dates_key(recipe: Recipe, now: int) -> list[object]:
+    """Which certificates and revocation lists are valid at this second (Unix time); empty where one cannot be read.
+
+    Whoever needs that one then says what is wrong with it.
+    """
+    try:
+        chain = load_chain(recipe.sign.certificate, recipe.sign.chain) if recipe.sign else ()
+        policy = trust_policy(recipe.verify) if recipe.verify else TrustPolicy(anchors=())
+    except OtabuildError:
+        return []
+    return [validity_state((*chain, *policy.anchors), now), currency_state(policy.crls, now)]
 
 
 def trust_key(verify: VerifyRecipe) -> list[object]:

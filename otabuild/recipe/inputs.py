@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from otabuild.errors import Problem
+from otabuild.errors import OtabuildError, Problem
+from otabuild.format import limits
 from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
+from otabuild.format.sys_config import parse_sys_config
 from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.signing import FileKey
 from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, Source, TarSource
+from otabuild.storage.files import read_file
 
 
 def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
@@ -29,6 +32,22 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
         for keys, path in recipe_inputs(recipe)
         if not os.path.exists(os.path.join(root, path))
     ]
+
+
+def bad_sys_configs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
+    """What is wrong with the sys_config files that a recipe names, but for those that are not there."""
+    problems = []
+    for number, payload in enumerate(recipe.payloads):
+        path = os.path.normpath(os.path.join(root, payload.sys_config or ""))
+        if payload.sys_config is None or not os.path.exists(path):
+            continue
+        try:
+            parse_sys_config(read_file(path, limits.DOCUMENT), payload.sys_config)
+        except OtabuildError as error:
+            what, keys = f"{error.where}: {error.what}", ("payloads", number, "sys-config")
+            problem = problem_at(recipe, keys, root, what, error.observed, hint=error.hint)
+            problems.append(problem._replace(expected=error.expected))
+    return problems
 
 
 def problem_at(

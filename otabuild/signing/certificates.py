@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -78,6 +79,11 @@ class Certificate(NamedTuple):
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
         return True
+
+
+def validity_state(certificates: Iterable[Certificate], now: int) -> list[tuple[bool, bool]]:
+    """Whether each certificate is valid yet, and still: when this changes, so may what it signed."""
+    return [(one.not_before <= now, now <= one.not_after) for one in certificates]
 
 
 def utc(seconds: int) -> str:

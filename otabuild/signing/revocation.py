@@ -31,6 +31,11 @@ def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
     return tuple(_load(path) for path in paths)
 
 
+def currency_state(crls: Iterable[RevocationList], now: int) -> list[bool]:
+    """Whether each revocation list is current."""
+    return [_is_current(crl.x509, now) for crl in crls]
+
+
 def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int) -> None:
     """Look every certificate of a path up in the revocation lists.
 
