@@ -15,6 +15,7 @@ from doit.reporter import ConsoleReporter
 from doit.task import Task
 
 from otabuild import session
+from otabuild.errors import OtabuildError
 from otabuild.storage import fs
 
 
@@ -96,14 +97,26 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def complete_run(self) -> None:
         """What doit itself has to say, the reports, and the time."""
-        for finish in at_end:
-            finish(self._records)
+        failed = self._finish()
         for text in self.runtime_errors:
             self.write(f"{text}\n")
         if self.failures:
             names = ", ".join(failure["task"].name for failure in self.failures)
             self.write(f"FAILED: {names}\n")
         self.write(f"{time.monotonic() - self._started:.1f} s\n")
+        if failed:
+            raise SystemExit(1)  # doit asks tasks alone how a run went
+
+    def _finish(self) -> bool:
+        """Do what is to be done at the end; tells of each known error, and returns whether there was one."""
+        failed = False
+        for finish in at_end:
+            try:
+                finish(self._records)
+            except OtabuildError as error:
+                self.write(f"error: {error}\n")
+                failed = True
+        return failed
 
 
 def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:

@@ -280,3 +280,15 @@ def test_doits_memory_may_be_lost(project: Project, damage: str) -> None:
     assert again.code == 0
     assert set(again.ran) <= {"scan:vehicle/main"}
     assert project.sha256 == first
+
+
+def test_a_report_that_cannot_be_written_is_one_error(project: Project) -> None:
+    report = project.root / "dist/vehicle.zip.report.json"
+    (report / "a folder").mkdir(parents=True)
+    by_doit = project.doit("build")
+    assert by_doit.code == 1
+    assert by_doit.out.count("error: ") == 1
+    assert "error: dist/vehicle.zip.report.json: " in by_doit.out
+    by_otabuild = project.otabuild("build", "recipes/vehicle.yaml")
+    assert by_otabuild.code == 1
+    assert "error: dist/vehicle.zip.report.json: " in by_otabuild.err
