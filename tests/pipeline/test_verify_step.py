@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from otabuild.errors import NotVerifiedError
 from otabuild.pipeline.check_steps import verify_step
 from otabuild.pipeline.step import Step
+from otabuild.recipe import checks
 from tests import pki
 from tests.pipeline.signing_world import World
 from tests.pki import Party, intermediate, root, signer
@@ -50,3 +51,15 @@ def test_each_finding_has_a_line(world: World, step: Step) -> None:
     assert lines[0] == "dist/v.zip: the image is not good"
     assert len(lines) > 2
     assert all(line.startswith(("  error: ", "  note: ")) for line in lines[1:])
+
+
+def test_a_resource_that_no_payload_needs_is_a_note(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients pass over such a row, so an image of another builder that has one is not refused for it."""
+    world.write()
+    spare = '  spare: {source: {directory: .}, base-image: "test:1", architecture: x86_64, owner: "0:0"}\npayloads'
+    path = world.folder / "v.yaml"
+    path.write_text(path.read_text().replace("payloads", spare))
+    monkeypatch.setattr(checks, "_unused", lambda _tree: iter(()))  # we do not build such an image
+    world.build()
+    notes = verify_step(world.job).execute().counts["notes"]
+    assert any("needed by no payload" in note for note in notes)
