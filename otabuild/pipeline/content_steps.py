@@ -139,7 +139,7 @@ def store_step(job: Job) -> Step:
         earlier = base and [base, *_base_state(base)]
         return {
             **listed,
-            "files as old as the last scan": racy,
+            "files that changed just before the scan": racy,
             "storage plan": plan.key(),
             "libzstd": library_version(),
             "base": earlier,

@@ -21,6 +21,7 @@ from otabuild.image.lint import (
 )
 from otabuild.image.lint_image import base_modes
 from otabuild.pipeline.inputs import rootfs_options
+from otabuild.pipeline.mend import mended
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
 from otabuild.rootfs.content import load_content
@@ -51,23 +52,23 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
             config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)
             yield from lint_sys_config(config, payload.sys_config)
     for name in recipe.rootfs:
-        yield from _lint_rootfs(recipe, name, workspace, base)
+        yield from mended(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
 
 
-def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> Iterator[Finding]:
+def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     result = scan(tolerant, euid=os.geteuid(), work=os.path.join(workspace.work, "archives"))
     rows = [_row(entry) for entry in result.entries]
+    findings: dict[Finding, None] = {}
     if options.unsupported != "skip":
         for left_out in result.notes.left_out:
-            yield Finding("unsupported-entry", f"rootfs {name}", left_out)
+            findings[Finding("unsupported-entry", f"rootfs {name}", left_out)] = None
     # Payloads that share a rootfs may have had different ones in the base; what is new for one of them is found.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
-    findings: dict[Finding, None] = {}
     for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
         findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes)))
-    yield from findings
+    return list(findings)
 
 
 def _row(entry: Entry) -> Row:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
+from otabuild.errors import printable
 from otabuild.pipeline.workspace import Workspace
 from otabuild.rootfs.content import LostContentError
 from otabuild.rootfs.index import Index
@@ -34,7 +35,7 @@ def mended(workspace: Workspace, work: Callable[[], T], *, scan_again: Callable[
             if path in dropped or not _drop(workspace, path, error):
                 raise
             dropped.add(path)
-            workspace.warn(f"{path}: what was kept of an input was lost or damaged; it is made anew")
+            workspace.warn(f"{printable(path)}: what was kept of an input was lost or damaged; it is made anew")
         if _is_kept(workspace, path):
             scan_again()
 

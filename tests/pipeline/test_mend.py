@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import OtabuildError
+from otabuild.pipeline.lint import lint_recipe
 from otabuild.pipeline.steps import build_steps
 from tests.pipeline.signing_world import RECIPE, World
 from tests.rootfs.tars import END, member
@@ -127,3 +128,13 @@ def test_notes_of_hashed_files(world: World, statement: str) -> None:
     found = world.build()
     world.forget()
     assert world.build() == found
+
+
+@pytest.mark.parametrize("damage", ["entries flipped", "spools flipped"])
+def test_lint_mends_too(archives: World, damage: str) -> None:
+    with tarfile.open(archives.folder / "a.tar.gz", "w:gz") as tar:
+        (archives.folder / "rootfs/module.pyc").write_bytes(b"python" * 100)
+        tar.add(archives.folder / "rootfs", ".")
+    found = list(lint_recipe(archives.recipe, archives.workspace))
+    DAMAGES[damage]()
+    assert list(lint_recipe(archives.recipe, archives.workspace)) == found
