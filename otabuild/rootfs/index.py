@@ -1,6 +1,7 @@
 """The index of an archive: its entries in path order, kept beside its contents, so that it is read only once.
 
-An index is named by a digest and never changes; who finds one of that name need not look at the archive.
+An index is named by a digest and by what made it, and never changes; who finds one of that name need not look at the
+archive.
 """
 
 from __future__ import annotations
@@ -19,23 +20,32 @@ from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.spool import Spool
 from otabuild.rootfs.stream import DamagedEntriesError, read_entries, write_entries
 from otabuild.storage import fs
+from otabuild.version import __version__
+
+STAMP = f"{__version__}-2"
+"""What makes indexes: another version, or the same under development, may read an archive in another way."""
 
 
 class Index(NamedTuple):
-    """The two files of an index: `<name>.entries` and `<name>.spool` in a folder of the work directory."""
+    """The two files of an index, `<stem>.entries` and `<stem>.spool`, in a folder of the work directory."""
 
     folder: str
     name: str
 
     @property
+    def stem(self) -> str:
+        """The name, and what made it."""
+        return f"{self.name}.{STAMP}"
+
+    @property
     def entries_path(self) -> str:
         """The entries, in path order."""
-        return os.path.join(self.folder, f"{self.name}.entries")
+        return os.path.join(self.folder, f"{self.stem}.entries")
 
     @property
     def spool_path(self) -> str:
         """The contents."""
-        return os.path.join(self.folder, f"{self.name}.spool")
+        return os.path.join(self.folder, f"{self.stem}.spool")
 
     def exists(self) -> bool:
         """Whether both files are there."""
@@ -118,3 +128,6 @@ def write_index(
         write_entries(out, arrange(archive, budget.where))
         spool.keep(index.spool_path)
         out.keep(index.entries_path)
+    for name in os.listdir(index.folder):
+        if name.startswith(f"{index.name}.") and not name.startswith(index.stem):
+            fs.unlink(os.path.join(index.folder, name))  # of another version

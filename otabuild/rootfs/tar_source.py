@@ -84,7 +84,7 @@ class TarSource:
         chunks = decompressed(read_chunks(fd), budget)
         write_index(index, chunks, budget, in_place=in_place)
         for name in os.listdir(self._folder):
-            if name.endswith((".entries", ".spool")) and not name.startswith(index.name):
+            if name.endswith((".entries", ".spool")) and not name.startswith(index.stem):
                 fs.unlink(os.path.join(self._folder, name))
 
     def _state(self) -> tuple[StatKey | None, str]:

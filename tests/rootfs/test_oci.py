@@ -18,6 +18,7 @@ from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
 from tests.rootfs.tars import END, member, pax
+from tests.rootfs.trees import paths
 
 TAR = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -199,6 +200,17 @@ def test_attributes_come_from_the_layer_that_has_the_entry(tmp_path: Path) -> No
     with_xattr = pax((b"SCHILY.xattr.user.x", b"1")) + member(b"d", kind=b"5")
     assert stack(tmp_path, with_xattr, member(b"d/x"))["/d"].xattrs == {"user.x": b"1"}
     assert stack(tmp_path / "2", with_xattr, member(b"d", kind=b"5"))["/d"].xattrs == {}
+
+
+def test_layers_that_another_version_read_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(layout.image(LAYER))
+    first = paths(entries(root, tmp_path / "work").values())
+    for old in (tmp_path / "work").rglob("*.entries"):
+        old.write_bytes(b"what another version understood")
+    monkeypatch.setattr("otabuild.rootfs.index.STAMP", "another")
+    assert paths(entries(root, tmp_path / "work").values()) == first
+    assert len(list((tmp_path / "work").rglob("*.entries"))) == len(list((tmp_path / "work").rglob("*.spool"))) == 1
 
 
 def test_which_image_is_meant(tmp_path: Path) -> None:

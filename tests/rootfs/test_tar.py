@@ -312,6 +312,20 @@ def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {entry.path: entry for entry in source.entries()} == first
 
 
+@pytest.mark.parametrize("packing", ["plain", "gzip"])
+def test_an_index_of_another_version_is_not_taken(
+    tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version may read the same archive in another way."""
+    data = PACKED[packing](member(b"a", b"1") + END)
+    read(tmp_path, data)
+    for old in (tmp_path / "work").rglob("*.entries"):
+        old.write_bytes(b"what another version understood")
+    monkeypatch.setattr("otabuild.rootfs.index.STAMP", "another")
+    assert contents(read(tmp_path, data)) == {"/a": b"1"}
+    assert len(list((tmp_path / "work").rglob("*.entries"))) == 1
+
+
 @pytest.mark.parametrize(("racy_ns", "digested"), [(10**15, 2), (-(10**15), 1)])
 def test_an_archive_written_just_before_it_was_read_is_hashed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, racy_ns: int, digested: int
