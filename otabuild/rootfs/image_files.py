@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -17,6 +18,8 @@ from otabuild.rootfs.tar_source import TarSource, read_chunks
 
 _DOCUMENT_MAX = 4 * limits.MIB
 _LINKS_MAX = 8
+_COMPLETE = "check that it is of the kind that the recipe says, and copy it with all of its layers, as with skopeo copy"
+_COPY = "copy the layout in a way that follows links, for instance with cp -rL"
 
 T = TypeVar("T")
 
@@ -52,7 +55,9 @@ class DirectoryFiles:
             finally:
                 os.close(fd)
         except OSError as error:
-            raise InputError("the image lacks a file", where=path, observed=error.strerror) from error
+            if error.errno == errno.ELOOP:
+                raise InputError("is a symlink", where=path, expected="a plain file", hint=_COPY) from error
+            raise InputError("the image lacks a file", where=path, observed=error.strerror, hint=_COMPLETE) from error
 
 
 class ArchiveFiles:
@@ -76,7 +81,7 @@ class ArchiveFiles:
             if found is None or found.target is None:
                 break
             path = os.path.normpath(os.path.join(os.path.dirname(path), found.target))
-        raise InputError("the image lacks a file", where=f"{self.where}: {name[:500]}")
+        raise InputError("the image lacks a file", where=f"{self.where}: {name[:500]}", hint=_COMPLETE)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """See Files."""

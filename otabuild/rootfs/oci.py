@@ -25,10 +25,18 @@ _LAYERS = {
     "application/vnd.docker.image.rootfs.diff.tar",
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 }
+"""Layers that one may not pass on lie elsewhere as a rule, but a layout may hold them, and the digest is the same."""
 _REF_NAME = "org.opencontainers.image.ref.name"
 _DIGEST = re.compile("sha256:([0-9a-f]{64})")
 _NESTED_MAX = 4
+_REFERENCE_TYPE = "vnd.docker.reference.type"
+"""An annotation of what buildx adds to an index beside the images: attestations."""
 
 
 def oci_layers(files: Files, reference: str | None, platform: str | None) -> list[Layer]:
@@ -45,7 +53,10 @@ def oci_layers(files: Files, reference: str | None, platform: str | None) -> lis
     layout = read_document(files, "oci-layout")
     if field(layout, "imageLayoutVersion", str, files.where) != "1.0.0":
         raise InputError("the OCI layout has an unknown version", where=files.where)
-    found = _named(field(read_document(files, "index.json"), "manifests", list, files.where), reference, files.where)
+    found = field(read_document(files, "index.json"), "manifests", list, files.where)
+    platform = platform and _canonical(platform)
+    if reference is not None:
+        found = _named(files, found, reference)
     for _level in range(_NESTED_MAX):
         chosen = _one(found, platform, reference, files.where)
         media_type = field(chosen, "mediaType", str, files.where)
@@ -74,13 +85,20 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]]) -> l
     ]
 
 
-def _named(descriptors: list[Any], reference: str | None, where: str) -> list[Any]:
-    if reference is None:
-        return descriptors
-    if reference.startswith("sha256:"):
-        found = [one for one in descriptors if field(one, "digest", str, where) == reference]
-        return found[:1]  # one image may have several tags
-    return [one for one in descriptors if _tag(one) == reference]
+def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
+    """Those of a tag; or the one of a digest, which may stand in an index of the layout."""
+    if not reference.startswith("sha256:"):
+        return [one for one in descriptors if _tag(one) == reference]
+    level = descriptors
+    for _level in range(_NESTED_MAX):
+        found = [one for one in level if field(one, "digest", str, files.where) == reference]
+        if found:
+            return found
+        indexes = {one["digest"]: one for one in level if one.get("mediaType") in _INDEXES}
+        level = [
+            one for index in indexes.values() for one in field(_blob(files, index), "manifests", list, files.where)
+        ]
+    return []
 
 
 def _tag(descriptor: Any) -> str | None:
@@ -89,16 +107,32 @@ def _tag(descriptor: Any) -> str | None:
 
 
 def _one(found: list[Any], platform: str | None, reference: str | None, where: str) -> Any:
-    """The one descriptor that is meant."""
-    fitting = [one for one in found if platform is None or _platform(one) in {None, platform}]
-    if len(fitting) != 1:
+    """The one descriptor that is meant: of those that fit, the one of exactly that platform."""
+    images = [one for one in found if not _is_attestation(one)]
+    fitting = [one for one in images if platform is None or _fits(platform, _platform(one))]
+    exact = [one for one in fitting if platform is not None and _platform(one) == platform]
+    digests = {field(one, "digest", str, where): one for one in exact or fitting}  # one image may have several tags
+    if len(digests) != 1:
         raise InputError(
-            "the layout holds no such image" if not fitting else "the layout holds several images",
+            "the layout holds no such image" if not digests else "the layout holds several images",
             where=f"{where}:{reference}" if reference else where,
-            observed=", ".join(sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in found))[:1000],
+            observed=", ".join(sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images))[:1000],
             hint="name the image by its tag or digest, and a platform for a multi-platform image",
         )
-    return fitting[0]
+    return digests.popitem()[1]
+
+
+def _is_attestation(descriptor: Any) -> bool:
+    annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
+    return isinstance(annotations, dict) and _REFERENCE_TYPE in annotations
+
+
+def _fits(wanted: str, found: str | None) -> bool:
+    """Whether a platform is the wanted one; a variant counts only where one is asked for.
+
+    What does not say its platform fits: the config of the image will tell.
+    """
+    return found is None or found == wanted or found.startswith(wanted + "/")
 
 
 def _platform(descriptor: Any) -> str | None:
@@ -107,7 +141,13 @@ def _platform(descriptor: Any) -> str | None:
 
 
 def _platform_text(values: dict[str, Any]) -> str:
-    return "/".join(str(values[key]) for key in ("os", "architecture", "variant") if values.get(key))
+    """As in `linux/arm/v7`."""
+    return _canonical("/".join(str(values[key]) for key in ("os", "architecture", "variant") if values.get(key)))
+
+
+def _canonical(platform: str) -> str:
+    """Without the variant that arm64 has where none is named."""
+    return platform.removesuffix("/v8") if platform.endswith("/arm64/v8") else platform
 
 
 def _blob(files: Files, descriptor: Any) -> Any:
@@ -118,18 +158,13 @@ def _blob(files: Files, descriptor: Any) -> Any:
 def _layers(files: Files, manifest: Any, platform: str | None) -> list[Layer]:
     config = _blob(files, field(manifest, "config", dict, files.where))
     observed = _platform_text(config) if isinstance(config, dict) else ""
-    if platform is not None and platform not in {observed, observed.rpartition("/")[0]}:
+    if platform is not None and not (_fits(platform, observed) or _fits(observed, platform)):
         raise InputError("the image is for another platform", where=files.where, observed=observed, expected=platform)
     digests = []
     for layer in field(manifest, "layers", list, files.where):
         media_type = field(layer, "mediaType", str, files.where)
-        if media_type not in _LAYERS or layer.get("urls"):
-            raise InputError(
-                "a layer of the image lies elsewhere or is of an unknown kind",
-                where=files.where,
-                observed=f"{media_type:.100}",
-                hint="copy the image with all of its layers, for instance with skopeo copy",
-            )
+        if media_type not in _LAYERS:
+            raise InputError("a layer is of an unknown kind", where=files.where, observed=f"{media_type:.100}")
         digest = _hex(field(layer, "digest", str, files.where), files.where)
         digests.append((digest, f"blobs/sha256/{digest}"))
     return image_layers(files, config, digests)

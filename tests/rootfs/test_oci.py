@@ -23,6 +23,8 @@ from tests.rootfs.trees import paths
 TAR = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
+LAYER = member(b"a") + END
+FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 
 
 def sha(data: bytes) -> str:
@@ -47,7 +49,14 @@ class Layout:
     def image(self, *layers: bytes, arch: str = "amd64", **change: Any) -> dict[str, Any]:
         """Write an image of plain tar layers; `change` replaces fields of its manifest, or diff_ids."""
         diff_ids = change.pop("diff_ids", [sha(layer) for layer in layers])
-        config = {"os": "linux", "architecture": arch, "config": {"Cmd": None}, "rootfs": {"diff_ids": diff_ids}}
+        variant = change.pop("variant", None)
+        config: dict[str, Any] = {
+            "os": "linux",
+            "architecture": arch,
+            "config": {"Cmd": None},
+            "rootfs": {"diff_ids": diff_ids},
+        }
+        config |= {"variant": variant} if variant else {}
         manifest = {
             "schemaVersion": 2,
             "config": self.json(config, "application/vnd.oci.image.config.v1+json"),
@@ -236,6 +245,100 @@ def test_which_image_is_meant(tmp_path: Path) -> None:
             entries(root, work, reference, platform)
 
 
+def _on(descriptor: dict[str, Any], architecture: str, variant: str | None = None) -> dict[str, Any]:
+    platform = {"os": "linux", "architecture": architecture} | ({"variant": variant} if variant else {})
+    return descriptor | {"platform": platform}
+
+
+ARM = "linux/arm64"
+PLATFORMS: dict[str, tuple[str, str | None, str | None, str, bool]] = {
+    "any variant": ("arm64", "v8", "v8", ARM, True),
+    "that variant": ("arm64", "v8", "v8", ARM + "/v8", True),
+    "config without variant": ("arm64", "v8", None, ARM + "/v8", True),
+    "descriptor without variant": ("arm64", None, "v8", ARM + "/v8", True),
+    "neither with variant": ("arm64", None, None, ARM + "/v8", True),
+    "another variant": ("arm", "v6", "v6", "linux/arm/v7", False),
+    "a variant that nobody promised": ("arm", None, None, "linux/arm/v7", False),
+    "config that leaves the variant out": ("arm", "v7", None, "linux/arm/v7", True),
+    "another variant of the config": ("arm", "v7", "v6", "linux/arm/v7", False),
+    "another architecture": ("arm", "v8", "v8", ARM, False),
+}
+
+
+@pytest.mark.parametrize("case", PLATFORMS)
+def test_a_platform_without_variant_means_any(tmp_path: Path, case: str) -> None:
+    architecture, variant, of_config, wanted, found = PLATFORMS[case]
+    layout = Layout(tmp_path / "layout")
+    images = [
+        _on(layout.image(member(b"x86") + END), "amd64"),
+        _on(layout.image(member(b"arm") + END, arch=architecture, variant=of_config), architecture, variant),
+    ]
+    root = layout.index(named(layout.json({"manifests": images}, INDEX), "v"))
+    if found:
+        assert sorted(entries(root, tmp_path / "work", "v", wanted)) == ["/", "/arm"]
+    else:
+        with pytest.raises(InputError, match=r"no such image|another platform"):
+            entries(root, tmp_path / "work", "v", wanted)
+
+
+def test_the_exact_platform_comes_first(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    plain, six, seven = (
+        _on(layout.image(member(name.encode()) + END, arch="arm", variant=variant), "arm", variant)
+        for name, variant in (("plain", None), ("six", "v6"), ("seven", "v7"))
+    )
+    root = layout.index(seven, plain, six)
+    assert "/plain" in entries(root, work, None, "linux/arm")
+    assert "/seven" in entries(root, work, None, "linux/arm/v7")
+    layout.index(layout.image(LAYER), seven)
+    with pytest.raises(InputError, match="several images"):
+        entries(root, work)
+    layout.index(seven, six)
+    with pytest.raises(InputError, match=r"several images \(observed linux/arm/v6, linux/arm/v7\)"):
+        entries(root, work, None, "linux/arm")
+
+
+def test_what_buildx_adds_is_no_image(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    image = _on(layout.image(LAYER), "amd64")
+    attestation = layout.image(member(b"b") + END, arch="unknown") | {
+        "platform": {"os": "unknown", "architecture": "unknown"},
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest"},
+    }
+    root = layout.index(named(layout.json({"manifests": [image, attestation]}, INDEX), "v"))
+    for reference, platform in (("v", None), (None, None), ("v", "linux/amd64")):
+        assert "/a" in entries(root, work, reference, platform)
+
+
+def test_one_image_may_stand_there_several_times(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    image = layout.image(LAYER)
+    root = layout.index(named(image, "one"), named(image, "two"), named(image, "two"))
+    for reference in None, "one", "two", image["digest"]:
+        assert "/a" in entries(root, work, reference)
+
+
+def test_a_digest_is_found_in_an_index_of_the_layout(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    one, two = _on(layout.image(LAYER), "amd64"), _on(layout.image(member(b"b") + END, arch="arm64"), "arm64")
+    inner = layout.json({"manifests": [one, two]}, INDEX)
+    root = layout.index(named(layout.json({"manifests": [inner]}, INDEX), "v"))
+    assert "/b" in entries(root, work, two["digest"])
+    assert "/b" in entries(root, work, inner["digest"], ARM)
+    with pytest.raises(InputError, match="no such image"):
+        entries(root, work, sha(b"?"))
+
+
+@pytest.mark.parametrize("kind", [FOREIGN, "application/vnd.oci.image.layer.nondistributable.v1.tar"])
+def test_a_layer_that_one_may_not_pass_on(tmp_path: Path, kind: str) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    layer = layout.blob(LAYER, kind, urls=["https://x"])
+    assert "/a" in entries(layout.index(layout.image(LAYER, layers=[layer])), work)
+    (layout.root / "blobs/sha256" / sha(LAYER)[7:]).unlink()
+    with pytest.raises(InputError, match=r"lacks a file[^$]*skopeo copy"):
+        entries(layout.root, tmp_path / "2")
+
+
 def _corrupt(layout: Layout, descriptor: dict[str, Any]) -> dict[str, Any]:
     path = layout.root / "blobs/sha256" / descriptor["digest"][7:]
     data = path.read_bytes()
@@ -264,8 +367,6 @@ def _linked_blob(layout: Layout) -> dict[str, Any]:
     return descriptor
 
 
-LAYER = member(b"a") + END
-FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
 B13: dict[str, Callable[[Layout], dict[str, Any]]] = {
     "manifest digest": lambda layout: _corrupt(layout, layout.image(LAYER)),
     "manifest missing": lambda layout: layout.image(LAYER) | {"digest": sha(b"?")},
@@ -274,8 +375,8 @@ B13: dict[str, Callable[[Layout], dict[str, Any]]] = {
     "media type": lambda layout: layout.image(LAYER) | {"mediaType": "application/json"},
     "no layers": lambda layout: layout.image(LAYER, layers=None),
     "layers of another type": lambda layout: layout.image(LAYER, layers=["x"]),
-    "foreign layer": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, FOREIGN)]),
-    "layer with urls": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, TAR, urls=["https://x"])]),
+    "foreign layer": lambda layout: layout.image(LAYER, layers=[{"mediaType": FOREIGN, "digest": sha(b"?")}]),
+    "layer of an unknown type": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, TAR + "+lz4")]),
     "layer missing": lambda layout: layout.image(LAYER, layers=[layout.blob(LAYER, TAR) | {"digest": sha(b"?")}]),
     "layer digest": _spoilt_layer,
     "layer behind a link": _linked_blob,
@@ -300,6 +401,12 @@ def test_b13_false_images_are_refused(tmp_path: Path, attack: str) -> None:
     with pytest.raises(InputError):
         entries(root, tmp_path / "work")
     assert not list((tmp_path / "work").rglob("*.entries"))
+
+
+def test_a_blob_that_is_a_symlink_is_named(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    with pytest.raises(InputError, match=r"is a symlink[^$]*cp -rL"):
+        entries(layout.index(_linked_blob(layout)), tmp_path / "work")
 
 
 @pytest.mark.parametrize("broken", ["index.json", "oci-layout"])
