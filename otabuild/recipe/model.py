@@ -86,7 +86,7 @@ class RootfsRecipe(Model):
     xattrs: Xattrs = Xattrs()
     """Which extended attributes are dropped."""
     overlay: tuple[DirectorySource, ...] = ()
-    """Folders that go over the sources, in this order."""
+    """Folders that go over the sources, in this order. Theirs are owner, mode and attributes of directories in both."""
     set: tuple[SetRule, ...] = ()
     """Owner, mode and capabilities of single paths."""
     owner: Owner = "keep"

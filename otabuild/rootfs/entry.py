@@ -19,6 +19,8 @@ class Mark(IntEnum):
     """A hard link of a layer to its target in the layers under it."""
     EMPTIED = 3
     """A directory of which a layer says only that what those under it have below it is gone."""
+    PASSED = 4
+    """A directory in which a layer only takes away: it need not be there, but must be no link."""
 
 
 OPAQUE = "opaque"

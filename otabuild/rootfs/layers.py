@@ -88,7 +88,8 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
         while entry.mode != Mark.IMPLIED and path not in needed:
             needed.add(path)
             path = path.rpartition("/")[0] or "/"
-    entries = {path: entry for path, entry in entries.items() if path in needed}
+    for path in entries.keys() - needed:
+        entries[path] = entries[path]._replace(mode=Mark.PASSED)
     for path in whiteouts:
         _take_away(entries, path, where)
     return (entries[path] for path in sorted(entries))
@@ -102,8 +103,8 @@ def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
     elif name.startswith(_PREFIX * 2) or name.removeprefix(_PREFIX) in {"", ".", ".."}:
         raise _senseless(path, where)
     found = entries.get(hidden)
-    if found is None or found.mode in {Mark.WHITEOUT, Mark.EMPTIED}:
-        emptied = name == _OPAQUE_NAME and (found is None or found.mode == Mark.EMPTIED)
+    if found is None or found.mode in {Mark.WHITEOUT, Mark.EMPTIED, Mark.PASSED}:
+        emptied = name == _OPAQUE_NAME and (found is None or found.mode != Mark.WHITEOUT)
         entries[hidden] = Entry(hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT, 0, 0, {}, None, None, None)
     elif found.is_directory or found.mode == Mark.IMPLIED:
         mode = found.mode if found.is_directory or name == _OPAQUE_NAME else stat.S_IFDIR | 0o755

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import heapq
+import posixpath
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 
 from otabuild.errors import InputError
 from otabuild.rootfs.entry import OPAQUE, Entry, Mark
 
+_FOLDERS = {Mark.IMPLIED, Mark.PASSED}
+_NOT_SAID = {Mark.EMPTIED, *_FOLDERS}
 
-def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
+
+def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> Iterator[Entry]:
     """Lay sources over each other, the last one on top; takes and gives path order.
 
     A directory over a directory keeps what lies in both and takes the metadata of the upper one. What is no directory
     hides everything below its path in the sources under it; so does a whiteout, which itself vanishes. Hard links of
     different sources must have different names: see `apart`.
 
+    Args:
+        sources: what lies at the bottom first.
+        keep_links: whether a directory over a symlink is refused, as it is in sources that do not know of each other:
+            what the link leads to would be missing at its path.
+
     Raises:
-        InputError: a source places an entry below something that is no directory in a lower source, without a
-            directory of its own there.
+        InputError: a source places an entry below something that is no directory in a lower source, or takes one
+            away there, without a directory of its own; or a directory over a symlink.
     """
     hidden: list[tuple[str, int]] = []
     tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
@@ -33,9 +42,12 @@ def merge(sources: Sequence[Iterable[Entry]]) -> Iterator[Entry]:
         if ends and ends[-1]:
             hidden.append((path.rstrip("/") + "/", ends[-1]))
         gone = max((index for _, index, entry in visible if entry.mode == Mark.WHITEOUT), default=-1)
-        found = [entry for _, index, entry in visible if index > gone and entry.mode != Mark.EMPTIED]
-        if found:
-            yield _top(path, found)
+        found = [entry for _, index, entry in visible if index > gone]
+        top = _top(path, found)
+        if keep_links and len(found) > 1:
+            _check_links(path, found)
+        if top is not None:
+            yield top
 
 
 def apart(entries: Iterable[Entry], name: object) -> Iterator[Entry]:
@@ -54,19 +66,35 @@ def _tagged(entries: Iterable[Entry], index: int) -> Iterator[tuple[str, int, En
 
 
 def _is_folder(entry: Entry) -> bool:
-    return entry.mode == Mark.IMPLIED or entry.is_directory
+    return entry.is_directory or entry.mode in _FOLDERS
 
 
-def _top(path: str, found: list[Entry]) -> Entry:
-    """What stands at a path, of the entries there from the lowest to the uppermost."""
-    top = found[-1]
-    if top.mode == Mark.IMPLIED:
-        top = next((entry for entry in reversed(found) if entry.mode != Mark.IMPLIED), top)
-        if not _is_folder(top):
+def _top(path: str, found: list[Entry]) -> Entry | None:
+    """What stands at a path, if anything, of the entries there from the lowest to the uppermost."""
+    if not found:
+        return None
+    top = next((entry for entry in reversed(found) if entry.mode not in _NOT_SAID), None)
+    if top is not None and top is not found[-1] and not top.is_directory:
+        raise InputError(
+            f"a source {'places entries' if found[-1].mode == Mark.IMPLIED else 'takes something away'} below what is "
+            "no directory in an earlier source",
+            where=path,
+            observed="a symlink" if top.is_symlink else "a file",
+            hint="give the source a directory of that path, or place its entries where the link leads",
+        )
+    top = top or next((entry for entry in reversed(found) if entry.mode == Mark.IMPLIED), None)
+    return top._replace(target=None) if top is not None and top.target == OPAQUE and _is_folder(top) else top
+
+
+def _check_links(path: str, found: list[Entry]) -> None:
+    """Refuse a directory over a symlink."""
+    said = [entry for entry in found if entry.mode not in _NOT_SAID]
+    for lower, upper in pairwise(said):
+        if lower.is_symlink and upper.is_directory:
+            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), lower.target or ""))
             raise InputError(
-                "a source places entries below what is no directory in an earlier source",
+                "a source has a directory where an earlier source has a symlink",
                 where=path,
-                observed="a symlink" if top.is_symlink else "a file",
-                hint="give the source a directory of that path, or place its entries where the link leads",
+                observed=f"a link to {lower.target}",
+                hint=f"move its entries to {leads}, where the link leads; to replace the link by an overlay, exclude it",
             )
-    return top._replace(target=None) if top.target == OPAQUE and _is_folder(top) else top

@@ -151,7 +151,7 @@ def _cleaned(options: RootfsOptions) -> Patterns:
 def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
     if len(sources) == 1:
         return sources[0]
-    return merge([apart(entries, number) for number, entries in enumerate(sources)])
+    return merge([apart(entries, number) for number, entries in enumerate(sources)], keep_links=True)
 
 
 def _source(found: Input, options: RootfsOptions, work: str, prune: Callable[[str], bool] = _nowhere) -> Source:

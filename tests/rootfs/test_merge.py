@@ -75,10 +75,23 @@ def test_an_implied_directory_over_anything_else_is_refused(lower: Entry) -> Non
         list(merge([[folder("/"), lower], [folder("/"), implied, regular("/lib/x")]]))
 
 
-def test_a_directory_over_a_symlink_is_a_directory() -> None:
+def test_a_directory_over_a_symlink_is_a_directory_in_layers() -> None:
     found = list(merge([[folder("/"), symlink("/lib", "usr/lib")], [folder("/"), folder("/lib"), regular("/lib/x")]]))
     assert paths(found) == ["/", "/lib", "/lib/x"]
     assert stat.S_ISDIR(found[1].mode)
+
+
+def test_a_directory_over_a_symlink_is_refused_where_links_are_kept() -> None:
+    """A folder of an overlay would hide all that a merged /usr has behind the link: no program could be loaded."""
+    base = [folder("/"), symlink("/lib", "usr/lib"), folder("/usr"), folder("/usr/lib"), regular("/usr/lib/ld.so")]
+    over = [folder("/"), folder("/lib"), regular("/lib/x")]
+    implied = [folder("/"), Entry("/lib", Mark.IMPLIED, 0, 0, {}, None, None, None), regular("/lib/y")]
+    for sources in ([base, over], [[folder("/")], base, over], [base, over, implied]):
+        with pytest.raises(InputError, match=r"/lib: .* a link to usr/lib[^$]*move its entries to /usr/lib,"):
+            list(merge(sources, keep_links=True))
+    for upper in ([folder("/"), regular("/lib")], [folder("/"), symlink("/lib", "lib64")]):
+        assert paths(merge([base, upper], keep_links=True)) == paths(base)
+    assert paths(merge([over, base], keep_links=True)) == paths(base)
 
 
 def test_implied_directories_become_real_at_the_end() -> None:

@@ -154,8 +154,18 @@ def test_b12_whiteouts_that_make_no_sense(tmp_path: Path, name: bytes) -> None:
 def test_b12_nothing_goes_through_a_link_of_a_lower_layer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no directory in an earlier source"):
         stack(tmp_path, member(b"l", kind=b"2", link=b"/etc"), member(b"l/passwd", b"x"))
-    found = stack(tmp_path / "2", member(b"d/x") + member(b"l", kind=b"2", link=b"d"), member(b"l/.wh.x"))
-    assert sorted(found) == ["/", "/d", "/d/x", "/l"]
+
+
+@pytest.mark.parametrize("whiteout", [b"l/.wh.x", b"l/.wh..wh..opq", b"l/deep/.wh.x", b"f/.wh.x"])
+def test_b12_no_whiteout_goes_through_a_link_of_a_lower_layer(tmp_path: Path, whiteout: bytes) -> None:
+    """Programs that unpack layers follow the link, and would take away what we kept."""
+    lower = member(b"d/x") + member(b"d/deep/x") + member(b"l", kind=b"2", link=b"d") + member(b"f")
+    with pytest.raises(InputError, match="takes something away below what is no directory"):
+        stack(tmp_path, lower, member(whiteout))
+    found = stack(tmp_path / "2", lower, member(b".wh.l") + member(b".wh.f") + member(whiteout))
+    assert sorted(found) == ["/", "/d", "/d/deep", "/d/deep/x", "/d/x"]
+    found = stack(tmp_path / "3", lower, member(b"l/", kind=b"5") + member(b"f/", kind=b"5") + member(whiteout))
+    assert sorted(found) == ["/", "/d", "/d/deep", "/d/deep/x", "/d/x", "/f", "/l"]
 
 
 def test_hard_links_between_layers(tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def snapshot(root: Path) -> list[tuple[object, ...]]:
     ]  # fmt: skip
 
 
+def test_a_folder_of_an_overlay_or_later_source_replaces_no_link(tmp_path: Path) -> None:
+    base = make_tree(tmp_path / "base", {"lib": "usr/lib", "usr/lib/ld.so": b"1"})
+    over = make_tree(tmp_path / "over", {"lib/modules/x": b"2"})
+    for chosen in options(base, overlays=[over]), options(base, over):
+        with pytest.raises(InputError, match="move its entries to /usr/lib"):
+            scanned(chosen)
+    found = scanned(replace(options(base, overlays=[over]), exclude=("/lib",)))
+    assert found["/lib"].is_directory
+
+
+def test_an_overlay_brings_the_metadata_of_its_folders(tmp_path: Path) -> None:
+    base, over = make_tree(tmp_path / "base", {"etc/a": b"1"}), make_tree(tmp_path / "over", {"etc/b": b"2"})
+    os.chmod(over / "etc", 0o700)
+    assert oct(scanned(options(base, overlays=[over]))["/etc"].mode) == "0o40700"
+
+
 def test_the_source_is_never_touched(tmp_path: Path) -> None:
     root = nasty_tree(tmp_path / "root")
     make_tree(root, {"tmp/x": b"", "var/log/a.log": b"", "etc/resolv.conf": b"nameserver 8.8.8.8\n"})
