@@ -130,8 +130,8 @@ class ResourceTable:
             return ResourceRow(*row)
         return None
 
-    def plan(self, row: ResourceRow) -> Plan:
-        """How to make a resource.
+    def plan(self, row: ResourceRow, above: int = 0) -> Plan:
+        """How to make a resource, on top of which `above` more steps are to come.
 
         Raises:
             FilterError: a filter that cannot be parsed, points nowhere, out of bounds, in a circle, or too deep.
@@ -139,7 +139,7 @@ class ResourceTable:
         """
         where, steps = f"resource {row.resource_id}", list[Step]()
         while row.filter_applied is not None:
-            if len(steps) == limits.FILTER_DEPTH:
+            if len(steps) + above == limits.FILTER_DEPTH:
                 raise FilterError(
                     "filters in a circle, or nested too deeply", where=where, expected=limits.FILTER_DEPTH
                 )
@@ -187,7 +187,7 @@ class ResourceTable:
                 continue
             try:
                 bundle = self.by_id(bundle_id, f"bundle {bundle_id}")
-                plan = self.plan(bundle)
+                plan = self.plan(bundle, above=1)
             except OtabuildError as error:
                 report(error)
                 continue

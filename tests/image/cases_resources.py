@@ -52,6 +52,7 @@ def resources() -> Iterator[Case]:
     )
     yield case("F1-two-cycle", "resources.filters", "FilterError", resource_table=two)
     yield case("F1-long-chain", "resources.filters", "FilterError", resource_table=_long_chain)
+    yield case("F1-deep-bundle", "resources.filters", "FilterError", resources=partial(_deep, steps=4))
     yield case(
         "F3-dangling", "resources.filters", "FilterError", resource_table=filter_of(3, b"c:" + pack([99, "zstd"]))
     )
@@ -96,6 +97,20 @@ def _long_chain(connection: sqlite3.Connection) -> None:
         "UPDATE rs_manifest SET filter_applied = ? WHERE resource_id = 3", (b"c:" + msgpack.packb([1000, "zstd"]),)
     )
     connection.execute("COMMIT")
+
+
+def _deep(stage: tuple[dict[int, list[Any]], dict[bytes, bytes]], steps: int) -> None:
+    """A content cut from a bundle that takes that many steps to make."""
+    rows, leaves = stage
+    stack = [b"a bundle " * 20]
+    for _ in range(steps):
+        stack.append(frame(stack[-1]))
+    leaves[sha256(stack[-1])] = stack[-1]
+    rows[100] = [100, sha256(stack[-1]), len(stack[-1]), None, None]
+    for number, content in enumerate(reversed(stack[:-1]), 101):
+        rows[number] = [number, sha256(content), len(content), b"c:" + msgpack.packb([number - 1, "zstd"]), None]
+    cut = b"b:" + msgpack.packb([100 + steps, 0, 99])
+    rows[200] = [200, sha256(stack[0][:99]), 99, cut, None]
 
 
 def _without(content: bytes) -> Mutation:
