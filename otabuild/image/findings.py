@@ -14,7 +14,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from otabuild.errors import FormatError, OtabuildError, printable
 
 Severity = Literal["error", "note"]
-_SHOWN = 20
+SHOWN = 20
+"""How many problems of a rule are told; that there are more is told, too."""
 
 S = TypeVar("S")
 
@@ -95,7 +96,7 @@ def run_rules(subject: object) -> Iterator[Finding]:
     for each in [found for found in RULES.values() if found.subject is type(subject)]:
         try:
             for number, problem in enumerate(each.check(subject)):
-                if number == _SHOWN:
+                if number == SHOWN:
                     yield Finding(each.id, problem.where, "and more of the same", severity=each.severity)
                     break
                 observed, expected = (None if x is None else str(x)[:200] for x in problem[2:])

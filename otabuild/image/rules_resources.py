@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from otabuild.errors import FilterError, IntegrityError, OtabuildError
 from otabuild.format import annotations as ann
@@ -13,7 +16,7 @@ from otabuild.format.digest import format_digest
 from otabuild.format.filters import Bundled, Compressed, Sliced, parse_filter
 from otabuild.format.index import Index
 from otabuild.format.resource_table import ResourceRow
-from otabuild.image.findings import Problem, rule
+from otabuild.image.findings import SHOWN, Problem, rule
 from otabuild.image.resources import NAME, ResourceTable
 from otabuild.image.tables import FileTable
 
@@ -41,20 +44,47 @@ class NeededSubject:
     resources: ResourceTable
     files: tuple[FileTable, ...]
 
-    def is_content(self, row: ResourceRow) -> bool:
-        """Whether a row is the content of a file."""
-        return any(
-            next(files.database.query("SELECT 1 FROM ft_resource WHERE digest = ?", (row.digest,)), None)
-            for files in self.files
-        )
+    @cached_property
+    def contents(self) -> _Ids:
+        """The rows that are contents of files."""
+        rows = (row for files in self.files for _, _, row in _looked_up(files, self.resources))
+        return _Ids(self.resources, (row[1] for row in rows if row is not None))
 
     @cached_property
-    def referenced(self) -> set[int]:
-        """The ids that any filter names."""
-        found: set[int] = set()
-        for row in self.resources.rows():
-            found.update(_named_by(row))
-        return found
+    def parts(self) -> _Ids:
+        """The rows that a filter names."""
+        return _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
+
+
+class _Ids:
+    """Some rows of the resource table: nine bytes for each row that it has, however many ids a filter names."""
+
+    def __init__(self, resources: ResourceTable, ids: Iterable[int]) -> None:
+        self._known = array("q", (row.resource_id for row in resources.rows()))
+        self._marks = bytearray(len(self._known) + 1)
+        for resource_id in ids:
+            self._marks[self._place(resource_id)] = 1
+        self._marks[-1] = 0
+
+    def __contains__(self, resource_id: int) -> bool:
+        return bool(self._marks[self._place(resource_id)])
+
+    def _place(self, resource_id: int) -> int:
+        at = bisect_left(self._known, resource_id)
+        return at if at < len(self._known) and self._known[at] == resource_id else -1
+
+
+def _looked_up(
+    files: FileTable, resources: ResourceTable
+) -> Iterator[tuple[bytes, int, tuple[bytes, int, int] | None]]:
+    """Digest and size of each content that is not inlined, with its row: digest, id, size; None where there is none."""
+    rows = resources.database.query("SELECT digest, resource_id, size FROM rs_manifest ORDER BY digest")
+    row: Any = next(rows, None)
+    sql = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0 ORDER BY digest"
+    for digest, size in files.database.query(sql):
+        while row is not None and row[0] < digest:
+            row = next(rows, None)
+        yield digest, size, row if row is not None and row[0] == digest else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +126,12 @@ def check_rows(subject: ResourcesSubject) -> Iterator[Problem]:
 def check_filters(subject: ResourcesSubject) -> Iterator[Problem]:
     """Every filter can be resolved: known, in bounds, without a circle, slices are leaves and add up (section 7)."""
     errors: list[OtabuildError] = []
-    for _ in subject.table.groups(lambda _: True, errors.append):
+
+    def keep(error: OtabuildError) -> None:
+        if len(errors) <= SHOWN:  # one more, so that it is told that there are more
+            errors.append(error)
+
+    for _ in subject.table.groups(lambda _: True, keep):
         pass
     for error in errors:
         yield Problem(f"{NAME}: {error.where}", error.what, error.observed, error.expected)
@@ -119,24 +154,19 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Problem]:
 @rule("resources.contents", JoinSubject, error=IntegrityError)
 def check_contents(subject: JoinSubject) -> Iterator[Problem]:
     """Every content that is not inlined has a row in the resource table, of the same size (sections 6 and 7)."""
-    sql = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0 ORDER BY digest"
-    available = subject.resources.database.query("SELECT digest, size FROM rs_manifest ORDER BY digest")
-    digest, size = next(available, (None, None))
-    for wanted, wanted_size in subject.files.database.query(sql):
-        while digest is not None and digest < wanted:
-            digest, size = next(available, (None, None))
-        if digest != wanted:
-            yield Problem(f"{subject.files.database.name}: {format_digest(wanted)}", "not in the resource table")
-        elif size != wanted_size:
-            where = f"{subject.files.database.name}: {format_digest(wanted)}"
-            yield Problem(where, "size differs from the resource table", wanted_size, size)
+    for digest, size, row in _looked_up(subject.files, subject.resources):
+        where = f"{subject.files.database.name}: {format_digest(digest)}"
+        if row is None:
+            yield Problem(where, "not in the resource table")
+        elif row[2] != size:
+            yield Problem(where, "size differs from the resource table", size, row[2])
 
 
 @rule("resources.orphan", NeededSubject, severity="note")
 def check_orphans(subject: NeededSubject) -> Iterator[Problem]:
     """Every resource is a content of a payload, or part of one; one that is not harms nobody."""
     for row in subject.resources.rows():
-        if row.resource_id not in subject.referenced and not subject.is_content(row):
+        if row.resource_id not in subject.parts and row.resource_id not in subject.contents:
             yield Problem(f"{NAME}: resource {row.resource_id}", "needed by no payload")
 
 

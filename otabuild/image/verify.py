@@ -7,6 +7,8 @@ error by then: its input did not parse, and that is in the findings.
 from __future__ import annotations
 
 import re
+import threading
+from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +20,7 @@ from otabuild.format import limits
 from otabuild.format.digest import Descriptor
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.contents import Opener, rebuild, run_parallel
-from otabuild.image.findings import Finding, run_rules
+from otabuild.image.findings import SHOWN, Finding, run_rules
 from otabuild.image.image import Image
 from otabuild.image.otaclient_package import check_legacy, read_package
 from otabuild.image.payload import Payload
@@ -137,12 +139,21 @@ class _Run:
 
     @contextmanager
     def gathered(self, rule: str) -> Iterator[Callable[[OtabuildError], None]]:
-        """Takes errors from threads, and adds them in an order that does not depend on the threads."""
-        errors: list[OtabuildError] = []
+        """Takes errors from threads; adds the first of them in an order that does not depend on the threads."""
+        found: list[Finding] = []
+        lock = threading.Lock()
+
+        def keep(error: OtabuildError) -> None:
+            with lock:
+                insort(found, Finding.of_error(rule, error), key=str)
+                del found[SHOWN + 1 :]
+
         try:
-            yield errors.append
+            yield keep
         finally:
-            self.findings.extend(sorted((Finding.of_error(rule, error) for error in errors), key=str))
+            if len(found) > SHOWN:
+                found[SHOWN] = Finding(rule, found[SHOWN].where, "and more of the same")
+            self.findings.extend(found)
 
     def check_signature(self, policy: TrustPolicy | None, now: int, *, compat: bool) -> SignatureReport | None:
         report: SignatureReport | None = None
@@ -244,13 +255,12 @@ class _Run:
         return is_known
 
     def rebuild_contents(self, needed: NeededSubject) -> None:
-        """Rebuild every content, and every resource that no other is made from; what lies between comes with them."""
-        wanted = {
-            row.resource_id: row.size
-            for row in needed.resources.rows()
-            if row.resource_id not in needed.referenced or needed.is_content(row)
-        }
-        self.tally.total += sum(wanted.values())
+        """Rebuild every content of a file; what it is made from is verified on the way.
+
+        A resource that no payload needs is a note, and nothing to spend time on: its blobs are hashed with the rest.
+        """
+        sizes = [row.size for row in needed.resources.rows() if row.resource_id in needed.contents]
+        self.tally.total += sum(sizes)
 
         def deliver(_: Member[ResourceRow], open_content: Opener) -> None:
             for chunk in open_content():
@@ -258,11 +268,11 @@ class _Run:
 
         # Rows that cannot be resolved are findings already (resources.filters).
         groups = needed.resources.groups(
-            lambda row: row if row.resource_id in wanted else None, on_error=lambda _: None
+            lambda row: row if row.resource_id in needed.contents else None, on_error=lambda _: None
         )
         with self.gathered("content") as on_error:
             rebuild(groups, self.image.blobs, deliver, on_error=on_error)
-        self.counts["contents"] = len(wanted)
+        self.counts["contents"] = len(sizes)
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
         """Hash the stored blobs that nothing has read to its end yet."""
