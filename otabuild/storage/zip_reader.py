@@ -24,9 +24,11 @@ _END64 = struct.Struct("<4sQ2H2I4Q")
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _DATE, _TIME = 0x3A21, 0  # 2009-01-01 00:00:00
-_MADE_BY = (0x0314, 0x032D)  # Unix; version 2.0, or 4.5 where ZIP64 is used
-_MADE_BY_END64 = (*_MADE_BY, 0x002D)  # CPython's writer names no system there
-_NEEDED = (20, 45)
+_MADE_BY, _MADE_BY64 = 0x0314, 0x032D  # Unix; version 2.0, or 4.5 where CPython's writer uses ZIP64
+_MADE_BY_END64 = (_MADE_BY, _MADE_BY64, 0x002D)  # CPython's writer names no system there
+_NEEDED, _NEEDED64 = 20, 45
+_UTF8, _FOLDER = 0x800, 0x10
+_NARROW = 0x7FFFFFFF  # up to here nobody needs ZIP64; CPython's writer, which the reference uses, does above
 
 _NAME = re.compile(
     r"index\.json|index\.jwt|oci-layout|metadata\.jwt|certificate\.pem|blobs/(sha256/([0-9a-f]{64})?)?"
@@ -46,11 +48,11 @@ class ZipEntry(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """One record of the central directory, ZIP64 resolved."""
+    """One record of the central directory, ZIP64 resolved; `narrow` is the size as its 32-bit field says it."""
 
     raw_name: bytes
-    flags: int
     crc: int
+    narrow: int
     size: int
     offset: int
     mode: int
@@ -129,6 +131,8 @@ def _read_end(fd: int, size: int) -> tuple[int, int, int]:
             if narrow not in (true, full) or (true > full and narrow != full):
                 _refuse(f"end record and ZIP64 end record differ in the {name}", observed=narrow, expected=true)
         count, length, start, at = wide
+        if count < _FULL16 and max(length, start) <= _NARROW:
+            _refuse("a ZIP64 end record that is not needed")
     if start + length != at:
         _refuse("the central directory does not end where the end record starts", observed=start + length, expected=at)
     return start, length, count
@@ -146,7 +150,7 @@ def _read_end64(fd: int, end: int) -> tuple[int, int, int, int] | None:
     magic, length, made_by, needed, disk, first_disk, here, count, size, start = _END64.unpack(raw[: _END64.size])
     if locator[1:] != (0, at, 1) or magic != b"PK\6\6" or length != _END64.size - 12:
         _refuse("the ZIP64 locator does not point at a plain ZIP64 end record right before it")
-    if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY_END64 or needed not in _NEEDED:
+    if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY_END64 or needed != _NEEDED64:
         _refuse("the ZIP64 end record is not that of a one-disk Unix ZIP")
     return count, size, start, at
 
@@ -166,31 +170,30 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
         where = name.decode("utf-8", "replace")[:200] or f"record {number}"
         if magic != b"PK\1\2" or at > len(directory):
             _refuse("no record of the central directory", where)
-        _check_constants(where, name, flags, (needed, method, time, date))
-        dos = external & 0xFFFF
+        _check_constants(where, name, flags, (needed, method, time, date), extra)
         if (
-            made_by not in _MADE_BY
+            made_by not in (_MADE_BY, _MADE_BY64 if extra else _MADE_BY)
             or comment_size
             or disk
             or internal
-            or (dos and not (dos == 0x10 and name[-1:] == b"/"))
+            or external & 0xFFFF != (_FOLDER if name[-1:] == b"/" else 0)
         ):
-            _refuse("a record that is not made on Unix, or with a comment, disk number or DOS attributes", where)
-        stored, size, offset = _widen(where, extra, stored, size, offset)
-        if stored != size:
-            _refuse("stored size and size differ", where, observed=stored, expected=size)
-        yield _Record(name, flags, crc, size, offset, external >> 16)
+            _refuse("a record that is not made on Unix, or with a comment, disk number or other DOS attributes", where)
+        true_stored, true_size, offset = _widen(where, extra, stored, size, offset)
+        if (stored, true_stored) != (size, true_size):
+            _refuse("stored size and size differ", where, observed=true_stored, expected=true_size)
+        yield _Record(name, crc, size, true_size, offset, external >> 16)
     if at != len(directory):
         _refuse("bytes in the central directory behind its last record", observed=len(directory) - at)
 
 
-def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int, int, int]) -> None:
+def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int, int, int], extra: bytes) -> None:
     needed, method, time, date = fields
     if method != 0:
         _refuse("the entry is not STORED", where, observed=f"method {method}", expected="method 0")
-    if flags not in ((0,) if name.isascii() else (0, 0x800)):
+    if flags != (0 if name.isascii() else _UTF8):
         _refuse("flags (encryption, data descriptor or others) have no place here", where, observed=hex(flags))
-    if needed not in _NEEDED or (time, date) != (_TIME, _DATE):
+    if needed != (_NEEDED64 if extra else _NEEDED) or (time, date) != (_TIME, _DATE):
         _refuse("version needed, date or time differ from the format's constants", where)
 
 
@@ -200,7 +203,10 @@ def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
     expected = 4 + 8 * saturated if saturated else 0
     if len(extra) != expected or (extra and struct.unpack_from("<2H", extra) != (1, 8 * saturated)):
         _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where, observed=extra[:40].hex())
-    values = iter(struct.unpack_from(f"<{saturated}Q", extra, 4) if saturated else ())
+    wide = struct.unpack_from(f"<{saturated}Q", extra, 4) if saturated else ()
+    if any(value <= _NARROW for value in wide):
+        _refuse("a ZIP64 value that is not needed", where, observed=wide)
+    values = iter(wide)
     return tuple(next(values) if field == _FULL32 else field for field in fields)
 
 
@@ -214,13 +220,15 @@ def _read_local(fd: int, record: _Record, expected_offset: int) -> ZipEntry:
     magic, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = _LOCAL.unpack_from(raw)
     if magic != b"PK\3\4" or name_size != len(record.raw_name) or raw[_LOCAL.size :] != record.raw_name:
         _refuse("local header and central directory differ in the name", where)
-    _check_constants(where, record.raw_name, flags, (needed, method, time, date))
     if extra_size > 20:
         _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where)
     extra = _pread(fd, extra_size, expected_offset + header_size, where)
-    stored, size = _widen(where, extra, stored, size)
-    if (stored, size, crc, flags) != (record.size, record.size, record.crc, record.flags):
-        _refuse("local header and central directory differ in size, CRC or flags", where)
+    _check_constants(where, record.raw_name, flags, (needed, method, time, date), extra)
+    if (stored, size, crc) != (record.narrow, record.narrow, record.crc):
+        _refuse("local header and central directory differ in size or CRC", where)
+    if _widen(where, extra, stored, size) != (record.size, record.size):
+        _refuse("local header and central directory differ in the ZIP64 size", where)
+    size = record.size
     kind = stat.S_IFDIR if name.endswith("/") else stat.S_IFREG
     if stat.S_IFMT(record.mode) != kind or (kind == stat.S_IFDIR and (size or crc)):
         _refuse("the entry is neither a plain file nor an empty folder", where, observed=oct(record.mode))

@@ -27,34 +27,13 @@ def zip_bytes(entries: Sequence[Entry], **end: Any) -> bytes:
     """A ZIP of these entries; `end` overrides fields of the end record."""
     body, directory, count = b"", b"", 0
     for entry in entries:
-        is_folder = entry.name.endswith("/")
-        fields = {
-            "name": entry.name.encode("utf-8", "surrogateescape"),
-            "needed": 20,
-            "flags": 0 if entry.name.isascii() else 0x800,
-            "method": 0,
-            "time": 0,
-            "date": 0x3A21,
-            "crc": zlib.crc32(entry.data),
-            "stored": len(entry.data),
-            "size": len(entry.data),
-            "extra": b"",
-        }
         body += entry.before
-        central: dict[str, Any] = {
-            "made_by": 0x0314,
-            "comment": b"",
-            "disk": 0,
-            "internal": 0,
-            "external": 0o40755 << 16 | 0x10 if is_folder else 0o100644 << 16,
-            "offset": len(body),
-            **fields,
-            **entry.central,
-        }
+        fields = header_fields(entry.name, entry.data, len(body))
+        central = fields | entry.central
         if entry.in_local:
-            body += _local(fields | entry.local) + entry.data + entry.after
+            body += local_header(fields | entry.local) + entry.data + entry.after
         if entry.in_central:
-            directory += _central(central)
+            directory += central_header(central)
             count += 1
     record: dict[str, Any] = {
         "disk": 0,
@@ -71,13 +50,35 @@ def zip_bytes(entries: Sequence[Entry], **end: Any) -> bytes:
     return b"".join((body, directory, tail, record["comment"]))
 
 
-def _local(f: dict[str, Any]) -> bytes:
+def header_fields(name: str, data: bytes, offset: int) -> dict[str, Any]:
+    """What the headers of an entry say where nothing lies."""
+    return {
+        "name": name.encode("utf-8", "surrogateescape"),
+        "needed": 20,
+        "flags": 0 if name.isascii() else 0x800,
+        "method": 0,
+        "time": 0,
+        "date": 0x3A21,
+        "crc": zlib.crc32(data),
+        "stored": len(data),
+        "size": len(data),
+        "extra": b"",
+        "made_by": 0x0314,
+        "comment": b"",
+        "disk": 0,
+        "internal": 0,
+        "external": 0o40755 << 16 | 0x10 if name.endswith("/") else 0o100644 << 16,
+        "offset": offset,
+    }
+
+
+def local_header(f: dict[str, Any]) -> bytes:
     numbers = [f[key] for key in ("needed", "flags", "method", "time", "date", "crc", "stored", "size")]
     head = struct.pack("<4s5H3I2H", b"PK\3\4", *numbers, len(f["name"]), len(f["extra"]))
     return b"".join((head, f["name"], f["extra"]))
 
 
-def _central(f: dict[str, Any]) -> bytes:
+def central_header(f: dict[str, Any]) -> bytes:
     keys = ("made_by", "needed", "flags", "method", "time", "date", "crc", "stored", "size")
     lengths = [len(f[key]) for key in ("name", "extra", "comment")]
     tail = [f[key] for key in ("disk", "internal", "external", "offset")]

@@ -14,9 +14,10 @@ import pytest
 from otabuild.errors import ContainerError, InputError, IntegrityError
 from otabuild.storage.source import open_source
 from otabuild.storage.zip_reader import legal_name
-from tests.image.zip_forge import Entry, zip_bytes
+from tests.image.zip_forge import Entry, central_header, header_fields, local_header, zip_bytes
 
 HEX = "0" * 64
+FULL = 0xFFFFFFFF
 Change = Callable[[list[Entry]], Any]
 
 
@@ -105,6 +106,8 @@ CHANGES: dict[str, Change] = {
     "Z3-zip64-missing": at(4, both_size=0xFFFFFFFF, both_stored=0xFFFFFFFF),
     "Z3-zip64-short": at(4, both_size=0xFFFFFFFF, both_stored=0xFFFFFFFF, both_extra=zip64(20)),
     "Z3-zip64-twice": at(4, both_size=0xFFFFFFFF, both_stored=0xFFFFFFFF, both_extra=zip64(20, 20) * 2),
+    "Z3-zip64-not-needed-both": at(4, both_needed=45, both_size=FULL, both_stored=FULL, both_extra=zip64(20, 20)),
+    "Z3-zip64-not-needed-offset": at(0, central_needed=45, central_offset=FULL, central_extra=zip64(0)),
     "Z3-zip64-lies": at(4, both_size=0xFFFFFFFF, both_stored=0xFFFFFFFF, both_extra=zip64(20, 21)),
     "Z4-dots": lambda found: found.append(Entry("../x", b"")),
     "Z4-absolute": lambda found: found.append(Entry("/index.json", b"")),
@@ -126,6 +129,15 @@ CHANGES: dict[str, Change] = {
     "Z2-date": at(4, both_date=0x3A22),
     "Z2-internal": at(4, central_internal=1),
     "Z2-needed": at(4, both_needed=63),
+    "Z2-needed-45": at(4, both_needed=45),
+    "Z2-needed-local": at(4, local_needed=45),
+    "Z2-needed-central": at(4, central_needed=45),
+    "Z2-made-by-4.5": at(4, central_made_by=0x032D),
+    "Z4-folder-without-attribute": at(3, central_external=0o40755 << 16),
+    "Z3-no-utf-8-flag": lambda found: found.extend(
+        [Entry(name, b"") for name in ("data/", "data/opt/", "data/opt/ota/", "data/opt/ota/otaclient_release/")]
+        + [Entry("data/opt/ota/otaclient_release/\u00e9", b"", {"flags": 0}, {"flags": 0})]
+    ),
 }
 
 
@@ -169,31 +181,94 @@ def test_z2_bytes_around_are_refused(tmp_path: Path) -> None:
         refused(tmp_path / "a.zip", raw)
 
 
-def with_zip64_end(raw: bytes, fields: dict[str, int], locator: bytes | None = None) -> bytes:
-    count, size, start = struct.unpack("<H2I", raw[-12:-2])
-    end64: dict[str, int] = {"made_by": 0x032D, "needed": 45, "disk": 0, "first": 0}
-    end64 |= {"here": count, "count": count, "size": size, "start": start} | fields
-    at = len(raw) - 22
-    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, *end64.values())
-    locator = locator or struct.pack("<4sIQI", b"PK\6\7", 0, at, 1)
-    return raw[:at] + record + locator + raw[at:]
+HUGE = 3 << 30
+WIDE = {"needed": 45, "stored": FULL, "size": FULL, "extra": zip64(HUGE, HUGE)}
 
 
-def test_z6_zip64_end_record_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "a.zip"
-    path.write_bytes(with_zip64_end(zip_bytes(entries()), {}))
-    assert read_all(path)["index.json"] == b"{}"
+def huge(
+    path: Path,
+    *,
+    local: dict[str, Any] = WIDE,
+    central: dict[str, Any] = WIDE,
+    far: dict[str, Any] | None = None,
+    end: dict[str, int] | None = None,
+    locator: tuple[int, int, int] = (0, 0, 1),
+) -> Path:
+    """A sparse artifact: a blob of 3 GiB and an entry behind it, with fields of their headers; locator from its place."""
+    directory = b""
+    with path.open("wb") as file:
+        for name in ("index.json", "blobs/", "blobs/sha256/", f"blobs/sha256/{HEX}", "oci-layout"):
+            at = file.tell()
+            fields = header_fields(name, b"", at)
+            is_blob = name.endswith(HEX)
+            wide = {"needed": 45, "offset": FULL, "extra": zip64(at)} | (far or {}) if at > HUGE else {}
+            directory += central_header(fields | (central if is_blob else wide))
+            file.write(local_header(fields | (local if is_blob else {})))
+            file.seek(HUGE if is_blob else 0, os.SEEK_CUR)
+        start = file.tell()
+        at = start + len(directory)
+        record = {"made_by": 0x0314, "needed": 45, "disk": 0, "first": 0}
+        record |= {"here": 5, "count": 5, "size": len(directory), "start": start} | (end or {})
+        file.write(directory + struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, *record.values()))
+        file.write(struct.pack("<4sIQI", b"PK\6\7", locator[0], at + locator[1], locator[2]))
+        file.write(struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 5, 5, len(directory), start, 0))
+    return path
 
 
-@pytest.mark.parametrize("fields", [{"count": 5}, {"here": 5}, {"size": 1}, {"start": 1}, {"disk": 1}, {"made_by": 0}])
-def test_z3_zip64_end_record_that_lies_is_refused(fields: dict[str, int], tmp_path: Path) -> None:
-    refused(tmp_path / "a.zip", with_zip64_end(zip_bytes(entries()), fields))
+def names_of(path: Path) -> list[str]:
+    source = open_source(path)
+    try:
+        return [member.name for member in source.members()]
+    finally:
+        source.close()
 
 
-def test_z3_zip64_locator_that_lies_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("made_by", [0x0314, 0x032D])
+def test_z6_zip64_is_read_where_the_reference_writes_it(made_by: int, tmp_path: Path) -> None:
+    path = huge(tmp_path / "a.zip", central=WIDE | {"made_by": made_by}, far={"made_by": made_by})
+    assert names_of(path)[-1] == "oci-layout"
+
+
+PLAIN = {"needed": 20, "stored": HUGE, "size": HUGE, "extra": b""}
+
+
+def test_z6_zip64_is_not_due_below_4_gib(tmp_path: Path) -> None:
+    path = huge(tmp_path / "a.zip", local=PLAIN, central=PLAIN)
+    assert names_of(path)[-1] == "oci-layout"
+
+
+HALF = {"needed": 45, "stored": FULL, "size": HUGE, "extra": zip64(HUGE)}
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"local": PLAIN},
+        {"central": PLAIN},
+        {"local": HALF, "central": HALF},
+        {"local": WIDE | {"needed": 20}},
+        {"central": WIDE | {"needed": 20}},
+        {"central": WIDE | {"extra": zip64(HUGE + 1, HUGE)}},
+        {"central": WIDE | {"extra": zip64(HUGE + 1, HUGE + 1)}},
+        {"local": WIDE | {"extra": zip64(HUGE + 1, HUGE + 1)}},
+        {"far": {"needed": 20}},
+        {"far": {"extra": zip64(HUGE)}},
+        *({"end": {key: 1}} for key in ("count", "here", "size", "start", "disk", "made_by", "needed")),
+        *({"locator": locator} for locator in ((0, -1, 1), (1, 0, 1), (0, 0, 2), (0, -HUGE, 1))),
+    ],
+    ids=str,
+)
+def test_z3_zip64_that_lies_is_refused(lie: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ContainerError):
+        names_of(huge(tmp_path / "a.zip", **lie))
+
+
+def test_z3_zip64_end_record_that_is_not_needed_is_refused(tmp_path: Path) -> None:
     raw = zip_bytes(entries())
-    for fields in ((0, len(raw) - 23, 1), (1, len(raw) - 22, 1), (0, len(raw) - 22, 2), (0, 0, 1)):
-        refused(tmp_path / "a.zip", with_zip64_end(raw, {}, struct.pack("<4sIQI", b"PK\6\7", *fields)))
+    count, size, start = struct.unpack("<H2I", raw[-12:-2])
+    at = len(raw) - 22
+    record = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 0x0314, 45, 0, 0, count, count, size, start)
+    refused(tmp_path / "a.zip", raw[:at] + record + struct.pack("<4sIQI", b"PK\6\7", 0, at, 1) + raw[at:])
 
 
 def test_z6_truncation_is_refused(tmp_path: Path) -> None:
