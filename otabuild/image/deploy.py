@@ -82,7 +82,11 @@ def deploy(
 @contextmanager
 def _staging(target: str, image: Image) -> Iterator[int]:
     """A descriptor of a private folder beside the target: it becomes the target if the block ends well, else it goes."""
-    parent_path, name = os.path.split(os.path.abspath(target))
+    # As the kernel would take it: where a parent is a symlink, os.path.abspath leads `..` to another place.
+    parent_path, name = os.path.split(target.rstrip("/"))
+    parent_path = parent_path or "."
+    if name in ("", ".", ".."):
+        raise StateError("names no directory to make", where=repr(target), hint="name one that is not there yet")
     _check_target(target, parent_path, image)
     try:
         parent = os.open(parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -44,6 +44,33 @@ def test_d3_target_that_cannot_be_is_refused(kind: str, image: Path, tmp_path: P
     assert worlds.describe(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["", "/", ".", "..", "new/..", "new/.", "./"])
+def test_d3_target_without_a_name_is_refused(
+    name: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here" / "new").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    before = worlds.describe(tmp_path)
+    with pytest.raises(StateError, match="names no directory to make"), open_image(image) as opened:
+        deploy(opened.payload("main"), name, forge.policy(), pki.NOW)
+    assert worlds.describe(tmp_path) == before
+
+
+def test_d3_target_behind_a_symlink_is_where_the_kernel_finds_it(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "else" / "folder").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "link").symlink_to("../else/folder")
+    monkeypatch.chdir(tmp_path)
+    with open_image(image) as opened:
+        deploy(opened.payload("main"), "here/link/../tree/", forge.policy(), pki.NOW)
+        deploy(opened.payload("main"), "bare", forge.policy(), pki.NOW)
+    assert worlds.describe(tmp_path / "else" / "tree") == worlds.expected_tree()
+    assert worlds.describe(tmp_path / "bare") == worlds.expected_tree()
+    assert os.listdir(tmp_path / "here") == ["link"]
+
+
 def test_d4_any_failing_change_leaves_nothing(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sentinel").write_text("mine")
