@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 PLATFORM = "vnd.tier4.pilot-auto.platform"
 ECU = f"{PLATFORM}.ecu"
@@ -58,23 +61,33 @@ LABEL_COUNTS = frozenset(
     {BLOBS_COUNT, BLOBS_SIZE, ROOTFS_SIZE, REGULAR_COUNT, NON_REGULAR_COUNT, DIRS_COUNT, UNIQUE_COUNT, UNIQUE_SIZE}
 )
 
-KNOWN = INDEX_STRINGS | INDEX_COUNTS | PAYLOAD_STRINGS | LABEL_STRINGS | LABEL_COUNTS
+_STRINGS = INDEX_STRINGS | PAYLOAD_STRINGS | LABEL_STRINGS
+KNOWN = _STRINGS | INDEX_COUNTS | LABEL_COUNTS
 
 
-def check_types(
-    annotations: Mapping[str, object], *, strings: frozenset[str], counts: frozenset[str] = frozenset()
-) -> None:
-    """Hold known annotations against their types; clients refuse a whole document for one number among the strings.
+def _check_strings(annotations: dict[str, Any]) -> dict[str, Any]:
+    wrong = [
+        f"{key} is {value!r:.80}, not a string"
+        for key, value in annotations.items()
+        if key in _STRINGS and not isinstance(value, str)
+    ]
+    if wrong:
+        raise ValueError("; ".join(wrong))
+    return annotations
+
+
+Annotations = Annotated[dict[str, Any], AfterValidator(_check_strings)]
+"""Annotations or labels; a known string is one wherever it stands: for a number clients refuse the whole document."""
+
+
+def check_counts(annotations: Mapping[str, object], counts: frozenset[str]) -> None:
+    """Hold known numbers against their type.
 
     Raises:
         ValueError: names every annotation that is wrong.
     """
     wrong = [
-        f"{key} is {value!r}, not a string"
-        for key, value in annotations.items()
-        if key in strings and not isinstance(value, str)
-    ] + [
-        f"{key} is {value!r}, not a whole number from 0"
+        f"{key} is {value!r:.80}, not a whole number from 0"
         for key, value in annotations.items()
         if key in counts and not (type(value) is int and value >= 0)
     ]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from otabuild.errors import FormatError, IntegrityError
+from otabuild.format.annotations import Annotations
 from otabuild.format.document import Document
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -54,7 +55,7 @@ class Descriptor(Document):
     digest_text: DigestText = Field(alias="digest")
     size: StrictInt = Field(ge=0)
     artifact_type: StrictStr | None = Field(default=None, alias="artifactType")
-    annotations: dict[str, Any] | None = None
+    annotations: Annotations | None = None
 
     @property
     def digest(self) -> bytes:

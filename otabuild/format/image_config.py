@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, StrictInt, StrictStr, model_validator
 
@@ -30,7 +30,7 @@ class ImageConfig(Document):
     os_version: StrictStr | None = Field(default=None, alias="os.version")
     sys_config: Descriptor | None = None
     file_table: Descriptor
-    labels: dict[str, Any]
+    labels: ann.Annotations
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -38,7 +38,7 @@ class ImageConfig(Document):
             raise ValueError(f"file_table has the media type {self.file_table.media_type!r}, not {FILE_TABLES[0]}")
         if self.sys_config is not None and self.sys_config.media_type not in SYS_CONFIGS:
             raise ValueError(f"sys_config has the media type {self.sys_config.media_type!r}, not {SYS_CONFIGS[0]}")
-        ann.check_types(self.labels, strings=ann.LABEL_STRINGS, counts=ann.LABEL_COUNTS)
+        ann.check_counts(self.labels, ann.LABEL_COUNTS)
         if ann.BASE_IMAGE not in self.labels:
             raise ValueError(f"label {ann.BASE_IMAGE} is missing")
         return self

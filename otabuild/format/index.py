@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
@@ -41,7 +41,7 @@ class Index(Document):
     schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
     media_type: Literal["application/vnd.oci.image.index.v1+json"] = Field(default=OCI_INDEX, alias="mediaType")
     manifests: Annotated[tuple[Descriptor, ...], Bounded]
-    annotations: dict[str, Any]
+    annotations: ann.Annotations
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
@@ -54,7 +54,10 @@ class Index(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        ann.check_types(self.annotations, strings=ann.INDEX_STRINGS, counts=ann.INDEX_COUNTS)
+        ann.check_counts(self.annotations, ann.INDEX_COUNTS)
+        for key in (ann.CREATED_AT, ann.SIGNED_AT):
+            if self.annotations.get(key, 0) > limits.TIME:
+                raise ValueError(f"{key} is {self.annotations[key]}, later than the year 9999")
         if ann.BUILDER_VERSION not in self.annotations:
             raise ValueError(f"annotation {ann.BUILDER_VERSION} is missing")
         for payload in self.payloads:
@@ -96,7 +99,7 @@ class Index(Document):
         """Entries that clients refuse or take for something else: named by readers, never deployed."""
         known = {id(d) for d in (*self.payloads, self.resource_table)}
         package = self.otaclient_package
-        if package is not None and package.artifact_type in (OTACLIENT_ARTIFACT, None):
+        if package is not None and package.artifact_type == OTACLIENT_ARTIFACT:
             known.add(id(package))
         return tuple(d for d in self.manifests if id(d) not in known)
 
@@ -118,7 +121,6 @@ def payload_id(descriptor: Descriptor) -> tuple[str, str]:
         ValueError: the ecu is missing or empty, or the key is neither `dev` nor `prd`.
     """
     annotations = descriptor.annotations or {}
-    ann.check_types(annotations, strings=ann.PAYLOAD_STRINGS)
     ecu, key = annotations.get(ann.ECU, ""), annotations.get(ann.RELEASE_KEY, "dev")
     if not ecu:
         raise ValueError(f"payload {descriptor.digest_text} has no {ann.ECU}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from typing import Any
 
 from cryptography import x509
@@ -79,7 +80,8 @@ def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
     header, claims, signature = (_decode(part) for part in parts)
     if parse_json(header, f"{NAME}: header", limits.JWT) != _HEADER:
         raise FormatError("unknown header", where=NAME, observed=header[:200], expected=dump_json(_HEADER).decode())
-    if parse_json(claims, f"{NAME}: claims", limits.JWT) != _claims(certificate_pem):
+    # As text: in Python 1 equals true.
+    if _text(parse_json(claims, f"{NAME}: claims", limits.JWT)) != _text(_claims(certificate_pem)):
         raise FormatError(
             "its claims are not those of a finalized image with this certificate.pem",
             where=NAME,
@@ -106,6 +108,10 @@ def _claims(certificate_pem: bytes) -> list[dict[str, Any]]:
         {"total_regular_size": "0"},
         {"compressed_rootfs_directory": "data.zstd"},
     ]
+
+
+def _text(claims: Any) -> str:
+    return json.dumps(claims, sort_keys=True)
 
 
 def _decode(part: bytes) -> bytes:

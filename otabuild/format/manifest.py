@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
 
@@ -22,7 +22,7 @@ class Manifest(Document):
     )
     config: Descriptor
     layers: Annotated[tuple[Descriptor, ...], Bounded]
-    annotations: dict[str, Any]
+    annotations: ann.Annotations
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -32,7 +32,6 @@ class Manifest(Document):
             raise ValueError(f"{len(self.layers)} layers: exactly one, the file table, is due")
         if self.layers[0].media_type not in FILE_TABLES:
             raise ValueError(f"the layer has the media type {self.layers[0].media_type!r}, not {FILE_TABLES[0]}")
-        ann.check_types(self.annotations, strings=ann.PAYLOAD_STRINGS)
         for key in (ann.ECU, ann.ARCHITECTURE):
             if not self.annotations.get(key):
                 raise ValueError(f"annotation {key} is missing")

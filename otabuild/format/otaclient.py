@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, StrictInt, StrictStr, model_validato
 
 from otabuild.errors import FormatError
 from otabuild.format import limits
+from otabuild.format.annotations import Annotations
 from otabuild.format.digest import Descriptor, DigestText
 from otabuild.format.document import Bounded, Document
 from otabuild.format.media_types import (
@@ -80,7 +81,7 @@ class PackageManifest(Document):
     )
     config: Descriptor
     layers: Annotated[tuple[Descriptor, ...], Bounded]
-    annotations: dict[str, Any] | None = None
+    annotations: Annotations | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -97,23 +98,23 @@ class PackageManifest(Document):
         Raises:
             FormatError: its layers are not the squashfs packages of the release, or its date is another.
         """
-        ours = sorted((layer.to_value() for layer in self.layers), key=repr)
-        due = sorted((package.descriptor().to_value() for package in release.squashfs), key=repr)
-        if [_facts(layer) for layer in ours] != [_facts(layer) for layer in due]:
+        due = [package.descriptor() for package in release.squashfs]
+        if sorted(map(_facts, self.layers)) != sorted(map(_facts, due)):
             raise FormatError(
                 "the layers are not the squashfs packages of the release",
                 where=where,
-                observed=", ".join(layer["digest"] for layer in ours) or "none",
-                expected=", ".join(layer["digest"] for layer in due) or "none",
+                observed=", ".join(map(_facts, self.layers)) or "none",
+                expected=", ".join(map(_facts, due)) or "none",
             )
         if (date := (self.annotations or {}).get("date")) not in (None, release.date):
             raise FormatError("another date than the release's", where=where, observed=date, expected=release.date)
 
 
-def _facts(layer: dict[str, Any]) -> tuple[Any, ...]:
+def _facts(layer: Descriptor) -> str:
+    """What is known of a layer, as text: there 104 and 104.0 differ, as they do for clients."""
+    found = layer.annotations or {}
     due = ("version", "type", "architecture", "size", "checksum")
-    annotations = layer.get("annotations", {})
-    return layer["digest"], layer["size"], *(annotations.get(key) for key in due)
+    return f"{layer.digest_text} {layer.size} {[found.get(key) for key in due]}"
 
 
 def build_package(release_manifest: bytes, where: str) -> tuple[Release, bytes, Descriptor]:

@@ -100,7 +100,7 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
         signer: the DER bytes of the signing certificate; None where the signature was not verified.
 
     Raises:
-        IntegrityError: a file that the package does not name, or another than the package has.
+        IntegrityError: a file that the package does not name, or another than the package has, or not all of them.
         TrustError, FormatError: metadata.jwt does not hold, or is signed with another certificate than index.jwt.
     """
     check_legacy_folder(image, package)
@@ -123,11 +123,17 @@ def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] |
         manifest, release = package
         due = {part.filename: (part.descriptor().digest, part.size) for part in release.packages}
         due[RELEASE_MANIFEST] = (manifest.config.digest, manifest.config.size)
+    is_legacy = image.source.size(legacy_jwt.NAME) is not None
+    missing = set(due)
     for member in image.source.members():
         name = member.name.removeprefix(LEGACY_FOLDER)
         if name in (member.name, "") or name.endswith("/"):
             continue
+        is_legacy = True
         if name not in due:
             raise IntegrityError("a legacy file that the otaclient package does not name", where=member.name)
+        missing.discard(name)
         for _ in verified(image.source.chunks(member.name), *due[name], member.name):
             pass
+    if is_legacy and missing:
+        raise IntegrityError("legacy files are missing", where=LEGACY_FOLDER, expected=", ".join(sorted(missing)))

@@ -9,6 +9,7 @@ from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
 from otabuild.format.image_config import ImageConfig
 from otabuild.format.manifest import Manifest
+from otabuild.format.otaclient import PackageManifest
 from otabuild.format.sys_config import read_sys_config
 from otabuild.image.findings import Problem, rule
 from otabuild.image.payload import Payload
@@ -60,6 +61,13 @@ def check_artifact_type(subject: DocumentsSubject) -> Iterator[Problem]:
     """The manifest has an artifactType (section 3); manifests of the reference builder lack it."""
     if subject.manifest.artifact_type is None:
         yield Problem(f"manifest of {subject.name}", "no artifactType")
+
+
+@rule("otaclient.artifact-type", PackageManifest, severity="note")
+def check_package_type(subject: PackageManifest) -> Iterator[Problem]:
+    """The manifest of the otaclient package has an artifactType (section 9); the reference builder's lacks it."""
+    if subject.artifact_type is None:
+        yield Problem("otaclient package", "no artifactType")
 
 
 @rule("config.file-table", DocumentsSubject)

@@ -217,6 +217,7 @@ class _Run:
             package = None if descriptor is None else read_package(self.image, descriptor)
         if package is not None:
             manifest, _ = package
+            self.apply(manifest)
             self.referenced |= {part.digest for part in (manifest.config, *manifest.layers)}
             for layer in manifest.layers:
                 with self.collected("otaclient"):

@@ -23,6 +23,8 @@ CERTIFICATE = legacy_certificate(pki.signer().certificate)
 SIGNED = legacy_signing_input(CERTIFICATE)
 GOOD = assemble_legacy(SIGNED, pki.raw_signature(pki.signer().ec_key, SIGNED), CERTIFICATE)
 
+CLAIMS = base64.urlsafe_b64decode(GOOD.split(b".")[1])
+
 
 def token(header: bytes, claims: bytes) -> bytes:
     """A token with these parts, well signed."""
@@ -72,6 +74,10 @@ def test_another_key_gives_no_token() -> None:
         (token(b'{"alg":"none","typ":"JWT"}', base64.urlsafe_b64decode(GOOD.split(b".")[1])), FormatError),
         (token(b'{"alg":"ES256","typ":"JWT"}', b"[]"), FormatError),
         (token(b'{"alg":"ES256","typ":"JWT"}', b"{"), FormatError),
+        *(
+            (token(b'{"alg":"ES256","typ":"JWT"}', CLAIMS.replace(b'"version":1', b'"version":' + number)), FormatError)
+            for number in (b"true", b"1.0")
+        ),
     ],
 )
 def test_other_tokens_are_refused(raw: bytes, error: type[OtabuildError]) -> None:

@@ -50,14 +50,33 @@ def documents() -> Iterator[Case]:
     for value in ("md5", ...):
         change = put("resource_digest_alg", value)
         yield case(f"J2-config-digest-algorithm-{value}", "config", "FormatError", config=change)
+    yield from _number_cases()
+    yield from _index_cases()
+    yield _no_payload()
+    yield from _payload_cases()
+
+
+def _number_cases() -> Iterator[Case]:
     yield case("J2-number-annotation", "index", "FormatError", index=put("annotations|vnd.tier4.web-auto.env", 5))
     yield case("J2-number-label", "config", "FormatError", config=put("labels|vnd.tier4.image.os", 5))
     yield case(
         "J2-number-manifest-annotation", "manifest", "FormatError", manifest=put(f"annotations|{forge.PILOT}", 5)
     )
-    yield from _index_cases()
-    yield _no_payload()
-    yield from _payload_cases()
+    elsewhere = {
+        "index-release-key": ("index", "annotations|vnd.tier4.ota.release-key"),
+        "index-base-image": ("index", "annotations|vnd.tier4.image.base-image"),
+        "descriptor-platform": ("index", f"manifests|0|annotations|{forge.PILOT}"),
+        "manifest-version": ("manifest", "annotations|vnd.tier4.pilot-auto.project.version"),
+        "config-platform": ("config", f"labels|{forge.PILOT}"),
+        "config-env": ("config", "labels|vnd.tier4.web-auto.env"),
+    }
+    for name, (document, place) in elsewhere.items():
+        yield case(f"J2-number-elsewhere-{name}", document, "FormatError", **{document: put(place, 1.5)})
+    numbered = {"annotations": {"vnd.tier4.image.os": 12}}
+    yield case("J2-number-of-layer", "manifest", "FormatError", file_table_descriptor=lambda d: d | numbered)
+    for name in ("created-at", "signed-at"):
+        late = put(f"annotations|{forge.COUNT}.{name}", 253_402_300_800)
+        yield case(f"J2-{name}-after-9999", "index", "FormatError", index=late)
 
 
 def _index_cases() -> Iterator[Case]:

@@ -115,7 +115,8 @@ def test_reference_image_verifies() -> None:
     with open_image(FIXTURES / "reference-full.zip") as image:
         report = verify(image, reference(), int(time.time()))
     assert report.ok
-    assert {finding.rule for finding in report.findings} == {"container.order", "manifest.artifact-type"}
+    rules = {"container.order", "manifest.artifact-type", "otaclient.artifact-type"}
+    assert {finding.rule for finding in report.findings} == rules
 
 
 @has_fixtures
