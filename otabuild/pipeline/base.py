@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from otabuild.build.base import Base
 from otabuild.build.plan import Bundle, Part, Stored
 from otabuild.format.filters import Bundled, Compressed, parse_filter
+from otabuild.recipe.inputs import naming_key
+from otabuild.recipe.model import Recipe
 from otabuild.storage.cache import Blob
 
 if TYPE_CHECKING:
@@ -17,20 +19,22 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_base(path: str) -> Iterator[Base]:
-    """The bundles of an artifact, while it is open.
+def open_base(recipe: Recipe, path: str) -> Iterator[Base]:
+    """The bundles of the artifact that a recipe names as its base, while it is open.
 
     Raises:
         OtabuildError: it is no image, or its resource table does not hold.
     """
     from otabuild.image.image import open_image
 
-    with open_image(path) as image:
+    named = naming_key(recipe, "storage", "base")
+    with named(open_image)(path) as image:
 
+        @named
         def read(blob: Blob) -> bytes:
             return b"".join(image.blobs.stream(blob.digest, blob.size))
 
-        yield Base(list(_bundles(image)), read)
+        yield Base(named(list)(_bundles(image)), read)
 
 
 def _bundles(image: Image) -> Iterator[Bundle]:

@@ -25,6 +25,7 @@ from otabuild.pipeline.inputs import rootfs_options, storage_plan
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Results, Step
+from otabuild.recipe.inputs import naming_key
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
@@ -42,6 +43,13 @@ def scan_step(job: Job, rootfs: str) -> Step:
     options = rootfs_options(job.recipe.rootfs[rootfs])
     entries = job.rootfs_path(rootfs, "entries")
     archives = os.path.join(job.workspace.work, "archives")
+    named = naming_key(job.recipe, "rootfs", rootfs)
+
+    def key() -> Key:
+        return {
+            "how the rootfs is prepared": repr(options),
+            "what the inputs hold": fingerprint(options, work=archives),
+        }
 
     def scanned() -> Outcome:
         newest = _Newest(newest_archive(options))
@@ -72,12 +80,9 @@ def scan_step(job: Job, rootfs: str) -> Step:
         rootfs,
         doc=f"walk the inputs of rootfs {rootfs}",
         after=(f"input*:{job.recipe.name}/{rootfs}", job.name("preflight")),
-        key=lambda: {
-            "how the rootfs is prepared": repr(options),
-            "what the inputs hold": fingerprint(options, work=archives),
-        },
+        key=named(key),
         outputs=(entries,),
-        run=lambda: mended(job.workspace, scanned),
+        run=named(partial(mended, job.workspace, scanned)),
     )
 
 
@@ -147,7 +152,7 @@ def store_step(job: Job) -> Step:
 
     def stored() -> Outcome:
         total = sum(job.results("scan", name)["size"] for name in names)
-        with job.workspace.open_cache() as cache, open_base(base) if base else nullcontext() as earlier:
+        with job.workspace.open_cache() as cache, open_base(job.recipe, base) if base else nullcontext() as earlier:
             environment = job.workspace.environment(cache, f"store {job.recipe.name}", total)
             sources = [partial(entries, name) for name in names]
             storage, rows, counts = store_contents(sources, plan, environment, earlier)
@@ -176,7 +181,7 @@ def store_step(job: Job) -> Step:
 def _base_state(base: str) -> list[int]:
     """What tells that an earlier release was not touched; of an image directory its index, which names all in it."""
     document = os.path.join(base, "index.json")
-    return files.file_state(os.path.realpath(document if os.path.isdir(base) else base))
+    return files.file_state(os.path.realpath(document if os.path.exists(document) else base))
 
 
 def tables_step(job: Job) -> Step:

@@ -23,6 +23,7 @@ from otabuild.image.lint_image import base_modes
 from otabuild.pipeline.inputs import rootfs_options
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.inputs import naming_key
 from otabuild.recipe.model import Recipe
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Content, Entry
@@ -59,7 +60,8 @@ def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | 
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     result = scan(tolerant, euid=os.geteuid(), work=os.path.join(workspace.work, "archives"))
-    rows = [_row(entry) for entry in result.entries]
+    with naming_key(recipe, "rootfs", name):
+        rows = [_row(entry) for entry in result.entries]
     findings: dict[Finding, None] = {}
     if options.unsupported != "skip":
         for left_out in result.notes.left_out:

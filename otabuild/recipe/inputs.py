@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from otabuild.errors import OtabuildError, Problem
+from otabuild.errors import OtabuildError, Problem, StorageError
 from otabuild.format import limits
 from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
 from otabuild.format.sys_config import parse_sys_config
@@ -25,13 +26,36 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
         recipe: as loaded with this root.
         root: the folder that the paths of the recipe are relative to.
     """
-    return [
-        problem_at(
-            recipe, keys, root, "no such file or folder", path, hint="make it, or correct the path in the recipe"
-        )
-        for keys, path in recipe_inputs(recipe)
-        if not os.path.exists(os.path.join(root, path))
-    ]
+    missing = [(keys, path) for keys, path in recipe_inputs(recipe) if not os.path.exists(os.path.join(root, path))]
+    hint = "make it, or correct the path in the recipe"
+    return [problem_at(recipe, keys, root, "no such file or folder", path, hint=hint) for keys, path in missing]
+
+
+@contextmanager
+def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
+    """Let errors about what stands at or below some keys of a recipe tell its file, the line and the key, too.
+
+    An error of the work directory (StorageError) is none of the recipe's, and stays as it is.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OtabuildError as error:
+        below = {found: value for found, value in _named(recipe) if found[: len(keys)] == keys}
+        about = [found for found, value in below.items() if _is_about(error.where, value, inside="set" not in found)]
+        file, line, column, path, *_ = problem_at(recipe, about[0] if about else keys, os.curdir, "")
+        whole = [] if about or keys not in below else [below[keys]]  # the error names only a part of the file
+        error.where = ": ".join(filter(None, (f"{file}:{line}:{column}", path, *whole, error.where)))
+        raise
+
+
+def _is_about(where: str, value: str, *, inside: bool) -> bool:
+    """Whether the place that an error names is a value of the recipe, or lies inside the folder or file of that name."""
+    named = (value, os.path.abspath(value))
+    return any(part in named for part in where.split(", ")) or (
+        inside and where.startswith(tuple(f"{path}{end}" for path in named for end in "/:"))
+    )
 
 
 def bad_sys_configs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
@@ -54,7 +78,7 @@ def problem_at(
     recipe: Recipe, keys: Sequence[Key], root: str, what: str, observed: str | None = None, *, hint: str = ""
 ) -> Problem:
     """A problem with what a loaded recipe has at some keys; paths of the recipe are relative to `root`."""
-    node = read_tree(recipe, root).follow(keys)[0]
+    node, keys, _ = read_tree(recipe, root).follow(keys)
     return Problem(recipe.file, node.line, node.column, key_path(keys), what, observed, hint=hint)
 
 
@@ -67,7 +91,16 @@ def read_tree(recipe: Recipe, root: str) -> Node:
         return Node("null", 1, 1)
 
 
-def recipe_sources(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
+def _named(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Everything that a recipe names, inside its rootfs too, by keys."""
+    yield from recipe_inputs(recipe)
+    yield from recipe_sources(recipe)
+    for name, rootfs in recipe.rootfs.items():
+        for number, rule in enumerate(rootfs.set):
+            yield ("rootfs", name, "set", number, "path"), rule.path
+
+
+def recipe_sources(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
     """What the rootfs of a recipe are made from: keys and path of each file and folder."""
     for name, rootfs in recipe.rootfs.items():
         for part, sources in (("source", rootfs.sources), ("overlay", rootfs.overlay)):
@@ -79,17 +112,17 @@ def recipe_sources(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
 
 def _place(source: Source) -> tuple[str, str]:
     match source:
-        case DirectorySource():
-            return "directory", source.directory
-        case TarSource():
-            return "tar", source.tar
-        case OciSource():
-            return "oci", source.oci.layout
-        case DockerArchiveSource():
-            return "docker-archive", source.docker_archive
+        case DirectorySource(directory=path):
+            return "directory", path
+        case TarSource(tar=path):
+            return "tar", path
+        case OciSource(oci=reference):
+            return "oci", reference.layout
+        case DockerArchiveSource(docker_archive=path):
+            return "docker-archive", path
 
 
-def recipe_inputs(recipe: Recipe) -> Iterator[tuple[Sequence[Key], str]]:
+def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
     """Everything else that a recipe reads: keys and path of each file and folder."""
     for number, payload in enumerate(recipe.payloads):
         if payload.sys_config:

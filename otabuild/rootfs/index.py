@@ -54,7 +54,7 @@ class Index(NamedTuple):
     @classmethod
     def of(cls, path: str) -> Self:
         """The index that one of these files belongs to."""
-        return cls(os.path.dirname(path), os.path.splitext(os.path.basename(path))[0])
+        return cls(os.path.dirname(path), os.path.basename(path).partition(".")[0])
 
     def remove(self) -> None:
         """Remove both files; whoever needs them next makes them anew."""

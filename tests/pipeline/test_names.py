@@ -17,9 +17,7 @@ from tests.pipeline.signing_world import RECIPE, World, check
 def test_a_rootfs_may_have_any_name(world: World, name: str) -> None:
     world.write()
     text = (world.folder / "v.yaml").read_text()
-    more = (
-        f'{name}: {{source: {{directory: .}}, base-image: "test:1", architecture: x86_64, owner: "0:0"}}\npayloads: ['
-    )
+    more = f'{name}: {{source: {{directory: rootfs}}, base-image: "test:1", architecture: x86_64, owner: "0:0"}}\npayloads: ['
     text = text.replace("payloads: [", f"  {more}{{ecu: other, rootfs: {name}}}, ")
     (world.folder / "v.yaml").write_text(text)
     workspace = replace(world.workspace, workers=1)  # so that a table is compressed after others were written

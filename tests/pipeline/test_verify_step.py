@@ -56,7 +56,9 @@ def test_each_finding_has_a_line(world: World, step: Step) -> None:
 def test_a_resource_that_no_payload_needs_is_a_note(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients pass over such a row, so an image of another builder that has one is not refused for it."""
     world.write()
-    spare = '  spare: {source: {directory: .}, base-image: "test:1", architecture: x86_64, owner: "0:0"}\npayloads'
+    (world.folder / "more").mkdir()
+    (world.folder / "more/file").write_text("in no payload" * 100)
+    spare = '  spare: {source: {directory: more}, base-image: "test:1", architecture: x86_64, owner: "0:0"}\npayloads'
     path = world.folder / "v.yaml"
     path.write_text(path.read_text().replace("payloads", spare))
     monkeypatch.setattr(checks, "_unused", lambda _tree: iter(()))  # we do not build such an image

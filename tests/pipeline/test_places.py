@@ -1,0 +1,96 @@
+"""An error about what a recipe names tells the file, the line and the key of the recipe that names it."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from otabuild.api import build
+from otabuild.errors import OtabuildError
+from otabuild.pipeline.lint import lint_recipe
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.load import load_recipe
+
+RECIPE = """\
+recipe: 1
+output: image.zip
+timestamp: "2025-01-01T00:00:00Z"
+rootfs:
+  main:
+    source: {source}
+    base-image: "demo:1"
+    architecture: x86_64
+    owner: "0:0"
+    {more}
+payloads: [{{ecu: main, rootfs: main}}]
+{last}
+"""
+GOOD = "{directory: rootfs}"
+
+
+def message(source: str = GOOD, more: str = "os: {}", last: str = "") -> str:
+    """The message of the build of a recipe in the current folder, which has to fail."""
+    Path("r.yaml").write_text(RECIPE.format(source=source, more=more, last=last))
+    with pytest.raises(OtabuildError) as caught:
+        build("r.yaml", workspace=Workspace(now_ns=time.time_ns()))
+    return str(caught.value)
+
+
+@pytest.fixture(autouse=True)
+def rootfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The rootfs of the recipe, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rootfs/etc").mkdir(parents=True)
+    (tmp_path / "rootfs/etc/link").symlink_to("file")
+    return tmp_path / "rootfs"
+
+
+@pytest.mark.parametrize(
+    ("source", "key", "path"),
+    [
+        ("{directory: /abs/nope}", "r.yaml:6:25: rootfs.main.source.directory", "/abs/nope"),
+        ("[{directory: rootfs}, {directory: nope}]", "r.yaml:6:47: rootfs.main.source[1].directory", "nope"),
+        ("{tar: nope.tar}", "r.yaml:6:19: rootfs.main.source.tar", "nope.tar"),
+        ("{oci: 'nope:1'}", "r.yaml:6:19: rootfs.main.source.oci", "nope"),
+        ("{docker-archive: nope.tar}", "r.yaml:6:30: rootfs.main.source.docker-archive", "nope.tar"),
+    ],
+)
+def test_a_missing_source(source: str, key: str, path: str) -> None:
+    assert re.match(f"{re.escape(key)}: [^ ]*{path}: ", message(source))
+
+
+def test_a_missing_overlay() -> None:
+    found = message(more="overlay: [{directory: nope}]")
+    assert found.startswith(f"r.yaml:10:27: rootfs.main.overlay[0].directory: {Path.cwd()}/nope: ")
+
+
+@pytest.mark.parametrize("path", ["/etc/nope", "/etc/link"])
+def test_a_set_rule_that_fits_nothing(path: str) -> None:
+    found = message(more=f'set: [{{path: /etc, mode: "0700"}}, {{path: {path}, mode: "0700"}}]')
+    assert found.startswith(f"r.yaml:10:46: rootfs.main.set[1].path: {path}: ")
+
+
+def test_an_entry_that_cannot_be_taken() -> None:
+    with tarfile.open("bad.tar", "w") as tar:
+        pipe = tarfile.TarInfo("etc/pipe")
+        pipe.type = tarfile.FIFOTYPE
+        tar.addfile(pipe)
+    assert message("{tar: bad.tar}").startswith("r.yaml:6:5: rootfs.main: the rootfs holds ")
+
+
+def test_a_base_that_is_no_image(tmp_path: Path) -> None:
+    (tmp_path / "base.zip").write_text("garbage")
+    place = "r.yaml:12:17: storage.base: base.zip: "
+    assert message(last="storage: {base: base.zip}").startswith(place)
+    (tmp_path / "base").mkdir()
+    assert message(last="storage: {base: base}").startswith("r.yaml:12:17: storage.base: base: blobs/sha256: ")
+
+
+def test_lint_tells_them_too(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(RECIPE.format(source="{tar: nope.tar}", more="os: {}", last=""))
+    with pytest.raises(OtabuildError, match=r"^r.yaml:6:19: rootfs.main.source.tar: nope.tar: "):
+        list(lint_recipe(load_recipe("r.yaml"), Workspace(now_ns=time.time_ns())))
