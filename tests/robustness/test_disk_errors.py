@@ -87,7 +87,7 @@ CALLS = [
     ("pwrite64", "build/.otabuild/cache/packs/4"),
     ("write", "build/.otabuild/recipes/vehicle/.store.stamp.otabuild-tmp"),
     ("write", "build/.otabuild/recipes/vehicle/rootfs/.main.entries.otabuild-tmp"),
-    ("pwrite64", "build/.otabuild/vehicle/main.sqlite3"),
+    ("pwrite64", "build/.otabuild/recipes/vehicle/rootfs/main.sqlite3"),
     ("read,pread64", "rootfs/etc/hostname"),
 ]
 
