@@ -29,6 +29,8 @@ _TYPES = {
     b"6": stat.S_IFIFO,
 }
 _ZEROS = bytes(1 << 20)
+_MEMBER = 500
+"""What an entry takes in memory beside its names and attributes."""
 
 
 class Archive(NamedTuple):
@@ -48,7 +50,7 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
     Args:
         reader: the plain archive, or several that were joined (later ones lie over those before).
         spool: takes the contents.
-        budget: counts what sparse files unfold to.
+        budget: counts the holes of sparse files, and what stays in memory.
         in_place: whether contents stay in the archive and only sparse files go to the spool.
         layer: whether it is a layer of an image.
 
@@ -60,6 +62,8 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
         if not layer:
             tree.begin(member.archive)
         path = path_of(member.name, reader.where)
+        attributes = sum(len(name) + len(value) for name, value in member.xattrs.items())
+        budget.keep(_MEMBER + len(path) + len(member.link) + attributes)
         tree.clear(path, directory=member.kind == b"5")
         if member.kind == b"1":
             tree.link(path, path_of(member.link, reader.where))
@@ -148,7 +152,7 @@ class _Tree:
                 parent = parent.rpartition("/")[0] or "/"
                 if parent in self.entries or parent in self.links:
                     break
-                budget.unfold(len(parent))
+                budget.keep(_MEMBER + len(parent))
                 self.entries[parent] = _implied(parent)
         self.entries.setdefault("/", _implied("/"))
 
@@ -185,7 +189,7 @@ def _content(reader: Reader, member: Member, spool: Spool, budget: Budget, *, in
         return None
     place = IN_SPOOL
     if member.extents is not None:
-        budget.unfold(member.size - member.stored)
+        budget.hole(member.size - member.stored)
         found = spool.add(_unfolded(reader, member))
     elif in_place:
         found, place = _hashed(reader, member), IN_ARCHIVE

@@ -8,9 +8,10 @@ from __future__ import annotations
 import bz2
 import itertools
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Any, NamedTuple
 
 import zstandard
 
@@ -18,104 +19,73 @@ from otabuild.errors import InputError
 from otabuild.format import limits
 
 _STEP = 1 << 20
-_FEED = 1 << 16
 _JOINED = 1 << 18
-_ZSTD_PIECE = 1 << 10
-"""A block of four bytes can hold 128 KiB, so a piece of this size yields at most 32 MiB."""
 RATIO = 400
-FLOOR = limits.GIB
+FLOOR = 4 * limits.GIB
+HOLES = 16 * limits.GIB
+KEPT_RATIO = 4
+KEPT = 2 * limits.GIB
 
 
-class _Decoder(Protocol):
-    """One frame of a compressed stream."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the end of the frame was reached."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What lay behind the end of the frame."""
-
-    def decode(self, data: bytes) -> Iterator[bytes]:
-        """Feed data; gives what comes out in parts of bounded size."""
+def _gzip(frame: Any, data: bytes) -> Iterator[bytes]:
+    out = frame.decompress(data, _STEP)
+    yield out
+    while (frame.unconsumed_tail or len(out) == _STEP) and not frame.eof:
+        out = frame.decompress(frame.unconsumed_tail, _STEP)
+        yield out
 
 
-class _Gzip:
-    def __init__(self) -> None:
-        self._frame = zlib.decompressobj(wbits=31)
-
-    @property
-    def eof(self) -> bool:
-        return self._frame.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._frame.unused_data
-
-    def decode(self, data: bytes) -> Iterator[bytes]:
-        out = bytes(_STEP)
-        while (data or len(out) == _STEP) and not self.eof:
-            out = self._frame.decompress(data, _STEP)
-            data = self._frame.unconsumed_tail
-            yield out
-
-
-class _Stepwise:
+def _stepwise(frame: Any, data: bytes) -> Iterator[bytes]:
     """bzip2 and xz: both decoders keep what they were fed until it is asked for."""
-
-    def __init__(self, frame: bz2.BZ2Decompressor | lzma.LZMADecompressor) -> None:
-        self._frame = frame
-
-    @property
-    def eof(self) -> bool:
-        return self._frame.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._frame.unused_data
-
-    def decode(self, data: bytes) -> Iterator[bytes]:
-        yield self._frame.decompress(data, _STEP)
-        while not self.eof and not self._frame.needs_input:
-            yield self._frame.decompress(b"", _STEP)
+    yield frame.decompress(data, _STEP)
+    while not frame.eof and not frame.needs_input:
+        yield frame.decompress(b"", _STEP)
 
 
-class _Zstd:
-    def __init__(self) -> None:
-        self._frame = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj()
-        self._rest = b""
-
-    @property
-    def eof(self) -> bool:
-        return self._frame.eof
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._frame.unused_data + self._rest
-
-    def decode(self, data: bytes) -> Iterator[bytes]:
-        for at in range(0, len(data), _ZSTD_PIECE):
-            if self.eof:
-                self._rest = data[at:]
-                return
-            yield self._frame.decompress(data[at : at + _ZSTD_PIECE])
+def _at_once(frame: Any, data: bytes) -> Iterator[bytes]:
+    yield frame.decompress(data)
 
 
-_MAGIC: tuple[tuple[bytes, Callable[[], _Decoder]], ...] = (
-    (b"\x1f\x8b", _Gzip),
-    (b"BZh", lambda: _Stepwise(bz2.BZ2Decompressor())),
-    (b"\xfd7zXZ\0", lambda: _Stepwise(lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 * limits.MIB))),
-    (b"\x28\xb5\x2f\xfd", _Zstd),
+class _Format(NamedTuple):
+    """How streams of a format begin, what decodes one frame, how it is fed, and with how many bytes at once.
+
+    A decoder tells by `eof` that its frame has ended, and has what came behind it as `unused_data`.
+    """
+
+    magic: re.Pattern[bytes]
+    decoder: Callable[[], Any]
+    decode: Callable[[Any, bytes], Iterator[bytes]]
+    feed: int
+
+
+_FORMATS = (
+    _Format(re.compile(rb"\x1f\x8b"), lambda: zlib.decompressobj(wbits=31), _gzip, 1 << 16),
+    _Format(re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"), bz2.BZ2Decompressor, _stepwise, 1 << 16),
+    _Format(
+        re.compile(rb"\xfd7zXZ\0"),
+        lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=256 * limits.MIB),
+        _stepwise,
+        1 << 16,
+    ),
+    _Format(
+        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # a frame, or one to skip, as pzstd writes first
+        lambda: zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj(),
+        _at_once,
+        1 << 10,  # a block of four bytes can hold 128 KiB, so this yields at most 32 MiB
+    ),
 )
 
 
 class Budget:
-    """How much an archive may unfold to: 400 times what was read of it, and at least 1 GiB. Sizes in bytes."""
+    """How much an archive may become, by what was read of it. Sizes in bytes.
+
+    It may be decompressed to 400 times its size, or 4 GiB; have as much, or 16 GiB, of holes in sparse files, which take
+    time but no room; and have names and attributes, which stay in memory, of 4 times its size, or 2 GiB.
+    """
 
     def __init__(self, where: str) -> None:
         self.where = where
-        self._read = self._unfolded = 0
+        self._read = self._unfolded = self._holes = self._kept = 0
 
     def read(self, size: int) -> None:
         """Some of the archive was read."""
@@ -128,18 +98,44 @@ class Budget:
             InputError: more than it may.
         """
         self._unfolded += size
-        if self._unfolded > max(FLOOR, RATIO * self._read):
+        self._check(self._unfolded, FLOOR, RATIO, "", "large files of zeros, such as swap files,")
+
+    def hole(self, size: int) -> None:
+        """A sparse file has a hole.
+
+        Raises:
+            InputError: more than it may.
+        """
+        self._holes += size
+        self._check(self._holes, HOLES, RATIO, " of holes in sparse files", "large sparse files, such as lastlog,")
+
+    def keep(self, size: int) -> None:
+        """Something of it stays in memory.
+
+        Raises:
+            InputError: more than it may.
+        """
+        self._kept += size
+        self._check(self._kept, KEPT, KEPT_RATIO, " of names and attributes", "what is not needed")
+
+    def _check(self, size: int, floor: int, ratio: int, kind: str, what: str) -> None:
+        if size > max(floor, ratio * self._read):
             raise InputError(
                 "the archive unfolds to far more than it holds",
                 where=self.where,
-                observed=f"over {self._unfolded} bytes from {self._read}",
-                expected=f"at most {RATIO} times as much",
+                observed=f"over {size} bytes{kind} from {self._read}",
+                expected=f"at most {ratio} times as much, or {floor} bytes",
+                hint=f"leave {what} out of the archive, or unpack it and give the rootfs as a directory",
             )
 
 
 def is_compressed(head: bytes) -> bool:
     """Whether a stream begins as one of the compressed formats."""
-    return any(head.startswith(magic) for magic, _ in _MAGIC)
+    return _format(head) is not None
+
+
+def _format(head: bytes) -> _Format | None:
+    return next((one for one in _FORMATS if one.magic.match(head)), None)
 
 
 def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
@@ -150,16 +146,23 @@ def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
     """
     parts = iter(chunks)
     head = next(parts, b"")
-    found = [make for magic, make in _MAGIC if head.startswith(magic)]
+    found = _format(head)
     source = itertools.chain((head,), parts)
-    if not found:
+    if found is None:
         for part in source:
             budget.read(len(part))
             yield part
         return
     try:
-        yield from _joined(_frames(_counted(source, budget), found[0], budget.where), budget)
+        yield from _joined(_frames(_counted(source, budget, found.feed), found, budget.where), budget)
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
+        if "memory" in str(error).lower():
+            raise InputError(
+                "the archive needs too much memory to be decompressed",
+                where=budget.where,
+                observed=error,
+                hint="compress it without --long or --ultra (zstd), or at -9 at most (xz)",
+            ) from error
         raise InputError("the archive is damaged", where=budget.where, observed=error) from error
 
 
@@ -177,23 +180,23 @@ def _joined(parts: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
     yield b"".join(waiting)
 
 
-def _counted(parts: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
+def _counted(parts: Iterable[bytes], budget: Budget, feed: int) -> Iterator[bytes]:
     for part in parts:
         budget.read(len(part))
-        yield from (part[at : at + _FEED] for at in range(0, len(part), _FEED))
+        yield from (part[at : at + feed] for at in range(0, len(part), feed))
 
 
-def _frames(parts: Iterator[bytes], make: Callable[[], _Decoder], where: str) -> Iterator[bytes]:
-    decoder = make()
+def _frames(parts: Iterator[bytes], found: _Format, where: str) -> Iterator[bytes]:
+    frame = found.decoder()
     for part in parts:
         data = part
         while data:
-            if decoder.eof:
+            if frame.eof:
                 data = data.lstrip(b"\0")  # padding, as xz and tape devices leave it
                 if not data:
                     break
-                decoder = make()
-            yield from decoder.decode(data)
-            data = decoder.unused_data if decoder.eof else b""
-    if not decoder.eof:
-        raise InputError("the archive is cut off", where=where)
+                frame = found.decoder()
+            yield from found.decode(frame, data)
+            data = frame.unused_data if frame.eof else b""
+    if not frame.eof:
+        raise InputError("the archive is cut off", where=where, hint="copy or make it again")

@@ -13,6 +13,7 @@ from otabuild.errors import StorageError
 from otabuild.storage import fs
 
 _BUFFER = 1 << 20
+_HOLE = bytes(1 << 20)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -36,12 +37,15 @@ class Spool:
         self._open, self._kept = True, False
 
     def write(self, data: bytes) -> None:
-        """Append bytes."""
-        self._buffer += data
+        """Append bytes; 1 MiB of zeros takes no room."""
         self._position += len(data)
+        if data == _HOLE:
+            self._flush()
+            os.lseek(self._fd, len(data) - 1, os.SEEK_CUR)
+            data = data[-1:]
+        self._buffer += data
         if len(self._buffer) >= _BUFFER:
-            fs.write(self._fd, memoryview(self._buffer), self._path)
-            self._buffer = bytearray()
+            self._flush()
 
     def add(self, chunks: Iterable[bytes]) -> Spooled:
         """Append a content."""
@@ -54,7 +58,7 @@ class Spool:
 
     def keep(self, path: str) -> None:
         """Finish the file and put it in its place."""
-        fs.write(self._fd, memoryview(self._buffer), self._path)
+        self._flush()
         self._close()
         fs.rename(self._path, path)
         self._kept = True
@@ -73,6 +77,10 @@ class Spool:
                     self._close()
             with suppress(StorageError):
                 fs.unlink(self._path, missing_ok=True)
+
+    def _flush(self) -> None:
+        fs.write(self._fd, memoryview(self._buffer), self._path)
+        self._buffer = bytearray()
 
     def _close(self) -> None:
         self._open = False

@@ -6,8 +6,10 @@ differently (a hard link with a body, an unknown type) is refused.
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from otabuild.errors import InputError
 from otabuild.format import limits
@@ -31,6 +33,7 @@ _KINDS = {
     b"3": b"3",
     b"4": b"4",
     b"5": b"5",
+    b"D": b"5",
     b"6": b"6",
 }
 
@@ -105,21 +108,21 @@ def _check_end(reader: Reader) -> None:
 def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> Member | None:
     """The member that begins with a header block, and all headers that belong to it; None where only those stand."""
     own: list[tuple[bytes, bytes]] = []
-    names: list[tuple[bytes, bytes]] = []
+    names: dict[bytes, bytes] = {}
     while (flag := _flag(block, reader.where)) in b"xgLKV":
         body = _body(reader, block)
         if flag == b"x":
             own = pax_records(body, reader.where)
         elif flag == b"g":
             common |= dict(pax_records(body, reader.where))
-            if len(common) > _GLOBAL_MAX:
+            if len(common) > _GLOBAL_MAX or sum(map(len, common.values())) > _HEADER_MAX:
                 raise InputError("the archive has too many global records", where=reader.where)
         elif flag in b"LK":
-            names.append((b"path" if flag == b"L" else b"linkpath", body.split(b"\0")[0]))
+            names[b"path" if flag == b"L" else b"linkpath"] = body.split(b"\0")[0]
         if flag in b"gV" and not own and not names:
             return None
         block = reader.read(BLOCK)
-    return _assemble(reader, block, flag, [*common.items(), *names, *own], archive)
+    return _assemble(reader, block, flag, [*common.items(), *names.items(), *own], archive)
 
 
 def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int) -> Member:
@@ -136,7 +139,7 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
     sparse = tar_sparse.find(reader, block, flag, pairs, size) if kind == _REGULAR else None
     if sparse is not None and sparse.name:
         name = sparse.name
-    stored = size if kind == _REGULAR or flag in b"\x000" else 0
+    stored = size if kind == _REGULAR or flag in b"\x000D" else 0
     return Member(
         name=name,
         kind=kind,
@@ -179,11 +182,14 @@ def _header_name(block: bytes) -> bytes:
 
 def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
     """Extended attributes as GNU tar, star, bsdtar and container tools write them."""
-    found = {}
+    found: dict[bytes, bytes] = {}
+    encoded: dict[bytes, bytes] = {}
     for key, value in records.items():
         if key.startswith(b"SCHILY.xattr."):
             name = key.removeprefix(b"SCHILY.xattr.").replace(b"%3D", b"=").replace(b"%25", b"%")
-            found[text(name)] = value
+            found[name] = value
+        elif key.startswith(b"LIBARCHIVE.xattr."):
+            encoded[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = value
         elif key.startswith(b"SCHILY.acl.") and value:
             raise InputError(
                 "the archive holds POSIX access control lists as text, which cannot be taken over exactly",
@@ -191,5 +197,22 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
                 hint="make the archive without --acls, or read the directory itself",
             )
         elif key == b"RHT.security.selinux" and value:
-            found["security.selinux"] = value + b"\0"
-    return found
+            found[b"security.selinux"] = value + b"\0"
+    found |= {name: _base64(value, where) for name, value in encoded.items() if name not in found}
+    too_long = any(len(name) > limits.XATTR_NAME or len(value) > limits.XATTR_VALUE for name, value in found.items())
+    if too_long or sum(map(len, found.values())) > limits.XATTRS:
+        raise InputError(
+            "a member of the archive has extended attributes that are too large",
+            where=where,
+            observed=", ".join(f"{text(name[:100])} of {len(value)} bytes" for name, value in found.items())[:1000],
+            expected=f"values of at most {limits.XATTR_VALUE} bytes, {limits.XATTRS} in all",
+        )
+    return {text(name): value for name, value in found.items()}
+
+
+def _base64(value: bytes, where: str) -> bytes:
+    """What bsdtar wrote, which leaves the padding out."""
+    try:
+        return b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
+    except ValueError as error:
+        raise InputError("the archive is damaged: an attribute is no Base64", where=where, observed=error) from error

@@ -53,6 +53,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
     "xz padded": lambda data: lzma.compress(data[:700]) + bytes(8) + lzma.compress(data[700:]),
     "zstd": zstd,
     "zstd frames": lambda data: zstd(data[:700]) + b"\x50\x2a\x4d\x18\x03\0\0\0abc" + zstd(data[700:]),
+    "zstd with a frame to skip in front": lambda data: b"\x5f\x2a\x4d\x18\x03\0\0\0abc" + zstd(data),
     "zstd without size": lambda data: b"".join((c := zstandard.ZstdCompressor().compressobj(), c.compress(data), c.flush())[1:]),
 }  # fmt: skip
 
@@ -151,6 +152,33 @@ def test_binary_attributes(tmp_path: Path) -> None:
     found = read(tmp_path, pax(*pairs, (b"RHT.security.selinux", b"x_t")) + member(b"a") + member(b"b") + END)
     assert found["/a"].xattrs == {"user.b": value, "user.empty": b"", "user.a=b%": b"1", "security.selinux": b"x_t\0"}
     assert found["/b"].xattrs == {}
+
+
+def test_attributes_in_the_form_of_bsdtar(tmp_path: Path) -> None:
+    pairs = (
+        (b"LIBARCHIVE.xattr.user.a%3Db%25", b"AP8K"),
+        (b"LIBARCHIVE.xattr.user.short", b"Zg"),
+        (b"LIBARCHIVE.xattr.user.x", b"Zg"),
+    )
+    found = read(tmp_path, pax(*pairs, (b"SCHILY.xattr.user.x", b"raw")) + member(b"a") + END)
+    assert found["/a"].xattrs == {"user.a=b%": b"\0\xff\n", "user.short": b"f", "user.x": b"raw"}
+
+
+def test_folders_of_an_incremental_archive(tmp_path: Path) -> None:
+    found = read(tmp_path, member(b"d/", b"Yx\0\0", kind=b"D") + member(b"d/x", b"1") + END)
+    assert found["/d"].is_directory
+    assert contents(found) == {"/d/x": b"1"}
+
+
+@pytest.mark.parametrize("packing", ["plain", "gzip"])
+def test_holes_take_no_room(tmp_path: Path, packing: str) -> None:
+    """A lastlog of 3 GiB is as good as empty, and mostly dropped; swap files are zeros all over."""
+    size = (256 << 20) + 5
+    lastlog = pax((b"GNU.sparse.size", b"%d" % size), (b"GNU.sparse.map", b"0,4")) + member(b"lastlog", b"1234")
+    found = read(tmp_path, PACKED[packing](lastlog + member(b"swap", bytes(32 << 20)) + END))
+    assert [found[path].content.size for path in ("/lastlog", "/swap")] == [size, 32 << 20]  # type: ignore[union-attr]
+    assert contents(found)["/lastlog"] == b"1234" + bytes(size - 4)
+    assert sum(path.stat().st_blocks * 512 for path in (tmp_path / "work").rglob("*.spool")) < 4 << 20
 
 
 def test_records_for_all_and_for_one(tmp_path: Path) -> None:
@@ -267,7 +295,14 @@ HOSTILE = {
     "sparse map without end": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")) + member(b"a", b"9\n1\n"),
     "sparse map of digits only": pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")) + member(b"a", b"9" * 4096),
     "sparse bomb": pax((b"GNU.sparse.size", b"9999999999999"), (b"GNU.sparse.map", b"0,4")) + member(b"a", b"1234"),
-    "deep name bomb": b"".join(pax((b"path", b"%d/" % n + b"a/" * 2000 + b"x")) + member(b"a") for n in range(300)),
+    "too many holes": b"".join(
+        pax((b"GNU.sparse.size", b"%d" % (20 << 20)), (b"GNU.sparse.map", b"0,4")) + member(b"%d" % n, b"1234") for n in range(4)
+    ),
+    "large attribute": pax((b"SCHILY.xattr.user.x", bytes(65537))) + member(b"a"),
+    "attribute with a long name": pax((b"SCHILY.xattr.user." + b"x" * 256, b"")) + member(b"a"),
+    "many attributes": pax(*((b"SCHILY.xattr.user.%d" % n, bytes(65000)) for n in range(17))) + member(b"a"),
+    "attributes for all": b"".join(pax((b"SCHILY.xattr.user.%d" % n, bytes(3 << 20)), kind=b"g") for n in range(2)) + member(b"a"),
+    "attribute that is no Base64": pax((b"LIBARCHIVE.xattr.user.x", b"???")) + member(b"a"),
 }  # fmt: skip
 
 
@@ -276,7 +311,7 @@ HOSTILE = {
 def test_b11_hostile_archives_are_refused_and_touch_nothing(
     tmp_path: Path, attack: str, packing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("otabuild.rootfs.decompress.FLOOR", 64 << 20)
+    monkeypatch.setattr("otabuild.rootfs.decompress.HOLES", 64 << 20)
     (tmp_path / "sentinel").write_bytes(b"untouched")
     with pytest.raises(InputError):
         read(tmp_path, PACKED[packing](HOSTILE[attack] + END))
@@ -297,9 +332,24 @@ def test_b11_nothing_lies_below_a_link_or_file(tmp_path: Path, data: bytes) -> N
 def test_b13_bombs_are_refused(tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("otabuild.rootfs.decompress.FLOOR", 16 << 20)
     bomb = PACKED[packing](member(b"a", bytes(40 << 20)) + END)
-    with pytest.raises(InputError, match="unfolds"):
+    with pytest.raises(InputError, match=r"unfolds[^$]*hint: leave large files of zeros"):
         read(tmp_path, bomb)
     assert not list((tmp_path / "work").rglob("*.spool*"))
+
+
+MEMORY_BOMBS = {
+    "attributes": b"".join(pax((b"SCHILY.xattr.user.x", bytes(65000))) + member(b"%d" % n) for n in range(140)),
+    "links": b"".join(pax((b"linkpath", b"x" * (3 << 20))) + member(b"%d" % n, kind=b"2") for n in range(3)),
+    "deep names": b"".join(pax((b"path", b"%d/" % n + b"a/" * 2000 + b"x")) + member(b"a") for n in range(5)),
+    "members": b"".join(member(b"%d" % n) for n in range(20_000)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", MEMORY_BOMBS)
+def test_b11_bombs_of_what_stays_in_memory(tmp_path: Path, bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otabuild.rootfs.decompress.KEPT", 8 << 20)
+    with pytest.raises(InputError, match="bytes of names and attributes"):
+        read(tmp_path, gzip.compress(MEMORY_BOMBS[bomb] + END))
 
 
 def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
