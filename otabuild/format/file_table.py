@@ -151,7 +151,6 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
 def _xattr_problem(name: object, value: object) -> str:
     if not isinstance(name, str) or not isinstance(value, bytes):
         return "is no pair of name and bytes"
-    namespace, _, rest = name.partition(".")
-    if not namespace or not rest or "\0" in name or len(name.encode()) > limits.XATTR_NAME:
-        return f"has no legal name (namespace.name, at most {limits.XATTR_NAME} bytes, no NUL)"
-    return f"holds more than {limits.XATTR_VALUE} bytes" if len(value) > limits.XATTR_VALUE else ""
+    if not name or "\0" in name or len(name.encode()) > limits.XATTR_NAME:
+        return f"has a name that no system takes (1 to {limits.XATTR_NAME} bytes, no NUL)"
+    return ""

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    ValidationInfo,
+)
 
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
 from otabuild.format.document import joined
 from otabuild.format.strict_yaml import KINDS, Node, parse_yaml
+
+T = TypeVar("T")
 
 _HOSTNAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _SYSCTL = re.compile(r"[A-Za-z0-9_./*-]+ *= *[^\n]*\S")
@@ -40,8 +52,26 @@ def _text(text: str) -> str:
     return text
 
 
-Text = Annotated[StrictStr, AfterValidator(_text)]
-AbsolutePath = Annotated[StrictStr, AfterValidator(_path)]
+def _size(number: int) -> int:
+    if number < 1:
+        raise ValueError("is no size of a swap file: at least 1 is due")
+    return number
+
+
+_TYPES_ALONE = "types alone"
+
+
+def _demanded(check: Callable[[T], T]) -> AfterValidator:
+    """Hold a value against what we write; not where the caller looks at types alone, as the format does."""
+
+    def validate(value: T, info: ValidationInfo) -> T:
+        return value if info.context == _TYPES_ALONE else check(value)
+
+    return AfterValidator(validate)
+
+
+Text = Annotated[StrictStr, _demanded(_text)]
+AbsolutePath = Annotated[StrictStr, _demanded(_path)]
 
 
 class _Part(BaseModel):
@@ -61,16 +91,16 @@ class Swap(_Part):
     """A swap file; its size is in GiB."""
 
     filepath: AbsolutePath
-    size: StrictInt = Field(ge=1)
+    size: Annotated[StrictInt, _demanded(_size)]
 
 
 class SysConfig(_Part):
     """What a client sets up on its ECU besides the rootfs."""
 
-    hostname: Annotated[StrictStr, AfterValidator(_hostname)]
+    hostname: Annotated[StrictStr, _demanded(_hostname)]
     extra_mount: tuple[ExtraMount, ...] | None = None
     swap: Swap | None = None
-    sysctl: tuple[Annotated[StrictStr, AfterValidator(_setting)], ...] | None = None
+    sysctl: tuple[Annotated[StrictStr, _demanded(_setting)], ...] | None = None
     persist_files: tuple[AbsolutePath, ...] | None = None
     network: dict[Any, Any] | None = None
     ecu_info: dict[Any, Any] | None = Field(default=None, alias="otaclient.ecu_info")
@@ -88,8 +118,8 @@ def parse_sys_config(raw: bytes, where: str) -> SysConfig:
         where: the name of the file, for messages.
 
     Raises:
-        FormatError: it is no sys_config, or holds what clients silently ignore or read in two ways: an unknown key, a
-            nested `otaclient:`, a tag, a duplicate key. Names such places by their lines.
+        FormatError: it is no sys_config, or holds a value that no client can use, or what clients silently ignore or
+            read in two ways: an unknown key, a nested `otaclient:`, a tag, a duplicate key. Names such places by their lines.
         LimitError: more than 1 MiB.
     """
     config, notes = read_sys_config(raw, where)
@@ -99,7 +129,7 @@ def parse_sys_config(raw: bytes, where: str) -> SysConfig:
 
 
 def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]:
-    """Read the sys_config of an image.
+    """Read the sys_config of an image: the format demands no more than keys and types.
 
     Returns:
         The sys_config, and a note for each place that we would not write.
@@ -114,11 +144,17 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     tree, remarks = parse_yaml(raw, where)
     if tree.kind != "mapping":
         raise FormatError("a sys_config is a mapping with at least a hostname", where=where, observed=KINDS[tree.kind])
-    try:
-        config = SysConfig.model_validate(tree.plain())
-    except ValidationError as error:
-        raise FormatError(joined(_problem(part, tree) for part in error.errors()), where=where) from None
+    values = tree.plain()
     notes = [*((remark.line, remark.text) for remark in remarks), *_oddities(tree)]
+    try:
+        config = SysConfig.model_validate(values)
+    except ValidationError as error:
+        problems = error.errors()
+        found = [_problem(problem, tree) for problem in problems]
+        if any(problem["type"] != "value_error" for problem in problems):
+            raise FormatError(joined(f"line {line}: {text}" for line, text in found), where=where) from None
+        notes += found
+        config = SysConfig.model_validate(values, context=_TYPES_ALONE)
     return config, tuple(f"line {line}: {text}" for line, text in sorted(notes))
 
 
@@ -139,21 +175,18 @@ def _oddities(tree: Node) -> list[tuple[int, str]]:
     return found
 
 
-def _problem(error: Any, tree: Node) -> str:
+def _problem(error: Any, tree: Node) -> tuple[int, str]:
     node, trail, _ = tree.follow(error["loc"])
     missing = error["type"] == "missing"
     keys = [*trail, error["loc"][-1]] if missing else trail
     path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
     if missing:
-        return f"line {node.line}: {path} is missing"
+        return node.line, f"{path} is missing"
     seen = KINDS[node.kind] if node.kind in ("list", "mapping", "null") else repr(node.text)[:80]
     if error["type"] == "string_type" and node.kind in ("integer", "number", "boolean", "date"):
-        return (
-            f'line {node.line}: {path}: YAML reads {seen} as {KINDS[node.kind]}; write it in quotes: "{node.text[:80]}"'
-        )
+        text = f'{path}: YAML reads {seen} as {KINDS[node.kind]}; write it in quotes: "{node.text[:80]}"'
+        return node.line, text
     message = error["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("dictionary", "mapping")
-    return (
-        f"line {node.line}: {path}: {seen} {message}"
-        if error["type"] == "value_error"
-        else (f"line {node.line}: {path}: {message[:1].lower()}{message[1:]}, not {seen}")
-    )
+    if error["type"] == "value_error":
+        return node.line, f"{path}: {seen} {message}"
+    return node.line, f"{path}: {message[:1].lower()}{message[1:]}, not {seen}"

@@ -80,9 +80,9 @@ def check_file_table(subject: DocumentsSubject) -> Iterator[Problem]:
         )
 
 
-@rule("config.architecture", DocumentsSubject)
+@rule("config.architecture", DocumentsSubject, severity="note")
 def check_architecture(subject: DocumentsSubject) -> Iterator[Problem]:
-    """Config and manifest name the same architecture (sections 3 and 4)."""
+    """Config and manifest name the same architecture (sections 3 and 4), as we write it; the format does not say so."""
     ours, due = subject.config.architecture, subject.manifest.architecture
     if ours != due:
         yield Problem(f"config of {subject.name}", "another architecture than the manifest's", ours, due)
@@ -99,5 +99,5 @@ def check_os(subject: DocumentsSubject) -> Iterator[Problem]:
 
 @rule("sys-config.oddities", SysConfigSubject, severity="note")
 def check_sys_config(subject: SysConfigSubject) -> Iterator[Problem]:
-    """A sys_config holds nothing that clients ignore or read in two ways (section 5)."""
+    """A sys_config holds no value that clients cannot use, and nothing that they ignore or read in two ways (section 5)."""
     return (Problem(subject.name, note) for note in subject.notes)

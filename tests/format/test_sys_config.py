@@ -66,23 +66,13 @@ def test_aliases_and_merge_keys_mean_what_clients_read() -> None:
         (b"hostname: on", "as true or false; write it in quotes"),
         (b"hostname: 2026-11-23", "as a date; write it in quotes"),
         (b"hostname: [1]", "hostname: input should be a valid string, not a list"),
-        (b"hostname: my host", "'my host' is no host name"),
         (b"hostname: a\nswap: {filepath: /s, size: 1.5}", "line 2: swap.size"),
         (b"hostname: a\nswap: {filepath: /s, size: '2'}", "line 2: swap.size"),
         (b"hostname: a\nswap: {filepath: /s, size: true}", "line 2: swap.size"),
-        (b"hostname: a\nswap: {filepath: /s, size: 0}", "line 2: swap.size"),
-        (b"hostname: a\nswap: {filepath: /a/../b, size: 1}", "line 2: swap.filepath: '/a/../b' is no safe path"),
         (b"hostname: a\nswap: {size: 1}", "line 2: swap.filepath is missing"),
-        (b"hostname: a\npersist_files: [etc/x]", "line 2: persist_files[0]: 'etc/x' is no safe path"),
-        (b"hostname: a\npersist_files: [/etc, /../etc]", "line 2: persist_files[1]"),
         (b"hostname: a\npersist_files: /etc", "line 2: persist_files: input should be a valid list"),
-        (b"hostname: a\nsysctl: [vm.swappiness]", "line 2: sysctl[0]: 'vm.swappiness' is no kernel setting"),
         (b"hostname: a\nsysctl: {vm.swappiness: 10}", "line 2: sysctl"),
         (b"hostname: a\nextra_mount: [{file_system: x, type: y}]", "line 2: extra_mount[0].mount_point is missing"),
-        (
-            b"hostname: a\nextra_mount: [{file_system: x, type: y, mount_point: z}]",
-            "line 2: extra_mount[0].mount_point",
-        ),
         (b"hostname: a\nnetwork: text", "line 2: network: input should be a valid mapping"),
         (b"hostname: a\notaclient.ecu_info: []", "otaclient.ecu_info: input should be a valid mapping"),
         (b"hostname: a\n---\nhostname: b", "more than one document"),
@@ -128,9 +118,39 @@ def test_what_we_do_not_write_is_a_note_on_reading(more: bytes, note: str) -> No
     assert config.hostname == yaml.safe_load(raw)["hostname"]
 
 
+@pytest.mark.parametrize(
+    ("raw", "note"),
+    [
+        (b"hostname: my host", "line 1: hostname: 'my host' is no host name"),
+        (b"hostname: a\nswap: {filepath: /s, size: 0}", "line 2: swap.size: '0' is no size"),
+        (b"hostname: a\nswap: {filepath: /a/../b, size: 1}", "line 2: swap.filepath: '/a/../b' is no safe path"),
+        (b"hostname: a\npersist_files: [etc/x]", "line 2: persist_files[0]: 'etc/x' is no safe path"),
+        (b"hostname: a\npersist_files: [/etc, /../etc]", "line 2: persist_files[1]"),
+        (b"hostname: a\nsysctl: [vm.swappiness]", "line 2: sysctl[0]: 'vm.swappiness' is no kernel setting"),
+        (
+            b"hostname: a\nextra_mount: [{file_system: x, type: y, mount_point: z}]",
+            "line 2: extra_mount[0].mount_point",
+        ),
+        (
+            b"hostname: a\nextra_mount: [{file_system: x, type: y, mount_point: /z, options: ''}]",
+            "line 2: extra_mount[0].options",
+        ),
+        (b"hostname: a\nsysctl: [kernel.core_pattern=]", "line 2: sysctl[0]"),
+    ],
+)
+def test_a_value_that_we_do_not_write_is_a_note_on_reading(raw: bytes, note: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        parse_sys_config(raw, "s.yaml")
+    assert str(caught.value).startswith(f"s.yaml: {note}")
+    config, (told,) = read_sys_config(raw, "s.yaml")
+    assert told.startswith(note)
+    assert config.model_dump(by_alias=True, exclude_none=True, mode="json") == yaml.safe_load(raw)
+
+
 def test_all_problems_at_once() -> None:
-    with pytest.raises(FormatError, match=r"line 1: hostname: .*; line 2: swap.filepath is missing"):
-        parse_sys_config(b"hostname: 5\nswap: {size: 1}", "s.yaml")
+    for hostname in ("5", "a b"):
+        with pytest.raises(FormatError, match=r"line 1: hostname: .*; line 2: swap.filepath is missing"):
+            parse_sys_config(f"hostname: {hostname}\nswap: {{size: 1}}".encode(), "s.yaml")
 
 
 def test_size() -> None:

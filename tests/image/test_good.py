@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
+from otabuild.errors import MetaApplyError
 from otabuild.image.deploy import deploy
 from otabuild.image.deploy_tar import deploy_tar
 from otabuild.image.image import open_image
@@ -19,6 +21,7 @@ from otabuild.image.verify import verify
 from otabuild.signing.trust import TrustPolicy, load_anchors
 from tests import pki
 from tests.image import forge, worlds
+from tests.image.tampering import constant, put, sql
 
 FIXTURES = worlds.SHARED / "fixtures"
 has_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the reference builder's images are not here")
@@ -104,6 +107,32 @@ def test_progress_ends_at_the_total(good: Path, tmp_path: Path) -> None:
             progress=lambda done, total: seen.append((done, total)),
         )
     assert seen[-1][0] == seen[-1][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "stage"),
+    [
+        ("config.architecture", {"config": put("architecture", "arm64")}),
+        ("sys-config.oddities", {"sys_config": constant(b"hostname: a b\npersist_files: [etc/x]\n")}),
+    ],
+)
+def test_what_the_format_does_not_forbid_is_a_note(rule: str, stage: dict[str, forge.Mutation], tmp_path: Path) -> None:
+    path = forge.forge(**stage).artifact(tmp_path / "image.zip")
+    report = worlds.verified(path)
+    assert {finding.rule for finding in report.findings} == {rule}
+    assert report.ok
+    assert worlds.deploy_error(path, tmp_path / "tree.tar") is None
+
+
+@pytest.mark.parametrize("xattrs", [{"user": b"x"}, {"user.": b"x"}, {"user.a": bytes(70_000)}], ids=["a", "b", "c"])
+def test_attributes_that_a_system_may_not_take_are_legal(xattrs: dict[str, bytes], tmp_path: Path) -> None:
+    change = sql(("UPDATE ft_inode SET xattrs = ? WHERE inode_id = 12", (msgpack.packb(xattrs),)))
+    path = forge.forge(file_table=change).artifact(tmp_path / "image.zip")
+    assert worlds.verified(path, strict=True).ok
+    assert worlds.deploy_error(path, tmp_path / "tree.tar") is None
+    with pytest.raises(MetaApplyError):
+        worlds.deployed(path, tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
 
 
 def reference() -> TrustPolicy:
