@@ -102,6 +102,7 @@ def test_wrong(raw: bytes, said: str) -> None:
     [
         (b"otaclient: {ecu_info: {a: 1}}", "line 2: clients ignore a nested otaclient"),
         (b"persist_file: [/etc]", "line 2: unknown key 'persist_file'"),
+        (b"5: x", "line 2: unknown key '5'"),
         (b"hostname: b", "line 2: the key 'hostname' occurs twice"),
         (b"network: !!map {a: 1}", "line 2: the tag !!map has no meaning here"),
         (b"swap:", "line 2: swap has no value"),
