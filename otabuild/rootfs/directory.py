@@ -23,6 +23,10 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLO
 _NO_XATTRS: Mapping[str, bytes] = {}
 
 
+def _nothing(_path: str) -> bool:
+    return False
+
+
 class _Folder(NamedTuple):
     """A directory that is still to be read: its path in the rootfs and what lstat said of it."""
 
@@ -37,13 +41,22 @@ class DirectorySource:
         root: the host directory; may itself be a symlink.
         one_file_system: a mount inside is an error; else it is walked.
         prune: whether everything below a directory (path in the rootfs) will be dropped anyway; it is not read then.
+        drop: whether a path itself, and all below it, will be dropped anyway; a mount may lie there.
     """
 
-    def __init__(self, root: str, *, one_file_system: bool, prune: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        one_file_system: bool,
+        prune: Callable[[str], bool],
+        drop: Callable[[str], bool] = _nothing,
+    ) -> None:
         self._root = os.path.abspath(root)
         self._prefix = "" if self._root == "/" else self._root
         self._one_file_system = one_file_system
         self._prune = prune
+        self._drop = drop
 
     def fingerprint(self) -> str:
         """One digest over what lstat says of every entry; contents and attributes are covered by their ctime.
@@ -180,13 +193,14 @@ class DirectorySource:
     def _refuse_mounts(self) -> None:
         prefix = os.path.realpath(self._root).rstrip("/") + "/"
         inside = [mount for mount in _mount_points() if mount.startswith(prefix)]
-        kept = [mount for mount in inside if not self._pruned(mount[len(prefix) - 1 :])]
+        paths = {mount: mount[len(prefix) - 1 :] for mount in inside}
+        kept = [mount for mount, path in paths.items() if not self._drop(path) and not self._pruned(path)]
         if kept:
             raise InputError(
                 "other file systems are mounted inside the rootfs",
                 where=self._root,
                 observed=", ".join(sorted(kept)),
-                hint="unmount them, exclude their parent folder, or set one-file-system: false",
+                hint="unmount them, exclude them, or set one-file-system: false",
             )
 
     def _pruned(self, path: str) -> bool:
@@ -225,6 +239,6 @@ def _read_xattrs(access: str) -> Mapping[str, bytes]:
 
 
 def _mount_points() -> list[str]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         escaped = [line.split(" ")[4] for line in file]
     return [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point) for point in escaped]

@@ -13,6 +13,7 @@ from otabuild.format.file_table import pack_xattrs
 from otabuild.rootfs.entry import Entry
 
 Unsupported = Literal["error", "warn", "skip"]
+_SHOWN = 20
 _KINDS = {
     stat.S_IFIFO: "fifo",
     stat.S_IFSOCK: "socket",
@@ -25,7 +26,7 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
     """Leave out what has no place in the format, and all below it; each is listed with the reason.
 
     Raises:
-        UnsupportedEntryError: after the last entry, listing everything, where the policy is `error`.
+        UnsupportedEntryError: after the last entry, listing the first 20 and how many there are, where the policy is `error`.
     """
     dropped: tuple[str, ...] = ()
     for entry in entries:
@@ -37,10 +38,11 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
             dropped += (entry.path + "/",) if entry.is_directory else ()
         else:
             yield _with_legal_names(entry, left_out) if entry.xattrs else entry
+    more = max(0, len(left_out) - _SHOWN)
     if left_out and policy == "error":
         raise UnsupportedEntryError(
             "the rootfs holds what the format has no place for",
-            observed=", ".join(left_out),
+            observed=", ".join(left_out[:_SHOWN]) + (f", and {more} more" if more else ""),
             hint="remove or exclude these, or set `unsupported: warn` to leave them out",
         )
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -89,9 +89,9 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     Raises:
         InputError: an input that cannot be read.
     """
-    prune = _pruner(Patterns(options.exclude), _cleaned(options))
+    dropped = Patterns(options.exclude), _cleaned(options)
     parts = [repr(options), os.path.abspath(work)]
-    parts += [_source(found, options, work, prune).fingerprint() for found in options.sources]
+    parts += [_source(found, options, work, dropped).fingerprint() for found in options.sources]
     parts += [_source(found, options, work).fingerprint() for found in options.overlays]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
@@ -120,8 +120,7 @@ def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
 
 def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> Iterator[Entry]:
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
-    prune = _pruner(wanted, cleaned)
-    sources = [(found, _source(found, options, work, prune)) for found in options.sources]
+    sources = [(found, _source(found, options, work, (wanted, cleaned))) for found in options.sources]
     entries = settled(_merged([_owned(*source, euid) for source in sources]))
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
     makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
@@ -136,14 +135,6 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
     notes.unmatched_patterns = wanted.unmatched
 
 
-def _pruner(wanted: Patterns, cleaned: Patterns) -> Callable[[str], bool]:
-    return lambda path: wanted.match_below(path) or cleaned.match_below(path)
-
-
-def _nowhere(_path: str) -> bool:
-    return False
-
-
 def _cleaned(options: RootfsOptions) -> Patterns:
     return Patterns(transforms.CLEANED if options.clean else ())
 
@@ -154,9 +145,14 @@ def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
     return merge([apart(entries, number) for number, entries in enumerate(sources)], keep_links=True)
 
 
-def _source(found: Input, options: RootfsOptions, work: str, prune: Callable[[str], bool] = _nowhere) -> Source:
+def _source(found: Input, options: RootfsOptions, work: str, dropped: Sequence[Patterns] = ()) -> Source:
     if found.kind == "directory":
-        return DirectorySource(found.location, one_file_system=options.one_file_system, prune=prune)
+        return DirectorySource(
+            found.location,
+            one_file_system=options.one_file_system,
+            prune=lambda path: any(patterns.match_below(path) for patterns in dropped),
+            drop=lambda path: any(patterns.match(path) for patterns in dropped),
+        )
     from otabuild.rootfs.image_source import ImageSource
     from otabuild.rootfs.tar_source import TarSource
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError
+from otabuild.rootfs import directory
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
@@ -295,6 +296,14 @@ def test_b16_an_empty_tree_has_its_root_only(tmp_path: Path) -> None:
     assert paths(source(tmp_path).entries()) == ["/"]
 
 
+def test_a_mount_elsewhere_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_bytes(b"1 0 0:1 / / rw - x x rw\n2 1 0:2 / /a\rb rw - x x rw\n3 1 0:3 / /c\\040d rw - x x rw\n")
+    real = open
+    monkeypatch.setattr("builtins.open", lambda _path, **options: real(mounts, **options))
+    assert directory._mount_points() == ["/", "/a\rb", "/c d"]
+
+
 @pytest.mark.root
 @needs_root
 def test_b5_a_mount_inside_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -315,5 +324,12 @@ def test_b5_a_mount_inside_is_an_error_that_names_it(tmp_path: Path) -> None:
         itself = DirectorySource(str(tmp_path), one_file_system=True, prune=lambda path: path == "/mounts/a b")
         with pytest.raises(InputError, match="mounted inside"):
             list(itself.entries())
+        dropped = DirectorySource(
+            str(tmp_path),
+            one_file_system=True,
+            prune=lambda path: path == "/mounts/a b",
+            drop=lambda path: path == "/mounts/a b",
+        )
+        assert "/mounts/a b" in paths(dropped.entries())
     finally:
         subprocess.run(["umount", tmp_path / "mounts/a b"], check=True)

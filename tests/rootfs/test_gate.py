@@ -50,6 +50,12 @@ def test_b3_b4_one_error_lists_everything() -> None:
     str(caught.value).encode()
 
 
+def test_a_long_list_ends_with_a_count() -> None:
+    fifos = [special(f"/{n:03}", stat.S_IFIFO) for n in range(100)]
+    with pytest.raises(UnsupportedEntryError, match=r"/000 \(fifo\), .*/019 \(fifo\), and 80 more\)"):
+        list(supported([folder("/"), *fifos], "error", []))
+
+
 def test_an_attribute_with_an_illegal_name_is_left_out() -> None:
     left_out: list[str] = []
     entry = regular("/x")._replace(xattrs={"user.\udcff": b"1", "user.ok": b"2"})

@@ -49,6 +49,26 @@ def test_a_folder_of_an_overlay_or_later_source_replaces_no_link(tmp_path: Path)
     assert found["/lib"].is_directory
 
 
+@pytest.mark.root
+@pytest.mark.skipif(not IS_ROOT, reason="needs root to mount")
+@pytest.mark.parametrize(("excluded", "fine"), [("/data", True), ("dat*", True), ("/data/**", False)])
+def test_b5_a_mount_that_is_excluded_itself(tmp_path: Path, excluded: str, fine: bool) -> None:
+    """Not where its directory stays: owner and mode would be those of the mounted file system."""
+    root = make_tree(tmp_path / "root", {"data": None, "x": b"1"})
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root / "data"], check=False, capture_output=True).returncode:
+        pytest.skip("may not mount")
+    try:
+        chosen = replace(options(root), exclude=(excluded,), clean=False, stub_resolv_conf=False)
+        if fine:
+            assert sorted(scanned(chosen)) == ["/", "/x"]
+            fingerprint(chosen, work="unused")
+        else:
+            with pytest.raises(InputError, match="mounted inside"):
+                scanned(chosen)
+    finally:
+        subprocess.run(["umount", root / "data"], check=True)
+
+
 def test_an_overlay_brings_the_metadata_of_its_folders(tmp_path: Path) -> None:
     base, over = make_tree(tmp_path / "base", {"etc/a": b"1"}), make_tree(tmp_path / "over", {"etc/b": b"2"})
     os.chmod(over / "etc", 0o700)
