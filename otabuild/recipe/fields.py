@@ -128,7 +128,10 @@ def _path(text: str, info: ValidationInfo) -> str:
 
 
 def _path_or_stdin(text: str, info: ValidationInfo) -> str:
-    return text if text == "-" else _path(text, info)
+    if text == "-":
+        return text
+    found = _path(text, info)
+    return "./-" if found == "-" else found  # a file of that name, as in other programs
 
 
 Text = Annotated[StrictStr, AfterValidator(_text), Field(json_schema_extra={"minLength": 1})]

@@ -40,7 +40,7 @@ class ImageSource:
         self._kind, self._location = kind, location
         self._reference, self._platform = reference, platform
         self._work = work
-        self._archive = None if os.path.isdir(location) else TarSource(location, work)
+        self._archive = None if os.path.isdir(location) else TarSource("./-" if location == "-" else location, work)
         key = hashlib.sha256(repr((kind, os.path.abspath(location), reference, platform)).encode("utf-8", "replace"))
         self._used_path = os.path.join(work, "layers", f"{key.hexdigest()}.used")
 

@@ -17,6 +17,8 @@ from otabuild.rootfs.merge import merge
 
 _PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
+_AUFS = ".wh..wh."
+"""How names in `/` begin that aufs keeps its own records under; docker leaves them out, too."""
 
 
 class Layer(NamedTuple):
@@ -76,6 +78,9 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
     entries, whiteouts = {}, []
     for path, entry in (archive.entries | links).items():
+        top = path.split("/")[1]
+        if top.startswith(_AUFS) and top != _OPAQUE_NAME:
+            continue
         if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode not in {Mark.IMPLIED, Mark.LINK}:
             whiteouts.append(path)
         elif "/" + _PREFIX in path:
@@ -114,7 +119,12 @@ def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
 
 
 def _senseless(path: str, where: str) -> InputError:
-    return InputError("the layer holds a whiteout that makes no sense", where=f"{where}: {path}")
+    return InputError(
+        "the layer holds a whiteout that makes no sense",
+        where=f"{where}: {path}",
+        expected=f"{_PREFIX}NAME, or {_OPAQUE_NAME}",
+        hint="build the image again, with no file of such a name in it",
+    )
 
 
 def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
@@ -128,14 +138,18 @@ def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
         wanted = {entry.path: entry.target or "" for entry in stream.index.read() if entry.mode == Mark.LINK}
         if wanted:
             targets = set(wanted.values())
+            for lower in streams[:number]:
+                lower.named |= targets
             below = {entry.path: entry for entry in merge(streams[:number]) if entry.path in targets}
-            for path, target in wanted.items():
-                stream.resolved[path] = _linked(streams[:number], path, below.get(target), target)
+            stream.resolved = {path: _linked(path, below.get(target), target) for path, target in wanted.items()}
     return merge(streams)
 
 
 class _Stream:
-    """The entries of one layer, with hard links kept apart from those of others, but for links between layers."""
+    """The entries of one layer, with hard links kept apart from those of others, but for links between layers.
+
+    `resolved` are the entries of its links to lower layers, `named` the paths that upper layers link to.
+    """
 
     def __init__(self, index: Index, number: int) -> None:
         self.index = index
@@ -153,12 +167,13 @@ class _Stream:
                 yield entry
 
 
-def _linked(lower: Sequence[_Stream], path: str, found: Entry | None, target: str) -> Entry:
-    """The entry of a hard link to what a lower layer holds; the target learns that it is linked."""
+def _linked(path: str, found: Entry | None, target: str) -> Entry:
+    """The entry of a hard link to what a lower layer holds."""
     if found is None or found.is_directory or found.mode == Mark.IMPLIED:
-        raise InputError("a layer holds a hard link to what is not there", where=path, observed=target)
-    if found.link is None:
-        holder = next(stream for stream in reversed(lower) if any(e.path == target for e in stream.index.read()))
-        holder.named.add(target)
-        found = next(entry for entry in holder if entry.path == target)
+        raise InputError(
+            "a layer holds a hard link to what is not there",
+            where=path,
+            observed=target,
+            hint="build the image again; its layers may be incomplete or out of order",
+        )
     return found._replace(path=path)

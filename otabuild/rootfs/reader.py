@@ -35,12 +35,16 @@ class Reader:
         """The next so many bytes, as they come."""
         while size:
             if self.at_end():
-                raise InputError("the archive is cut off", where=self.where)
+                raise InputError("the archive is cut off", where=self.where, hint="copy or make it again")
             part = self._chunk[self._at : self._at + size]
             self._at += len(part)
             self.position += len(part)
             size -= len(part)
             yield part
+
+    def head(self, size: int) -> bytes:
+        """So many of the bytes that come next, as far as they are at hand: at the start, all of them that there are."""
+        return b"" if self.at_end() else self._chunk[self._at : self._at + size]
 
     def rest(self) -> Iterator[bytes]:
         """All that comes, as it comes."""

@@ -76,6 +76,8 @@ def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
     archive = 0
     ended = False
     records: dict[bytes, bytes] = {}
+    if not reader.at_end():
+        _check_kind(reader)
     while not reader.at_end():
         block = reader.read(BLOCK)
         if block == _ZEROS:
@@ -92,7 +94,22 @@ def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
             yield member
             reader.skip(end - reader.position + -end % BLOCK)
     if not ended and not layer:
-        raise InputError("the archive is cut off: it has no end mark", where=reader.where)
+        raise InputError(
+            "the archive is cut off: it has no end mark", where=reader.where, hint="copy or make the archive again"
+        )
+
+
+def _check_kind(reader: Reader) -> None:
+    """Refuse what is no tar archive at all, which is another fault than a damaged one."""
+    head = reader.head(BLOCK)
+    checksum = head[148:156].strip(b"\0 ").lstrip(b"0")
+    if head != _ZEROS and head[257:262] != b"ustar" and (len(head) < BLOCK or checksum != b"%o" % _checksum(head)):
+        raise InputError(
+            "is no tar archive",
+            where=reader.where,
+            observed=f"begins with {head[:16]!r}",
+            expected="tar, plain or compressed with gzip, xz, bzip2 or zstd",
+        )
 
 
 def _check_end(reader: Reader) -> None:
@@ -160,9 +177,13 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
 def _flag(block: bytes, where: str) -> bytes:
     """The type flag of a header whose checksum holds."""
     due = number(block[148:156], where)
-    if due != sum(block[:148]) + sum(block[156:]) + 8 * 0x20:
+    if due != _checksum(block):
         raise InputError("the archive is damaged: the checksum of a header does not hold", where=where)
     return block[156:157]
+
+
+def _checksum(block: bytes) -> int:
+    return sum(block[:148]) + sum(block[156:]) + 8 * 0x20
 
 
 def _body(reader: Reader, block: bytes) -> bytes:

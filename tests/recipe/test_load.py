@@ -45,6 +45,11 @@ def test_defaults() -> None:
     assert recipe.index_annotations == {}
 
 
+def test_a_file_may_be_named_as_standard_input_is() -> None:
+    text = SMALLEST.replace('tar: "-"', "tar: ./../-")
+    assert parse(text).rootfs["main"].sources == (TarSource(tar="./-"),)
+
+
 def test_every_key() -> None:
     recipe = load_recipe(GOOD / "every-key.yaml", world.IN_GIT, root=str(GOOD))
     assert recipe.output == "dist/vehicle-x-2026-01-01.zip"

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import zstandard
 from otabuild.errors import InputError
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.index import Index
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
 from tests.rootfs.tars import END, member, pax
 from tests.rootfs.trees import paths
@@ -151,6 +152,15 @@ def test_b12_whiteouts_that_make_no_sense(tmp_path: Path, name: bytes) -> None:
         stack(tmp_path, LOWER, member(b"f", b"2") + member(name))
 
 
+def test_b12_records_of_aufs_are_left_out(tmp_path: Path) -> None:
+    """Its whiteouts may be hard links to one of them, and files to another."""
+    records = member(b".wh..wh.aufs") + member(b".wh..wh.plnk/7.1", b"1") + member(b".wh..wh.orph/", kind=b"5")
+    links = member(b"q", kind=b"1", link=b".wh..wh.plnk/7.1") + member(b".wh.f", kind=b"1", link=b".wh..wh.aufs")
+    found = stack(tmp_path, LOWER, records + links)
+    assert sorted(found) == ["/", "/a", "/a-b", "/a/x", "/a/y", "/q"]
+    assert texts(found)["/q"] == b"1"
+
+
 def test_b12_nothing_goes_through_a_link_of_a_lower_layer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no directory in an earlier source"):
         stack(tmp_path, member(b"l", kind=b"2", link=b"/etc"), member(b"l/passwd", b"x"))
@@ -213,6 +223,31 @@ def test_a_layer_may_lack_its_end_mark(tmp_path: Path, layer: bytes) -> None:
 def test_hard_links_between_layers_to_nothing(tmp_path: Path, target: bytes) -> None:
     with pytest.raises(InputError, match="hard link"):
         stack(tmp_path, member(b"d/x") + member(b"gone"), member(b".wh.gone"), member(b"c", kind=b"1", link=target))
+
+
+def test_many_hard_links_between_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every layer is read a few times, however many links there are."""
+    reads: list[str] = []
+    read = Index.read
+
+    def counted(index: Index, plain_path: str = "") -> Iterator[Entry]:
+        reads.append(index.name)
+        return read(index, plain_path)
+
+    monkeypatch.setattr(Index, "read", counted)
+    lower = b"".join(member(b"f%d" % n, b"%d" % n) for n in range(50))
+    upper = b"".join(member(b"g%d" % n, kind=b"1", link=b"f%d" % n) for n in range(50))
+    found = stack(tmp_path, lower, upper, member(b"f0", b"new"))
+    assert texts(found)["/g0"] == b"0"
+    assert all(found[f"/f{n}"].link == found[f"/g{n}"].link for n in range(1, 50))
+    assert found["/f0"].link is None
+    assert len(reads) < 10
+
+
+def test_a_docker_archive_is_no_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    docker_archive(Path("-"), [{"Config": "c", "Layers": ["l"]}], {"l": LAYER, "c": config_of(LAYER)})
+    assert "/a" in entries(Path("-"), tmp_path / "work", docker=True)
 
 
 def test_attributes_come_from_the_layer_that_has_the_entry(tmp_path: Path) -> None:

@@ -429,15 +429,35 @@ def test_standard_input(tmp_path: Path) -> None:
     assert done.stdout.decode().strip() == "['/', '/a']"
 
 
+def test_a_file_named_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_bytes(member(b"a") + END)
+    assert paths(TarSource("./-", "work").entries()) == ["/", "/a"]
+
+
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
-    for name, data in (("empty", b""), ("text", b"no archive at all" * 100), ("short", b"x")):
+    for name, data in (("text", b"no archive at all" * 100), ("short", b"x"), ("gz", gzip.compress(b"text" * 500))):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(InputError, match=name):
+        with pytest.raises(InputError, match=f"{name}: is no tar archive"):
             list(TarSource(str(tmp_path / name), str(tmp_path / "work")).entries())
+    (tmp_path / "empty").touch()
+    with pytest.raises(InputError, match="empty: the archive is cut off"):
+        list(TarSource(str(tmp_path / "empty"), str(tmp_path / "work")).entries())
     os.mkfifo(tmp_path / "fifo")
     for name in "fifo", "missing":
         with pytest.raises(InputError, match=name):
             TarSource(str(tmp_path / name), str(tmp_path / "work")).fingerprint()
+
+
+def test_what_takes_too_much_memory_is_named(tmp_path: Path) -> None:
+    parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=28)
+    data = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    with pytest.raises(InputError, match=r"too much memory[^$]*without --long"):
+        read(tmp_path, data.compress(member(b"a") + END) + data.flush())
+
+
+def test_a_file_whose_name_begins_as_bzip2_does(tmp_path: Path) -> None:
+    assert contents(read(tmp_path, member(b"BZh91", b"1") + END)) == {"/BZh91": b"1"}
 
 
 def test_old_headers(tmp_path: Path) -> None:
