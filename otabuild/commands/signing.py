@@ -6,10 +6,11 @@ import argparse
 import os
 import shlex
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_json, emit, say
+from otabuild.commands.output import Parsers, add_image, add_json, emit, say
 from otabuild.errors import InputError, OtabuildError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _RECIPES = (".yaml", ".yml")
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     sign = parsers.add_parser("sign", help="sign an image anew, or for the first time, without building it")
-    sign.add_argument("image", metavar="IMAGE", help="an image: an artifact (ZIP) or a directory")
+    add_image(sign)
     _add_certificate(sign)
     sign.add_argument("--key", help="PATH of a PEM file, env:NAME, pkcs11:URI, or command:PROGRAM ARGUMENTS")
     sign.add_argument(
@@ -221,7 +222,8 @@ def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: 
     from otabuild.signing.certificates import utc
 
     output, subject, time_signed = args.output or args.image, signing.chain[0].subject, utc(signing.issued_at)
-    resign(image, output, signing, workers=workspace.workers)
+    progress = partial(workspace.progress, f"sign {output}")
+    resign(image, output, signing, workers=workspace.workers, progress=progress)
     value = {"image": output, "signer": subject, "signed-at": time_signed}
     emit(args, value, [f"{output}: signed by {subject} at {time_signed}"])
     return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from otabuild.build.assemble import document, write_directory
@@ -19,6 +19,7 @@ from otabuild.format.document import parse_json
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.image import Image
 from otabuild.image.otaclient_package import check_legacy_folder, read_package
+from otabuild.image.tally import Progress, Tally
 from otabuild.pipeline.external import ReusingSigner, match_answer, signing_requests
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.external import SigningRequest
@@ -111,7 +112,7 @@ def resign(
     signing: Signing,
     *,
     workers: int,
-    progress: Callable[[int], None] = lambda _size: None,
+    progress: Progress | None = None,
 ) -> None:
     """Write the image with a new signature, as what it is: an artifact or a directory.
 
@@ -120,7 +121,7 @@ def resign(
         output: the artifact or directory to write; may be the image itself.
         signing: the certificates, the time, and where signatures come from.
         workers: how many threads copy.
-        progress: told the size of each file when it was copied.
+        progress: told of the bytes copied.
 
     Raises:
         TrustError, FormatError: an answer is no signature of this image with this certificate.
@@ -142,11 +143,12 @@ def resign(
         check_legacy_folder(image, None if package is None else read_package(image, package))
         tokens[legacy_jwt.CERTIFICATE_NAME], tokens[legacy_jwt.NAME] = sign_legacy(chain, reusing)
     contents = [document(name, token) for name, token in tokens.items()] + _copied(image)
+    tally = Tally(sum(member.size for member in contents), progress)
     try:
         if image.source.is_artifact:
-            write_artifact(output, contents, workers=workers, progress=progress)
+            write_artifact(output, contents, workers=workers, progress=tally.add)
         else:
-            write_directory(output, contents, progress=progress)
+            write_directory(output, contents, progress=tally.add)
     except DamagedBlobError as damaged:
         raise IntegrityError("a file of the image is damaged", where=image.path, observed=damaged.where) from None
 

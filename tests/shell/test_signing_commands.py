@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from otabuild.cli import main
 from tests import pki
 from tests.shell.projects import Ended, Project, make_project
 
@@ -244,3 +245,16 @@ def test_no_form_of_the_key_is_anywhere(project: Project, tmp_path: Path) -> Non
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     everything += "".join(end.out + end.err for end in ends).encode()
     assert not [form for form in pki.secrets(key) if form in everything]
+
+
+@pytest.mark.parametrize("kind", ["artifact", "directory"])
+def test_signing_shows_progress(project: Project, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    project.edit("output:", "output-dir: ../dist/vehicle\noutput:")
+    project.build()
+    image = "dist/vehicle.zip" if kind == "artifact" else "dist/vehicle"
+    seen: list[tuple[str, int, int]] = []
+    monkeypatch.chdir(project.root)
+    monkeypatch.setattr("otabuild.session.show_progress", lambda *told: seen.append(told))
+    assert main(["sign", image, *CERTIFICATE, "--key", "pki/sign.key"]) == 0
+    assert {what for what, _, _ in seen} == {f"sign {image}"}
+    assert seen[-1][1] == seen[-1][2] > 0
