@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         progress.clear()
         print(session.render(error), file=sys.stderr)
-        return error.exit_code
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

@@ -21,8 +21,6 @@ class OtabuildError(Exception):
         hint: what to do next.
     """
 
-    exit_code = 1
-
     def __init__(
         self, what: str, *, where: object = "", observed: object = None, expected: object = None, hint: str = ""
     ) -> None:

@@ -141,7 +141,7 @@ def lock_or_exit() -> None:
         hold_lock(load_settings().work)
     except OtabuildError as error:
         print(render(error), file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        raise SystemExit(1) from None
 
 
 def handle_signals() -> None:

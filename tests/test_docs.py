@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.recipe import Context
+from otabuild.recipe.context import Context
 from otabuild.recipe.fields import Base
 from otabuild.recipe.load import parse_recipe
 from tools.reference import pages

@@ -102,10 +102,9 @@ def run_list(args: argparse.Namespace) -> int:
 def run_index(args: argparse.Namespace) -> int:
     """Print index.json."""
     from otabuild.image.image import open_image
-    from otabuild.image.list_image import inspect_index
 
     with open_image(args.image) as image:
-        print(json.dumps(inspect_index(image), indent=2))
+        print(json.dumps(image.index.to_value(), indent=2))
     return 0
 
 
@@ -130,11 +129,12 @@ def run_blob(args: argparse.Namespace) -> int:
 def run_lookup(args: argparse.Namespace) -> int:
     """Print manifest and config of a payload."""
     from otabuild.image.image import open_image
-    from otabuild.image.lookup_image import lookup_image
 
     with open_image(args.image) as image:
-        found = lookup_image(image, args.ecu_id, args.release_key)
-    print(json.dumps(found.config.to_value() if args.image_config else found.to_value(), indent=2))
+        payload = image.payload(args.ecu_id, args.release_key)
+        config = payload.config.to_value()
+        value = config if args.image_config else {"manifest": payload.manifest.to_value(), "config": config}
+    print(json.dumps(value, indent=2))
     return 0
 
 
@@ -154,11 +154,10 @@ def run_table(args: argparse.Namespace) -> int:
 
 def run_ls(args: argparse.Namespace) -> int:
     """List a directory."""
-    from otabuild.image.browse import ls
     from otabuild.image.image import open_image
 
     with open_image(args.image) as image:
-        found = list(ls(image.payload(args.ecu_id, args.release_key), args.path))
+        found = list(image.payload(args.ecu_id, args.release_key).ls(args.path))
     emit(args, [entry.to_value() for entry in found], map(_line, found))
     return 0
 
@@ -172,21 +171,19 @@ def _line(entry: FileEntry) -> str:
 
 def run_stat(args: argparse.Namespace) -> int:
     """Show an entry."""
-    from otabuild.image import browse
     from otabuild.image.image import open_image
 
     with open_image(args.image) as image:
-        value = browse.stat(image.payload(args.ecu_id, args.release_key), args.path).to_value()
+        value = image.payload(args.ecu_id, args.release_key).stat(args.path).to_value()
     emit(args, value, [printable(f"{name}: {fact}") for name, fact in value.items()])
     return 0
 
 
 def run_cat(args: argparse.Namespace) -> int:
     """Print a file."""
-    from otabuild.image.browse import cat
     from otabuild.image.image import open_image
 
-    with open_image(args.image) as image, cat(image.payload(args.ecu_id, args.release_key), args.path) as file:
+    with open_image(args.image) as image, image.payload(args.ecu_id, args.release_key).open(args.path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     return 0
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, emit, say
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, say
 from otabuild.errors import printable
 
 if TYPE_CHECKING:
@@ -34,10 +34,7 @@ def add(parsers: Parsers) -> None:
     cost = parsers.add_parser("cost", help="tell what a device that runs BASE fetches to get to NEW, and why")
     add_image(cost, "base")
     add_image(cost, "new")
-    cost.add_argument("--ecu-id", metavar="ID", required=True, help="the ECU of the device")
-    cost.add_argument(
-        "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
-    )
+    add_payload(cost)
     cost.add_argument("--max-download", metavar="SIZE", help="exit 1 if a device fetches more, such as 300MiB")
     add_json(cost)
     cost.set_defaults(run=run_cost)

@@ -1,4 +1,4 @@
-"""list-image and inspect-index: what an image holds, and what its index.json says."""
+"""list-image: what an image holds."""
 
 from __future__ import annotations
 
@@ -80,12 +80,3 @@ def list_image(image: Image) -> ImageList:
         index.otaclient_package is not None,
         index.unknown,
     )
-
-
-def inspect_index(image: Image) -> dict[str, Any]:
-    """index.json as plain JSON values, unknown fields included.
-
-    Raises:
-        FormatError: it is no index of this format.
-    """
-    return image.index.to_value()

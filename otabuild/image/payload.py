@@ -89,6 +89,21 @@ class Payload:
             raise InputError("no such path in the payload", where=f"{self.name}: {path}")
         return entry
 
+    def ls(self, path: str = "/") -> Iterator[FileEntry]:
+        """The entries directly in a directory, in byte order; or the entry itself where the path is no directory.
+
+        Raises:
+            InputError: no such path.
+            TableError: the file table does not hold.
+        """
+        entry = self.stat(path)
+        if not entry.is_directory:
+            yield entry
+            return
+        for found in self.file_table.below(entry.path.rstrip("/") + "/"):
+            if found.path != "/" and posixpath.dirname(found.path) == entry.path:
+                yield found
+
     def open(self, path: str) -> IO[bytes]:
         """The content of a regular file, to read from; verified to the last byte before the first is given out.
 

@@ -110,9 +110,9 @@ class ResourceTable:
         """Open the resource table of an image; errors as in `open_table`."""
         return cls(open_table(blobs, descriptor, cls.statements, NAME))
 
-    def rows(self, order: str = "resource_id") -> Iterator[ResourceRow]:
+    def rows(self) -> Iterator[ResourceRow]:
         """Every row, streaming."""
-        return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY {order}"))
+        return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY resource_id"))
 
     def by_id(self, resource_id: int, wanted_by: str) -> ResourceRow:
         """The row of an id.

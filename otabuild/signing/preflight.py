@@ -11,7 +11,7 @@ from otabuild.signing.certificates import Certificate, utc
 from otabuild.signing.chain import chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
-_DAY = 86_400
+_EXPIRES_SOON = 30 * 86_400
 
 
 def preflight(
@@ -21,7 +21,6 @@ def preflight(
     now: int,
     *,
     policy: TrustPolicy | None = None,
-    warn_before_expiry: int = 30 * _DAY,
 ) -> list[str]:
     """Hold chain, key and timestamp of a build against every rule of clients.
 
@@ -31,10 +30,9 @@ def preflight(
         timestamp: of the build, Unix seconds; it becomes `iat`.
         now: Unix seconds.
         policy: where given, the chain must also end at one of its anchors, and its signer be an allowed one.
-        warn_before_expiry: seconds; a certificate that expires sooner is a warning.
 
     Returns:
-        Warnings.
+        Warnings: of each certificate that expires within 30 days.
 
     Raises:
         TrustError: the image would be refused, by clients or by the policy.
@@ -58,7 +56,7 @@ def preflight(
         f"{certificate.where}: expires soon, at {utc(certificate.not_after)} ({certificate.subject}); clients will refuse "
         "the image from then on"
         for certificate in chain
-        if certificate.not_after - now < warn_before_expiry
+        if certificate.not_after - now < _EXPIRES_SOON
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 
 from otabuild.errors import RecipeError
-from otabuild.recipe import load_recipe
+from otabuild.recipe.load import load_recipe
 from tests.recipe import world
 
 BROKEN = pathlib.Path(world.HERE) / "broken"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from otabuild.errors import RecipeError
 from otabuild.format.strict_yaml import YamlError, parse_yaml
-from otabuild.recipe import Context, load_recipe
+from otabuild.recipe.context import Context
 from otabuild.recipe.fields import Base
-from otabuild.recipe.load import parse_recipe
+from otabuild.recipe.load import load_recipe, parse_recipe
 from tests.recipe import world
 from tests.recipe.regenerate import BROKEN, message
 

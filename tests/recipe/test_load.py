@@ -11,10 +11,11 @@ import pytest
 
 from otabuild.errors import InputError, RecipeError
 from otabuild.format import annotations as ann
-from otabuild.recipe import Context, Recipe, load_recipe, load_recipes, missing_inputs
-from otabuild.recipe.context import ask_git
+from otabuild.recipe.context import Context, ask_git
 from otabuild.recipe.fields import Base, OciReference
-from otabuild.recipe.load import parse_recipe
+from otabuild.recipe.inputs import missing_inputs
+from otabuild.recipe.load import load_recipe, load_recipes, parse_recipe
+from otabuild.recipe.model import Recipe
 from otabuild.recipe.places import clashes
 from otabuild.recipe.signing import FileKey, Pkcs11Key
 from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, TarSource

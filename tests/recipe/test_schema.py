@@ -9,7 +9,9 @@ import jsonschema
 import pytest
 import yaml
 
-from otabuild.recipe import json_schema, load_recipe, starter_recipe
+from otabuild.recipe.load import load_recipe
+from otabuild.recipe.schema import json_schema
+from otabuild.recipe.starter import starter_recipe
 from tests.recipe import world
 
 GOOD = sorted((pathlib.Path(world.HERE) / "good").glob("*.yaml"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from otabuild.errors import InputError
-from otabuild.recipe import Context
+from otabuild.recipe.context import Context
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NOW = 1_770_000_000
