@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from types import FrameType
 from typing import NoReturn
 
 from otabuild.errors import InputError, OtabuildError
-from otabuild.image.sizes import parse_size
+from otabuild.format.sizes import parse_size
+from otabuild.format.times import utc
 from otabuild.pipeline.workspace import CACHE_LIMIT, WORK, Workspace
 from otabuild.progress import show_progress
 from otabuild.storage.lock import WorkLock
@@ -113,8 +113,7 @@ def hold_lock(work: str, *, wait: bool = False) -> None:
     announced = os.environ.get(_LOCKED, "").splitlines()
     if path not in _held and path not in announced:
         lock = WorkLock(work)
-        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        lock.acquire(started=started, wait=wait or bool(os.environ.get("OTABUILD_WAIT")))
+        lock.acquire(started=utc(int(time.time())), wait=wait or bool(os.environ.get("OTABUILD_WAIT")))
         _held[path] = lock
         os.environ[_LOCKED] = "\n".join([*announced, path])
     _users[path] += 1

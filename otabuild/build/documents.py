@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
@@ -12,6 +11,7 @@ from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import Index
 from otabuild.format.manifest import Manifest
 from otabuild.format.media_types import OCI_MANIFEST, PAYLOAD_ARTIFACT
+from otabuild.format.times import utc
 from otabuild.storage.cache import Blob
 from otabuild.version import __version__
 
@@ -50,7 +50,7 @@ def image_config(spec: PayloadSpec, timestamp: int) -> ImageConfig:
     }
     return ImageConfig(
         description=spec.description,
-        created=datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=utc(timestamp),
         architecture=spec.architecture,
         os=spec.os_name,
         os_version=spec.os_version,

@@ -9,7 +9,7 @@ import time
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, say
-from otabuild.image.sizes import human_size
+from otabuild.format.sizes import human_size
 
 
 def add(parsers: Parsers) -> None:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_json, emit
+from otabuild.commands.output import Parsers, add_json, emit, parse_option
 
 if TYPE_CHECKING:
     from otabuild.pipeline.workspace import Workspace
@@ -35,7 +35,7 @@ def run_cache(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace, workspace: Workspace) -> int:
-    from otabuild.image.sizes import human_size
+    from otabuild.format.sizes import human_size
     from otabuild.pipeline.limit import usage
 
     found = usage(workspace)
@@ -54,10 +54,10 @@ def _show(args: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
-    from otabuild.image.sizes import human_size, parse_size
+    from otabuild.format.sizes import human_size, parse_size
     from otabuild.pipeline.limit import keep_within, remove_archives, usage
 
-    limit = workspace.cache_limit if args.size is None else parse_size(args.size)
+    limit = workspace.cache_limit if args.size is None else parse_option("--size", args.size, parse_size)
     before = usage(workspace)
     keep_within(workspace, limit, spare=sys.maxsize)
     if usage(workspace).archive_bytes > limit:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit
 from otabuild.errors import printable
-from otabuild.image.sizes import human_size
+from otabuild.format.sizes import human_size
 
 if TYPE_CHECKING:
     from otabuild.image.tables import FileEntry

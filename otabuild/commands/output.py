@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+from otabuild.errors import InputError
 
 Parsers = Any
 """argparse's subparsers object, whose type has no public name."""
@@ -42,3 +44,16 @@ def add_payload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
     )
+
+
+def parse_option(option: str, text: str, parse: Callable[[str], int]) -> int:
+    """The value of an option, such as a time or a size.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        return parse(text)
+    except InputError as error:
+        error.where = option
+        raise

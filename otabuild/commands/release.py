@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, say
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, parse_option, say
 from otabuild.errors import printable
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def run_diff(args: argparse.Namespace) -> int:
 
 def run_cost(args: argparse.Namespace) -> int:
     """Print what an update costs, and hold it against a budget."""
+    from otabuild.format.sizes import human_size, parse_size
     from otabuild.image.cost import cost
     from otabuild.image.image import open_image
-    from otabuild.image.sizes import human_size, parse_size
 
-    budget = None if args.max_download is None else parse_size(args.max_download)
+    budget = None if args.max_download is None else parse_option("--max-download", args.max_download, parse_size)
     with open_image(args.base) as base, open_image(args.new) as new:
         found = cost(base, new, args.ecu_id, args.release_key)
     emit(args, found.to_value(), _cost_lines(found))
@@ -84,7 +84,7 @@ def run_cost(args: argparse.Namespace) -> int:
 
 
 def _cost_lines(found: Cost) -> Iterator[str]:
-    from otabuild.image.sizes import human_size
+    from otabuild.format.sizes import human_size
 
     yield f"download   {human_size(found.total)} in {found.total_requests} requests"
     yield f"  contents   {human_size(found.download)} in {found.requests} requests"

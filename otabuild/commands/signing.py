@@ -10,8 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_image, add_json, emit, say
+from otabuild.commands.output import Parsers, add_image, add_json, emit, parse_option, say
 from otabuild.errors import InputError, OtabuildError
+from otabuild.format.times import parse_time, utc
 
 if TYPE_CHECKING:
     from otabuild.image.image import Image
@@ -219,7 +220,6 @@ def _check(image: Image, signing: Signing, anchors: list[str], workspace: Worksp
 
 def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: Workspace) -> int:
     from otabuild.pipeline.resign import resign
-    from otabuild.signing.certificates import utc
 
     output, subject, time_signed = args.output or args.image, signing.chain[0].subject, utc(signing.issued_at)
     progress = partial(workspace.progress, f"sign {output}")
@@ -293,22 +293,12 @@ def _chain(certificate: str, intermediates: list[str] | tuple[str, ...]) -> tupl
 
 def _timestamp(text: str | None) -> int:
     """Unix seconds of a time on the command line."""
-    from datetime import UTC, datetime
-
-    where = "--timestamp"
     if text is None and "SOURCE_DATE_EPOCH" in os.environ:
-        text, where = os.environ["SOURCE_DATE_EPOCH"], "SOURCE_DATE_EPOCH"
+        text = os.environ["SOURCE_DATE_EPOCH"]
         if text.isascii() and text.isdecimal():
             return int(text)
-    elif text in (None, "now"):
-        return int(time.time())
-    else:
-        try:
-            moment = datetime.fromisoformat(str(text))
-            return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-        except ValueError:
-            pass
-    raise InputError("not a time", where=where, observed=text, expected="now, or such as 2026-01-31T12:00:00Z")
+        raise InputError("is no time", where="SOURCE_DATE_EPOCH", observed=text, expected="seconds since 1970")
+    return int(time.time()) if text in (None, "now") else parse_option("--timestamp", str(text), parse_time)
 
 
 def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:

@@ -7,9 +7,10 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, parse_option
 from otabuild.errors import InputError, TrustError, printable
-from otabuild.image.sizes import human_size
+from otabuild.format.sizes import human_size
+from otabuild.format.times import parse_time
 from otabuild.progress import show_progress
 
 if TYPE_CHECKING:
@@ -121,15 +122,7 @@ def _now(args: argparse.Namespace) -> int:
 
 
 def _time(text: str | None, option: str) -> int | None:
-    from datetime import UTC, datetime
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError("not a time", where=option, observed=text, expected="ISO 8601, such as 2026-01-31") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return None if text is None else parse_option(option, text, parse_time)
 
 
 def run_verify(args: argparse.Namespace) -> int:

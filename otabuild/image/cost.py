@@ -13,9 +13,9 @@ from typing import Any
 
 from otabuild.errors import FilterError
 from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.sizes import human_size
 from otabuild.image.image import Image
 from otabuild.image.payload import Payload
-from otabuild.image.sizes import human_size
 from otabuild.image.storage_form import Stored, shares, stored_contents
 from otabuild.image.tables import REGULARS
 

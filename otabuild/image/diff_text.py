@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from otabuild.errors import printable
+from otabuild.format.sizes import human_change, human_size
 from otabuild.image.capabilities import XATTR, format_capability
 from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_entries import SPECIAL_BITS, Aspect, EntryChange
-from otabuild.image.sizes import human_change, human_size
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgraded": "v"}
 _SHOWN = 400

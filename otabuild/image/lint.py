@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from otabuild.errors import InputError, printable
 from otabuild.format.sys_config import SysConfig
-from otabuild.signing.certificates import Certificate, utc
+from otabuild.format.times import utc
+from otabuild.signing.certificates import Certificate
 
 FILES_REUSED = 8192
 DEPTH_REUSED = 35

@@ -11,15 +11,15 @@ from importlib import resources
 
 from otabuild.errors import printable
 from otabuild.format import annotations as ann
+from otabuild.format.sizes import human_change, human_size
+from otabuild.format.times import utc
 from otabuild.image.cost import Cost
 from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_text import aspect_text, entry_text
 from otabuild.image.html import Html, fold, join, table, tag, text
 from otabuild.image.payload import Payload
 from otabuild.image.report import Report, Signature
-from otabuild.image.sizes import human_change, human_size
 from otabuild.image.usage import ContentUse, Node, Usage
-from otabuild.signing.certificates import utc
 
 _DAY = 86_400
 _SHOWN = 500

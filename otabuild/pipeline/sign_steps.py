@@ -8,6 +8,7 @@ from otabuild.errors import InputError, RecipeError
 from otabuild.format.index_jwt import signing_key
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
+from otabuild.format.times import utc
 from otabuild.pipeline.external import KnownSignatures, ReusingSigner, signing_requests
 from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
@@ -16,7 +17,7 @@ from otabuild.pipeline.step import Key, Outcome, Step
 from otabuild.pipeline.trust import dates_key, trust_key, trust_policy
 from otabuild.recipe.inputs import bad_sys_configs, missing_inputs
 from otabuild.recipe.signing import EnvKey, FileKey, Sign
-from otabuild.signing.certificates import Certificate, utc
+from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import load_chain
 from otabuild.signing.external import SigningRequest
 from otabuild.signing.preflight import preflight

@@ -22,11 +22,10 @@ from pydantic import (
 
 from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.format.sizes import SIZE, parse_size
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.rules import parse_capability
 
-_SIZE = re.compile(r"([0-9]+) ?(B|KiB|MiB|GiB)?")
-_UNITS = {None: 1, "B": 1, "KiB": limits.KIB, "MiB": limits.MIB, "GiB": limits.GIB}
 _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
 
 
@@ -226,14 +225,14 @@ Mode = Annotated[int, BeforeValidator(_mode, json_schema_input_type=Annotated[st
 def _size(value: object) -> object:
     if not isinstance(value, str):
         return value
-    found = _SIZE.fullmatch(value)
-    if not found:
-        raise RefusedError("is no size", expected="bytes as a number, or a number with KiB, MiB or GiB, such as 32KiB")
-    return int(found[1][:20]) * _UNITS[found[2]]
+    try:
+        return parse_size(value)
+    except InputError as error:
+        raise RefusedError(error.what, expected=error.expected) from None
 
 
 def _size_schema() -> Any:
-    return int | Annotated[str, Field(pattern=f"^{_SIZE.pattern}$")]
+    return int | Annotated[str, Field(pattern=f"^{SIZE}$")]
 
 
 Size = Annotated[StrictInt, BeforeValidator(_size, json_schema_input_type=_size_schema())]

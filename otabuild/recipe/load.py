@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from otabuild.errors import InputError, Problem, RecipeError, StorageError
 from otabuild.format import limits
 from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
+from otabuild.format.times import utc_date
 from otabuild.recipe import checks
 from otabuild.recipe.context import Context
 from otabuild.recipe.diagnose import key_path, problems
@@ -18,7 +19,7 @@ from otabuild.recipe.fields import Base, RefusedError
 from otabuild.recipe.inputs import problem_at
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.places import clashes
-from otabuild.recipe.substitute import build_time, iso_date, substitute
+from otabuild.recipe.substitute import build_time, substitute
 from otabuild.storage.files import read_file
 
 
@@ -81,9 +82,9 @@ def load_recipes(
         files = [file for file, _ in found]
         for file in files:
             errors[_key(file, names)] = _same_name(os.path.join(where, file), name, files)
-    clashes = _same_outputs([recipe for _, recipe in single.values()], root or os.curdir)
-    errors |= {_key(file, names): clashes[recipe.name] for file, recipe in single.values() if recipe.name in clashes}
-    return {name: recipe for name, (_, recipe) in single.items() if name not in clashes}, errors
+    shared = _same_outputs([recipe for _, recipe in single.values()], root or os.curdir)
+    errors |= {_key(file, names): shared[recipe.name] for file, recipe in single.values() if recipe.name in shared}
+    return {name: recipe for name, (_, recipe) in single.items() if name not in shared}, errors
 
 
 def _key(name: str, names: list[str]) -> str:
@@ -106,15 +107,15 @@ def _same_outputs(recipes: Sequence[Recipe], root: str) -> dict[str, RecipeError
         for key, path in (("output", recipe.output), ("output-dir", recipe.output_dir)):
             if path:
                 writers.setdefault(path, []).append((key, recipe))
-    clashes: dict[str, list[Problem]] = {}
+    shared: dict[str, list[Problem]] = {}
     for path, found in writers.items():
         for key, recipe in found:
             others = ", ".join(other.file for _, other in found if other is not recipe)
             if others:
                 what = f"{others} writes to the same place"
                 problem = problem_at(recipe, [key], root, what, path, hint="give each recipe an output of its own")
-                clashes.setdefault(recipe.name, []).append(problem)
-    return {name: RecipeError(problems) for name, problems in clashes.items()}
+                shared.setdefault(recipe.name, []).append(problem)
+    return {name: RecipeError(problems) for name, problems in shared.items()}
 
 
 def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str) -> Recipe:
@@ -168,7 +169,7 @@ class _Loader:
 
     def values(self, tree: Node, stem: str) -> dict[str, Any]:
         time = self._time(tree.get("timestamp") or Node("string", 1, 1, text="commit"))
-        self.date = iso_date(time)
+        self.date = utc_date(time)
         values = {key.text: self._value(node, [key.text]) for key, node in tree.pairs if key.text != "timestamp"}
         return {"name": stem, **values, "timestamp": time}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
 
+from otabuild.errors import InputError
+from otabuild.format.times import parse_time
 from otabuild.recipe.context import Context
 from otabuild.recipe.fields import RefusedError
 from otabuild.recipe.suggest import did_you_mean
@@ -14,8 +15,6 @@ _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?P<inside>[^}]*)(?P<end>\}?)")
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<given>:-(?P<default>.*))?", re.DOTALL)
 _GIT = ("describe", "commit", "branch")
 _EPOCH = "SOURCE_DATE_EPOCH"
-_LAST = 253_402_300_799
-"""The last second of the year 9999, in UTC."""
 
 
 def substitute(text: str, context: Context, date: str | None) -> str:
@@ -88,24 +87,8 @@ def build_time(text: str, context: Context) -> int:
 
 def _iso_time(text: str) -> Callable[[], int]:
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    time = -1 if moment is None or moment.microsecond else _seconds(moment)
-    if not 0 <= time <= _LAST:  # the year alone does not tell: there is still the time zone
-        raise RefusedError(
-            "is no time",
-            observed=text,
-            expected="commit, now, or ISO 8601 in whole seconds from 1970, such as 2026-11-23T08:00:00Z",
-            hint=did_you_mean(text, ["commit", "now"]),
-        )
+        time = parse_time(text)
+    except InputError as error:
+        expected, hint = f"commit, now, or {error.expected}", did_you_mean(text, ["commit", "now"])
+        raise RefusedError(error.what, observed=text, expected=expected, hint=hint) from None
     return lambda: time
-
-
-def _seconds(moment: datetime) -> int:
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
-def iso_date(time: int) -> str:
-    """The UTC date of a Unix time, such as `2026-11-23`."""
-    return datetime.fromtimestamp(time, UTC).date().isoformat()

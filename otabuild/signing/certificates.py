@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from cryptography import x509
@@ -15,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from otabuild.errors import InputError, printable
 from otabuild.format import limits
 from otabuild.format.index_jwt import parse_certificate
+from otabuild.format.times import utc
 from otabuild.storage.files import read_file
 
 FILE_LIMIT = 16 * limits.MIB
@@ -84,11 +84,6 @@ class Certificate(NamedTuple):
 def validity_state(certificates: Iterable[Certificate], now: int) -> list[tuple[bool, bool]]:
     """Whether each certificate is valid yet, and still: when this changes, so may what it signed."""
     return [(one.not_before <= now, now <= one.not_after) for one in certificates]
-
-
-def utc(seconds: int) -> str:
-    """Unix seconds as people read them, such as `2026-01-31T12:00:00Z`."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def read_certificates(path: str) -> tuple[Certificate, ...]:

@@ -17,7 +17,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
 from otabuild.errors import InputError, LimitError, OtabuildError, TrustError
 from otabuild.format import limits
-from otabuild.signing.certificates import Certificate, read_certificates, utc
+from otabuild.format.times import utc
+from otabuild.signing.certificates import Certificate, read_certificates
 
 ExtensionType = TypeVar("ExtensionType", bound=x509.ExtensionType)
 

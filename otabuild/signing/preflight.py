@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from otabuild.errors import TrustError
-from otabuild.signing.certificates import Certificate, utc
+from otabuild.format.times import utc
+from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 

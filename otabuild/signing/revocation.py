@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from otabuild.errors import InputError, TrustError
-from otabuild.signing.certificates import FILE_LIMIT, Certificate, utc
+from otabuild.format.times import utc
+from otabuild.signing.certificates import FILE_LIMIT, Certificate
 from otabuild.storage.files import read_file
 
 

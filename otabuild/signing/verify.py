@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from otabuild.errors import OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, parse_index_jwt
-from otabuild.signing.certificates import Certificate, utc
+from otabuild.format.times import utc
+from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 

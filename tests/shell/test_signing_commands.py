@@ -206,7 +206,10 @@ def test_a_token_is_attached_to_an_image(project: Project) -> None:
             "missing intermediate",
         ),
         (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "2999-01-01"], "future"),
-        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "soon"], "not a time"),
+        (
+            ["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "soon"],
+            "--timestamp: is no time",
+        ),
         (["sign", "missing.zip", *CERTIFICATE, "--key", "pki/sign.key"], "no such image"),
         (["sign-prepare", "dist/vehicle.zip"], "give --certificate"),
         (["sign-finish", "dist/vehicle.zip"], "give --answer"),

@@ -7,7 +7,8 @@ import re
 from otabuild.errors import InputError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?(?P<unit>[KMGT]iB|B)?")
+SIZE = r"([0-9]{1,15}(\.[0-9]{1,3})?) ?(B|[KMGT]iB)?"
+"""The form of a size, as a regular expression of JSON Schema, too."""
 
 
 def parse_size(text: str) -> int:
@@ -16,10 +17,10 @@ def parse_size(text: str) -> int:
     Raises:
         InputError: it is no size.
     """
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(SIZE, text)
     if found is None:
-        raise InputError("not a size", observed=text[:50], expected="bytes, or a number with B, KiB, MiB, GiB or TiB")
-    return int(float(found["number"]) * 1024 ** _UNITS.index(found["unit"] or "B"))
+        raise InputError("is no size", observed=text[:50], expected="bytes, or a number with KiB, MiB, GiB or TiB")
+    return int(float(found[1]) * 1024 ** _UNITS.index(found[3] or "B"))
 
 
 def human_size(size: int) -> str:
