@@ -38,6 +38,6 @@ def test_the_recipe_of_the_readme_loads() -> None:
     recipe = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert recipe
     context = Context(env={}, git=lambda what: "1735689600" if what == "time" else "v1", now=1_735_689_600)
-    loaded = parse_recipe(recipe[1].encode(), "vehicle", context, Base("/r/recipes", "/r"), "README.md")
-    assert loaded.name == "vehicle"
-    assert loaded.output.endswith("dist/vehicle.zip")
+    loaded = parse_recipe(recipe[1].encode(), "image", context, Base("/r/recipes", "/r"), "README.md")
+    assert loaded.name == "image"
+    assert loaded.output.endswith("dist/image.zip")

@@ -128,7 +128,6 @@ def test_it_runs_where_nothing_else_is(empty: Path, tmp_path: Path) -> None:
     (tmp_path / "rootfs/etc/hostname").write_text("vehicle\n", encoding="utf-8")
     _run(empty / "otabuild", "init", "recipes/vehicle.yaml", cwd=tmp_path)
     _run(empty / "otabuild", "pki", "demo", "pki", cwd=tmp_path)
-    (tmp_path / "dodo.py").write_text("from otabuild.tasks import *\n", encoding="utf-8")
     _run(empty / "doit", "verify", cwd=tmp_path)
     _run(empty / "otabuild", "report", "dist/vehicle.zip", "-o", "report.html", cwd=tmp_path)
     assert "verified" in _run(empty / "otabuild", "verify", "dist/vehicle.zip", "--ca", "pki/root-ca.pem", cwd=tmp_path)

@@ -28,7 +28,9 @@ def add(parsers: Parsers) -> None:
     schema = parsers.add_parser("schema", help="print the JSON Schema of recipes, for editors")
     schema.set_defaults(run=run_schema)
 
-    init = parsers.add_parser("init", help="write a commented recipe to start from, and its JSON Schema beside it")
+    init = parsers.add_parser(
+        "init", help="start a product: write a commented recipe, its JSON Schema, dodo.py and .gitignore"
+    )
     init.add_argument(
         "path",
         nargs="?",
@@ -77,20 +79,28 @@ def run_schema(_args: argparse.Namespace) -> int:
 
 
 def run_init(args: argparse.Namespace) -> int:
-    """Write a starter recipe, never over something that is there."""
+    """Write a starter recipe, never over something that is there, and what a product needs around it."""
     from otabuild.errors import StateError
     from otabuild.recipe.schema import json_schema
-    from otabuild.recipe.starter import starter_recipe
+    from otabuild.recipe.starter import DODO, GITIGNORE, next_steps, starter_recipe
     from otabuild.storage.files import write_file
 
     if os.path.lexists(args.path):
-        raise StateError("there is something already", where=args.path, hint="name another file: otabuild init PATH")
-    name = os.path.splitext(os.path.basename(args.path))[0]
-    schema = os.path.join(os.path.dirname(args.path), "recipe.schema.json")
-    write_file(schema, json.dumps(json_schema(), ensure_ascii=False, indent=2).encode() + b"\n")
-    write_file(args.path, starter_recipe(name).encode())
-    print(args.path)
-    say("next: put a tree into rootfs/, run `otabuild pki demo pki`, then `otabuild build` with this recipe")
+        raise StateError("this file already exists", where=args.path, hint="name another file: otabuild init PATH")
+    folder, file = os.path.split(args.path)
+    files = {
+        args.path: starter_recipe(os.path.splitext(file)[0]),
+        os.path.join(folder, "recipe.schema.json"): json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n",
+    }
+    with_doit = os.path.abspath(folder) == os.path.abspath(session.load_settings().recipes)
+    if with_doit:  # only where doit would look for this recipe
+        files |= {
+            name: text for name, text in (("dodo.py", DODO), (".gitignore", GITIGNORE)) if not os.path.lexists(name)
+        }
+    for path, text in files.items():
+        write_file(path, text.encode())
+        print(f"wrote {path}")
+    say(next_steps(args.path, with_doit=with_doit))
     return 0
 
 

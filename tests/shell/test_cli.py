@@ -62,7 +62,7 @@ def test_a_starter_recipe_builds(project: Project) -> None:
     assert project.otabuild("build", "recipes/mine.yaml").code == 0
     again = project.otabuild("init", "recipes/mine.yaml")
     assert again.code == 1
-    assert "something already" in again.err
+    assert "already exists" in again.err
 
 
 def test_plan_changes_nothing_and_tells_why(project: Project) -> None:

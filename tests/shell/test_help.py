@@ -54,12 +54,36 @@ def test_doit_list_explains_every_task(tmp_path: Path) -> None:
 
 def test_init_asks_nothing_and_what_it_writes_builds(tmp_path: Path) -> None:
     project = Project(tmp_path)
-    assert project.otabuild("init").out == "recipes/image.yaml\n"
+    done = project.otabuild("init")
+    written = ["recipes/image.yaml", "recipes/recipe.schema.json", "dodo.py", ".gitignore"]
+    assert done.out.splitlines() == [f"wrote {path}" for path in written]
     (tmp_path / "rootfs/etc").mkdir(parents=True)
     (tmp_path / "rootfs/etc/hostname").write_text("image\n")
+    assert done.err.splitlines() == [
+        "next:",
+        "  1. put a root file system into rootfs/",
+        "  2. otabuild pki demo pki",
+        "  3. otabuild build recipes/image.yaml, or doit build",
+    ]
     assert project.otabuild("pki", "demo", "pki").code == 0
     assert project.otabuild("build", "recipes/image.yaml").code == 0
+    assert project.doit("build").code == 0
     assert project.otabuild("verify", "dist/image.zip", "--ca", "pki/root-ca.pem").code == 0
+    assert {"/build/", "/dist/", "/pki/"} == set((tmp_path / ".gitignore").read_text().split())
+
+
+def test_init_keeps_what_a_product_has(tmp_path: Path) -> None:
+    for name in ("dodo.py", ".gitignore"):
+        (tmp_path / name).write_text("# mine\n")
+    done = Project(tmp_path).otabuild("init", "recipes/other.yaml")
+    assert done.out.splitlines() == ["wrote recipes/other.yaml", "wrote recipes/recipe.schema.json"]
+    assert all((tmp_path / name).read_text() == "# mine\n" for name in ("dodo.py", ".gitignore"))
+
+
+def test_init_elsewhere_writes_nothing_where_doit_would_not_find_the_recipe(tmp_path: Path) -> None:
+    done = Project(tmp_path).otabuild("init", "variants/a b.yaml")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["variants"]
+    assert "3. otabuild build 'variants/a b.yaml'\n" in done.err
 
 
 def test_the_starter_recipe_is_wired_to_its_schema(tmp_path: Path) -> None:
