@@ -21,6 +21,21 @@ def test_generated_pages_are_the_newest(name: str) -> None:
     assert pages()[name] == (ROOT / "docs/reference" / name).read_text(encoding="utf-8"), "run `make docs`"
 
 
+def test_the_reference_of_recipes_leads_to_every_table() -> None:
+    page = pages()["recipe.md"]
+    tables = re.findall(r"^## (\w+)$", page, re.MULTILINE)
+    assert [name for name in tables if f"[{name}](#{name.lower()})" not in page] == []
+    assert all(
+        f"| {value} |" in page for value in ("`update` | `size` | `reference`", "16.0 KiB | 256.0 KiB | 8.0 KiB")
+    )
+
+
+def test_the_reference_of_commands_shows_choices_and_commands_below_others() -> None:
+    page = pages()["commands.md"]
+    wanted = ("## otabuild pki demo\n", "- `DIR`: ", "`--format text|markdown|json`", "`show|prune|verify`")
+    assert [text for text in wanted if text not in page] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(document: Path) -> None:
     for link in re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8")):

@@ -1,4 +1,4 @@
-"""Write the pages of the reference that the code itself knows: commands, recipe keys, errors, rules, JSON Schema."""
+"""Write the reference pages that come from the code: commands, recipe keys, errors, rules, JSON Schema."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tools.reference_pages import errors_page, recipe_page, rules_page
 _HEAD = """\
 # Commands
 
-Written by `make docs`. Every command also takes `-h`, `-q` (no progress) and `-d` (the traceback of an error). Data goes
-to standard output, talk to standard error. [Exit codes](errors.md#exit-codes) are the same everywhere.
+`make docs` writes this page. Every command also takes `-h`, `-q` (no progress) and `-d` (the traceback of an error).
+Results go to standard output, messages to standard error. All commands use the same [exit codes](errors.md#exit-codes).
 """
 _COMMON = {"help", "quiet", "debug"}
 
@@ -34,21 +34,30 @@ def pages() -> dict[str, str]:
 
 
 def _commands() -> Iterator[str]:
-    parser = make_parser()
-    groups = next(action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001  (argparse has no other way)
-    for name, command in groups.choices.items():
-        yield f"## otabuild {name}\n\n{command.description}\n"
-        for action in command._actions:  # noqa: SLF001  (the same)
-            if action.dest not in _COMMON and action.help != argparse.SUPPRESS:
-                yield f"- `{_usage(action)}`: {_help(action)}"
+    for name, command in _named(make_parser(), "otabuild"):
+        yield f"## {name}\n\n{command.description}\n"
+        yield from (
+            f"- `{_usage(action)}`: {_help(action)}"
+            for action in command._actions  # noqa: SLF001  (argparse has no other way)
+            if action.dest not in _COMMON and action.help != argparse.SUPPRESS
+        )
         yield ""
 
 
+def _named(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The commands of a parser by their whole names; a group such as `pki` is no command itself."""
+    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001  (the same)
+    if not groups:
+        yield name, parser
+    for word, command in groups[0].choices.items() if groups else ():
+        yield from _named(command, f"{name} {word}")
+
+
 def _usage(action: argparse.Action) -> str:
+    value = action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper()
     if not action.option_strings:
-        return str(action.metavar or action.dest.upper())
-    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
-    return ", ".join(f"{option}{value}" for option in action.option_strings)
+        return str(value)
+    return ", ".join(option if action.nargs == 0 else f"{option} {value}" for option in action.option_strings)
 
 
 def _help(action: argparse.Action) -> str:

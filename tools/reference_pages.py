@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import otabuild.image.verify  # noqa: F401  (registers the rules)
 from otabuild import errors
+from otabuild.build.plan import PROFILES, StoragePlan
 from otabuild.image.findings import RULES as VERIFY_RULES
 from otabuild.image.lint import RULES as LINT_RULES
+from otabuild.image.sizes import human_size
 from otabuild.recipe.schema import json_schema
 
-_WRITTEN = "Written by `make docs`."
+_WRITTEN = "`make docs` writes this page."
 _EXIT_CODES = """\
 ## Exit codes
 
 | code | meaning |
 |---|---|
-| 0 | done, and good |
+| 0 | success |
 | 1 | an error or a failed check: one message, no traceback; the same under doit |
 | 2 | wrong usage of `otabuild` |
-| 3 | doit's own refusals: unknown task, no recipes |
-| 130, 143 | interrupted by SIGINT, by SIGTERM; nothing half-written stays |
+| 3 | doit refused to run: unknown task, no recipes |
+| 130, 143 | interrupted by SIGINT or SIGTERM; no partial file is left behind |
 """
 
 
@@ -32,14 +34,16 @@ def recipe_page() -> str:
     lines = [
         "# Recipe keys\n",
         (
-            f"{_WRITTEN} Paths are relative to the recipe. Text may hold `${{env:NAME}}`, `${{env:NAME:-default}}`, "
-            "`${git:commit}`, `${git:branch}`, `${git:describe}` and `${date}`. An unknown key is an error. Editors take "
-            "the [JSON Schema](recipe.schema.json), which `otabuild schema` prints, too.\n"
+            f"{_WRITTEN} Paths are relative to the recipe. Text may contain `${{env:NAME}}`, `${{env:NAME:-default}}`, "
+            "`${git:commit}`, `${git:branch}`, `${git:describe}` and `${date}`. An unknown key is an error. For editors "
+            "there is the [JSON Schema](recipe.schema.json); `otabuild schema` prints it.\n"
         ),
     ]
     lines += _model("A recipe", schema)
     for name, model in _in_order(schema):
         lines += _model(name, model)
+        if name == "Storage":
+            lines += _profiles()
     return "\n".join(lines)
 
 
@@ -79,6 +83,28 @@ def _model(name: str, model: dict[str, Any]) -> Iterator[str]:
     yield ""
 
 
+def _profiles() -> Iterator[str]:
+    """The numbers of each storage profile."""
+    yield "The profiles set these numbers. The first four can be overridden by their keys.\n"
+    yield f"| number | {' | '.join(f'`{name}`' for name in PROFILES)} |\n|---|{'---|' * len(PROFILES)}"
+    for number, show in _NUMBERS.items():
+        yield f"| {number} | {' | '.join(show(plan) for plan in PROFILES.values())} |"
+    yield ""
+
+
+_NUMBERS: dict[str, Callable[[StoragePlan], str]] = {
+    "`bundle-member-max`": lambda plan: human_size(plan.bundle_member_max),
+    "`bundle-size`": lambda plan: human_size(plan.bundle_size),
+    "`bundle-level`": lambda plan: str(plan.bundle_level),
+    "`compress-level`": lambda plan: str(plan.compress_level),
+    "largest bundle (grows with `bundle-size`)": lambda plan: human_size(plan.bundle_max),
+    "share of directories that begin a bundle": lambda plan: f"{plan.folder_share:.3g}",
+    "bundles end where a hash of the name says so": lambda plan: "yes" if plan.cut_by_name else "no, only when full",
+    "largest content stored uncompressed without a try": lambda plan: human_size(plan.compress_min),
+    "smallest ratio (content / frame) at which a frame is kept": lambda plan: str(plan.compress_ratio),
+}
+
+
 def _described(value: dict[str, Any]) -> str:
     names = list(_references(value))
     return str(json_schema()["$defs"][names[0]]["description"]) if names else ""
@@ -93,20 +119,26 @@ def _default(value: dict[str, Any]) -> str:
 
 
 def _kind(value: dict[str, Any]) -> str:
-    """What may stand behind a key, for people."""
+    """What value a key takes, for people."""
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "const" in value or "enum" in value:
         return " or ".join(f"`{choice}`" for choice in value.get("enum", [value.get("const")]))
-    if "anyOf" in value:
-        return " or ".join(dict.fromkeys(_kind(choice) for choice in value["anyOf"]))
+    if choices := value.get("anyOf") or value.get("oneOf"):
+        return _either([_kind(choice) for choice in choices])
     if value.get("type") == "array":
         return f"list of {_kind(value['items'])}" if "items" in value else "list"
     if value.get("type") == "object":
         parts = list(value.get("patternProperties", {}).values())
         return f"mapping of name to {_kind(parts[0])}" if parts else "mapping"
     return {"string": "text", "integer": "number", "boolean": "`true` or `false`"}.get(value.get("type", ""), "text")
+
+
+def _either(kinds: list[str]) -> str:
+    if kinds[1:] == [f"list of {kinds[0]}"]:
+        return f"{kinds[0]}; or a list of these"
+    return " or ".join(dict.fromkeys(kinds))
 
 
 def _cell(text: str) -> str:
@@ -121,8 +153,8 @@ def errors_page() -> str:
         _EXIT_CODES,
         "## Errors\n",
         (
-            "Whatever a user can cause or mend is an `otabuild.OtabuildError`. It has `what`, `where`, `observed`, "
-            "`expected` and `hint`; any other exception is a bug. All are in `otabuild.errors`.\n"
+            "Every error that a user can cause or fix is an `otabuild.OtabuildError`, with `what`, `where`, `observed`, "
+            "`expected` and `hint`. Any other exception is a bug. All classes are in `otabuild.errors`.\n"
         ),
         "| class | is a | meaning |\n|---|---|---|",
     ]
@@ -137,9 +169,9 @@ def rules_page() -> str:
     lines = [
         f"# Rules\n\n{_WRITTEN}\n\n## Rules of verify\n",
         (
-            "`otabuild verify` names the rule of each finding in brackets. An error makes the image bad; a note does not, "
-            "unless `--strict` is given. Besides these, findings of the rules `signature` and `blob` tell of a signature or a "
-            "stored blob that does not hold. Sections are those of the format.\n"
+            "`otabuild verify` prints the rule of each finding in brackets. An error fails the verification. A note does "
+            "not, unless you pass `--strict`. Two more rules are not in the table: `signature` reports a signature that is "
+            "not valid, and `blob` reports a stored blob that is damaged. Section numbers refer to the format.\n"
         ),
         "| rule | severity | demands |\n|---|---|---|",
     ]
@@ -147,7 +179,7 @@ def rules_page() -> str:
     lines += [f"| `{rule.id}` | {rule.severity} | {_cell(rule.doc)} |" for rule in rules]
     lines += [
         "\n## Rules of lint\n",
-        "`otabuild lint` finds what will bite on the device although the image is good. `--ignore RULE` silences one.\n",
+        "`otabuild lint` finds what causes trouble on devices although the image is valid. `--ignore RULE` silences a rule.\n",
         "| rule | why | what to do |\n|---|---|---|",
     ]
     lines += [f"| `{id_}` | {_cell(rule.reason)} | {_cell(rule.hint)} |" for id_, rule in LINT_RULES.items()]
