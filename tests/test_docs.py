@@ -13,7 +13,9 @@ from otabuild.recipe.load import parse_recipe
 from tools.reference import pages
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")]
+)
 
 
 @pytest.mark.parametrize("name", ["commands.md", "errors.md", "recipe.md", "recipe.schema.json", "rules.md"])

@@ -12,13 +12,13 @@ from otabuild.tasks import *  # noqa: F403
 
 @otabuild.before_scan("vehicle", "main")
 def make_rootfs() -> None:
-    """Make the rootfs; a product calls debootstrap, or fetches what its platform team built."""
+    """Make the rootfs; a product runs debootstrap, or fetches what its platform team built."""
     etc = Path("build/rootfs/etc")
     etc.mkdir(parents=True, exist_ok=True)
     for name, text in {"hostname": "vehicle\n", "os-release": 'NAME="Example Linux"\nVERSION_ID="1"\n'}.items():
         file = etc / name
         if not file.exists() or file.read_text(encoding="utf-8") != text:
-            file.write_text(text, encoding="utf-8")  # only if it differs: what is untouched is not read again
+            file.write_text(text, encoding="utf-8")  # only if it differs: unchanged files are not read again
 
 
 @otabuild.after_build("vehicle")

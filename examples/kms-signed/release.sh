@@ -1,6 +1,11 @@
 #!/bin/sh
-# Build up to the signature, have the digest signed elsewhere, and complete the artifact.
+# Builds up to the signature, has the digest signed elsewhere, and completes the artifact.
+# Needs certificates in pki/ (to try it: `otabuild pki demo pki`) and, for fake-kms.sh, KMS_HOME: the folder with sign.key.
 set -eu
+if [ ! -f pki/sign.pem ]; then
+  echo "no pki/sign.pem: put your certificates into pki/, or run: otabuild pki demo pki" >&2
+  exit 1
+fi
 mkdir -p build
 otabuild sign-prepare --json recipes/vehicle.yaml -o build/request.json > build/requests.json
 digest=$(python3 -c 'import json, sys; print("".join(one["sha256"] for one in json.load(sys.stdin)))' < build/requests.json)

@@ -1,4 +1,4 @@
-"""The chores of the product: `nox -s image`, `nox -s verify`."""
+"""The tasks of the product: `nox -s image`, `nox -s verify`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verify(session: nox.Session) -> None:
 
 
 def _key(session: nox.Session) -> dict[str, str]:
-    """The key of the environment; demo certificates where it has none."""
+    """The key from the environment, or else from demo certificates."""
     if "OTA_SIGN_KEY" in session.env:
         return {}
     if not Path("pki").exists():

@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 PAGES = [
     path
-    for path in sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+    for path in sorted([ROOT / "README.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")])
     if "```console" in path.read_text(encoding="utf-8")
 ]
 STRANGE = ("OTABUILD_", "SOURCE_DATE_EPOCH", "DOIT_", "GIT_", "OTA_", "PYTEST")
@@ -118,6 +118,7 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
         if "not run" in block.marks or absent:
             missing |= absent
         elif block.kind == "setup":
+            shell.begin()
             shell.run(Command(block.body, []), 0)
         elif block.kind == "helper":
             name, path = block.body.split()
@@ -127,6 +128,7 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
             (tmp_path / block.title).write_text(block.body, encoding="utf-8")
         elif block.kind == "console":
             commands = block.commands()
+            shell.begin()
             for number, command in enumerate(commands, 1):
                 shell.run(command, int(block.marks.get("exit", "0")) if number == len(commands) else 0)
     if missing:
@@ -134,19 +136,23 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
 
 
 class Shell:
-    """Runs commands in one folder; what they export stays."""
+    """Runs commands in one folder; what they export stays, and `cd` does until the block ends."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.exports = folder, ""
+        self.folder, self.exports, self.moves = folder, "", ""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(STRANGE)}
         own = {"PYTHONWARNINGS": "ignore", "COLUMNS": "200", "HOME": str(folder)}
         names = ("AUTHOR_NAME", "AUTHOR_EMAIL", "COMMITTER_NAME", "COMMITTER_EMAIL")
         author = {f"GIT_{name}": "reader@example.com" for name in names}
         self.env = {**kept, **own, **author, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
+    def begin(self) -> None:
+        """Begin a block."""
+        self.moves = ""
+
     def run(self, command: Command, code: int) -> None:
         done = subprocess.run(
-            ["bash", "-eo", "pipefail", "-c", self.exports + command.text],
+            ["bash", "-eo", "pipefail", "-c", self.exports + self.moves + command.text],
             cwd=self.folder,
             env=self.env,
             stdin=subprocess.DEVNULL,
@@ -159,6 +165,8 @@ class Shell:
         assert done.returncode == code, f"$ {command.text}\n{done.stdout}"
         if command.text.startswith("export "):
             self.exports += f"{command.text}\n"
+        if command.text.startswith("cd "):
+            self.moves += f"{command.text}\n"
         lines = iter(done.stdout.splitlines())
         for expected in command.prints:
             pattern = re.sub(r"([\[?*])", r"[\1]", expected).replace("…", "*")
@@ -222,4 +230,14 @@ def product(path: Path) -> None:
     write_demo_pki(str(path / "pki"), int(time.time()))
 
 
-HELPERS: dict[str, Callable[[Path], None]] = {"docker-archive": docker_archive, "product": product}
+def examples(path: Path) -> None:
+    """The examples as a checkout has them."""
+    made = shutil.ignore_patterns("build", "dist", "pki", ".doit*", "__pycache__")
+    shutil.copytree(ROOT / "examples", path, ignore=made)
+
+
+HELPERS: dict[str, Callable[[Path], None]] = {
+    "docker-archive": docker_archive,
+    "examples": examples,
+    "product": product,
+}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -90,37 +90,86 @@ def test_the_schema_accepts_the_recipe(name: str) -> None:
         jsonschema.validate(yaml.load(text, yaml.BaseLoader) | {"recipe": 1}, json_schema())
 
 
-def test_github_actions(example: Callable[[str], Example]) -> None:
+GH = """\
+#!/bin/sh
+# One release, whose artifact is what was built before.
+case "$2" in
+  list) echo "$RELEASES" ;;
+  download) cp dist/vehicle.zip "$6" ;;
+esac
+"""
+PIP = """\
+#!/bin/sh
+# `pip install -c CONSTRAINTS CHECKOUT`
+[ "$1 $2" = "install -c" ] && [ -f "$3" ] && [ -f "$4/pyproject.toml" ] && [ "$3" = "$4/constraints.txt" ]
+"""
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> str:
+    """A PATH on which pip installs nothing, and gh knows a release."""
+    for name, text in {"gh": GH, "pip": PIP}.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(text, encoding="utf-8")
+        (tmp_path / "bin" / name).chmod(0o755)
+    return f"{tmp_path / 'bin'}{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}"
+
+
+def source() -> dict[str, str]:
+    """Variables that name this repository as where otabuild comes from."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if head.returncode != 0:
+        pytest.skip("no git repository to install from")
+    return {"OTABUILD_GIT": str(ROOT), "OTABUILD_REF": head.stdout.strip()}
+
+
+def test_github_actions(example: Callable[[str], Example], programs: str) -> None:
     made = example("github-actions")
     workflow = yaml.safe_load((made.folder / ".github/workflows/image.yml").read_text(encoding="utf-8"))
-    env_file = made.folder.parent / "github-env"
-    env_file.touch()
-    ran = []
-    for step in workflow["jobs"]["image"]["steps"]:
-        if "run" not in step or step["name"] == "Install":
-            continue
-        ran.append(step["name"])
-        made.shell(step["run"], GITHUB_ENV=str(env_file), **github_env(env_file.read_text(encoding="utf-8")))
-    assert ran == ["Demo certificates", "Build", "Verify", "Report"]
+    steps = {step.get("name", step.get("uses")): step for step in workflow["jobs"]["image"]["steps"]}
+    assert [name for name, step in steps.items() if "OTA_SIGN_KEY" in str(step)] == ["Build and verify"]
+    assert steps["actions/cache@v4"]["with"]["path"].split() == CACHED
+    assert {"OTABUILD_GIT", "OTABUILD_REF"} == set(workflow["env"])
+    env = {**source(), "PATH": programs, "GITHUB_STEP_SUMMARY": str(made.folder.parent / "summary")}
+    env["RUNNER_TEMP"] = str(made.folder.parent / "temp")
+    for releases in ("0", "1"):
+        for step in steps.values():
+            if "run" in step and (releases == "0" or step["name"] in AFTER):
+                made.shell(step["run"], **env, RELEASES=releases, OTA_SIGN_KEY="")
+        assert (made.folder / "build/old.zip").exists() == (releases == "1")
     assert signed(made)
     assert (made.folder / "dist/report.html").stat().st_size > 0
+    assert Path(env["GITHUB_STEP_SUMMARY"]).read_text(encoding="utf-8")
 
 
-def github_env(text: str) -> dict[str, str]:
-    """What `NAME<<END` wrote to $GITHUB_ENV."""
-    found, lines = {}, iter(text.splitlines())
-    for line in lines:
-        name, _, end = line.partition("<<")
-        found[name] = "\n".join(itertools.takewhile(end.__ne__, lines)) + "\n"
-    return found
+AFTER = ("Fetch the last release", "Review")
+CACHED = ["build/.otabuild/cache", "build/.otabuild/archives"]
 
 
-def test_gitlab_ci(example: Callable[[str], Example]) -> None:
+def test_gitlab_ci(example: Callable[[str], Example], programs: str) -> None:
     made = example("gitlab-ci")
     job = yaml.safe_load((made.folder / ".gitlab-ci.yml").read_text(encoding="utf-8"))["image"]
-    assert job["script"][0] == "pip install otabuild"
-    made.shell("\n".join(job["script"][1:]))
+    assert job["cache"]["paths"] == CACHED
+    checkout = str(made.folder.parent / "checkout")
+    install = "\n".join(job["before_script"]).replace("/tmp/otabuild", checkout)
+    made.shell(install, **source(), PATH=programs)
+    script = "\n".join(job["script"])
+    made.shell(script)
     assert signed(made)
+    shutil.copy(made.folder / ARTIFACT, made.folder.parent / "last.zip")
+    made.shell("rm -r pki")
+    if shutil.which("curl"):
+        made.shell(script, OTA_LAST_RELEASE=(made.folder.parent / "last.zip").as_uri())
+        assert (made.folder / "dist/changes.md").stat().st_size > 0
+
+
+def test_no_example_installs_a_name_that_anybody_could_publish() -> None:
+    pages = [*EXAMPLES.rglob("*"), *(ROOT / "docs").rglob("*.md"), ROOT / "README.md"]
+    for path in pages:
+        if path.is_file() and path.suffix in {".md", ".yml", ".yaml", ".py", ".sh"}:
+            lines = path.read_text(encoding="utf-8").splitlines()
+            found = [line for line in lines if re.search(r"^[\s$-]*pip install .*\botabuild(\[\w+\])?['\"]?$", line)]
+            assert [line for line in found if "/otabuild" not in line] == [], path
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="no make here")
@@ -128,6 +177,10 @@ def test_make(example: Callable[[str], Example]) -> None:
     made = example("make")
     made.run("make", "demo")
     assert signed(made)
+    shutil.copy(made.folder / ARTIFACT, made.folder / "build/old.zip")
+    key = (made.folder / "pki/sign.key").read_text(encoding="utf-8")
+    made.run("make", "review", "OLD=build/old.zip", OTA_SIGN_KEY=key)
+    assert (made.folder / "build/changes.md").stat().st_size > 0
     made.run("make", "clean")
     assert not (made.folder / ARTIFACT).exists()
 
@@ -162,8 +215,15 @@ def test_oci_image(example: Callable[[str], Example]) -> None:
     (made.folder / "build").mkdir()
     (made.folder / "build/image.tar").write_bytes(tar(archive))
     made.shell("skopeo --insecure-policy copy -q docker-archive:build/image.tar oci:build/layout:vehicle")
+    if shutil.which("umoci"):
+        made.shell("umoci unpack --rootless --image build/layout:vehicle build/bundle")
+        made.shell(
+            "install -D hello build/bundle/rootfs/usr/bin/added && umoci repack --image build/layout:vehicle build/bundle"
+        )
     made.run("doit", "build")
     assert made.run("otabuild", "cat", ARTIFACT, "--ecu-id", "main", "/usr/bin/hello").endswith("echo hello\n")
+    if shutil.which("umoci"):
+        assert made.run("otabuild", "cat", ARTIFACT, "--ecu-id", "main", "/usr/bin/added").endswith("echo hello\n")
 
 
 def tar(files: dict[str, bytes]) -> bytes:
