@@ -9,9 +9,9 @@ from typing import Any
 import otabuild.image.verify  # noqa: F401  (registers the rules)
 from otabuild import errors
 from otabuild.build.plan import PROFILES, StoragePlan
+from otabuild.format.sizes import human_size
 from otabuild.image.findings import RULES as VERIFY_RULES
 from otabuild.image.lint import RULES as LINT_RULES
-from otabuild.image.sizes import human_size
 from otabuild.recipe.schema import json_schema
 
 _WRITTEN = "`make docs` writes this page."
