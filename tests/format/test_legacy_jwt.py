@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
@@ -17,8 +16,8 @@ from hypothesis import strategies as st
 from otabuild.errors import FormatError, LimitError, OtabuildError, TrustError
 from otabuild.format.legacy_jwt import assemble_legacy, legacy_certificate, legacy_signing_input, verify_legacy_jwt
 from tests import pki
+from tests.shared import REFERENCE, has_fixtures
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "fixtures"
 CERTIFICATE = legacy_certificate(pki.signer().certificate)
 SIGNED = legacy_signing_input(CERTIFICATE)
 GOOD = assemble_legacy(SIGNED, pki.raw_signature(pki.signer().ec_key, SIGNED), CERTIFICATE)
@@ -106,9 +105,9 @@ def test_any_bytes_give_our_error(raw: bytes, certificate: bytes) -> None:
         verify_legacy_jwt(raw, certificate)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the fixture images are not here")
+@has_fixtures
 def test_a_reference_image_has_the_same_structure() -> None:
-    with ZipFile(SHARED / "reference-full.zip") as image:
+    with ZipFile(REFERENCE) as image:
         theirs, certificate = image.read("metadata.jwt"), image.read("certificate.pem")
     verify_legacy_jwt(theirs, certificate)
     ours = legacy_signing_input(certificate)

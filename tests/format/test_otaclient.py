@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pathlib
 import zipfile
 from typing import Any
 
@@ -14,6 +13,7 @@ from otabuild.errors import FormatError, IntegrityError, LimitError
 from otabuild.format import media_types
 from otabuild.format.document import dump_json
 from otabuild.format.otaclient import build_package, parse_package
+from tests.shared import REFERENCE, has_fixtures
 
 CHECKSUM = f"sha256:{hashlib.sha256(b'package').hexdigest()}"
 
@@ -155,11 +155,9 @@ def test_config_that_is_another() -> None:
         parse_package(changed(), release(note="x"), "blob")
 
 
+@has_fixtures
 def test_reference_image() -> None:
-    fixture = pathlib.Path(__file__).parents[3] / "shared" / "fixtures" / "reference-full.zip"
-    if not fixture.exists():
-        pytest.skip("the reference images are not here")
-    with zipfile.ZipFile(fixture) as image:
+    with zipfile.ZipFile(REFERENCE) as image:
 
         def blob(digest: str) -> bytes:
             return image.read(f"blobs/sha256/{digest[7:]}")

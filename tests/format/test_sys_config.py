@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from otabuild.errors import FormatError, LimitError
 from otabuild.format.digest import format_digest
 from otabuild.format.sys_config import parse_sys_config, read_sys_config
+from tests.shared import REFERENCE, has_fixtures
 
 FULL = b"""\
 hostname: main-ecu
@@ -177,12 +178,10 @@ def test_bombs_stay_small() -> None:
         assert int(peak[1]) < 100 * 1024 * (resource.getpagesize() // 4096), bomb[:10]
 
 
+@has_fixtures
 def test_reference_image() -> None:
-    fixture = pathlib.Path(__file__).parents[3] / "shared" / "fixtures" / "reference-full.zip"
-    if not fixture.exists():
-        pytest.skip("the reference images are not here")
     digest = format_digest(bytes.fromhex("ea78b2dad8eb4baeb11a41cdd4007927d7724ef96cca89e556a631e5411d9421"))
-    with zipfile.ZipFile(fixture) as image:
+    with zipfile.ZipFile(REFERENCE) as image:
         config = parse_sys_config(image.read(f"blobs/sha256/{digest[7:]}"), "s.yaml")
     assert config.hostname == "main-ecu"
 

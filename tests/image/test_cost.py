@@ -18,9 +18,7 @@ from otabuild.image.cost import MOST, Cost, cost
 from otabuild.image.image import open_image
 from otabuild.image.storage_form import shares, stored_contents
 from tests.image.products import Tree, build
-
-SHARED = Path(__file__).parents[3] / "shared"
-ORACLE, FIXTURE = SHARED / "tools/ota_oracle.py", SHARED / "fixtures/reference-full.zip"
+from tests.shared import ORACLE, REFERENCE
 
 
 def noise(seed: int, size: int) -> bytes:
@@ -133,7 +131,7 @@ def test_at_most_twenty_files_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not ORACLE.exists(), reason="needs the independent judge")
 def test_equal_to_the_independent_judge(pair: tuple[Path, Path]) -> None:
-    images = [*pair, FIXTURE]
+    images = [*pair, REFERENCE]
     for base in images:
         for new in images:
             for ecu, key in (("main", "dev"), ("main", "prd")):

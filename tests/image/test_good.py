@@ -22,9 +22,8 @@ from otabuild.signing.trust import TrustPolicy, load_anchors
 from tests import pki
 from tests.image import forge, worlds
 from tests.image.tampering import constant, put, sql
+from tests.shared import FIXTURES, REFERENCE, REFERENCE_ROOT, has_fixtures
 
-FIXTURES = worlds.SHARED / "fixtures"
-has_fixtures = pytest.mark.skipif(not FIXTURES.is_dir(), reason="the reference builder's images are not here")
 gnu_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not here")
 
 
@@ -136,12 +135,12 @@ def test_attributes_that_a_system_may_not_take_are_legal(xattrs: dict[str, bytes
 
 
 def reference() -> TrustPolicy:
-    return TrustPolicy(anchors=load_anchors([str(FIXTURES / "reference-root-ca.pem")]))
+    return TrustPolicy(anchors=load_anchors([str(REFERENCE_ROOT)]))
 
 
 @has_fixtures
 def test_reference_image_verifies() -> None:
-    with open_image(FIXTURES / "reference-full.zip") as image:
+    with open_image(REFERENCE) as image:
         report = verify(image, reference(), int(time.time()))
     assert report.ok
     rules = {"container.order", "manifest.artifact-type", "otaclient.artifact-type"}
@@ -156,7 +155,7 @@ def test_reference_image_verifies() -> None:
 @pytest.mark.parametrize("as_tar", [False, True])
 def test_reference_image_deploys_to_its_tree(tmp_path: Path, key: str, as_tar: bool) -> None:
     expected = json.loads((FIXTURES / f"reference-full.main-{key}.tree.json").read_text())
-    with open_image(FIXTURES / "reference-full.zip") as image:
+    with open_image(REFERENCE) as image:
         payload = image.payload("main", key)
         if as_tar:
             deploy_tar(payload, tmp_path / "tree.tar", reference(), int(time.time()))

@@ -19,7 +19,6 @@ from otabuild.image.verify import Report, verify
 from tests import pki
 from tests.image import forge
 
-SHARED = Path(__file__).parents[3] / "shared"
 IS_ROOT = os.geteuid() == 0
 needs_root = [pytest.mark.root, pytest.mark.skipif(not IS_ROOT, reason="needs root")]
 

@@ -25,10 +25,8 @@ from otabuild.recipe.model import Recipe
 from otabuild.signing.trust import TrustPolicy
 from tests import pki
 from tests.pki import DAY, NOW, Party, intermediate, root, signer
+from tests.shared import ORACLE
 
-SHARED = Path(__file__).parents[3] / "shared"
-ORACLE = SHARED / "tools/ota_oracle.py"
-REFERENCE = SHARED / "fixtures/reference-full.zip"
 BUILT_AT = NOW - DAY
 SIGNATURE = {"index.json", "index.jwt", "metadata.jwt", "certificate.pem"}
 RECIPE = """\

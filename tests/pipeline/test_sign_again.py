@@ -18,8 +18,9 @@ from otabuild.signing.signer import PemSigner
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import fs
 from tests import pki
-from tests.pipeline.signing_world import REFERENCE, SIGNATURE, World, check, entries
+from tests.pipeline.signing_world import SIGNATURE, World, check, entries
 from tests.pki import DAY, NOW, intermediate, issue, signer
+from tests.shared import REFERENCE, has_fixtures
 
 NEXT = issue("next signer", intermediate(), eku=[pki.CODE_SIGNING])
 NEXT_CHAIN = pki.chain(NEXT, intermediate())
@@ -300,7 +301,7 @@ def test_an_index_whose_time_cannot_be_set_in_place_is_refused(index: bytes) -> 
         index_signed_at(index, 7)
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="needs an image of the reference builder")
+@has_fixtures
 def test_an_image_of_the_reference_builder_is_signed_anew(tmp_path: Path) -> None:
     image = tmp_path / "reference.zip"
     shutil.copy(REFERENCE, image)

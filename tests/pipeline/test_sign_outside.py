@@ -21,8 +21,9 @@ from otabuild.signing.chain import load_chain
 from otabuild.signing.external import SigningRequest
 from otabuild.storage import fs
 from tests import pki
-from tests.pipeline.signing_world import REFERENCE, World, check, entries
+from tests.pipeline.signing_world import World, check, entries
 from tests.pki import DAY, NOW, issue, signer
+from tests.shared import REFERENCE, has_fixtures
 
 LEGACY = "otaclient-package: {release-dir: release, legacy: true}\n"
 FOLDER = "data/opt/ota/otaclient_release/"
@@ -174,7 +175,7 @@ def structure(artifact: Path) -> object:
     return json.loads(header), json.loads(claims.replace(digest.encode(), b"")), folders
 
 
-@pytest.mark.skipif(not REFERENCE.exists(), reason="needs an image of the reference builder")
+@has_fixtures
 def test_legacy_files_equal_those_of_the_reference_in_structure(world: World) -> None:
     world.release()
     world.write(more=LEGACY)

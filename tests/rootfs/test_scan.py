@@ -16,8 +16,7 @@ from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, release_files, scan
 from tests.rootfs.trees import IS_ROOT, Node, make_tree, nasty_tree, paths
-
-SHARED_TOOL = Path(__file__).parents[2].parent / "shared/tools/make_rootfs.py"
+from tests.shared import TOOLS
 
 
 def options(*roots: Path, overlays: Iterable[Path] = ()) -> RootfsOptions:
@@ -187,10 +186,10 @@ def test_b16_an_empty_rootfs(tmp_path: Path) -> None:
 
 
 @pytest.mark.root
-@pytest.mark.skipif(not IS_ROOT or not SHARED_TOOL.exists(), reason="needs root and the generator of test trees")
+@pytest.mark.skipif(not IS_ROOT or not TOOLS.is_dir(), reason="needs root and the generator of test trees")
 def test_the_nasty_tree_of_the_generator(tmp_path: Path) -> None:
     root = tmp_path / "nasty"
-    subprocess.run([sys.executable, SHARED_TOOL, "nasty", root], check=True)
+    subprocess.run([sys.executable, TOOLS / "make_rootfs.py", "nasty", root], check=True)
     found = scanned(replace(RootfsOptions((Input("directory", str(root)),)), clean=False, stub_resolv_conf=False))
     expected = {"/"} | {
         "/" + str(Path(where, name).relative_to(root))

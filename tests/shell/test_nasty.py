@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from tests.shared import ORACLE, TOOLS
 from tests.shell.projects import Project
 
-TOOLS = Path(__file__).parents[3] / "shared/tools"
 RECIPE = """\
 recipe: 1
 name: vehicle
@@ -48,7 +47,7 @@ def test_the_judge_finds_nothing(project: Project) -> None:
     assert done.code == 0, done.out + done.err
     for image in (project.artifact, project.root / "dist/vehicle"):
         judged = subprocess.run(
-            [sys.executable, TOOLS / "ota_oracle.py", "check", image, "--ca-dir", project.root / "pki"],
+            [sys.executable, ORACLE, "check", image, "--ca-dir", project.root / "pki"],
             capture_output=True,
             text=True,
             check=False,

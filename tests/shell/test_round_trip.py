@@ -14,9 +14,9 @@ import pytest
 
 from tests.image import worlds
 from tests.rootfs.trees import nasty_tree
+from tests.shared import ORACLE, TOOLS
 from tests.shell.projects import Ended, Project, make_project
 
-TOOLS = worlds.SHARED / "tools"
 REPOSITORY = Path(__file__).parents[2]
 NOBODY = 65534
 KEEP_ALL = """\
@@ -81,7 +81,7 @@ def test_nasty_tree_of_the_independent_tool_comes_back(project: Project, tmp_pat
     built(project)
     deploy(project, tmp_path / "tree")
     assert worlds.describe(tmp_path / "tree") == worlds.describe(source)
-    compare: list[str | Path] = [sys.executable, TOOLS / "ota_oracle.py", "compare", source, tmp_path / "tree"]
+    compare: list[str | Path] = [sys.executable, ORACLE, "compare", source, tmp_path / "tree"]
     judged = subprocess.run(compare, capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
 

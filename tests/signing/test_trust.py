@@ -19,7 +19,6 @@ from otabuild.signing.verify import SignatureReport, verify_index_jwt
 from tests import pki
 from tests.pki import INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "fixtures"
 POLICY = TrustPolicy(anchors=pki.anchors())
 GOOD = pki.token(pki.header(), pki.claims())
 

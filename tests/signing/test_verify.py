@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from dataclasses import replace
-from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
@@ -15,8 +14,8 @@ from otabuild.signing.trust import TrustPolicy, load_anchors
 from otabuild.signing.verify import SignatureReport, check_index_jwt, verify_index_jwt
 from tests import pki
 from tests.pki import DAY, INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
+from tests.shared import REFERENCE, REFERENCE_ROOT, has_fixtures
 
-SHARED = Path(__file__).parents[2].parent / "shared" / "fixtures"
 POLICY = TrustPolicy(anchors=pki.anchors())
 GOOD = pki.token(pki.header(), pki.claims())
 
@@ -128,11 +127,11 @@ def test_allowed_signers() -> None:
             verify(policy=replace(POLICY, allowed_signers=frozenset({name})))
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the fixture images are not here")
+@has_fixtures
 def test_a_reference_image_verifies_against_its_root_alone() -> None:
-    with ZipFile(SHARED / "reference-full.zip") as image:
+    with ZipFile(REFERENCE) as image:
         token, index = image.read("index.jwt"), image.read("index.json")
-    own = load_anchors([str(SHARED / "reference-root-ca.pem")])
+    own = load_anchors([str(REFERENCE_ROOT)])
     now = 1_795_500_000
     assert verify(token, index, TrustPolicy(anchors=own), now).anchor == own[0]
     with pytest.raises(TrustError, match="trusted root"):
