@@ -14,7 +14,7 @@ from otabuild.format.file_table import pack_xattrs
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.pipeline.trust import dates_key, trust_key, trust_policy
+from otabuild.pipeline.trust import next_date, trust_key, trust_policy
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import Input, RootfsOptions, scan
 from otabuild.storage import files
@@ -51,13 +51,13 @@ def verify_step(job: Job) -> Step:
         notes = [str(finding) for finding in report.findings]
         if recipe.sign is None:
             notes.append("the image is not signed: everything but its authenticity was verified")
-        return Outcome({"counts": dict(report.counts)}, {"notes": notes})
+        until = next_date(recipe, job.workspace.now)
+        return Outcome({"counts": dict(report.counts)}, {"notes": notes}, until=until)
 
     def key() -> Key:
         return {
             "artifact": job.results("build"),
             "whom to trust": recipe.verify and trust_key(recipe.verify),
-            "which certificates are valid": dates_key(recipe, job.workspace.now),
             "today's date": job.workspace.now // _DAY,
         }
 

@@ -57,8 +57,18 @@ class Job:
             self.workspace.prepare(self.recipe.name)
             return run()
 
-        stamp = self._stamp(kind, part)
-        return Step(self.name(kind, part), doc, stamp, after, key, outputs, run_prepared, (*outputs, *clean), targets)
+        return Step(
+            name=self.name(kind, part),
+            doc=doc,
+            stamp=self._stamp(kind, part),
+            after=after,
+            key=key,
+            outputs=outputs,
+            run=run_prepared,
+            clean=(*outputs, *clean),
+            targets=targets,
+            now=self.workspace.now,
+        )
 
     def _stamp(self, kind: str, part: str) -> str:
         return self.path(f"{kind}.{part}.stamp" if part else f"{kind}.stamp")

@@ -47,7 +47,7 @@ def run_steps(steps: Iterable[Step], clock: Callable[[], float], tell: Callable[
         decision = step.decide()
         if decision.reasons:
             tell(f"{step.name}: {'; '.join(decision.reasons)}")
-            results, counts, _ = step.execute(decision.key)
+            results, counts, *_ = step.execute(decision.key)
         else:
             results, counts = step.results(), {}
         done.append(Done(step.name, decision.reasons, results, counts, clock() - started))

@@ -14,7 +14,7 @@ from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
-from otabuild.pipeline.trust import dates_key, trust_key, trust_policy
+from otabuild.pipeline.trust import next_date, trust_key, trust_policy
 from otabuild.recipe.inputs import bad_sys_configs, missing_inputs
 from otabuild.recipe.signing import EnvKey, FileKey, Sign
 from otabuild.signing.certificates import Certificate
@@ -45,7 +45,7 @@ def preflight_step(job: Job) -> Step:
             )
         for warning in warnings:
             job.workspace.warn(warning)
-        return Outcome({}, {"warnings": warnings})
+        return Outcome({}, {"warnings": warnings}, until=next_date(recipe, job.workspace.now))
 
     def key() -> Key:
         small = [path for payload in recipe.payloads if (path := payload.sys_config)]
@@ -53,7 +53,6 @@ def preflight_step(job: Job) -> Step:
             "certificates and key": recipe.sign and _sign_key(job, recipe.sign),
             "whom to trust": recipe.verify and trust_key(recipe.verify),
             "timestamp": recipe.timestamp,
-            "which certificates are valid": dates_key(recipe, job.workspace.now),
             "today's date": job.workspace.now // _DAY,
             "sys_config files": input_hashes(small),
         }

@@ -24,12 +24,13 @@ class Outcome(NamedTuple):
     """What a step has to say when it is done.
 
     `results` go to later steps, `counts` into the build report (numbers and lists of notes). `again` is why the step
-    must run again next time although nothing seems to have changed.
+    must run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
     """
 
     results: Results
     counts: dict[str, Any]
     again: str = ""
+    until: int | None = None
 
 
 class Decision(NamedTuple):
@@ -53,6 +54,7 @@ class Step:
         run: does the work.
         targets: the outputs that a user may ask for by name.
         clean: what `doit clean` removes besides the stamp: outputs, and what is written beside them.
+        now: Unix seconds when the run began.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Step:
     run: Callable[[], Outcome]
     clean: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    now: int = 0
 
     def decide(self) -> Decision:
         """Whether and why the step must run.
@@ -86,6 +89,8 @@ class Step:
                 yield f"{path} is missing or was changed by somebody else"
         if stamp.get("again"):
             yield str(stamp["again"])
+        if stamp.get("until") is not None and self.now >= stamp["until"]:
+            yield "since then a certificate or revocation list has expired or become valid"
 
     def execute(self, key: Mapping[str, str] | None = None) -> Outcome:
         """Run the step; its stamp tells of it only when everything is in its place.
@@ -106,6 +111,7 @@ class Step:
             "outputs": {path: _state(path) for path in self.outputs},
             "counts": outcome.counts,
             "again": outcome.again,
+            "until": outcome.until,
         }
         files.write_file(self.stamp, json.dumps({**stamp, "sha256": _sha256(stamp)}, indent=1).encode())
         return outcome

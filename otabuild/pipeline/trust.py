@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 
-from otabuild.errors import OtabuildError
 from otabuild.pipeline.inputs import input_hashes
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.signing import VerifyRecipe
-from otabuild.signing.certificates import validity_state
 from otabuild.signing.chain import load_chain
-from otabuild.signing.revocation import currency_state, load_crls
+from otabuild.signing.revocation import load_crls
 from otabuild.signing.trust import TrustPolicy, load_anchors
 from otabuild.storage.fs import storage_error
 
@@ -31,17 +29,17 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
     )
 
 
-def dates_key(recipe: Recipe, now: int) -> list[object]:
-    """Which certificates and revocation lists are valid at this second (Unix time); empty where one cannot be read.
+def next_date(recipe: Recipe, now: int) -> int | None:
+    """When after `now` the first certificate or revocation list expires or becomes valid, in Unix seconds; None: never.
 
-    Whoever needs that one then says what is wrong with it.
+    Raises:
+        OtabuildError: one of them cannot be read.
     """
-    try:
-        chain = load_chain(recipe.sign.certificate, recipe.sign.chain) if recipe.sign else ()
-        policy = trust_policy(recipe.verify) if recipe.verify else TrustPolicy(anchors=())
-    except OtabuildError:
-        return []
-    return [validity_state((*chain, *policy.anchors), now), currency_state(policy.crls, now)]
+    chain = load_chain(recipe.sign.certificate, recipe.sign.chain) if recipe.sign else ()
+    policy = trust_policy(recipe.verify) if recipe.verify else TrustPolicy(anchors=())
+    dates = [date for one in (*chain, *policy.anchors) for date in (one.not_before, one.not_after + 1)]
+    dates += [date for one in policy.crls for date in one.dates]
+    return min((date for date in dates if date > now), default=None)
 
 
 def trust_key(verify: VerifyRecipe) -> list[object]:

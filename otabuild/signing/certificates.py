@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from cryptography import x509
@@ -79,11 +78,6 @@ class Certificate(NamedTuple):
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
         return True
-
-
-def validity_state(certificates: Iterable[Certificate], now: int) -> list[tuple[bool, bool]]:
-    """Whether each certificate is valid yet, and still: when this changes, so may what it signed."""
-    return [(one.not_before <= now, now <= one.not_after) for one in certificates]
 
 
 def read_certificates(path: str) -> tuple[Certificate, ...]:

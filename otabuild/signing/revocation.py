@@ -21,6 +21,12 @@ class RevocationList(NamedTuple):
     x509: x509.CertificateRevocationList
     where: str
 
+    @property
+    def dates(self) -> tuple[int, ...]:
+        """From when on it is current, and from when on it no longer is; Unix seconds."""
+        until = self.x509.next_update_utc
+        return int(self.x509.last_update_utc.timestamp()), *([int(until.timestamp()) + 1] if until else [])
+
 
 def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
     """Read revocation lists, PEM or DER, one for each file.
@@ -30,11 +36,6 @@ def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
         StorageError: a file cannot be read.
     """
     return tuple(_load(path) for path in paths)
-
-
-def currency_state(crls: Iterable[RevocationList], now: int) -> list[bool]:
-    """Whether each revocation list is current."""
-    return [_is_current(crl.x509, now) for crl in crls]
 
 
 def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int) -> None:
