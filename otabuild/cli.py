@@ -19,7 +19,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="otabuild",
         description="Build, verify and deploy signed, reproducible over-the-air system images from YAML recipes.",
-        epilog="Exit codes: 0 done and good, 1 an error or a failed check, 2 wrong usage, 130 interrupted.",
+        epilog="Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 130 interrupted.",
     )
     common = argparse.ArgumentParser(add_help=False)
     for group in (parser, common):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class OtabuildError(Exception):
-    """Something a user can cause or mend; every other exception is a bug of ours.
+    """An error that a user can cause or fix; any other exception is a bug.
 
     Args:
         what: what is wrong, one sentence without a full stop.
@@ -78,7 +78,7 @@ class RecipeError(OtabuildError):
 
 
 class InputError(OtabuildError):
-    """An input of the build that cannot be used as it is."""
+    """An input of the build that otabuild cannot use as it is."""
 
 
 class InputChangedError(InputError):
@@ -86,15 +86,15 @@ class InputChangedError(InputError):
 
 
 class InputUnreadableError(InputError):
-    """An input that the operating system would not let us read."""
+    """An input that the operating system does not let us read."""
 
 
 class UnsupportedEntryError(InputError):
-    """An entry of a rootfs for which the format has no place."""
+    """An entry of a rootfs that the format cannot represent."""
 
 
 class TrustError(OtabuildError):
-    """A signature, certificate or chain that does not hold."""
+    """A signature, certificate or chain that is not valid."""
 
 
 class FormatError(OtabuildError):
@@ -114,7 +114,7 @@ class FilterError(OtabuildError):
 
 
 class IntegrityError(OtabuildError):
-    """Bytes that are not those their digest or size promised."""
+    """Bytes that do not match their digest or size."""
 
 
 class NotVerifiedError(IntegrityError):
@@ -130,11 +130,11 @@ class NotVerifiedError(IntegrityError):
 
 
 class LimitError(OtabuildError):
-    """An input larger, longer or deeper than we are willing to read."""
+    """An input that is larger, longer or deeper than the limits allow."""
 
 
 class PathError(OtabuildError):
-    """A path that is not safe or not normal."""
+    """A path that is not safe or not normalised."""
 
 
 class MetaApplyError(OtabuildError):
@@ -142,7 +142,7 @@ class MetaApplyError(OtabuildError):
 
 
 class StateError(OtabuildError):
-    """A file, folder or lock that is not in the state this operation needs."""
+    """A file, folder or lock that is not in the state that this operation needs."""
 
 
 class StorageError(OtabuildError):
