@@ -62,7 +62,7 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
         if not layer:
             tree.begin(member.archive)
         path = path_of(member.name, reader.where)
-        attributes = sum(len(name) + len(value) for name, value in member.xattrs.items())
+        attributes = sum(len(name) + len(value) for name, value in member.xattrs.items()) if member.xattrs else 0
         budget.keep(_MEMBER + len(path) + len(member.link) + attributes)
         tree.clear(path, directory=member.kind == b"5")
         if member.kind == b"1":

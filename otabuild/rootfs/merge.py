@@ -30,7 +30,7 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
     Raises:
         InputError: a source places an entry below something that is no directory in a lower source, or takes one
-            away there, without a directory of its own; or a directory over a symlink.
+            away below a symlink, without a directory of its own there; or a directory over a symlink.
     """
     hidden: list[tuple[str, int]] = []
     tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
@@ -43,7 +43,7 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
             hidden.append((path.rstrip("/") + "/", ends[-1]))
         gone = max((index for _, index, entry in visible if entry.mode == Mark.WHITEOUT), default=-1)
         found = [entry for _, index, entry in visible if index > gone]
-        top = _top(path, found)
+        top = _top(path, found) if found else None
         if keep_links and len(found) > 1:
             _check_links(path, found)
         if top is not None:
@@ -66,24 +66,31 @@ def _tagged(entries: Iterable[Entry], index: int) -> Iterator[tuple[str, int, En
 
 
 def _is_folder(entry: Entry) -> bool:
-    return entry.is_directory or entry.mode in _FOLDERS
+    return entry.mode in _FOLDERS or entry.is_directory
 
 
 def _top(path: str, found: list[Entry]) -> Entry | None:
     """What stands at a path, if anything, of the entries there from the lowest to the uppermost."""
-    if not found:
-        return None
+    last = found[-1]
+    top = last if last.mode not in _NOT_SAID else _below(path, last, found)
+    return top._replace(target=None) if top is not None and top.target == OPAQUE and _is_folder(top) else top
+
+
+def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
+    """What stands where the uppermost source says nothing of a directory itself, if anything."""
     top = next((entry for entry in reversed(found) if entry.mode not in _NOT_SAID), None)
-    if top is not None and top is not found[-1] and not top.is_directory:
+    adds = last.mode == Mark.IMPLIED
+    if top is None:
+        return next((entry for entry in reversed(found) if entry.mode == Mark.IMPLIED), None)
+    if top.is_symlink or (adds and not top.is_directory):
         raise InputError(
-            f"a source {'places entries' if found[-1].mode == Mark.IMPLIED else 'takes something away'} below what is "
-            "no directory in an earlier source",
+            f"a source {'places entries' if adds else 'takes something away'} below what is no directory in an earlier "
+            "source",
             where=path,
             observed="a symlink" if top.is_symlink else "a file",
             hint="give the source a directory of that path, or place its entries where the link leads",
         )
-    top = top or next((entry for entry in reversed(found) if entry.mode == Mark.IMPLIED), None)
-    return top._replace(target=None) if top is not None and top.target == OPAQUE and _is_folder(top) else top
+    return top
 
 
 def _check_links(path: str, found: list[Entry]) -> None:

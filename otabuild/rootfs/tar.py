@@ -203,6 +203,8 @@ def _header_name(block: bytes) -> bytes:
 
 def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
     """Extended attributes as GNU tar, star, bsdtar and container tools write them."""
+    if not records:
+        return {}
     found: dict[bytes, bytes] = {}
     encoded: dict[bytes, bytes] = {}
     for key, value in records.items():
