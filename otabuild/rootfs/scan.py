@@ -163,6 +163,8 @@ def _source(found: Input, options: RootfsOptions, work: str, dropped: Sequence[P
 
 def _owned(found: Input, source: Source, euid: int) -> Iterator[Entry]:
     entries = source.entries()
+    if found.kind in {"directory", "tar"}:
+        entries = transforms.no_container_image(entries, where=found.location)
     if found.owner is None and found.kind == "directory":
         entries = transforms.check_owner(entries, euid=euid, where=found.location)
     return transforms.own(entries, found.owner)

@@ -32,6 +32,8 @@ CLEANED = (
 """What `clean` drops, as exclude patterns."""
 STUB_RESOLV_CONF = "../run/systemd/resolve/stub-resolv.conf"
 _RESOLV_CONF_LIMIT = 1 << 16
+_OF_IMAGES = ("/blobs/sha256", "/index.json", "/layer.tar", "/manifest.json", "/oci-layout")
+_LAYER = re.compile(r"/[^/]+/layer\.tar")
 _LOOPBACK = re.compile(rb"127(\.\d{1,3}){3}|::1")
 
 Maker = Callable[[Entry | None], Entry | None]
@@ -160,4 +162,26 @@ def check_owner(source: Iterable[Entry], *, euid: int, where: str) -> Iterator[E
                 observed=f"owner of / is {entry.uid}:{entry.gid}",
                 hint='set `owner: "0:0"`, or build as root from a tree with the true owners',
             )
+        yield entry
+
+
+def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry]:
+    """Refuse a container image that is taken for the rootfs itself.
+
+    Raises:
+        InputError: there is `/manifest.json` with layers, or `/oci-layout` with `/index.json`.
+    """
+    seen: set[str] = set()
+    for entry in source:
+        if entry.path.endswith(_OF_IMAGES):
+            layers = "/blobs/sha256" in seen or any(_LAYER.fullmatch(path) for path in seen)
+            docker = entry.path == "/manifest.json" and layers
+            if docker or (entry.path == "/oci-layout" and "/index.json" in seen):
+                raise InputError(
+                    "is a container image, not a root file system",
+                    where=where,
+                    observed=f"{entry.path} beside {'layers' if docker else '/index.json'}",
+                    hint=f"write `source: {{{'docker-archive' if docker else 'oci'}: …}}`",
+                )
+            seen.add(entry.path)
         yield entry

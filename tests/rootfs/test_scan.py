@@ -15,6 +15,7 @@ from otabuild.errors import InputError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, release_files, scan
+from tests.rootfs.tars import END, member
 from tests.rootfs.trees import IS_ROOT, Node, make_tree, nasty_tree, paths
 from tests.shared import TOOLS
 
@@ -175,6 +176,36 @@ def test_release_files_are_found_through_the_link(tmp_path: Path) -> None:
     assert release_files(scanned(options(plain)).values()) == (b"NAME=y\n", None)
     dangling = make_tree(tmp_path / "c", {"etc/os-release": "/nowhere"})
     assert release_files(scanned(options(dangling)).values()) == (None, None)
+
+
+LAYER = f"{'0f' * 32}/layer.tar"
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        ((LAYER, "manifest.json", "repositories"), "docker-archive"),
+        (("blobs/sha256/0f", "index.json", "manifest.json", "oci-layout"), "docker-archive"),
+        (("blobs/sha256/0f", "index.json", "oci-layout"), "oci"),
+        (("etc/x", "index.json", "manifest.json", "opt/layer.tar", f"opt/{LAYER}", "opt/oci-layout"), ""),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_container_image_is_no_root_file_system(
+    tmp_path: Path, names: tuple[str, ...], kind: str, packed: bool
+) -> None:
+    path = str(make_tree(tmp_path / "root", dict.fromkeys(names, b"")))
+    if packed:
+        path = str(tmp_path / "image.tar")
+        Path(path).write_bytes(b"".join(member(name.encode()) for name in names) + END)
+    entries = scan(RootfsOptions((Input("tar" if packed else "directory", path, (0, 0)),)), euid=0, work=str(tmp_path / "work")).entries  # fmt: skip
+    if not kind:
+        assert {f"/{name}" for name in names} <= set(paths(entries))
+        return
+    with pytest.raises(InputError, match="container image, not a root file system") as caught:
+        list(entries)
+    assert caught.value.where == path
+    assert f"source: {{{kind}: …}}" in caught.value.hint
 
 
 def test_b16_an_empty_rootfs(tmp_path: Path) -> None:
