@@ -36,8 +36,8 @@ def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
     """How a rootfs is scanned and prepared."""
     default = _owner(rootfs.owner)
     return RootfsOptions(
-        sources=tuple(_input(source, default) for source in rootfs.sources),
-        overlays=tuple(_input(source, default) for source in rootfs.overlay),
+        sources=tuple(_input(source, default, rootfs.architecture) for source in rootfs.sources),
+        overlays=tuple(_input(source, default, rootfs.architecture) for source in rootfs.overlay),
         clean=rootfs.prepare.clean == "default",
         exclude=rootfs.prepare.exclude,
         stub_resolv_conf=rootfs.prepare.resolv_conf == "stub",
@@ -51,7 +51,7 @@ def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
     )
 
 
-def _input(source: Source, default: Owner) -> Input:
+def _input(source: Source, default: Owner, architecture: str) -> Input:
     owner = default if source.owner is None else _owner(source.owner)
     match source:
         case DirectorySource():
@@ -59,9 +59,9 @@ def _input(source: Source, default: Owner) -> Input:
         case TarSource():
             return Input("tar", source.tar, owner)
         case OciSource():
-            return Input("oci", source.oci.layout, owner, source.oci.reference, source.platform)
+            return Input("oci", source.oci.layout, owner, source.oci.reference, source.platform, architecture)
         case DockerArchiveSource():
-            return Input("docker-archive", source.docker_archive, owner, source.tag)
+            return Input("docker-archive", source.docker_archive, owner, source.tag, architecture=architecture)
 
 
 def _owner(owner: object) -> Owner:

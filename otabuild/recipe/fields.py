@@ -22,6 +22,7 @@ from pydantic import (
 
 from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.format.architectures import architecture_name
 from otabuild.format.sizes import SIZE, parse_size
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.rules import parse_capability
@@ -159,6 +160,16 @@ Name = Annotated[
     Field(json_schema_extra={"pattern": f"^{_NAME}$", "maxLength": _NAME_MAX}),
 ]
 """The name of a recipe, rootfs or ECU."""
+
+
+def _architecture(text: str) -> str:
+    if text != (known := architecture_name(text)):
+        raise RefusedError("is not what images call this architecture", hint=f"did you mean `{known}`?")
+    return text
+
+
+Architecture = Annotated[Name, AfterValidator(_architecture)]
+"""The name of an architecture; what is only another name of one that the format names is refused."""
 
 EnvName = Annotated[StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an environment variable")]
 """The name of an environment variable."""

@@ -12,6 +12,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from otabuild.format.annotations import INDEX_SHORT_KEYS
 from otabuild.recipe.fields import (
+    Architecture,
     Capability,
     Mode,
     Model,
@@ -79,8 +80,8 @@ class RootfsRecipe(Model):
     """What the rootfs was made from, such as `ubuntu:22.04`; recorded in the image."""
     os: Os = Os()
     """Operating system; default: read from etc/os-release."""
-    architecture: Name
-    """Architecture, such as `x86_64` or `arm64`."""
+    architecture: Architecture
+    """Architecture, such as `x86_64` or `arm64` (not `amd64` or `aarch64`)."""
     prepare: Prepare = Prepare()
     """What is left out and made up."""
     xattrs: Xattrs = Xattrs()

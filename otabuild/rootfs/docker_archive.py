@@ -13,8 +13,10 @@ from otabuild.rootfs.oci import image_layers
 _NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
 
 
-def docker_layers(files: ArchiveFiles, tag: str | None) -> list[Layer]:
+def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None) -> list[Layer]:
     """The layers of an image, the lowest first; `tag` is needed where the archive holds several images.
+
+    `architecture` is what it must be for, if that matters.
 
     Raises:
         InputError: the archive is damaged, or does not hold exactly one such image.
@@ -37,7 +39,7 @@ def docker_layers(files: ArchiveFiles, tag: str | None) -> list[Layer]:
     for layer in field(found[0], "Layers", list, files.where):
         digest = files.content(str(layer)).digest
         digests.append((digest.hex() if digest else "", str(layer)))
-    return image_layers(files, config, digests)
+    return image_layers(files, config, digests, architecture)
 
 
 def _tags(image: Any) -> list[Any]:

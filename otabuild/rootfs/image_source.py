@@ -25,6 +25,7 @@ class ImageSource:
         location: where it lies.
         reference: tag or digest (OCI), or name and tag (docker); None where it holds one image only.
         platform: which image of a multi-platform index, such as `linux/arm64` (OCI only).
+        architecture: what the image must be for; None where that does not matter.
         work: a folder of the work directory for the indexes of its layers.
     """
 
@@ -35,10 +36,12 @@ class ImageSource:
         *,
         reference: str | None,
         platform: str | None,
+        architecture: str | None,
         work: str,
     ) -> None:
         self._kind, self._location = kind, location
         self._reference, self._platform = reference, platform
+        self._architecture = architecture
         self._work = work
         self._archive = None if os.path.isdir(location) else TarSource("./-" if location == "-" else location, work)
         key = hashlib.sha256(repr((kind, os.path.abspath(location), reference, platform)).encode("utf-8", "replace"))
@@ -66,8 +69,8 @@ class ImageSource:
 
     def _layers(self) -> list[Layer]:
         if self._archive is None:
-            return oci_layers(DirectoryFiles(self._location), self._reference, self._platform)
+            return oci_layers(DirectoryFiles(self._location), self._reference, self._platform, self._architecture)
         files = ArchiveFiles(self._location, self._archive)
         if self._kind == "oci":
-            return oci_layers(files, self._reference, self._platform)
-        return docker_layers(files, self._reference)
+            return oci_layers(files, self._reference, self._platform, self._architecture)
+        return docker_layers(files, self._reference, self._architecture)

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from otabuild.errors import InputError
+from otabuild.format.architectures import architecture_name, is_other_architecture
 from otabuild.rootfs.image_files import Files, field, read_document
 from otabuild.rootfs.layers import Layer
 
@@ -39,13 +40,14 @@ _REFERENCE_TYPE = "vnd.docker.reference.type"
 """An annotation of what buildx adds to an index beside the images: attestations."""
 
 
-def oci_layers(files: Files, reference: str | None, platform: str | None) -> list[Layer]:
+def oci_layers(files: Files, reference: str | None, platform: str | None, architecture: str | None) -> list[Layer]:
     """The layers of an image, the lowest first.
 
     Args:
         files: the layout.
         reference: a tag or a digest (`sha256:…`); None where the layout holds one image only.
         platform: which image of a multi-platform index, such as `linux/arm64`.
+        architecture: what the image must be for; None where that does not matter.
 
     Raises:
         InputError: the layout is damaged, or does not hold exactly one such image.
@@ -62,15 +64,24 @@ def oci_layers(files: Files, reference: str | None, platform: str | None) -> lis
         media_type = field(chosen, "mediaType", str, files.where)
         document = _blob(files, chosen)
         if media_type in _MANIFESTS:
-            return _layers(files, document, platform)
+            return _layers(files, document, platform, architecture)
         if media_type not in _INDEXES:
             raise InputError("the image is of an unknown media type", where=files.where, observed=f"{media_type:.100}")
         found = field(document, "manifests", list, files.where)
     raise InputError("the indexes of the image are nested too deeply", where=files.where)
 
 
-def image_layers(files: Files, config: Any, digests: list[tuple[str, str]]) -> list[Layer]:
-    """Layers from the image config and the (digest in hex, file name) of each."""
+def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], architecture: str | None) -> list[Layer]:
+    """Layers from the image config and the (digest in hex, file name) of each; `architecture` is what is due."""
+    found = config.get("architecture") if isinstance(config, dict) else None
+    if architecture and isinstance(found, str) and is_other_architecture(found, architecture):
+        raise InputError(
+            "the image is for another architecture than the recipe says",
+            where=files.where,
+            observed=found,
+            expected=architecture,
+            hint=f"write `architecture: {architecture_name(found)}`, or take the image for {architecture}",
+        )
     diff_ids = field(field(config, "rootfs", dict, files.where), "diff_ids", list, files.where)
     if len(diff_ids) != len(digests):
         raise InputError(
@@ -155,7 +166,7 @@ def _blob(files: Files, descriptor: Any) -> Any:
     return read_document(files, f"blobs/sha256/{digest}", digest)
 
 
-def _layers(files: Files, manifest: Any, platform: str | None) -> list[Layer]:
+def _layers(files: Files, manifest: Any, platform: str | None, architecture: str | None) -> list[Layer]:
     config = _blob(files, field(manifest, "config", dict, files.where))
     observed = _platform_text(config) if isinstance(config, dict) else ""
     if platform is not None and not (_fits(platform, observed) or _fits(observed, platform)):
@@ -167,7 +178,7 @@ def _layers(files: Files, manifest: Any, platform: str | None) -> list[Layer]:
             raise InputError("a layer is of an unknown kind", where=files.where, observed=f"{media_type:.100}")
         digest = _hex(field(layer, "digest", str, files.where), files.where)
         digests.append((digest, f"blobs/sha256/{digest}"))
-    return image_layers(files, config, digests)
+    return image_layers(files, config, digests, architecture)
 
 
 def _hex(digest: object, where: str) -> str:

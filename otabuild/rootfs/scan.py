@@ -29,7 +29,8 @@ Owner = tuple[int, int] | None
 class Input:
     """An input: its kind, where it lies on the host, and who is to own its entries.
 
-    `reference` and `platform` say which image of a container image is meant (see `image_source.ImageSource`).
+    `reference` and `platform` say which image of a container image is meant (see `image_source.ImageSource`), and
+    `architecture` what it must be for.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Input:
     owner: Owner = None
     reference: str | None = None
     platform: str | None = None
+    architecture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,14 @@ def _source(found: Input, options: RootfsOptions, work: str, dropped: Sequence[P
 
     if found.kind == "tar":
         return TarSource(found.location, work)
-    return ImageSource(found.kind, found.location, reference=found.reference, platform=found.platform, work=work)
+    return ImageSource(
+        found.kind,
+        found.location,
+        reference=found.reference,
+        platform=found.platform,
+        architecture=found.architecture,
+        work=work,
+    )
 
 
 def _owned(found: Input, source: Source, euid: int) -> Iterator[Entry]:

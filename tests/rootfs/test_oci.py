@@ -486,6 +486,32 @@ def docker_archive(path: Path, images: Any, files: dict[str, bytes]) -> Path:
     return path
 
 
+@pytest.mark.parametrize("docker", [True, False])
+@pytest.mark.parametrize(
+    ("found", "due", "good"),
+    [
+        ("amd64", "x86_64", True), ("arm64", "arm64", True), ("arm64", "x86_64", False), ("386", "x86_64", False),
+        ("amd64", "arm64", False), ("amd64", "riscv64", False), ("arm", "armhf", True), (None, "arm64", True),
+    ],
+)  # fmt: skip
+def test_the_architecture_of_an_image_is_that_of_the_recipe(
+    tmp_path: Path, docker: bool, found: str | None, due: str, good: bool
+) -> None:
+    if docker:
+        config = json.dumps({"architecture": found, **json.loads(config_of(LAYER))}).encode()
+        place = docker_archive(tmp_path / "a.tar", [{"Config": "c", "Layers": ["l"]}], {"l": LAYER, "c": config})
+    else:
+        layout = Layout(tmp_path / "layout")
+        place = layout.index(layout.image(LAYER, arch=found))  # type: ignore[arg-type]  # an image that does not say
+    chosen = RootfsOptions((Input("docker-archive" if docker else "oci", str(place), architecture=due),))
+    if good:
+        assert "/a" in paths(scan(chosen, euid=0, work=str(tmp_path / "work")).entries)
+        return
+    with pytest.raises(InputError, match="another architecture") as caught:
+        list(scan(chosen, euid=0, work=str(tmp_path / "work")).entries)
+    assert (caught.value.observed, caught.value.expected) == (found, due)
+
+
 def config_of(*layers: bytes) -> bytes:
     return json.dumps({"rootfs": {"diff_ids": [sha(layer) for layer in layers]}}).encode()
 
