@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from otabuild.errors import InputError, printable
+from otabuild.format.architectures import ELF_MACHINES, architecture_name
 from otabuild.format.sys_config import SysConfig
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate
@@ -20,8 +21,26 @@ from otabuild.signing.certificates import Certificate
 FILES_REUSED = 8192
 DEPTH_REUSED = 35
 EXPIRES_SOON = 30 * 86_400
-PYC_HEAD = 16
-"""Bytes of a .pyc file that `Row.head` gives: magic number, flags, and mtime and size, or a hash, of the source."""
+HEAD = 20
+"""Bytes of a file that `Row.head` gives: the flags of a .pyc file and the machine of an ELF file are among them."""
+PROGRAMS = tuple(
+    f"{usr}/{path}"
+    for path in (
+        "bin/env",
+        "bin/sh",
+        "bin/bash",
+        "bin/dash",
+        "bin/busybox",
+        "lib64/ld-linux-x86-64.so.2",
+        "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+        "lib/ld-musl-x86_64.so.1",
+        "lib/ld-linux-aarch64.so.1",
+        "lib/aarch64-linux-gnu/ld-linux-aarch64.so.1",
+        "lib/ld-musl-aarch64.so.1",
+    )
+    for usr in ("/usr", "")
+)
+"""Where programs and dynamic loaders lie that tell what architecture a rootfs is for."""
 _MAGIC_WITH_FLAGS = range(3392, 20_000)
 _READ_BY_CLIENTS = {"persist_files", "hostname"}
 
@@ -38,6 +57,10 @@ RULES: Mapping[str, LintRule] = {
     "unsupported-entry": LintRule(
         "The format has no place for it; the build leaves it out, or stops.",
         "remove or exclude it, or set `unsupported: skip` in the recipe",
+    ),
+    "other-architecture": LintRule(
+        "No program of the rootfs runs on a device of the architecture that the image states.",
+        "correct `architecture` in the recipe, or take the rootfs that was made for this architecture",
     ),
     "stale-pyc": LintRule(
         "The format records no times, so the device finds that the .py file is not the one this .pyc was compiled "
@@ -96,7 +119,7 @@ class Finding(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A path of a rootfs: whole st_mode, and for a .pyc file what gives its first 16 bytes."""
+    """A path of a rootfs: whole st_mode, and of a file with a telling head (`has_head`) what gives its first 20 bytes."""
 
     path: str
     mode: int
@@ -116,13 +139,21 @@ def check_ignored(rules: Iterable[str]) -> frozenset[str]:
     return ignored
 
 
-def lint_tree(rows: Iterable[Row], name: str, base: Mapping[str, int] | None = None) -> Iterator[Finding]:
+def has_head(path: str) -> bool:
+    """Whether a rule looks at the first bytes of a file of this path."""
+    return path.endswith(".pyc") or path in PROGRAMS
+
+
+def lint_tree(
+    rows: Iterable[Row], name: str, base: Mapping[str, int] | None = None, architecture: str = ""
+) -> Iterator[Finding]:
     """Look at a rootfs.
 
     Args:
         rows: every path of it.
         name: of the payload or rootfs, for messages.
         base: st_mode of every path of the image that the device runs now; None leaves out what compares with it.
+        architecture: what the recipe or image says of it.
     """
     files: Counter[str] = Counter()
     paths = {row.path: row for row in rows}
@@ -130,7 +161,12 @@ def lint_tree(rows: Iterable[Row], name: str, base: Mapping[str, int] | None = N
         where = f"{name}: {row.path}"
         if stat.S_ISREG(row.mode):
             files[posixpath.dirname(row.path)] += 1
-            if row.head is not None and _source_of(row.path) in paths and _trusts_mtime(row.head()):
+            if (
+                row.head is not None
+                and row.path.endswith(".pyc")
+                and _source_of(row.path) in paths
+                and _trusts_mtime(row.head())
+            ):
                 yield Finding("stale-pyc", where, "is held against the time of its source")
         if row.path.count("/") > DEPTH_REUSED:
             yield Finding("deep-tree", where, f"{row.path.count('/')} deep")
@@ -139,6 +175,22 @@ def lint_tree(rows: Iterable[Row], name: str, base: Mapping[str, int] | None = N
     for directory, count in files.items():
         if count > FILES_REUSED:
             yield Finding("crowded-directory", f"{name}: {directory}", f"{count} files")
+    yield from _lint_architecture(paths, name, architecture_name(architecture))
+
+
+def _lint_architecture(rows: Mapping[str, Row], name: str, architecture: str) -> Iterator[Finding]:
+    """A rootfs may have loaders of several architectures; only where none is the due one it is for another."""
+    heads = {path: row.head() for path in PROGRAMS if (row := rows.get(path)) is not None and row.head is not None}
+    found = {path: _elf_machine(head) for path, head in heads.items() if head[:4] == b"\x7fELF"}
+    due = ELF_MACHINES.get(architecture)
+    if due is not None and found and due not in found.values():
+        path, machine = next(iter(found.items()))
+        other = next((known for known, number in ELF_MACHINES.items() if number == machine), f"machine {machine}")
+        yield Finding("other-architecture", f"{name}: {path}", f"is for {other}, not {architecture}")
+
+
+def _elf_machine(head: bytes) -> int:
+    return int.from_bytes(head[18:20], "big" if head[5:6] == b"\2" else "little")
 
 
 def _lint_mode(row: Row, where: str, before: int) -> Iterator[Finding]:

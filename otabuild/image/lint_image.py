@@ -11,9 +11,11 @@ from otabuild.image.blobs import Chunk
 from otabuild.image.contents import Opener, rebuild
 from otabuild.image.image import Image
 from otabuild.image.lint import (
-    PYC_HEAD,
+    HEAD,
+    PROGRAMS,
     Finding,
     Row,
+    has_head,
     lint_chain,
     lint_release_keys,
     lint_sys_config,
@@ -51,7 +53,7 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
         tables = payload.manifest.file_table.digest_text, pair
         if tables not in seen:  # several payloads can share a rootfs
             seen.add(tables)
-            yield from lint_tree(_rows(image, payload), payload.name, modes)
+            yield from lint_tree(_rows(image, payload), payload.name, modes, payload.config.architecture)
 
 
 def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, str | None]:
@@ -68,16 +70,17 @@ def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str
 
 
 def _rows(image: Image, payload: Payload) -> Iterator[Row]:
-    heads = _pyc_heads(image, payload)
+    heads = _heads(image, payload)
     for entry in payload.entries():
-        head = heads.get(entry.digest) if entry.path.endswith(".pyc") and entry.digest is not None else None
+        head = heads.get(entry.digest) if has_head(entry.path) and entry.digest is not None else None
         yield Row(entry.path, entry.mode, None if head is None else partial(bytes, head))
 
 
-def _pyc_heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
-    """The first bytes of every .pyc file, by digest; each bundle is read once."""
+def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
+    """The first bytes of every file with a telling head, by digest; each bundle is read once."""
     wanted: dict[bytes, FileEntry] = {}
-    for entry in payload.file_table.select(REGULARS, "WHERE path GLOB '*.pyc'"):
+    condition = f"WHERE path GLOB '*.pyc' OR path IN ({', '.join('?' * len(PROGRAMS))})"
+    for entry in payload.file_table.select(REGULARS, condition, PROGRAMS):
         assert entry.digest is not None
         wanted[entry.digest] = entry
     heads = {digest: entry.contents for digest, entry in wanted.items() if entry.contents is not None}
@@ -93,5 +96,5 @@ def _head(chunks: Iterator[Chunk]) -> bytes:
     """The first bytes of a content that is read, and so verified, to its end."""
     head = b""
     for chunk in chunks:
-        head += bytes(chunk[: PYC_HEAD - len(head)])
+        head += bytes(chunk[: HEAD - len(head)])
     return head

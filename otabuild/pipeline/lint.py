@@ -10,9 +10,10 @@ from functools import partial
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.image.image import Image
 from otabuild.image.lint import (
-    PYC_HEAD,
+    HEAD,
     Finding,
     Row,
+    has_head,
     lint_chain,
     lint_release_keys,
     lint_sys_config,
@@ -69,14 +70,14 @@ def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | 
     # Payloads that share a rootfs may have had different ones in the base; what is new for one of them is found.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
     for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
-        findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes)))
+        findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)))
     return list(findings)
 
 
 def _row(entry: Entry) -> Row:
-    head = partial(_head, entry.content) if entry.content and entry.path.endswith(".pyc") else None
+    head = partial(_head, entry.content) if entry.content and has_head(entry.path) else None
     return Row(entry.path, entry.mode, head)
 
 
 def _head(content: Content) -> bytes:
-    return load_content(content)[:PYC_HEAD]
+    return load_content(content)[:HEAD]

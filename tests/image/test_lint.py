@@ -8,6 +8,7 @@ import os
 import py_compile
 import stat
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,6 +74,32 @@ def test_deep_trees() -> None:
     assert rules(lint_tree([Row("/d" * 36, FILE)], "main")) == [("deep-tree", "/d" * 36)]
 
 
+def elf(machine: int, order: str = "little") -> bytes:
+    head = b"\x7fELF\2" + (b"\2" if order == "big" else b"\1")
+    return head.ljust(18, b"\0") + machine.to_bytes(2, order) + b"\0" * 40  # type: ignore[arg-type]  # big or little
+
+
+@pytest.mark.parametrize(
+    ("programs", "architecture", "what"),
+    [
+        ({"/usr/bin/env": elf(62)}, "x86_64", ""),
+        ({"/usr/bin/env": elf(62)}, "arm64", "is for x86_64, not arm64"),
+        ({"/bin/sh": elf(183)}, "x86_64", "is for arm64, not x86_64"),
+        ({"/bin/busybox": elf(21, "big")}, "x86_64", "is for machine 21, not x86_64"),
+        ({"/lib/ld-linux-aarch64.so.1": elf(183)}, "x86_64", "is for arm64, not x86_64"),
+        ({"/lib/ld-linux-aarch64.so.1": elf(183), "/usr/bin/dash": elf(62)}, "x86_64", ""),
+        ({"/bin/sh": b"#!/bin/busybox sh\n"}, "x86_64", ""),
+        ({"/opt/firmware": elf(183)}, "x86_64", ""),
+        ({"/bin/sh": elf(40)}, "armhf", ""),
+        ({"/bin/sh": elf(183)}, "aarch64", ""),
+    ],
+)
+def test_programs_for_another_architecture(programs: dict[str, bytes], architecture: str, what: str) -> None:
+    rows = [Row(path, FILE, partial(bytes, content)) for path, content in programs.items()]
+    found = [finding.what for finding in lint_tree(rows, "main", None, architecture)]
+    assert found == ([what] if what else [])
+
+
 @pytest.mark.parametrize(
     ("mode", "before", "rule"),
     [
@@ -124,6 +151,8 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "/".join(["d"] * 36): b"deep",
         "bin/su": (b"su", 0o4755),
         "open": (b"open", 0o666),
+        "bin/sh": "dash",
+        "bin/dash": elf(183) * 2000,
     }
     build(
         folder / "new",
@@ -144,6 +173,7 @@ COMMON = [
     ("deep-tree", 1),
     ("ignored-sys-config", 1),
     ("no-dev-payload", 1),
+    ("other-architecture", 1),
     ("stale-pyc", 2),
 ]
 AGAINST_BASE = [("new-setuid", 1), ("new-world-writable", 1)]
