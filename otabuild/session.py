@@ -21,6 +21,7 @@ from otabuild.format.sizes import parse_size
 from otabuild.format.times import utc
 from otabuild.pipeline.workspace import CACHE_LIMIT, WORK, Workspace
 from otabuild.progress import show_progress
+from otabuild.storage import fs
 from otabuild.storage.lock import WorkLock
 
 _LOCKED = "OTABUILD_LOCKED"
@@ -144,13 +145,16 @@ def lock_or_exit() -> None:
 
 
 def handle_signals() -> None:
-    """Let SIGTERM and SIGHUP end the process as an exception does, so that nothing half-written stays."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
+    """Let signals end the process as an exception does, so that nothing half-written stays; but not ignored ones."""
+    fs.interrupted = None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as for what runs under nohup
+            signal.signal(number, _end)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+    fs.interrupted = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+    raise fs.interrupted
 
 
 def render(error: OtabuildError) -> str:

@@ -22,6 +22,9 @@ from otabuild.errors import StorageError
 Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
 
+interrupted: BaseException | None = None
+"""What the handler of a signal raised to end this process; a library that calls us back may have made an error of it."""
+
 observer: Callable[[Phase, str, str], None] | None = None
 """Called before and after each change with (phase, operation, path); for tests."""
 

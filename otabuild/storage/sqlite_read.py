@@ -67,12 +67,19 @@ class Database:
         """Turn the errors of SQLite into ours."""
         try:
             yield
-        except sqlite3.OperationalError as error:
-            if self._budget < 0:
-                raise LimitError("the table takes too long to read", where=self.name) from None
-            raise TableError("the table cannot be read", where=self.name, observed=error) from None
         except sqlite3.DatabaseError as error:
-            raise TableError("the table is malformed", where=self.name, observed=error) from None
+            raise self._meaning(error) from None
+
+    def _meaning(self, error: sqlite3.DatabaseError) -> BaseException:
+        """What an error of SQLite stands for; it also makes one of what a signal raises while it calls us."""
+        if fs.interrupted is not None:
+            return fs.interrupted
+        if self._budget < 0:
+            return LimitError("the table takes too long to read", where=self.name)
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # by `_tick`, which returned nothing of the kind
+            return KeyboardInterrupt()
+        what = "cannot be read" if isinstance(error, sqlite3.OperationalError) else "is malformed"
+        return TableError(f"the table {what}", where=self.name, observed=error)
 
     def check_integrity(self) -> None:
         """Have SQLite check every page, row and index entry.
