@@ -45,7 +45,10 @@ class OtabuildError(Exception):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong in a recipe: file, line and column (from 1), path of keys, and what to do about it."""
+    """One thing that is wrong in a recipe: file, line and column, path of keys, and what to do about it.
+
+    Lines and columns count from 1; 0 stands for the file as a whole.
+    """
 
     file: str
     line: int
@@ -58,7 +61,8 @@ class Problem(NamedTuple):
 
     def __str__(self) -> str:
         """The problem as an error would say it."""
-        where = f"{self.file}:{self.line}:{self.column}" + (f": {self.key}" if self.key else "")
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        where = f"{place}: {self.key}" if self.key else place
         return str(
             OtabuildError(self.what, where=where, observed=self.observed, expected=self.expected, hint=self.hint)
         )

@@ -73,7 +73,7 @@ class Image:
         """
         raw = self.read_file("index.json", limits.INDEX)
         if raw is None:
-            raise IntegrityError("missing", where="index.json", hint="is this an OTA image?")
+            raise IntegrityError("not an OTA image: index.json is missing", where=self.path)
         return raw
 
     @cached_property

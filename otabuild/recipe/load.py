@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,6 +21,7 @@ from otabuild.recipe.inputs import problem_at
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.places import clashes
 from otabuild.recipe.substitute import build_time, substitute
+from otabuild.recipe.suggest import did_you_mean
 from otabuild.storage.files import read_file
 
 
@@ -37,12 +39,25 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
     file = os.fspath(path)
     base = Base(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
     shown = base.relative(os.path.basename(file))
+    if not os.path.lexists(file):
+        raise RecipeError([Problem(shown, 0, 0, "", "no such file", hint=_near(file))])
+    if file.endswith(".zip"):
+        hint = "this is an image; did you mean `otabuild verify`?"
+        raise RecipeError([Problem(shown, 0, 0, "", "not a recipe", hint=hint)])
     try:
         raw = read_file(file, limits.DOCUMENT)
     except StorageError as error:
-        raise RecipeError([Problem(shown, 1, 1, "", error.what, error.observed, error.expected)]) from None
+        raise RecipeError([Problem(shown, 0, 0, "", error.what, error.observed, error.expected)]) from None
     stem = os.path.splitext(os.path.basename(file))[0]
     return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
+
+
+def _near(file: str) -> str:
+    """A hint that names the recipe whose name is nearest to that of a file that is not there."""
+    folder, name = os.path.split(file)
+    with suppress(OSError):
+        return did_you_mean(name, (other for other in os.listdir(folder or ".") if other.endswith((".yaml", ".yml"))))
+    return ""
 
 
 def load_recipes(

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from otabuild.errors import ContainerError, InputError, IntegrityError
+from otabuild.errors import ContainerError, InputError, IntegrityError, LimitError
 from otabuild.storage.fs import StrPath, storage_error
 from otabuild.storage.zip_reader import ZipEntry, legal_name, read_entries
 
@@ -108,8 +108,14 @@ def _source_of(fd: int, name: str) -> Source:
         return _DirectorySource(name, fd)
     if not stat.S_ISREG(status.st_mode):
         raise InputError("neither a folder nor a plain file", where=name, observed=oct(status.st_mode))
-    with _reading(name):
-        return _ArtifactSource(name, fd, read_entries(fd, status.st_size))
+    try:
+        with _reading(name):
+            return _ArtifactSource(name, fd, read_entries(fd, status.st_size))
+    except (ContainerError, LimitError) as error:
+        error.where = f"{name}: {error.where}" if error.where else name
+        if name.endswith((".yaml", ".yml")):
+            error.hint = "this is a recipe; build it first"
+        raise
 
 
 @contextmanager
@@ -174,12 +180,16 @@ class _DirectorySource(Source):
     def __init__(self, path: str, fd: int) -> None:
         super().__init__(path)
         self._root = fd
-        with _reading(_BLOBS):
-            blobs = os.open("blobs", _DIRECTORY, dir_fd=fd)
-            try:
-                self._blobs = os.open("sha256", _DIRECTORY, dir_fd=blobs)
-            finally:
-                os.close(blobs)
+        try:
+            with _reading(f"{path}: {_BLOBS}"):
+                blobs = os.open("blobs", _DIRECTORY, dir_fd=fd)
+                try:
+                    self._blobs = os.open("sha256", _DIRECTORY, dir_fd=blobs)
+                finally:
+                    os.close(blobs)
+        except IntegrityError as error:
+            error.where, error.what = path, f"not an OTA image: {_BLOBS} is {error.what}"
+            raise
 
     def members(self) -> Iterator[Member]:
         return self._walk(self._root, "")

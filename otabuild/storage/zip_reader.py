@@ -21,6 +21,7 @@ _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
 _LOCATOR = struct.Struct("<4sIQI")
 _END64 = struct.Struct("<4sQ2H2I4Q")
+_MAGIC = b"PK\3\4"
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _DATE, _TIME = 0x3A21, 0  # 2009-01-01 00:00:00
@@ -93,8 +94,8 @@ def read_entries(fd: int, size: int) -> list[ZipEntry]:
     return entries
 
 
-def _refuse(what: str, where: object = "artifact", *, observed: object = None, expected: object = None) -> NoReturn:
-    raise ContainerError(what, where=where, observed=observed, expected=expected)
+def _refuse(what: str, where: object = "", *, observed: object = None, expected: object = None) -> NoReturn:
+    raise ContainerError(f"not an OTA image: {what}", where=where, observed=observed, expected=expected)
 
 
 def _pread(fd: int, length: int, offset: int, where: str) -> bytes:
@@ -111,12 +112,18 @@ def _pread(fd: int, length: int, offset: int, where: str) -> bytes:
 
 def _read_end(fd: int, size: int) -> tuple[int, int, int]:
     """Where the central directory starts, its size in bytes and its number of records."""
-    if size < _END.size:
-        _refuse("no ZIP: shorter than an end record", observed=f"{size} bytes")
+    head = _pread(fd, min(size, len(_MAGIC)), 0, "beginning")
+    if head != _MAGIC:
+        _refuse("it does not begin as a ZIP", observed=f"{head!r} in {size} bytes", expected=repr(_MAGIC))
     at = size - _END.size
-    magic, disk, first_disk, here, count, length, start, comment = _END.unpack(_pread(fd, _END.size, at, "end record"))
+    end = _pread(fd, _END.size, at, "end record") if at > 0 else bytes(_END.size)
+    magic, disk, first_disk, here, count, length, start, comment = _END.unpack(end)
     if magic != b"PK\5\6" or comment:
-        _refuse("no ZIP that ends in its end record: cut off, a comment, or bytes behind it")
+        raise ContainerError(
+            "not a complete OTA image: the ZIP's end record is missing, or not at the end",
+            observed=f"{size} bytes",
+            hint="the file is probably truncated; download it again and compare its SHA-256",
+        )
     if (disk, first_disk) != (0, 0) or here != count:
         _refuse("a ZIP of several disks")
     wide = _read_end64(fd, at)
