@@ -48,8 +48,10 @@ class Project:
         return Side(name, [python, "-m", "doit", "build"], self.folder, self.forget, ENVIRON)
 
     def again(self, name: str) -> Side:
-        """`doit build` with what the last one left."""
-        return Side(name, [sys.executable, "-m", "doit", "build"], self.folder, environ=ENVIRON)
+        """`doit build` with what the last one left, but for its report: without one, each build writes its own."""
+        report = Path(f"{self.artifact}.report.json")
+        command = [sys.executable, "-m", "doit", "build"]
+        return Side(name, command, self.folder, lambda: report.unlink(missing_ok=True), ENVIRON)
 
     def report(self) -> dict[str, int]:
         """The totals of the last build's report."""

@@ -55,7 +55,7 @@ def update(bench: Bench) -> Iterator[Figure]:
     """What a device with the rootfs fetches to get to the second one."""
     images = bench.built.artifact, bench.built_second.artifact
     found = answer(bench.built.command("cost", "cost", *images, "--ecu-id", "main", "--json"))
-    changed, download = found["changed_bytes"] / MB, found["download"] / MB
+    changed, download = found["changed-bytes"] / MB, found["download"] / MB
     yield ratio("update: download / changed bytes", download, changed, 0.75, unit="MB")
     yield Figure("update: metadata (both tables)", found["metadata"] / MB, "MB", 3.3)
     yield Figure("update: requests for contents", found["requests"])

@@ -63,10 +63,11 @@ def build(
         for function in before.values():
             function()
         done = run_steps(build_steps(loaded, workspace), time.monotonic, tell)
-        write_report(loaded.output, done)
-        if done[-1].reasons:
+        built, sha256 = bool(done[-1].reasons), str(done[-1].results["sha256"])
+        write_report(loaded.output, sha256, done, built=built)
+        if built:
             keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)
         for (name, _step), after in own.after_build.items():
             if name == loaded.name:
                 after(loaded.output)
-    return BuildResult(loaded.output, done[-1].results["sha256"], os.path.getsize(loaded.output), tuple(done))
+    return BuildResult(loaded.output, sha256, os.path.getsize(loaded.output), tuple(done))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         progress.clear()
         print(session.render(error), file=sys.stderr)
+        if getattr(args, "json", False) or getattr(args, "format", "") == "json":
+            print(json.dumps({"ok": False, "error": error.to_value()}, ensure_ascii=False, indent=2))
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

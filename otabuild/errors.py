@@ -31,6 +31,10 @@ class OtabuildError(Exception):
         self.expected = None if expected is None else str(expected)
         self.hint = hint
 
+    def to_value(self) -> dict[str, object]:
+        """The error as plain JSON values."""
+        return {name: getattr(self, name) for name in ("what", "where", "observed", "expected", "hint")}
+
     def __str__(self) -> str:
         """The message on one line, and the hint on a line of its own."""
         text = printable(f"{self.where}: {self.what}" if self.where else self.what)
@@ -76,9 +80,14 @@ class RecipeError(OtabuildError):
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
         super().__init__(f"{count} in the recipe", where=self.problems[0].file)
 
+    def to_value(self) -> dict[str, object]:
+        """The error with each of its problems, as plain JSON values."""
+        return {**super().to_value(), "problems": [problem._asdict() for problem in self.problems]}
+
     def __str__(self) -> str:
         """Every problem, one below the other."""
-        return "\n".join(str(problem) for problem in self.problems)
+        head = [f"{self.where}: {len(self.problems)} problems"] if len(self.problems) > 1 else []
+        return "\n".join([*head, *map(str, self.problems)])
 
 
 class InputError(OtabuildError):
@@ -130,7 +139,7 @@ class NotVerifiedError(IntegrityError):
 
     def __str__(self) -> str:
         """The message, and each finding on a line of its own."""
-        return "\n".join([super().__str__(), *(f"  {finding}" for finding in self.findings)])
+        return "\n".join([super().__str__(), *(f"{finding}" for finding in self.findings)]).replace("\n", "\n  ")
 
 
 class LimitError(OtabuildError):

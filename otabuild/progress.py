@@ -29,6 +29,13 @@ def silence() -> None:
     _quiet = True
 
 
+def tell(text: str) -> None:
+    """Tell what goes on, if progress is to be shown."""
+    if not _quiet:
+        clear()
+        print(text, file=sys.stderr, flush=True)
+
+
 def clear() -> None:
     """Take away a bar that stands there."""
     with _lock:

@@ -21,7 +21,7 @@ from otabuild.doit_shell import Record, at_end
 from otabuild.errors import OtabuildError, StateError
 from otabuild.pipeline.limit import keep_within
 from otabuild.pipeline.own_steps import no_rootfs, own_steps
-from otabuild.pipeline.report import write_report
+from otabuild.pipeline.report import artifact_line, write_report
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
 from otabuild.pipeline.steps import build_steps, check_steps
@@ -249,12 +249,12 @@ def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError
 
 
 def _own(name: str, function: Callable[..., None], error: OtabuildError | None, after: Iterable[str] = ()) -> Task:
-    doc = (function.__doc__ or name).strip().splitlines()[0]
+    doc = (function.__doc__ or "your own step").strip().splitlines()[0]
     return _task(name, doc, (refuse, [str(error)]) if error else (run_own, [name]), after)
 
 
 def _write_reports(records: dict[str, Record]) -> None:
-    """Write the build report of every recipe whose artifact was asked for and is good."""
+    """Tell of every artifact that was asked for and is good, and write its report where it is new."""
     project = _project()
     for name, recipe in project.recipes.items():
         if f"build:{name}" not in records:
@@ -265,7 +265,9 @@ def _write_reports(records: dict[str, Record]) -> None:
             if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
             for values in [record.values]
         ]
-        write_report(recipe.output, done)
+        sha256 = project.steps[f"build:{name}"].results()["sha256"]
+        write_report(recipe.output, sha256, done, built=records[f"build:{name}"].ran)
+        print(artifact_line(recipe.output, sha256), flush=True)
 
 
 def _limit_cache(records: dict[str, Record]) -> None:

@@ -54,7 +54,7 @@ class Counts:
 
     def to_value(self) -> dict[str, int]:
         """The amounts by the names that the build report uses."""
-        return {name.replace("_", " "): getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+        return {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import time
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, say
-from otabuild.format.sizes import human_size
+from otabuild.progress import tell
 
 
 def add(parsers: Parsers) -> None:
@@ -48,13 +48,12 @@ def add(parsers: Parsers) -> None:
 def run_build(args: argparse.Namespace) -> int:
     """Run every step of a recipe that has a reason to."""
     from otabuild.api import build
-    from otabuild.pipeline.report import build_report
+    from otabuild.pipeline.report import artifact_line, build_report
 
     started = time.monotonic()
-    result = build(args.recipe, wait=args.wait, tell=say)
-    value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size, **build_report(result.steps)}
-    seconds = time.monotonic() - started
-    emit(args, value, [f"{result.artifact}  {human_size(result.size)}  sha256:{result.sha256}  {seconds:.1f} s"])
+    result = build(args.recipe, wait=args.wait, tell=tell)
+    value = build_report(result.artifact, result.sha256, result.steps)
+    emit(args, value, [f"{artifact_line(result.artifact, result.sha256)}  {time.monotonic() - started:.1f} s"])
     return 0
 
 
@@ -66,7 +65,7 @@ def run_plan(args: argparse.Namespace) -> int:
 
     found = plan_steps(build_steps(load_recipe(args.recipe), session.make_workspace()))
     lines = [f"{item.name}: {'; '.join(item.reasons) or 'up to date'}" for item in found]
-    emit(args, [{"step": item.name, "reasons": item.reasons} for item in found], lines)
+    emit(args, {"steps": [{"step": item.name, "reasons": item.reasons} for item in found]}, lines)
     return 0
 
 

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_json, emit, parse_option
+from otabuild.commands.output import Parsers, add_json, emit, option_type
+from otabuild.format.sizes import parse_size
 
 if TYPE_CHECKING:
     from otabuild.pipeline.workspace import Workspace
@@ -20,6 +21,7 @@ def add(parsers: Parsers) -> None:
     cache.add_argument(
         "--size",
         metavar="SIZE",
+        type=option_type(parse_size),
         help="prune: leave at most this much, such as 5GiB; default: cache-size of the project",
     )
     cache.add_argument("--wait", action="store_true", help="wait while a build works in the same directory")
@@ -54,10 +56,10 @@ def _show(args: argparse.Namespace, workspace: Workspace) -> int:
 
 
 def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
-    from otabuild.format.sizes import human_size, parse_size
+    from otabuild.format.sizes import human_size
     from otabuild.pipeline.limit import keep_within, remove_archives, usage
 
-    limit = workspace.cache_limit if args.size is None else parse_option("--size", args.size, parse_size)
+    limit = workspace.cache_limit if args.size is None else args.size
     before = usage(workspace)
     keep_within(workspace, limit, spare=sys.maxsize)
     if usage(workspace).archive_bytes > limit:

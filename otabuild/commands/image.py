@@ -10,8 +10,9 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type
 from otabuild.errors import printable
+from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import human_size
 
 if TYPE_CHECKING:
@@ -34,7 +35,13 @@ def add(parsers: Parsers) -> None:
         "inspect-blob", help="print a blob by its digest, or write it to a file; its bytes are verified"
     )
     add_image(blob)
-    blob.add_argument("--checksum", required=True, metavar="sha256:HEX", help="digest of the blob")
+    blob.add_argument(
+        "--checksum",
+        required=True,
+        metavar="sha256:HEX",
+        type=option_type(checked(parse_digest)),
+        help="digest of the blob",
+    )
     blob.add_argument("-o", "--output", metavar="FILE", help="write it to this file")
     blob.add_argument("--bytes", action="store_true", help="print its bytes even to a terminal")
     add_json(blob)
@@ -158,7 +165,7 @@ def run_ls(args: argparse.Namespace) -> int:
 
     with open_image(args.image) as image:
         found = list(image.payload(args.ecu_id, args.release_key).ls(args.path))
-    emit(args, [entry.to_value() for entry in found], map(_line, found))
+    emit(args, {"entries": [entry.to_value() for entry in found]}, map(_line, found))
     return 0
 
 

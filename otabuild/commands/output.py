@@ -6,9 +6,11 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
-from otabuild.errors import InputError
+from otabuild.errors import OtabuildError
+
+T = TypeVar("T")
 
 Parsers = Any
 """argparse's subparsers object, whose type has no public name."""
@@ -46,14 +48,23 @@ def add_payload(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_option(option: str, text: str, parse: Callable[[str], int]) -> int:
-    """The value of an option, such as a time or a size.
+def option_type(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """A parser of values as argparse wants it: one that refuses ends with wrong usage."""
 
-    Raises:
-        InputError: it is none.
-    """
-    try:
-        return parse(text)
-    except InputError as error:
-        error.where = option
-        raise
+    def convert(text: str) -> T:
+        try:
+            return parse(text)
+        except OtabuildError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
+    """Takes text as it is, if it can be parsed."""
+
+    def check(text: str) -> str:
+        parse(text)
+        return text
+
+    return check

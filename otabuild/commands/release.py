@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, parse_option, say
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type, say
 from otabuild.errors import printable
+from otabuild.format.sizes import counted, human_size, parse_size
 
 if TYPE_CHECKING:
     from otabuild.image.cost import Cost
@@ -35,7 +36,12 @@ def add(parsers: Parsers) -> None:
     add_image(cost, "base")
     add_image(cost, "new")
     add_payload(cost)
-    cost.add_argument("--max-download", metavar="SIZE", help="exit 1 if a device fetches more, such as 300MiB")
+    cost.add_argument(
+        "--max-download",
+        metavar="SIZE",
+        type=option_type(parse_size),
+        help="exit 1 if a device fetches more, such as 300MiB",
+    )
     add_json(cost)
     cost.set_defaults(run=run_cost)
 
@@ -48,7 +54,14 @@ def add(parsers: Parsers) -> None:
     lint = parsers.add_parser("lint", help="find what will bite on the device although the image is good")
     lint.add_argument("subject", metavar="RECIPE|IMAGE", help="a recipe (YAML), an artifact (ZIP) or a directory")
     lint.add_argument("--base", metavar="OLD", help="the image that devices run now: also find what is newly risky")
-    lint.add_argument("--ignore", metavar="RULE", nargs="+", action="extend", default=[], help="rules to silence")
+    lint.add_argument(
+        "--ignore",
+        metavar="RULE",
+        action="append",
+        default=[],
+        type=option_type(checked(_check_rule)),
+        help="a rule to silence; repeatable",
+    )
     add_json(lint)
     lint.set_defaults(run=run_lint)
 
@@ -69,14 +82,16 @@ def run_diff(args: argparse.Namespace) -> int:
 
 def run_cost(args: argparse.Namespace) -> int:
     """Print what an update costs, and hold it against a budget."""
-    from otabuild.format.sizes import human_size, parse_size
     from otabuild.image.cost import cost
     from otabuild.image.image import open_image
 
-    budget = None if args.max_download is None else parse_option("--max-download", args.max_download, parse_size)
+    budget: int | None = args.max_download
     with open_image(args.base) as base, open_image(args.new) as new:
         found = cost(base, new, args.ecu_id, args.release_key)
-    emit(args, found.to_value(), _cost_lines(found))
+    name = f"{args.ecu_id}/{args.release_key}"
+    about = {"base": args.base, "new": args.new, "ecu": args.ecu_id, "release-key": args.release_key}
+    head = printable(f"update of {name} from {args.base} to {args.new}")
+    emit(args, {**about, **found.to_value()}, [head, *_cost_lines(found)])
     if budget is None or found.total <= budget:
         return 0
     say(f"error: a device fetches {human_size(found.total)}, more than --max-download {human_size(budget)}")
@@ -84,13 +99,11 @@ def run_cost(args: argparse.Namespace) -> int:
 
 
 def _cost_lines(found: Cost) -> Iterator[str]:
-    from otabuild.format.sizes import human_size
-
-    yield f"download   {human_size(found.total)} in {found.total_requests} requests"
-    yield f"  contents   {human_size(found.download)} in {found.requests} requests"
+    yield f"download   {human_size(found.total)} in {counted(found.total_requests, 'request')}"
+    yield f"  contents   {human_size(found.download)} in {counted(found.requests, 'request')}"
     yield f"  tables     {human_size(found.metadata)}"
     yield f"  documents  {human_size(found.documents)}"
-    yield f"changed    {found.changed} of {found.resources} contents, {human_size(found.changed_bytes)}"
+    yield f"changed    {found.changed} of {counted(found.resources, 'content')}, {human_size(found.changed_bytes)}"
     yield f"without a base the contents are {human_size(found.full_download)}"
     yield f"disk       {human_size(found.peak_disk)} at most"
     for file in found.files:
@@ -114,15 +127,19 @@ def run_report(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_lint(args: argparse.Namespace) -> int:
-    """Print findings; exit 1 if there are any."""
+def _check_rule(text: str) -> None:
     from otabuild.image.lint import check_ignored
 
-    ignored = check_ignored(args.ignore)
-    findings = [finding for finding in _findings(args) if finding.rule not in ignored]
-    emit(args, [finding.to_value() for finding in findings], _lint_lines(findings))
-    if findings:
-        say(f"{len(findings)} findings; silence a rule with --ignore RULE")
+    check_ignored([text])
+
+
+def run_lint(args: argparse.Namespace) -> int:
+    """Print findings; exit 1 if there are any."""
+    findings = [finding for finding in _findings(args) if finding.rule not in args.ignore]
+    value = {"ok": not findings, "findings": [finding.to_value() for finding in findings]}
+    emit(args, value, _lint_lines(findings))
+    told = counted(len(findings), "finding")
+    say(f"{told}; silence a rule with --ignore RULE" if findings else "no findings")
     return 1 if findings else 0
 
 

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_image, add_json, emit, parse_option, say
+from otabuild.commands.output import Parsers, add_image, add_json, emit, option_type, say
 from otabuild.errors import InputError, OtabuildError
 from otabuild.format.times import parse_time, utc
+from otabuild.progress import tell
 
 if TYPE_CHECKING:
     from otabuild.image.image import Image
@@ -79,7 +80,10 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--ca", action="append", default=[], metavar="PATH", help="the root the chain has to end at")
     group.add_argument(
-        "--timestamp", metavar="TIME", help="now, or ISO 8601; default: SOURCE_DATE_EPOCH where it is set, else now"
+        "--timestamp",
+        metavar="TIME",
+        type=option_type(_time),
+        help="now, or ISO 8601; default: SOURCE_DATE_EPOCH where it is set, else now",
     )
 
 
@@ -139,7 +143,7 @@ def _prepare_recipe(path: str) -> list[SigningRequest]:
     job, sign = _job(path)
     steps = build_steps(job.recipe, job.workspace)
     before = [step for step in steps if not step.name.startswith(("sign:", "build:"))]
-    run_steps(before, time.monotonic, say)
+    run_steps(before, time.monotonic, tell)
     requests = recipe_requests(job, sign)
     known = known_signatures(job, _chain(sign.certificate, sign.chain))
     return [request for request in requests if known.find(request.digest) is None]
@@ -159,6 +163,7 @@ def run_finish(args: argparse.Namespace) -> int:
 def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     from otabuild.api import build
     from otabuild.pipeline.external import match_answer
+    from otabuild.pipeline.report import artifact_line
     from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
 
     job, sign = _job(args.target)
@@ -176,9 +181,9 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     known = known_signatures(job, _chain(sign.certificate, sign.chain))
     for request, signature in found:
         known.keep(request.digest, signature)
-    result = build(job.recipe, workspace=job.workspace, tell=say)
+    result = build(job.recipe, workspace=job.workspace, tell=tell)
     value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size}
-    emit(args, value, [f"{result.artifact}  sha256:{result.sha256}"])
+    emit(args, value, [artifact_line(result.artifact, result.sha256)])
     return 0
 
 
@@ -291,14 +296,18 @@ def _chain(certificate: str, intermediates: list[str] | tuple[str, ...]) -> tupl
     return load_chain(certificate, intermediates)
 
 
-def _timestamp(text: str | None) -> int:
-    """Unix seconds of a time on the command line."""
-    if text is None and "SOURCE_DATE_EPOCH" in os.environ:
+def _time(text: str) -> int:
+    return int(time.time()) if text == "now" else parse_time(text)
+
+
+def _timestamp(given: int | None) -> int:
+    """Unix seconds of a time on the command line, or of the environment, or now."""
+    if given is None and "SOURCE_DATE_EPOCH" in os.environ:
         text = os.environ["SOURCE_DATE_EPOCH"]
         if text.isascii() and text.isdecimal():
             return int(text)
         raise InputError("is no time", where="SOURCE_DATE_EPOCH", observed=text, expected="seconds since 1970")
-    return int(time.time()) if text in (None, "now") else parse_option("--timestamp", str(text), parse_time)
+    return int(time.time()) if given is None else given
 
 
 def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, emit, parse_option
+from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type
 from otabuild.errors import InputError, TrustError, printable
-from otabuild.format.sizes import human_size
-from otabuild.format.times import parse_time
+from otabuild.format.digest import parse_digest
+from otabuild.format.sizes import counted, human_size
+from otabuild.format.times import parse_time, utc
 from otabuild.progress import show_progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from otabuild.image.findings import Finding
+    from otabuild.image.verify import Report
     from otabuild.signing.trust import TrustPolicy
+    from otabuild.signing.verify import SignatureReport
 
 _DAY = 86_400
+_SOON = 30 * _DAY
+_FEW_NOTES = 3
 _NEED_ANCHOR = ("--crl", "--not-before", "--max-age", "--allowed-signer", "--eku-strict")
 
 
@@ -43,7 +49,12 @@ def add(parsers: Parsers) -> None:
     resources = parsers.add_parser("verify-resources", help="hash the stored blobs, and compare with their digests")
     add_image(resources)
     resources.add_argument(
-        "--blob-checksum", action="append", default=[], metavar="sha256:HEX", help="only this blob; repeatable"
+        "--blob-checksum",
+        action="append",
+        default=[],
+        metavar="sha256:HEX",
+        type=option_type(checked(parse_digest)),
+        help="only this blob; repeatable",
     )
     add_json(resources)
     resources.set_defaults(run=run_verify_resources)
@@ -74,8 +85,15 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     trust.add_argument(
         "--crl", action="append", default=[], metavar="FILE", help="certificate revocation list; repeatable"
     )
-    trust.add_argument("--at", metavar="TIME", help="judge dates at this time (ISO 8601) instead of now")
-    trust.add_argument("--not-before", metavar="TIME", help="refuse images signed before this time (replay)")
+    trust.add_argument(
+        "--at", metavar="TIME", type=option_type(parse_time), help="judge dates at this time (ISO 8601) instead of now"
+    )
+    trust.add_argument(
+        "--not-before",
+        metavar="TIME",
+        type=option_type(parse_time),
+        help="refuse images signed before this time (replay)",
+    )
     trust.add_argument("--max-age", metavar="DAYS", type=int, help="refuse images signed longer ago than this")
     trust.add_argument(
         "--allowed-signer",
@@ -107,7 +125,7 @@ def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
         return None
     return TrustPolicy(
         anchors=load_anchors(anchors),
-        not_before=_time(args.not_before, "--not-before"),
+        not_before=args.not_before,
         max_age=None if args.max_age is None else args.max_age * _DAY,
         allowed_signers=frozenset(args.allowed_signer),
         crls=load_crls(args.crl),
@@ -117,12 +135,7 @@ def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
 
 def _now(args: argparse.Namespace) -> int:
     """The time to judge by, in Unix seconds."""
-    at = _time(args.at, "--at")
-    return int(time.time()) if at is None else at
-
-
-def _time(text: str | None, option: str) -> int | None:
-    return None if text is None else parse_option(option, text, parse_time)
+    return int(time.time()) if args.at is None else int(args.at)
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -131,22 +144,44 @@ def run_verify(args: argparse.Namespace) -> int:
     from otabuild.image.verify import verify
 
     policy = trust_policy(args)
+    if policy is None:
+        raise TrustError(
+            "nobody said whom to trust", where=args.image, hint="name CA certificates with --ca or --ca-dir"
+        )
+    now = _now(args)
     with open_image(args.image) as image:
         report = verify(
             image,
             policy,
-            _now(args),
+            now,
             shallow=args.shallow,
             strict=args.strict,
             compat=args.compat,
             progress=partial(show_progress, "verify"),
         )
-    counts = ", ".join(f"{amount} {name}" for name, amount in report.counts.items())
-    verdict = (
-        f"{args.image}: {'verified' if report.ok else 'NOT VERIFIED'}{' (shallow)' if args.shallow else ''}; {counts}"
-    )
-    emit(args, report.to_value(), [*_finding_lines(report.findings), printable(verdict)])
+    emit(args, report.to_value(), [*finding_lines(report.findings), *_verdict_lines(args.image, report, now)])
     return 0 if report.ok else 1
+
+
+def _verdict_lines(image: str, report: Report, now: int) -> Iterator[str]:
+    """Whether an image is good, what was looked at, and who signed it."""
+    verdict = f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
+    counts = [counted(report.counts.get(f"{noun}s", 0), noun) for noun in ("payload", "blob")]
+    yield printable(f"{image}: {verdict} ({', '.join([human_size(report.counts.get('bytes', 0)), *counts])})")
+    if report.signature:
+        yield from _signature_lines(report.signature, now)
+
+
+def _signature_lines(signature: SignatureReport, now: int) -> Iterator[str]:
+    """Who signed, when, and whether that is trusted; and what will soon end it."""
+    signer, at = signature.chain[0], signature.issued_at
+    when = "" if at is None else f", at {utc(at)}"
+    yield f"  signed by  {signer.subject}{when}; certificate valid until {utc(signer.not_after)}"
+    yield f"  trusted    {signature.anchor.subject}" if signature.anchor else "  NOT TRUSTED: no anchor was given"
+    for certificate in signature.path:
+        if (left := certificate.not_after - now) < _SOON:
+            days = counted(left // _DAY, "day")
+            yield f"note: {certificate.subject}: expires in {days}, at {utc(certificate.not_after)}"
 
 
 def run_verify_sign(args: argparse.Namespace) -> int:
@@ -155,17 +190,17 @@ def run_verify_sign(args: argparse.Namespace) -> int:
     from otabuild.image.verify_sign import verify_sign
 
     policy = trust_policy(args)
+    now = _now(args)
     with open_image(args.image) as image:
-        report = verify_sign(image, policy, _now(args), compat=args.compat)
+        report = verify_sign(image, policy, now, compat=args.compat)
     if policy is None and not args.no_trust:
         raise TrustError(
             "all but the trust anchor was checked: nobody said whom to trust",
             where=args.image,
             hint="name CA certificates with --ca or --ca-dir, or say --no-trust",
         )
-    lines = [f"{certificate.subject}\n  issued by {certificate.issuer}" for certificate in report.chain]
-    lines.append("trusted" if report.anchor else "NOT TRUSTED: no anchor was given")
-    emit(args, report.to_value(), lines)
+    lines = [printable(f"{args.image}: the signature holds"), *_signature_lines(report, now)]
+    emit(args, {"ok": True, "image": args.image, **report.to_value()}, lines)
     return 0
 
 
@@ -176,8 +211,8 @@ def run_verify_resources(args: argparse.Namespace) -> int:
 
     with open_image(args.image) as image:
         report = verify_resources(image, args.blob_checksum)
-    verdict = f"{report.blobs} blobs hashed, {len(report.findings)} bad"
-    emit(args, report.to_value(), [*_finding_lines(report.findings), verdict])
+    verdict = f"{counted(report.blobs, 'blob')} hashed, {len(report.findings)} bad"
+    emit(args, report.to_value(), [*finding_lines(report.findings), verdict])
     return 0 if report.ok else 1
 
 
@@ -208,10 +243,22 @@ def run_deploy(args: argparse.Namespace) -> int:
         )
     size = human_size(deployed.content_size)
     by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
-    line = f"{deployed.target}: payload {deployed.payload}, {deployed.inodes} inodes, {size}, {by}"
+    line = f"{deployed.target}: payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, {size}, {by}"
     emit(args, deployed.to_value(), [printable(line)])
     return 0
 
 
-def _finding_lines(findings: Iterable[Finding]) -> list[str]:
-    return [printable(str(finding)) for finding in findings]
+def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """The findings; of many notes of one rule their number and two of them."""
+    notes: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        if finding.severity == "note":
+            notes[finding.rule, finding.what].append(finding)
+        else:
+            yield str(finding)
+    for (rule, what), found in notes.items():
+        if len(found) <= _FEW_NOTES:
+            yield from map(str, found)
+            continue
+        such = " and ".join(finding.where for finding in found[:2])
+        yield printable(f"note: {what}: {len(found)} times, such as {such}; --json tells all [{rule}]")

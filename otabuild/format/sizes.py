@@ -33,11 +33,16 @@ def human_size(size: int) -> str:
     return f"{amount:.2f} {_UNITS[-1]}"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number and what it counts, such as `1 payload` or `10,238 blobs`."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def human_change(before: int | None, after: int | None) -> str:
     """A size before and after, and how much it grew."""
     if before is None or after is None:
         return " -> ".join("unknown" if size is None else human_size(size) for size in (before, after))
     if before == after:
-        return f"{human_size(after)}, unchanged"
+        return f"{human_size(after)}, size unchanged"
     sign = "+" if after > before else ""
     return f"{human_size(before)} -> {human_size(after)} ({sign}{human_size(after - before)})"

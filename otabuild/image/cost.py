@@ -89,11 +89,11 @@ class Cost:
 
     def to_value(self) -> dict[str, Any]:
         """The cost as plain JSON values."""
-        own = {name: getattr(self, name) for name in self.__slots__ if name != "files"}
+        own = {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if name != "files"}
         return {
             **own,
             "total": self.total,
-            "total_requests": self.total_requests,
+            "total-requests": self.total_requests,
             "files": [file.to_value() for file in self.files],
         }
 

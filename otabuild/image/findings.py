@@ -39,21 +39,23 @@ class Finding:
     observed: str | None = None
     expected: str | None = None
     severity: Severity = "error"
+    hint: str | None = None
 
     @classmethod
     def of_error(cls, rule: str, error: OtabuildError) -> Finding:
         """An error that a check raised, as a finding."""
-        return cls(rule, error.where, error.what, error.observed, error.expected)
+        return cls(rule, error.where, error.what, error.observed, error.expected, hint=error.hint or None)
 
     def to_value(self) -> dict[str, str]:
         """The finding as plain JSON values."""
         return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
 
     def __str__(self) -> str:
-        """The finding on one line, safe to print."""
+        """The finding on one line, safe to print, and its hint on a line of its own."""
         facts = [f"{n} {v}" for n, v in (("observed", self.observed), ("expected", self.expected)) if v is not None]
         tail = f" ({', '.join(facts)})" if facts else ""
-        return printable(f"{self.severity}: {self.where}: {self.what}{tail} [{self.rule}]")
+        text = printable(f"{self.severity}: {self.where}: {self.what}{tail} [{self.rule}]")
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
 @dataclass(frozen=True, slots=True)

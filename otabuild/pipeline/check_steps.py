@@ -120,7 +120,7 @@ def roundtrip_step(job: Job) -> Step:
             _compare(
                 name, scan(options, euid=os.geteuid(), work=archives).entries, read_tree(job.rootfs_path(name, "tree"))
             )
-        return Outcome({}, {"rootfs compared": len(names)})
+        return Outcome({}, {"rootfs-compared": len(names)})
 
     return job.step(
         "roundtrip",

@@ -142,7 +142,7 @@ def build_step(job: Job) -> Step:
             for step in (store_step(job), tables_step(job), index_step(job)):
                 step.execute()
             sha256 = _publish(job)
-        return Outcome({"sha256": sha256}, {"artifact bytes": os.path.getsize(recipe.output)})
+        return Outcome({"sha256": sha256}, {"artifact-bytes": os.path.getsize(recipe.output)})
 
     outputs = (recipe.output, *([recipe.output_dir] if recipe.output_dir else []))
     last = "sign" if recipe.sign else "index"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sqlite3
 from collections.abc import Iterable
 from typing import Any
 
 from otabuild.build.contents import Counts
+from otabuild.format.sizes import human_size
 from otabuild.pipeline.run import Done
 from otabuild.storage.compress import library_version
 from otabuild.storage.files import write_file
@@ -25,8 +27,8 @@ def versions() -> dict[str, str]:
     }
 
 
-def build_report(done: Iterable[Done]) -> dict[str, Any]:
-    """What a run did: each step with its reasons and counts, their totals, and the versions.
+def build_report(artifact: str, sha256: str, done: Iterable[Done]) -> dict[str, Any]:
+    """What a run did: the artifact it ended with, each step with its reasons and counts, their totals, the versions.
 
     Totals of what did not run are 0: a run that found nothing to do hashed no file.
     """
@@ -36,6 +38,9 @@ def build_report(done: Iterable[Done]) -> dict[str, Any]:
         for name in totals:
             totals[name] += step.counts.get(name, 0)
     return {
+        "artifact": artifact,
+        "sha256": sha256,
+        "size": os.path.getsize(artifact),
         "seconds": round(sum(step.seconds for step in steps), 3),
         "totals": totals,
         "steps": [step.to_value() for step in steps],
@@ -43,11 +48,18 @@ def build_report(done: Iterable[Done]) -> dict[str, Any]:
     }
 
 
+def artifact_line(artifact: str, sha256: str) -> str:
+    """An artifact as a person wants to see it: path, size, digest."""
+    return f"{artifact}  {human_size(os.path.getsize(artifact))}  sha256:{sha256}"
+
+
 def report_path(artifact: str) -> str:
     """Where the report of an artifact lies."""
     return f"{artifact}.report.json"
 
 
-def write_report(artifact: str, done: Iterable[Done]) -> None:
-    """Write the report of a run that ended with this artifact."""
-    write_file(report_path(artifact), json.dumps(build_report(done), indent=2).encode() + b"\n")
+def write_report(artifact: str, sha256: str, done: Iterable[Done], *, built: bool) -> None:
+    """Write the report of a run that ended with this artifact; one that did not write it leaves the report as it is."""
+    path = report_path(artifact)
+    if built or not os.path.isfile(path):
+        write_file(path, json.dumps(build_report(artifact, sha256, done), indent=2).encode() + b"\n")

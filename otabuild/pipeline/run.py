@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from otabuild.errors import InputError
-from otabuild.pipeline.step import Results, Step
+from otabuild.pipeline.step import NOT_BUILT, Results, Step
 
 
 class Done(NamedTuple):
@@ -20,7 +20,7 @@ class Done(NamedTuple):
 
     def to_value(self) -> dict[str, Any]:
         """The step as the build report shows it."""
-        return {"step": self.name, "ran because": self.reasons, "seconds": round(self.seconds, 3), **self.counts}
+        return {"step": self.name, "ran-because": self.reasons, "seconds": round(self.seconds, 3), **self.counts}
 
 
 class Planned(NamedTuple):
@@ -67,7 +67,7 @@ def plan_steps(steps: Sequence[Step]) -> list[Planned]:
                 raise
             reasons = ()  # what it needs is not there yet
         if waits_for and not reasons:
-            reasons = (f"if {' or '.join(waits_for)} gives something new",)
+            reasons = (f"if {' or '.join(waits_for)} gives something new" if step.was_built else NOT_BUILT,)
         if reasons:
             running.add(step.name)
         planned.append(Planned(step.name, reasons))

@@ -20,6 +20,9 @@ Key = dict[str, Any]
 """Everything that a step depends on, as JSON, by a name that a user understands."""
 
 
+NOT_BUILT = "not built yet"
+
+
 class Outcome(NamedTuple):
     """What a step has to say when it is done.
 
@@ -77,16 +80,23 @@ class Step:
         key = self._key_digests()
         return Decision(tuple(self._reasons(_read(self.stamp), key)), key)
 
+    @property
+    def was_built(self) -> bool:
+        """Whether the step ever ran to its end, and nothing was lost since."""
+        return _read(self.stamp) is not None
+
     def _reasons(self, stamp: Mapping[str, Any] | None, key: Mapping[str, str]) -> Iterator[str]:
         if stamp is None:
-            yield "it was not built yet, or not to its end"
+            yield NOT_BUILT
             return
         then = stamp["key"]
         yield from (f"changed: {name}" for name in sorted(then.keys() | key.keys()) if then.get(name) != key.get(name))
         for path in self.outputs:
             now = _state(path)
-            if now is None or stamp["outputs"].get(path) != now:
-                yield f"{path} is missing or was changed by somebody else"
+            if now is None:
+                yield f"{path} is missing"
+            elif stamp["outputs"].get(path) != now:
+                yield f"{path} was changed by something else"
         if stamp.get("again"):
             yield str(stamp["again"])
         if stamp.get("until") is not None and self.now >= stamp["until"]:

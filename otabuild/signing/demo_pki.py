@@ -58,7 +58,7 @@ class _Party:
     def __init__(self, role: str) -> None:
         self.role = role
         self.key = ec.generate_private_key(ec.SECP256R1())
-        organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "otabuild DEMO, not for real images")
+        organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "otabuild DEMO - not for real images")
         self.name = x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, f"DEMO {role}")])
 
 

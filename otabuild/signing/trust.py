@@ -100,6 +100,16 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
             return anchor
     if refusals:
         raise refusals[0]
+    for anchor in policy.anchors:
+        if anchor.is_self_signed and anchor.x509.subject == chain[-1].x509.issuer:
+            raise TrustError(
+                "not signed by the trusted root of that name, which has another key",
+                where=chain[-1].where,
+                observed=chain[-1].facts,
+                expected=f"a signature with the key of {anchor.where}",
+                hint="you may have two CAs of that name; compare their fingerprints: "
+                "`openssl x509 -in FILE -noout -fingerprint -sha256`",
+            )
     raise TrustError(
         "the chain does not end at a trusted root",
         where=chain[-1].where,

@@ -33,9 +33,13 @@ class SignatureReport:
     anchor: Certificate | None
     issued_at: int | None
 
+    @property
+    def path(self) -> tuple[Certificate, ...]:
+        """The chain, and the anchor if there is one."""
+        return (*self.chain, self.anchor) if self.anchor else self.chain
+
     def to_value(self) -> dict[str, object]:
         """The report as plain JSON values."""
-        path = [*self.chain, *([self.anchor] if self.anchor else [])]
         return {
             "trusted": self.anchor is not None,
             "signed-at": None if self.issued_at is None else utc(self.issued_at),
@@ -46,7 +50,7 @@ class SignatureReport:
                     "not-before": utc(certificate.not_before),
                     "not-after": utc(certificate.not_after),
                 }
-                for certificate in path
+                for certificate in self.path
             ],
         }
 

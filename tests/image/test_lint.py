@@ -211,10 +211,13 @@ def test_command(product: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     for subject in ("new/image.zip", "new/recipe.yaml"):
         assert main(["lint", subject, "--base", "base/image.zip", "--json"]) == 1
         found = json.loads(capsys.readouterr().out)
-        ids = {finding["rule"] for finding in found}
+        ids = {finding["rule"] for finding in found["findings"]}
         assert {"stale-pyc", "new-setuid"} <= ids
-        assert all(finding["reason"] and finding["hint"] for finding in found)
-        assert main(["lint", subject, "--base", "base/image.zip", "--ignore", *ids]) == 0
+        assert all(finding["reason"] and finding["hint"] for finding in found["findings"])
+        assert (
+            main(["lint", subject, "--base", "base/image.zip", *(word for rule in ids for word in ("--ignore", rule))])
+            == 0
+        )
         assert capsys.readouterr().out == ""
     assert main(["lint", "new/image.zip"]) == 1
     assert "silence a rule with --ignore" in capsys.readouterr().err

@@ -67,13 +67,13 @@ def test_a_starter_recipe_builds(project: Project) -> None:
 
 def test_plan_changes_nothing_and_tells_why(project: Project) -> None:
     before = project.files()
-    planned = json.loads(project.otabuild("plan", RECIPE_PATH, "--json").out)
+    planned = json.loads(project.otabuild("plan", RECIPE_PATH, "--json").out)["steps"]
     assert [item["step"] for item in planned] == STEPS
-    assert all(item["reasons"] for item in planned)
+    assert all(item["reasons"] == ["not built yet"] for item in planned)
     assert project.files() == before
     project.build()
     project.edit("platform: test", "platform: other")
-    planned = json.loads(project.otabuild("plan", RECIPE_PATH, "--json").out)
+    planned = json.loads(project.otabuild("plan", RECIPE_PATH, "--json").out)["steps"]
     assert {item["step"]: item["reasons"] for item in planned}["index:vehicle"] == ["changed: annotations"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,9 +11,14 @@ import pytest
 
 from otabuild import progress
 from otabuild.cli import main
+from otabuild.commands.verify import finding_lines
+from otabuild.format.times import utc
+from otabuild.image.findings import Finding
+from otabuild.signing.certificates import read_certificates
 from tests.shell.projects import Ended, Project, make_project
 
 Run = Callable[..., Ended]
+RECIPE = "recipes/vehicle.yaml"
 IMAGE = "dist/vehicle.zip"
 CA = ("--ca", "pki/root-ca.pem")
 
@@ -76,3 +83,120 @@ def test_a_recipe_that_is_not_there(run: Run) -> None:
         "error: recipes/vehicel.yaml: no such file\n  hint: did you mean `vehicle.yaml`?\n",
     )
     assert run("build", "nowhere").err == "error: nowhere: no such file\n"
+
+
+def test_verify_tells_who_signed_and_when(run: Run) -> None:
+    done = run("verify", IMAGE, *CA)
+    assert done.code == 0
+    verified, signed, trusted = done.out.splitlines()
+    assert re.fullmatch(rf"{IMAGE}: verified \([\d.]+ KiB, 1 payload, \d+ blobs\)", verified)
+    assert re.fullmatch(
+        r"  signed by  CN=DEMO sign,O=otabuild DEMO - not for real images, at 2025-01-01T00:00:00Z; "
+        r"certificate valid until 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ",
+        signed,
+    )
+    assert trusted == "  trusted    CN=DEMO root-ca,O=otabuild DEMO - not for real images"
+    assert run("verify", "--shallow", IMAGE, *CA).out.startswith(f"{IMAGE}: verified, shallow (")
+    assert run("verify-sign", IMAGE, *CA).out.splitlines()[1:] == [signed, trusted]
+
+
+def test_a_certificate_that_soon_expires_is_noted(run: Run, built: Project) -> None:
+    (certificate,) = read_certificates(str(built.root / "pki/sign.pem"))
+    done = run("verify", IMAGE, *CA, "--at", utc(certificate.not_after - 12 * 86_400))
+    assert done.code == 0
+    assert f"note: {certificate.subject}: expires in 12 days, at {utc(certificate.not_after)}" in done.out
+
+
+def test_verify_without_a_ca_fails_before_it_reads(run: Run) -> None:
+    done = run("verify", "nowhere.zip")
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: nowhere.zip: nobody said whom to trust\n  hint: name CA certificates with --ca")
+
+
+def test_findings_have_hints(run: Run, tmp_path: Path) -> None:
+    run("pki", "demo", tmp_path / "pki")
+    done = run("verify", IMAGE, "--ca", tmp_path / "pki/root-ca.pem")
+    assert "not signed by the trusted root of that name, which has another key" in done.out
+    assert "  hint: you may have two CAs of that name; compare their fingerprints" in done.out
+
+
+def test_many_notes_of_a_rule_are_one_line() -> None:
+    notes = [Finding("table.case", f"/{number}", "names alike", severity="note") for number in range(15)]
+    few = [Finding("layout.mode", "index.json", "another mode", severity="note")]
+    assert list(finding_lines([*notes, *few])) == [
+        "note: names alike: 15 times, such as /0 and /1; --json tells all [table.case]",
+        "note: index.json: another mode [layout.mode]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verify", IMAGE, "--at", "tomorrow"], "argument --at: is no time (observed tomorrow"),
+        (["cost", IMAGE, IMAGE, "--ecu-id", "main", "--max-download", "100XB"], "--max-download: is no size"),
+        (["lint", IMAGE, "--ignore", "nosuch"], "argument --ignore: no such rule (observed nosuch"),
+        (["inspect-blob", IMAGE, "--checksum", "00"], "argument --checksum: "),
+        (["verify-resources", IMAGE, "--blob-checksum", "00"], "argument --blob-checksum: "),
+        (["cache", "prune", "--size", "much"], "argument --size: is no size"),
+        (["sign", IMAGE, "--timestamp", "soon"], "argument --timestamp: is no time"),
+    ],
+)
+def test_values_that_are_none_are_wrong_usage(run: Run, arguments: list[str], said: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err
+
+
+def test_lint_of_a_clean_image_says_so(run: Run) -> None:
+    done = run("lint", "--ignore", "certificate-expires", IMAGE)
+    assert (done.code, done.out, done.err) == (0, "", "no findings\n")
+
+
+def test_json_is_one_object(run: Run) -> None:
+    assert json.loads(run("lint", IMAGE, "--json").out) == {"ok": True, "findings": []}
+    entries = json.loads(run("ls", IMAGE, "--ecu-id", "main", "/etc", "--json").out)["entries"]
+    assert "/etc/hostname" in [entry["path"] for entry in entries]
+    found = json.loads(run("cost", IMAGE, IMAGE, "--ecu-id", "main", "--json").out)
+    assert (found["base"], found["new"], found["ecu"], found["release-key"]) == (IMAGE, IMAGE, "main", "dev")
+    assert [key for key in found if re.search("[ _]", key)] == []
+    signed = json.loads(run("verify-sign", IMAGE, *CA, "--json").out)
+    assert (signed["ok"], signed["image"]) == (True, IMAGE)
+
+
+def test_json_of_a_failure(run: Run) -> None:
+    for arguments in (["list-image", "x.zip", "--json"], ["diff", "x.zip", "y.zip", "--format", "json"]):
+        done = run(*arguments)
+        assert done.err == "error: x.zip: no such image\n"
+        facts = {"what": "no such image", "where": "x.zip", "observed": None, "expected": None, "hint": ""}
+        assert json.loads(done.out) == {"ok": False, "error": facts}
+    problems = json.loads(run("build", "x.yaml", "--json").out)["error"]["problems"]
+    assert [problem["what"] for problem in problems] == ["no such file"]
+
+
+def test_a_quiet_build_tells_its_result_only(project: Project) -> None:
+    loud = project.otabuild("build", "recipes/vehicle.yaml")
+    assert loud.err.splitlines()[0] == "preflight:vehicle: not built yet"
+    project.artifact.unlink()
+    quiet = project.otabuild("build", "-q", "recipes/vehicle.yaml")
+    assert (quiet.code, quiet.err) == (0, "")
+    assert re.fullmatch(rf"dist/vehicle.zip  [\d.]+ KiB  sha256:{project.sha256}  [\d.]+ s\n", quiet.out)
+
+
+def test_doit_tells_what_it_built_and_keeps_the_report_of_it(project: Project) -> None:
+    report = project.root / "dist/vehicle.zip.report.json"
+    for _ in range(2):
+        done = project.doit("build")
+        assert re.search(rf"^dist/vehicle.zip  [\d.]+ KiB  sha256:{project.sha256}$", done.out, re.MULTILINE)
+        found = json.loads(report.read_text())
+        assert (found["artifact"], found["sha256"]) == ("dist/vehicle.zip", project.sha256)
+        assert found["size"] == project.artifact.stat().st_size
+        assert found["steps"][0]["ran-because"] == ["not built yet"]
+        assert found["totals"]["files-hashed"] > 0
+
+
+def test_a_changed_artifact_is_told_from_a_missing_one(project: Project) -> None:
+    project.build()
+    project.artifact.write_bytes(b"other")
+    assert "build:vehicle: dist/vehicle.zip was changed by something else" in project.otabuild("plan", RECIPE).out
+    project.artifact.unlink()
+    assert "build:vehicle: dist/vehicle.zip is missing" in project.otabuild("plan", RECIPE).out
