@@ -87,6 +87,17 @@ def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
         raise LostContentError(content)
 
 
+def is_readable(content: Content) -> bool:
+    """Whether permissions let us read it; what else may be wrong with it shows when it is read."""
+    try:
+        os.close(_open(content.host_path))
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def stat_key(status: os.stat_result) -> StatKey:
     """What tells this state of a file from any other."""
     return StatKey(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -42,6 +42,8 @@ class DirectorySource:
         one_file_system: a mount inside is an error; else it is walked.
         prune: whether everything below a directory (path in the rootfs) will be dropped anyway; it is not read then.
         drop: whether a path itself, and all below it, will be dropped anyway; a mount may lie there.
+        denied: takes (host directory, path in the rootfs) of what permissions keep from being read, if anything but an
+            error is to come of it; what cannot be listed is taken for empty then.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class DirectorySource:
         one_file_system: bool,
         prune: Callable[[str], bool],
         drop: Callable[[str], bool] = _nothing,
+        denied: set[tuple[str, str]] | None = None,
     ) -> None:
         self._root = os.path.abspath(root)
         self._prefix = "" if self._root == "/" else self._root
         self._one_file_system = one_file_system
         self._prune = prune
         self._drop = drop
+        self._denied = denied
 
     def fingerprint(self) -> str:
         """One digest over what lstat says of every entry; contents and attributes are covered by their ctime.
@@ -74,10 +78,10 @@ class DirectorySource:
             while folders:
                 folder = folders.pop()
                 base = _below(folder.path)
-                with self._listing(root_fd, folder) as (_, children):
+                with self._gathering(folder.path), self._listing(root_fd, folder) as (_, children):
                     children.sort(key=itemgetter(0))
-                hasher.update(pack((folder.path, [_signature(*child) for child in children])))
-                folders += [_Folder(base + name, s) for name, s in children if self._descends(base + name, s)]
+                    hasher.update(pack((folder.path, [_signature(*child) for child in children])))
+                    folders += [_Folder(base + name, s) for name, s in children if self._descends(base + name, s)]
         return hasher.hexdigest()
 
     def entries(self) -> Iterator[Entry]:
@@ -108,7 +112,7 @@ class DirectorySource:
         """The entries of a directory and, where their place in path order is, the directories to go down into."""
         base = _below(folder.path)
         items: list[tuple[str, Entry | _Folder]] = []
-        with self._listing(root_fd, folder) as (fd, children):
+        with self._gathering(folder.path), self._listing(root_fd, folder) as (fd, children):
             for name, status in sorted(children, key=itemgetter(0)):
                 path = base + name
                 items.append((name, self._entry(path, status, f"/proc/self/fd/{fd}/{name}", links)))
@@ -126,6 +130,7 @@ class DirectorySource:
         """One entry; `access` is a path by which the system reaches it whatever happens to its parents."""
         mode = status.st_mode
         target = content = link = None
+        xattrs = _NO_XATTRS
         try:
             if stat.S_ISREG(mode):
                 content = Content(self._prefix + path, 0, status.st_size, stat_key(status), None)
@@ -135,7 +140,8 @@ class DirectorySource:
                 target = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
             xattrs = _read_xattrs(access)
         except OSError as error:
-            raise self._refused(path, error) from error
+            if not self._is_denied(path, error):
+                raise self._refused(path, error) from error
         if status.st_nlink > 1 and not stat.S_ISDIR(mode):
             link = links.setdefault((status.st_dev, status.st_ino), path)
         return Entry(path, mode, status.st_uid, status.st_gid, xattrs, target, content, link)
@@ -168,6 +174,23 @@ class DirectorySource:
                 os.close(fd)
         except OSError as error:
             raise self._refused(folder.path, error) from error
+
+    @contextmanager
+    def _gathering(self, path: str) -> Iterator[None]:
+        """Goes on where permissions keep a directory from being listed, if that is gathered."""
+        try:
+            yield
+        except InputUnreadableError as error:
+            if not self._is_denied(path, error.__cause__):
+                raise
+
+    def _is_denied(self, path: str, error: BaseException | None) -> bool:
+        """Whether permissions keep a path from being read, and that is gathered; of what is dropped it is not."""
+        if self._denied is None or not isinstance(error, PermissionError):
+            return False
+        if not self._drop(path):
+            self._denied.add((self._prefix, path))
+        return True
 
     def _check_same(self, folder: _Folder, now: os.stat_result) -> None:
         if stat_key(now) != stat_key(folder.status):

@@ -93,8 +93,9 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     """
     dropped = Patterns(options.exclude), _cleaned(options)
     parts = [repr(options), os.path.abspath(work)]
-    parts += [_source(found, options, work, dropped).fingerprint() for found in options.sources]
-    parts += [_source(found, options, work).fingerprint() for found in options.overlays]
+    denied: set[tuple[str, str]] = set()  # the scan tells of it
+    parts += [_source(found, options, work, dropped, denied).fingerprint() for found in options.sources]
+    parts += [_source(found, options, work, denied=denied).fingerprint() for found in options.overlays]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
@@ -122,15 +123,18 @@ def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
 
 def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> Iterator[Entry]:
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
-    sources = [(found, _source(found, options, work, (wanted, cleaned))) for found in options.sources]
+    denied: set[tuple[str, str]] | None = set() if euid else None
+    sources = [(found, _source(found, options, work, (wanted, cleaned), denied)) for found in options.sources]
     entries = settled(_merged([_owned(*source, euid) for source in sources]))
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
     makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
     if options.stub_resolv_conf:
         makers |= transforms.stub_resolv_conf()
     entries = transforms.place(entries, makers)
-    overlays = [_owned(found, _source(found, options, work), euid) for found in options.overlays]
+    overlays = [_owned(found, _source(found, options, work, denied=denied), euid) for found in options.overlays]
     entries = settled(_merged([entries, *overlays]))
+    if denied is not None:
+        entries = transforms.check_readable(entries, denied, euid=euid)
     entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs)
     entries = supported(entries, options.unsupported, notes.left_out)
     yield from as_tree(apply_rules(entries, options.rules))
@@ -147,13 +151,20 @@ def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
     return merge([apart(entries, number) for number, entries in enumerate(sources)], keep_links=True)
 
 
-def _source(found: Input, options: RootfsOptions, work: str, dropped: Sequence[Patterns] = ()) -> Source:
+def _source(
+    found: Input,
+    options: RootfsOptions,
+    work: str,
+    dropped: Sequence[Patterns] = (),
+    denied: set[tuple[str, str]] | None = None,
+) -> Source:
     if found.kind == "directory":
         return DirectorySource(
             found.location,
             one_file_system=options.one_file_system,
             prune=lambda path: any(patterns.match_below(path) for patterns in dropped),
             drop=lambda path: any(patterns.match(path) for patterns in dropped),
+            denied=denied,
         )
     from otabuild.rootfs.image_source import ImageSource
     from otabuild.rootfs.tar_source import TarSource

@@ -5,14 +5,15 @@ Every step takes and gives path order (specification, sections 10 and 11).
 
 from __future__ import annotations
 
+import pwd
 import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import translate
 
-from otabuild.errors import InputError
-from otabuild.rootfs.content import load_content
+from otabuild.errors import InputError, InputUnreadableError
+from otabuild.rootfs.content import is_readable, load_content
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.patterns import Patterns
 
@@ -31,6 +32,7 @@ CLEANED = (
 )
 """What `clean` drops, as exclude patterns."""
 STUB_RESOLV_CONF = "../run/systemd/resolve/stub-resolv.conf"
+_SHOWN = 20
 _RESOLV_CONF_LIMIT = 1 << 16
 _OF_IMAGES = ("/blobs/sha256", "/index.json", "/layer.tar", "/manifest.json", "/oci-layout")
 _LAYER = re.compile(r"/[^/]+/layer\.tar")
@@ -185,3 +187,42 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
                 )
             seen.add(entry.path)
         yield entry
+
+
+def check_readable(entries: Iterable[Entry], denied: set[tuple[str, str]], *, euid: int) -> Iterator[Entry]:
+    """Refuse, behind the last entry, what permissions keep from being read, all at once.
+
+    Only a file that not everybody may read by its mode, or that has attributes (an access control list), is opened.
+
+    Args:
+        entries: as they are in their sources: rules have not changed modes yet.
+        denied: (host directory, path) of what the sources could not list; complete when they have ended.
+        euid: who reads.
+
+    Raises:
+        InputUnreadableError: something cannot be read.
+    """
+    for entry in entries:
+        content = entry.content
+        doubtful = entry.mode & 0o444 != 0o444 or entry.xattrs
+        if doubtful and content is not None and content.stat_key and not is_readable(content):
+            denied.add((content.host_path.removesuffix(entry.path), entry.path))
+        yield entry
+    if denied:
+        raise _unreadable(denied, euid)
+
+
+def _unreadable(denied: set[tuple[str, str]], euid: int) -> InputUnreadableError:
+    paths = sorted(path for _, path in denied)
+    more = f", and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
+    try:
+        user = pwd.getpwuid(euid).pw_name
+    except KeyError:
+        user = str(euid)
+    return InputUnreadableError(
+        f"{len(paths)} {'entry' if len(paths) == 1 else 'entries'} cannot be read by user {user}",
+        where=", ".join(sorted({root or "/" for root, _ in denied})),
+        observed=", ".join(paths[:_SHOWN]) + more,
+        hint="build as root; or make a tar as root (`tar --xattrs -cf rootfs.tar -C TREE .`) and write "
+        "`source: {tar: rootfs.tar}`; or exclude these",
+    )

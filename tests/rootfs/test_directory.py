@@ -7,7 +7,6 @@ import stat
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from otabuild.rootfs import directory
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
-from tests.rootfs.trees import IS_ROOT, make_tree, nasty_tree, paths
+from tests.rootfs.trees import IS_ROOT, as_nobody, make_tree, nasty_tree, paths
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
@@ -28,18 +27,6 @@ def source(root: Path, *, one_file_system: bool = True) -> DirectorySource:
 
 def entries(root: Path) -> dict[str, Entry]:
     return {entry.path: entry for entry in source(root).entries()}
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without the powers of root, whoever runs the test."""
-    if IS_ROOT:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if IS_ROOT:
-            os.seteuid(0)
 
 
 def test_path_order_is_the_byte_order_of_whole_paths(tmp_path: Path) -> None:
@@ -178,10 +165,7 @@ def test_b4_names_that_are_not_utf8_are_streamed(tmp_path: Path) -> None:
 def test_b2_an_unreadable_directory_is_named(tmp_path: Path) -> None:
     make_tree(tmp_path, {"open/x": b"", "closed/y": b""})
     os.chmod(tmp_path / "closed", 0)
-    for parent in (tmp_path, *tmp_path.parents):
-        if IS_ROOT and not parent.stat().st_mode & 0o001:
-            os.chmod(parent, 0o755)
-    with as_nobody():
+    with as_nobody(tmp_path):
         for read in (lambda: list(source(tmp_path).entries()), source(tmp_path).fingerprint):
             with pytest.raises(InputUnreadableError, match="closed"):
                 read()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.errors import InputError, UnsupportedEntryError
+from otabuild.errors import InputError, InputUnreadableError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, release_files, scan
 from tests.rootfs.tars import END, member
-from tests.rootfs.trees import IS_ROOT, Node, make_tree, nasty_tree, paths
+from tests.rootfs.trees import IS_ROOT, Node, as_nobody, make_tree, nasty_tree, paths
 from tests.shared import TOOLS
 
 
@@ -176,6 +177,47 @@ def test_release_files_are_found_through_the_link(tmp_path: Path) -> None:
     assert release_files(scanned(options(plain)).values()) == (b"NAME=y\n", None)
     dangling = make_tree(tmp_path / "c", {"etc/os-release": "/nowhere"})
     assert release_files(scanned(options(dangling)).values()) == (None, None)
+
+
+def test_what_a_user_may_not_read_is_told_at_once(tmp_path: Path) -> None:
+    """Folders and files of all inputs, but not what is left out, replaced, or readable although the mode looks strict."""
+    closed = {"root/x", "gone/x", "tmp/x", "etc/shadow", "etc/gshadow", "etc/own", "etc/replaced", "cache/x", "marked"}
+    root = make_tree(tmp_path / "root", {**dict.fromkeys(closed, b"x"), "etc/open": b"x"})
+    over = make_tree(tmp_path / "over", {"etc/replaced": b"x", "secret/x": b"x"})
+    os.setxattr(root / "marked", "user.x", b"1")
+    for path in closed:
+        place = (root / path).parent if path.endswith("/x") else root / path
+        os.chmod(place, 0o000)
+    os.chmod(over / "secret", 0o000)
+    chosen = replace(options(root, overlays=[over]), exclude=("/gone", "/cache/**"))
+    euid = 65534 if IS_ROOT else os.geteuid()
+    os.chmod(root / "etc/own", 0o400)
+    if IS_ROOT:
+        os.chown(root / "etc/own", euid, -1)
+    with as_nobody(tmp_path):
+        fingerprint(chosen, work="unused")
+        with pytest.raises(InputUnreadableError) as caught:
+            list(scan(chosen, euid=euid, work="unused").entries)
+        for path in ("root", "marked", "etc/shadow", "etc/gshadow"):
+            chosen = replace(chosen, exclude=(*chosen.exclude, f"/{path}"))
+        with pytest.raises(InputUnreadableError, match="1 entry cannot"):
+            list(scan(chosen, euid=euid, work="unused").entries)
+    for closed_path in (*root.rglob("*"), *over.rglob("*")):
+        closed_path.chmod(0o755)
+    assert re.fullmatch("5 entries cannot be read by user .*", caught.value.what)
+    assert caught.value.observed == "/etc/gshadow, /etc/shadow, /marked, /root, /secret"
+    assert caught.value.where == f"{over}, {root}"
+    assert "source: {tar: rootfs.tar}" in caught.value.hint
+
+
+def test_of_many_that_a_user_may_not_read_some_are_named(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "root", {f"{n:02}": b"x" for n in range(23)})
+    for path in root.iterdir():
+        path.chmod(0o000)
+    with as_nobody(tmp_path), pytest.raises(InputUnreadableError, match="23 entries") as caught:
+        list(scan(options(root), euid=65534, work="unused").entries)
+    assert caught.value.observed is not None
+    assert caught.value.observed.endswith("/18, /19, and 3 more")
 
 
 LAYER = f"{'0f' * 32}/layer.tar"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from otabuild.rootfs.entry import Content, Entry
@@ -14,6 +15,21 @@ IS_ROOT = os.geteuid() == 0
 
 Node = bytes | str | None
 """A file's content, a symlink's target, or None for a directory."""
+
+
+@contextmanager
+def as_nobody(folder: Path) -> Iterator[None]:
+    """Without the powers of root, whoever runs the test; the way to a folder is open."""
+    for parent in (folder, *folder.parents):
+        if IS_ROOT and not parent.stat().st_mode & 0o001:
+            parent.chmod(0o755)
+    if IS_ROOT:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if IS_ROOT:
+            os.seteuid(0)
 
 
 def make_tree(root: Path, nodes: Mapping[str, Node]) -> Path:
