@@ -117,7 +117,7 @@ def test_a_stored_token_is_attached_to_a_clean_rebuild(project: Project) -> None
     answer(project, "request.json", "answer.json")
     project.otabuild("sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json")
     released = project.sha256
-    shutil.copy(project.root / "build/.otabuild/vehicle/index.jwt", project.root / "index.jwt")
+    shutil.copy(project.root / "build/.otabuild/recipes/vehicle/index.jwt", project.root / "index.jwt")
     for name in ("build", "dist"):
         shutil.rmtree(project.root / name)
     assert project.otabuild("build", "recipes/vehicle.yaml").code == 1
