@@ -133,30 +133,32 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
 
     Raises:
         InputError: there is something at `path` that is no image directory.
+        StateError: another process writes it.
         DamagedBlobError: a blob in the cache is not what its name says.
         StorageError: writing failed; what was at `path` is still there.
     """
     place = os.path.realpath(path)
-    taken = os.path.lexists(place)
-    if taken and not is_image_directory(place):
-        raise InputError(
-            "there is something at the output directory that is no OTA image",
-            where=path,
-            hint="choose a folder of its own for `output-dir`, or remove this one",
-        )
-    fresh = _beside(place)
-    try:
-        fs.remove_tree(fresh)
-        _fill_directory(fresh, contents, progress)
-        fs.sync_tree(fresh)
-        if taken:
-            fs.exchange(fresh, place)
-        else:
-            fs.rename(fresh, place)
-        fs.sync_directory(os.path.dirname(place))
-    finally:  # what is there now is a part of the new one, or the old one
-        with fs.undisturbed(), suppress(StorageError):
+    with files.alone(place):
+        taken = os.path.lexists(place)
+        if taken and not is_image_directory(place):
+            raise InputError(
+                "there is something at the output directory that is no OTA image",
+                where=path,
+                hint="choose a folder of its own for `output-dir`, or remove this one",
+            )
+        fresh = _beside(place)
+        try:
             fs.remove_tree(fresh)
+            _fill_directory(fresh, contents, progress)
+            fs.sync_tree(fresh)
+            if taken:
+                fs.exchange(fresh, place)
+            else:
+                fs.rename(fresh, place)
+            fs.sync_directory(os.path.dirname(place))
+        finally:  # what is there now is a part of the new one, or the old one
+            with fs.undisturbed(), suppress(StorageError):
+                fs.remove_tree(fresh)
 
 
 def remove_directory(path: str) -> None:
@@ -168,7 +170,7 @@ def remove_directory(path: str) -> None:
         StorageError: the operating system refused.
     """
     place = os.path.realpath(path)
-    with fs.undisturbed():
+    with files.alone(place), fs.undisturbed():
         fs.remove_tree(_beside(place))
         fs.rename(place, _beside(place))
         fs.remove_tree(_beside(place))
@@ -179,7 +181,6 @@ def _beside(place: str) -> str:
 
 
 def _fill_directory(path: str, contents: Sequence[Member], progress: Callable[[int], None]) -> None:
-    fs.makedirs(os.path.dirname(path))
     fs.make_folder(path)
     for member in arrange(contents):
         target = os.path.join(path, member.name)

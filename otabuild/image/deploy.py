@@ -6,7 +6,6 @@ the target is there entirely, or not at all.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator
@@ -99,7 +98,7 @@ def _staging(target: str, image: Image) -> Iterator[int]:
         try:
             root = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
             try:
-                _lock(root)
+                fs.lock(root)
                 fs_at.drop_acls(root, target)
                 yield root
                 fs.sync_file_system(root, target)
@@ -124,22 +123,11 @@ def _remove_left(staged: str, parent: int, target: str) -> None:
         return
     except OSError as error:
         raise storage_error(error, "open what an earlier deployment left", target) from error
-    locked = _lock(left)
+    locked = fs.lock(left)
     os.close(left)
     if not locked:
         raise StateError("another deployment writes to this target", where=target)
     fs_at.remove_tree(staged, parent, target)
-
-
-def _lock(folder: int) -> bool:
-    """Lock a folder until its descriptor is closed; false where another process has."""
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True  # a file system without locks: there, only one deployment to a target at a time
-    return True
 
 
 def _check_target(target: str, parent: str, image: Image) -> None:

@@ -10,14 +10,87 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
-from otabuild.errors import StorageError
+from otabuild.errors import StateError, StorageError
 from otabuild.storage import fs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
 
 _BUFFER = 1 << 17
-_NEW = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LEFT = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextmanager
+def alone(path: str) -> Iterator[int]:
+    """Keep other processes of ours from writing `path` meanwhile: yields a new file beside it, locked; it goes at the end.
+
+    Raises:
+        StateError: another process writes it.
+        StorageError: the file cannot be made.
+    """
+    temporary = _beside(path)
+    fs.makedirs(os.path.dirname(path) or ".")
+    fd = -1
+    try:
+        with fs.undisturbed():
+            fd = _create(path)
+        yield fd
+    finally:
+        if fd != -1:
+            with fs.undisturbed(), suppress(StorageError, OSError):
+                if _is_at(temporary, fd):
+                    fs.unlink(temporary)
+                os.close(fd)
+
+
+def _beside(path: str) -> str:
+    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.otabuild-tmp")
+
+
+def _create(path: str) -> int:
+    temporary = _beside(path)
+    while True:
+        with fs.change("create", temporary), suppress(FileExistsError):
+            fd = os.open(temporary, _NEW, 0o600)
+            if fs.lock(fd) and _is_at(temporary, fd):
+                return fd
+            os.close(fd)  # another process took it for what is left of a killed one
+            continue
+        _remove_left(path)
+
+
+def _remove_left(path: str) -> None:
+    """Remove the temporary file of a killed process; one that lives holds a lock on it."""
+    temporary = _beside(path)
+    try:
+        fd = os.open(temporary, _LEFT)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise fs.storage_error(error, "open what an earlier run left", temporary) from error
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
+            raise StateError(
+                "something that is not ours has the name of our temporary file",
+                where=temporary,
+                observed=f"mode {found.st_mode:o}, owner {found.st_uid}, {found.st_nlink} links",
+                hint="find out who put it there; nobody else should be able to write to this folder",
+            )
+        if not fs.lock(fd):
+            raise StateError("another process writes this", where=path, hint="let it finish, then try again")
+        if _is_at(temporary, fd):
+            fs.unlink(temporary)
+    finally:
+        os.close(fd)
+
+
+def _is_at(path: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -28,29 +101,35 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
     of the folder behind it. When the block raises, what was under `path` before is still there, untouched.
 
     Raises:
+        StateError: another process writes it, or it is something else than a plain file.
         StorageError: the file cannot be made, synced or renamed.
     """
-    fs.makedirs(os.path.dirname(path) or ".")
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.otabuild-tmp")
-    try:
-        with fs.change("create", temporary):
-            fd = os.open(temporary, _NEW, 0o600)
-        try:
-            yield fd
-            with fs.change("chmod", temporary):
-                os.fchmod(fd, mode)
-            if durable:
-                fs.sync_file_system(fd, temporary)
-        finally:
-            with fs.change("close", temporary):
-                os.close(fd)
+    _check_replaceable(path)
+    temporary = _beside(path)
+    with alone(path) as fd:
+        yield fd
+        with fs.change("chmod", temporary):
+            os.fchmod(fd, mode)
+        if durable:
+            fs.sync_file_system(fd, temporary)
+        with fs.change("close", temporary):
+            os.close(os.dup(fd))  # some file systems report a failed write only now; the lock stays until the rename
         fs.rename(temporary, path)
-    except BaseException:
-        with fs.undisturbed(), suppress(StorageError):
-            fs.unlink(temporary, missing_ok=True)
-        raise
     if durable:
         fs.sync_directory(os.path.dirname(path) or ".")
+
+
+def _check_replaceable(path: str) -> None:
+    """Leave devices, pipes and the like alone, and the links by which a process finds its own files."""
+    with suppress(OSError):
+        leads_to = os.readlink(path) if os.path.islink(path) else ""
+        if not stat.S_ISREG(mode := os.stat(path).st_mode) or leads_to.startswith("/proc/"):
+            raise StateError(
+                "no plain file, and not to be replaced by one",
+                where=path,
+                observed=f"mode {mode:o}",
+                hint="name a file",
+            )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -78,6 +79,20 @@ def storage_error(error: OSError, operation: str, path: object) -> StorageError:
         errno.EACCES: "check owner and permissions of the folder",
     }.get(error.errno or 0, "")
     return StorageError(f"cannot {operation}", where=path, observed=error.strerror or error, hint=hint)
+
+
+def lock(fd: int) -> bool:
+    """Lock a file or folder until its descriptor is closed; false where another process has.
+
+    True also on a file system without locks: there, only one process at a time.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def rename(source: StrPath, target: StrPath) -> None:

@@ -77,7 +77,7 @@ def write_artifact(
         fs.pwrite(fd, directory + _end_records(len(placed), len(directory), end), end, path)
         with ThreadPoolExecutor(1) as pool:  # the disk is busy while the processor is
             flushed = pool.submit(fs.sync_file_system, fd, path)
-            sha256 = _hash_file(fd)
+            sha256 = _hash_file(fd, path)
             flushed.result()
         return sha256
 
@@ -143,7 +143,10 @@ def _end_records(count: int, size: int, start: int) -> bytes:
     return record + _LOCATOR64.pack(b"PK\x06\x07", 0, start + size, 1) + end
 
 
-def _hash_file(fd: int) -> str:
-    with open(os.dup(fd), "rb") as file:
-        file.seek(0)
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hash_file(fd: int, path: str) -> str:
+    try:
+        with open(fd, "rb", closefd=False) as file:
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise fs.storage_error(error, "read", path) from error
