@@ -11,46 +11,93 @@ from collections.abc import Sequence
 
 from otabuild import progress, session
 from otabuild.errors import OtabuildError
+from otabuild.version import __version__
 
-_GROUPS = ("build", "image", "verify", "signing", "release", "repro", "cache", "completion")
+_MODULES = ("build", "image", "verify", "signing", "release", "repro", "cache", "completion")
+_GROUPS = {
+    "Build": ("init", "build", "plan", "repro", "schema"),
+    "Look": (
+        *("list-image", "ls", "cat", "stat", "lookup-image", "otaclient-package"),
+        *("inspect-index", "inspect-blob", "get-filetable", "get-resourcetable"),
+    ),
+    "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),
+    "Sign": ("sign", "sign-prepare", "sign-finish", "pki"),
+    "Release": ("diff", "cost", "report", "lint"),
+    "Maintenance": ("cache", "completion", "version", "help"),
+}
+_EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 130 interrupted."
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that asks whether a command near to an unknown one was meant."""
+
+    def _check_value(self, action: argparse.Action, value: str) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001  (argparse has no other way)
+            from otabuild.recipe.suggest import did_you_mean  # noqa: PLC0415  (only who mistypes needs it)
+
+            near = did_you_mean(str(value), action.choices)
+            raise argparse.ArgumentError(None, f"no such command: {value}{near and f'; {near}'}")
+        super()._check_value(action, value)
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="otabuild",
         description="Build, verify and deploy signed, reproducible over-the-air system images from YAML recipes.",
-        epilog="Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 130 interrupted.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    common = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--version", action="version", version=f"otabuild {__version__}", help="print the version")
+    common = _Parser(add_help=False)
     for group in (parser, common):
         group.add_argument(
             "-d", "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
-        group.add_argument("-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show no progress")
-    parsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in _GROUPS:
-        importlib.import_module(f"otabuild.commands.{name}").add(_Parsers(parsers, common))
+        group.add_argument(
+            "-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show warnings and results only"
+        )
+    adder = _Parsers(parser.add_subparsers(title="commands", metavar="COMMAND", help="one of these:"), common)
+    for name in _MODULES:
+        importlib.import_module(f"otabuild.commands.{name}").add(adder)
+    parser.epilog = f"{_listing(adder.helps)}\n\n{_EXIT_CODES}"
     return parser
+
+
+def _listing(helps: dict[str, str]) -> str:
+    """The commands by what they are for."""
+    blocks = [
+        "\n".join([f"{group}:", *(f"  {name:<17}  {helps[name]}" for name in names)])
+        for group, names in _GROUPS.items()
+    ]
+    return "\n\n".join(blocks)
 
 
 class _Parsers:
     """Adds the common options, and the help line as description, to each command."""
 
-    def __init__(
-        self, parsers: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
-    ) -> None:
-        self._parsers, self._common = parsers, common
+    def __init__(self, parsers: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
+        self._parsers, self.common = parsers, common
+        self.helps: dict[str, str] = {}
 
-    def add_parser(self, name: str, *, help: str, **options: str) -> argparse.ArgumentParser:  # noqa: A002  (argparse's name)
+    def add_parser(self, name: str, *, help: str, usage: str | None = None) -> argparse.ArgumentParser:  # noqa: A002  (argparse's name)
         """See argparse."""
-        description = options.pop("description", f"{help[0].upper()}{help[1:]}.")
-        return self._parsers.add_parser(name, help=help, description=description, parents=[self._common])
+        self.helps[name] = help
+        made = self._parsers.add_parser(
+            name, usage=usage, description=f"{help[0].upper()}{help[1:]}.", parents=[self.common]
+        )
+        made.set_defaults(parser=made)
+        return made
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    args = make_parser().parse_args(arguments)
+    parser = make_parser()
+    args, unknown = parser.parse_known_args(arguments)
+    if "run" not in args:
+        parser.print_help(sys.stderr)
+        return 2
+    if unknown:
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if getattr(args, "quiet", False):
         progress.silence()
     session.handle_signals()

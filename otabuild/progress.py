@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -61,10 +62,12 @@ def show_progress(what: str, done: int, total: int) -> None:
 def _begin(what: str, total: int) -> None:
     _end()
     _Shown.what, _Shown.said = what, time.monotonic()
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0:
         from tqdm import tqdm  # noqa: PLC0415  (it costs more to load than most runs take)
 
-        _Shown.bar = tqdm(desc=what, total=total or None, unit="B", unit_scale=True, file=sys.stderr, leave=False)
+        _Shown.bar = tqdm(
+            desc=what, total=total or None, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False
+        )
 
 
 def _end() -> None:

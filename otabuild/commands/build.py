@@ -44,6 +44,10 @@ def add(parsers: Parsers) -> None:
     add_json(version)
     version.set_defaults(run=run_version)
 
+    words = parsers.add_parser("help", help="print this, or the help of a command")
+    words.add_argument("command", metavar="COMMAND", nargs="*", help="such as build")
+    words.set_defaults(run=run_help)
+
 
 def run_build(args: argparse.Namespace) -> int:
     """Run every step of a recipe that has a reason to."""
@@ -112,4 +116,12 @@ def run_version(args: argparse.Namespace) -> int:
     packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "tqdm", "zstandard")
     found = versions() | {name: version(name) for name in packages}
     emit(args, found, [f"otabuild {found['otabuild']}"])
+    return 0
+
+
+def run_help(args: argparse.Namespace) -> int:
+    """Print help."""
+    from otabuild.cli import make_parser
+
+    make_parser().parse_args([*args.command, "--help"])
     return 0

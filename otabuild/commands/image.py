@@ -14,14 +14,20 @@ from otabuild.commands.output import Parsers, add_image, add_json, add_payload, 
 from otabuild.errors import printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import human_size
+from otabuild.format.times import utc
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from otabuild.image.list_image import ImageList
     from otabuild.image.tables import FileEntry
 
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
-    listing = parsers.add_parser("list-image", help="list the payloads of an image, and whether it is signed")
+    listing = parsers.add_parser(
+        "list-image", help="tell what an image is: its size, signer and project, and its payloads"
+    )
     add_image(listing)
     add_json(listing)
     listing.set_defaults(run=run_list)
@@ -85,25 +91,52 @@ def add(parsers: Parsers) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """List what an image holds."""
-    from otabuild.format import annotations as ann
     from otabuild.image.image import open_image
     from otabuild.image.list_image import list_image
 
     with open_image(args.image) as image:
         found = list_image(image)
-    lines = [f"{'signed' if found.is_signed else 'not signed'} {'artifact' if found.is_artifact else 'directory'}"]
+    emit(args, found.to_value(), map(printable, _image_lines(found)))
+    return 0
+
+
+def _image_lines(found: ImageList) -> Iterator[str]:
+    """What an image is: about the whole first, then each payload."""
+    from otabuild.format import annotations as ann
+
+    form = "artifact" if found.is_artifact else "directory"
+    yield f"{'signed' if found.is_signed else 'not signed'} {form}, {human_size(found.size)}"
+    short = {key: found.annotations.get(full) for key, full in ann.INDEX_SHORT_KEYS.items()}
+    created = found.annotations.get(ann.CREATED_AT)
+    signed = "" if found.signed_at is None else f", at {utc(found.signed_at)}"
+    yield from _facts(
+        {
+            "created": utc(created) if isinstance(created, int) else None,
+            "signer": found.signer and f"{found.signer}{signed} (not checked)",
+            "project": " ".join(str(part) for key in ("name", "version") if (part := short[f"project.{key}"])),
+            "platform": short["platform"],
+        }
+    )
     for payload in found.payloads:
-        labels = payload.config.labels
+        config, labels = payload.config, payload.config.labels
         size = labels.get(ann.ROOTFS_SIZE)
-        lines.append(
-            f"payload {payload.ecu}/{payload.release_key}  {payload.config.architecture}  "
-            f"{labels.get(ann.BASE_IMAGE)}  {'' if size is None else human_size(size)}  {payload.digest}"
+        yield f"payload {payload.ecu}/{payload.release_key}  {payload.digest}"
+        yield from _facts(
+            {
+                "architecture": config.architecture,
+                "os": " ".join(filter(None, (config.os, config.os_version))),
+                "base image": labels.get(ann.BASE_IMAGE),
+                "rootfs": None if size is None else human_size(size),
+            }
         )
     if found.has_otaclient_package:
-        lines.append("otaclient package")
-    lines += [f"unknown entry {entry.media_type} {entry.digest_text}" for entry in found.unknown]
-    emit(args, found.to_value(), map(printable, lines))
-    return 0
+        yield "otaclient package"
+    yield from (f"unknown entry {entry.media_type} {entry.digest_text}" for entry in found.unknown)
+
+
+def _facts(facts: dict[str, object]) -> Iterator[str]:
+    """Names and values one below the other, without those that have no value."""
+    return (f"  {name:<12}  {value}" for name, value in facts.items() if value)
 
 
 def run_index(args: argparse.Namespace) -> int:

@@ -61,15 +61,16 @@ def add(parsers: Parsers) -> None:
     add_json(finish)
     finish.set_defaults(run=run_finish)
 
-    pki = parsers.add_parser("pki", help="make certificates to try things with")
-    demo = pki.add_subparsers(metavar="demo", required=True).add_parser(
+    pki = parsers.add_parser("pki", help="make certificates to try things with", usage="otabuild pki demo DIR")
+    demo = pki.add_subparsers(prog="otabuild pki", metavar="demo", required=True).add_parser(
         "demo",
+        parents=[parsers.common],
         help="make a root, an intermediate and a signing certificate, for tests only",
         description="Make a root, an intermediate and a signing certificate with their keys. For tests only.",
     )
     demo.add_argument("directory", metavar="DIR", help="the folder to write them to")
     add_json(demo)
-    demo.set_defaults(run=run_demo)
+    demo.set_defaults(run=run_demo, parser=demo)
 
 
 def _add_certificate(parser: argparse.ArgumentParser) -> None:

@@ -66,12 +66,22 @@ def add(parsers: Parsers) -> None:
     add_payload(deploy)
     target = deploy.add_mutually_exclusive_group(required=True)
     target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
-    target.add_argument("--to-tar", metavar="FILE", help="write a tar with exact metadata; needs no root")
+    target.add_argument(
+        "--to-tar", metavar="FILE", type=_tar_path, help="write a tar with exact metadata; needs no root"
+    )
     _add_trust(deploy)
     deploy.add_argument("--insecure-no-verify", action="store_true", help="skip the signature, and nothing else")
     deploy.add_argument("--no-owner", action="store_true", help="leave every entry to the calling user")
     add_json(deploy)
     deploy.set_defaults(run=run_deploy)
+
+
+def _tar_path(text: str) -> str:
+    if text == "-":
+        raise argparse.ArgumentTypeError(
+            "the tar cannot go to standard output: it is not written in order; name a file"
+        )
+    return text
 
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:

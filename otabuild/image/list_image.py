@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
+from otabuild.errors import OtabuildError
+from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
 from otabuild.format.image_config import ImageConfig
+from otabuild.format.index_jwt import NAME, parse_index_jwt
+from otabuild.format.times import utc
 from otabuild.image.image import Image
+from otabuild.signing.certificates import Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,9 @@ class ImageList:
     """What an image holds.
 
     Attributes:
+        size: bytes of the artifact, or of all files of the directory.
+        signer: subject of the certificate that stands in the signature, unchecked; None where there is none to read.
+        signed_at: Unix seconds that the signature says, unchecked.
         is_artifact: whether it is a ZIP.
         is_signed: whether there is an index.jwt; whether that holds is for verification to say.
         annotations: those of index.json.
@@ -33,6 +42,9 @@ class ImageList:
         unknown: entries of types that we do not know; they are never deployed.
     """
 
+    size: int
+    signer: str | None
+    signed_at: int | None
     is_artifact: bool
     is_signed: bool
     annotations: dict[str, Any]
@@ -45,6 +57,9 @@ class ImageList:
         return {
             "artifact": self.is_artifact,
             "signed": self.is_signed,
+            "size": self.size,
+            "signer": self.signer,
+            "signed-at": None if self.signed_at is None else utc(self.signed_at),
             "annotations": self.annotations,
             "payloads": [
                 {
@@ -52,6 +67,10 @@ class ImageList:
                     "release-key": payload.release_key,
                     "digest": payload.digest,
                     "architecture": payload.config.architecture,
+                    "os": payload.config.os,
+                    "os-version": payload.config.os_version,
+                    "base-image": payload.config.labels.get(ann.BASE_IMAGE),
+                    "rootfs-size": payload.config.labels.get(ann.ROOTFS_SIZE),
                     "labels": payload.config.labels,
                 }
                 for payload in self.payloads
@@ -72,7 +91,11 @@ def list_image(image: Image) -> ImageList:
         ListedPayload(payload.ecu, payload.release_key, payload.descriptor.digest_text, payload.config)
         for payload in image.payloads
     )
+    source = image.source
+    size = os.path.getsize(source.path) if source.is_artifact else sum(member.size for member in source.members())
     return ImageList(
+        size,
+        *_signer(image.token_raw),
         image.source.is_artifact,
         image.token_raw is not None,
         index.annotations,
@@ -80,3 +103,12 @@ def list_image(image: Image) -> ImageList:
         index.otaclient_package is not None,
         index.unknown,
     )
+
+
+def _signer(token_raw: bytes | None) -> tuple[str | None, int | None]:
+    """Who says to have signed, and when; to check that is for verification."""
+    try:
+        token = parse_index_jwt(token_raw or b"", compat=True)
+    except OtabuildError:
+        return None, None
+    return Certificate(token.chain[0], NAME).subject, token.issued_at

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import stat
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from otabuild.image.image import Image
 
 _IN_MEMORY = 8 << 20
+_LINKS = 40
+"""So many symlinks does Linux follow, too."""
 
 
 class Payload:
@@ -78,13 +81,29 @@ class Payload:
         """
         return self.file_table.entries()
 
-    def stat(self, path: str) -> FileEntry:
-        """The entry of a path, absolute from the rootfs; symlinks are not followed.
+    def stat(self, path: str, *, follow: bool = False) -> FileEntry:
+        """The entry of a path, absolute from the rootfs, as a system would find it that runs the payload.
+
+        Symlinks on the way are followed, one at the end with `follow` or where the path ends in a slash.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none, or too many symlinks lie on the way.
         """
-        entry = self.file_table.find(posixpath.normpath(f"/{path.lstrip('/')}"))
+        todo, links = _parts(path), 0
+        entry = self.file_table.find("/")
+        at = "/"
+        while todo and entry is not None:
+            step = posixpath.normpath(posixpath.join(at, todo.pop()))
+            entry = self.file_table.find(step) if entry.is_directory else None
+            if entry is not None and stat.S_ISLNK(entry.mode) and (todo or follow or path.endswith("/")):
+                links += 1
+                todo += _parts(entry.target or "")
+                at = "/" if (entry.target or "").startswith("/") else posixpath.dirname(step)
+                entry = self.file_table.find(at)
+            else:
+                at = step
+            if links > _LINKS:
+                raise InputError("too many symlinks on the way", where=f"{self.name}: {path}", observed=entry and at)
         if entry is None:
             raise InputError("no such path in the payload", where=f"{self.name}: {path}")
         return entry
@@ -105,13 +124,15 @@ class Payload:
                 yield found
 
     def open(self, path: str) -> IO[bytes]:
-        """The content of a regular file, to read from; verified to the last byte before the first is given out.
+        """The content of a regular file, or of one that a symlink points at, to read from.
+
+        It is verified to the last byte before the first is given out.
 
         Raises:
             InputError: no such path, or no regular file.
             IntegrityError, FilterError: the content cannot be rebuilt from the image.
         """
-        entry = self.stat(path)
+        entry = self.stat(path, follow=True)
         if entry.digest is None:
             raise InputError("not a regular file", where=f"{self.name}: {path}")
         if entry.contents is not None:
@@ -127,3 +148,8 @@ class Payload:
             file.write(chunk)
         file.seek(0)
         return file
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path, the last one first; `..` of the root is the root."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from otabuild import progress
-from otabuild.cli import main
+from otabuild.cli import main, make_parser
 from otabuild.commands.verify import finding_lines
 from otabuild.format.times import utc
 from otabuild.image.findings import Finding
@@ -27,6 +27,8 @@ CA = ("--ca", "pki/root-ca.pem")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project that was built, for tests that change nothing in it."""
     project = make_project(tmp_path_factory.mktemp("built") / "product")
+    for name, target in (("loop", "loop"), ("absolute", "/etc/hostname"), ("outside", "../../../../etc/hostname")):
+        (project.root / "rootfs/etc" / name).symlink_to(target)
     project.build()
     return project
 
@@ -200,3 +202,75 @@ def test_a_changed_artifact_is_told_from_a_missing_one(project: Project) -> None
     assert "build:vehicle: dist/vehicle.zip was changed by something else" in project.otabuild("plan", RECIPE).out
     project.artifact.unlink()
     assert "build:vehicle: dist/vehicle.zip is missing" in project.otabuild("plan", RECIPE).out
+
+
+def test_bare_otabuild_and_help_show_the_commands_by_group(run: Run) -> None:
+    bare, asked = run(), run("help")
+    assert (bare.code, bare.out, asked.code, asked.err) == (2, "", 0, "")
+    assert bare.err == asked.out
+    groups = re.findall(r"^([A-Z][a-z ]+):\n((?:  .*\n)+)", asked.out, re.MULTILINE)
+    assert [name for name, _ in groups] == ["Build", "Look", "Verify and deploy", "Sign", "Release", "Maintenance"]
+    listed = [line.split()[0] for _, lines in groups for line in lines.splitlines()]
+    assert sorted(listed) == sorted(completion_words())
+    assert run("help", "build").out.startswith("usage: otabuild build ")
+
+
+def completion_words() -> list[str]:
+    """Every command there is."""
+    return next(list(action.choices) for action in make_parser()._actions if action.choices)
+
+
+def test_version_as_an_option(run: Run) -> None:
+    assert run("--version").out == run("version").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "usage", "said"),
+    [
+        (["verfy", "x"], "usage: otabuild [-h]", "no such command: verfy; did you mean `verify`?"),
+        (["verify", "x", "--nothing"], "usage: otabuild verify [-h]", "unrecognized arguments: --nothing"),
+        (["pki"], "usage: otabuild pki demo DIR", "required: demo"),
+        (["deploy-image", "--image", "x", "--ecu-id", "m", "--to-tar", "-"], "usage: otabuild deploy-image", "stdout"),
+    ],
+)
+def test_wrong_usage_shows_the_usage_of_the_command(run: Run, arguments: list[str], usage: str, said: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(usage)
+    assert said.replace("stdout", "standard output") in done.err
+
+
+def test_every_command_takes_the_common_options(run: Run, tmp_path: Path) -> None:
+    assert run("pki", "demo", tmp_path / "pki", "-q", "-d").code == 0
+
+
+def test_ls_cat_and_stat_go_through_links(run: Run) -> None:
+    payload = (IMAGE, "--ecu-id", "main")
+    assert run("ls", *payload, "/bin").out.endswith(" bin -> usr/bin\n")
+    inside = run("ls", *payload, "/usr/bin").out
+    assert "tool-again" in inside
+    assert run("ls", *payload, "/bin/").out == inside
+    assert "path: /usr/bin/tool\n" in run("stat", *payload, "/bin/tool").out
+    assert run("cat", *payload, "/bin/../etc/hostname").code == 1  # /usr/etc is not there
+    for path in ("/bin/../../etc/hostname", "/etc/absolute", "/etc/outside"):
+        assert run("cat", *payload, path).out == "test\n"
+    assert "no such path" in run("cat", *payload, "/etc/hostname/x").err
+    assert "too many symlinks" in run("cat", *payload, "/etc/loop").err
+    assert "target: loop\n" in run("stat", *payload, "/etc/loop").out
+
+
+def test_list_image_tells_what_it_is(run: Run) -> None:
+    lines = run("list-image", IMAGE).out.splitlines()
+    assert re.fullmatch(r"signed artifact, [\d.]+ KiB", lines[0])
+    assert lines[1:4] == [
+        "  created       2025-01-01T00:00:00Z",
+        "  signer        CN=DEMO sign,O=otabuild DEMO - not for real images, at 2025-01-01T00:00:00Z (not checked)",
+        "  platform      test",
+    ]
+    assert re.fullmatch(r"payload main/dev  sha256:[0-9a-f]{64}", lines[4])
+    assert lines[5:8] == ["  architecture  x86_64", "  os            Test 1", "  base image    test:1"]
+    assert re.fullmatch(r"  rootfs        [\d.]+ KiB", lines[8])
+    found = json.loads(run("list-image", IMAGE, "--json").out)
+    assert found["signed-at"] == "2025-01-01T00:00:00Z"
+    assert {"artifact", "signed", "size", "signer", "annotations", "payloads", "unknown"} <= found.keys()
+    assert {"ecu", "release-key", "digest", "os", "base-image", "rootfs-size"} <= found["payloads"][0].keys()
