@@ -1,4 +1,4 @@
-"""The OTA image format, version 1: bytes to frozen models and back, one module for each page of the specification.
+"""The OTA image format, version 1. Turns bytes into frozen models and back; each page of the spec has a module.
 
-Nothing here opens a path, reads a clock or looks at the environment.
+Nothing here opens a path, reads the clock or looks at the environment.
 """

@@ -39,7 +39,7 @@ INDEX_SHORT_KEYS: Mapping[str, str] = {
     "web-auto.cicd.release-id": f"{_WEB}.cicd.release-id",
     "web-auto.cicd.release-name": f"{_WEB}.cicd.release-name",
 }
-"""Short key of a recipe's `annotations` to the annotation of index.json that it sets."""
+"""Maps the short keys of a recipe's `annotations` to the annotations of index.json that they set."""
 
 INDEX_STRINGS = frozenset({BUILDER_VERSION, *INDEX_SHORT_KEYS.values()})
 INDEX_COUNTS = frozenset({CREATED_AT, SIGNED_AT, BLOBS_COUNT, BLOBS_SIZE})
@@ -77,14 +77,14 @@ def _check_strings(annotations: dict[str, Any]) -> dict[str, Any]:
 
 
 Annotations = Annotated[dict[str, Any], AfterValidator(_check_strings)]
-"""Annotations or labels; a known string is one wherever it stands: for a number clients refuse the whole document."""
+"""Annotations or labels. A known string must be a string: clients refuse the whole document if it is a number."""
 
 
 def check_counts(annotations: Mapping[str, object], counts: frozenset[str]) -> None:
-    """Hold known numbers against their type.
+    """Check known numbers against their type.
 
     Raises:
-        ValueError: names every annotation that is wrong.
+        ValueError: an annotation has the wrong type; the message names every such annotation.
     """
     wrong = [
         f"{key} is {value!r:.80}, not a whole number from 0"

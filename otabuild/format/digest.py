@@ -27,10 +27,10 @@ DigestText = Annotated[StrictStr, AfterValidator(_checked)]
 
 
 def parse_digest(text: str) -> bytes:
-    """The 32 bytes that `sha256:<hex>` stands for.
+    """Return the 32 bytes that `sha256:<hex>` stands for.
 
     Raises:
-        FormatError: the text is no such digest.
+        FormatError: the text is not such a digest.
     """
     try:
         return bytes.fromhex(_checked(text)[7:])
@@ -39,12 +39,12 @@ def parse_digest(text: str) -> bytes:
 
 
 def format_digest(digest: bytes) -> str:
-    """`sha256:<hex>` of a 32-byte digest."""
+    """Return `sha256:<hex>` for a 32-byte digest."""
     return f"sha256:{digest.hex()}"
 
 
 def blob_name(digest: bytes) -> str:
-    """Where the blob of a 32-byte digest lies, relative to the image."""
+    """Return the path of a blob, relative to the image, from its 32-byte digest."""
     return f"blobs/sha256/{digest.hex()}"
 
 
@@ -64,7 +64,7 @@ class Descriptor(Document):
 
     @classmethod
     def of(cls, blob: bytes, media_type: str) -> Descriptor:
-        """The descriptor of these bytes."""
+        """Return the descriptor of these bytes."""
         return cls.make(media_type, hashlib.sha256(blob).digest(), len(blob))
 
     @classmethod
@@ -77,7 +77,7 @@ class Descriptor(Document):
         artifact_type: str | None = None,
         annotations: dict[str, Any] | None = None,
     ) -> Descriptor:
-        """A descriptor from its parts; the digest is 32 bytes."""
+        """Make a descriptor from its parts; the digest is 32 bytes."""
         return cls(
             media_type=media_type,
             digest_text=format_digest(digest),
@@ -87,10 +87,10 @@ class Descriptor(Document):
         )
 
     def verify(self, blob: bytes, where: str) -> None:
-        """Hold bytes against the descriptor.
+        """Check bytes against the descriptor.
 
         Raises:
-            IntegrityError: their SHA-256 or their size is another.
+            IntegrityError: the SHA-256 or the size differs.
         """
         observed = hashlib.sha256(blob).digest()
         if observed != self.digest:

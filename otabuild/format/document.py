@@ -1,7 +1,7 @@
 """Strict JSON documents: bytes to frozen models and back.
 
-What two JSON readers could understand differently is refused: duplicate keys, keys equal under case folding, NaN, a
-byte order mark, null. Unknown fields are kept. What is signed and hashed is always the bytes as read.
+Anything that two JSON readers could understand differently is refused: duplicate keys, keys that are equal under case
+folding, NaN, a byte order mark, null. Unknown fields are kept. Signatures and hashes always cover the bytes as read.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ def _few(value: object) -> object:
 
 
 Bounded = BeforeValidator(_few)
-"""Refuses a long list before its entries are looked at: each wrong one makes an error of a kilobyte."""
+"""Refuses a long list before its entries are checked: each wrong entry produces a kilobyte of errors."""
 
 
 def joined(problems: Iterable[str]) -> str:
-    """Problems as one sentence; 20 of them, and whether there are more."""
+    """Join problems into one sentence: the first 20, and whether more follow."""
     found = list(islice(problems, _SHOWN + 1))
     return "; ".join(found if len(found) <= _SHOWN else [*found[:_SHOWN], "and more"])
 
 
 class Document(BaseModel):
-    """A JSON object of the format; unknown fields are kept, absent optional fields are left out when written."""
+    """A JSON object of the format. Unknown fields are kept; absent optional fields are not written."""
 
     model_config = ConfigDict(
         frozen=True, extra="allow", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
@@ -47,7 +47,7 @@ class Document(BaseModel):
         """Parse the bytes of a document.
 
         Raises:
-            FormatError: the bytes are not strict JSON or not this document; names the fields that are wrong.
+            FormatError: the bytes are not strict JSON or not this document. The message names the wrong fields.
             LimitError: more than `limit` bytes, or nested too deeply.
         """
         return cls.from_value(parse_json(raw, where, limit), where)
@@ -57,7 +57,7 @@ class Document(BaseModel):
         """Validate a parsed JSON value.
 
         Raises:
-            FormatError: it is not this document; names the fields that are wrong.
+            FormatError: the value is not this document. The message names the wrong fields.
         """
         try:
             document = cls.model_validate(value)
@@ -73,17 +73,17 @@ class Document(BaseModel):
 
     @classmethod
     def _constants(cls) -> set[str]:
-        """Fields with one legal value: who makes a document need not name them, and what is read must hold them."""
+        """Fields with one legal value. They may be omitted when making a document, but not in one that is read."""
         return {
             name for name, field in cls.model_fields.items() if not field.is_required() and field.default is not None
         }
 
     def to_value(self) -> dict[str, Any]:
-        """The document as plain JSON values, without absent fields."""
+        """Return the document as plain JSON values, without absent fields."""
         return self.model_dump(by_alias=True, exclude_none=True, mode="json")
 
     def to_json(self) -> bytes:
-        """The bytes that we write: compact UTF-8, keys in the order of the model."""
+        """Return the bytes to write: compact UTF-8, keys in the order of the model."""
         return dump_json(self.to_value())
 
 
@@ -95,7 +95,7 @@ def _problem(error: dict[str, Any]) -> str:
 
 
 def dump_json(value: object) -> bytes:
-    """Compact UTF-8 JSON, keys in the order given."""
+    """Return compact UTF-8 JSON, keys in the order given."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -103,7 +103,7 @@ def parse_json(raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Any:
     """Parse JSON as strictly as the strictest client.
 
     Raises:
-        FormatError: not UTF-8, a byte order mark, a duplicate key, NaN, null, or no JSON at all.
+        FormatError: not UTF-8, a byte order mark, a duplicate key, NaN, null, or not JSON at all.
         LimitError: more than `limit` bytes, or nested more than 32 deep.
     """
     if len(raw) > limit:
@@ -142,7 +142,7 @@ def _finite(text: str) -> float:
 
 
 def _refuse_oddities(value: Any, level: int = 1) -> None:
-    """Refuse null, strings that UTF-8 cannot hold, and deep nesting (as the JSON parser does), at any place."""
+    """Refuse null, strings that UTF-8 cannot encode, and deep nesting (as the JSON parser does) at any place."""
     if level > limits.JSON_DEPTH:
         raise RecursionError
     if value is None:

@@ -1,6 +1,6 @@
 """The file table: one SQLite database for each rootfs (specification, section 6).
 
-Works on an open connection; who opens it, from where and how guarded, is the caller's business.
+This module works on an open connection. The caller decides how to open and protect it.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Directory(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """A distinct content: 32-byte digest, size in bytes, and the content itself where it is inlined."""
+    """A distinct content: its 32-byte digest, its size in bytes, and the content itself if it is inlined."""
 
     resource_id: int
     digest: bytes
@@ -96,12 +96,12 @@ Row = Inode | Regular | NonRegular | Directory | Resource
 
 
 def insert(connection: sqlite3.Connection, kind: type[Row], rows: Iterable[Row]) -> None:
-    """Insert rows of one kind; sorted input makes the smallest and the same file."""
+    """Insert rows of one kind. Sorted input produces the smallest file, and always the same one."""
     connection.executemany(_INSERT[kind], rows)
 
 
 def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
-    """The `xattrs` column of an inode: None for none, else MessagePack, names sorted.
+    """Return the `xattrs` column of an inode: MessagePack with sorted names, or None if it has no attributes.
 
     Raises:
         LimitError: a name over 255 bytes, a value over 64 KiB, or more than 1 MiB packed.
@@ -123,10 +123,10 @@ def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
 
 
 def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
-    """The extended attributes that an `xattrs` column holds.
+    """Return the extended attributes in an `xattrs` column.
 
     Raises:
-        TableError: no MessagePack map of attribute name to bytes.
+        TableError: the column is not a MessagePack map of attribute names to bytes.
         LimitError: more than 1 MiB packed.
     """
     if packed is None:

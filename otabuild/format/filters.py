@@ -15,7 +15,7 @@ _MAX_ID = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Bundled:
-    """The content is `length` bytes of the resolved resource `bundle_id`, from `offset` on."""
+    """The content is `length` bytes of the resolved resource `bundle_id`, starting at `offset`."""
 
     bundle_id: int
     offset: int
@@ -28,7 +28,7 @@ class Bundled:
 
 @dataclass(frozen=True, slots=True)
 class Compressed:
-    """The content is the zstd frame that resource `resource_id` resolves to, decompressed."""
+    """The content is the decompressed zstd frame of the resolved resource `resource_id`."""
 
     resource_id: int
 
@@ -39,7 +39,7 @@ class Compressed:
 
 @dataclass(frozen=True, slots=True)
 class Sliced:
-    """The content is the leaves `resource_ids`, one after the other; ids may repeat."""
+    """The content is the concatenation of the leaves `resource_ids`; ids may repeat."""
 
     resource_ids: tuple[int, ...]
 
@@ -56,10 +56,10 @@ def _pack(options: list[int | str]) -> bytes:
 
 
 def parse_filter(raw: bytes, where: str) -> Filter:
-    """The filter that a `filter_applied` column holds.
+    """Return the filter in a `filter_applied` column.
 
     Raises:
-        FilterError: an unknown code, options of another number, type or range, or bytes behind them.
+        FilterError: an unknown code, options of the wrong number, type or range, or trailing bytes.
         LimitError: options over 1 MiB, or more than 65,536 slices.
     """
     code, colon, packed = raw.partition(b":")

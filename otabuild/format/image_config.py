@@ -16,7 +16,7 @@ _BSP_LINE = re.compile(r"# R(?P<release>\d+) \(release\), REVISION: (?P<revision
 
 
 class ImageConfig(Document):
-    """What a payload is made of: file table, sys_config, and labels that count its rootfs."""
+    """The parts of a payload: its file table, its sys_config, and labels with the counts of its rootfs."""
 
     schema_version: StrictInt = Field(default=1, alias="schemaVersion", ge=1, le=1)
     media_type: Literal["application/vnd.tier4.ota.file-based-ota-image.config.v1+json"] = Field(
@@ -45,7 +45,7 @@ class ImageConfig(Document):
 
 
 def jetson_bsp_version(nv_tegra_release: bytes) -> str | None:
-    """The BSP version, such as `R35.4.1`, of an /etc/nv_tegra_release; None where its first line says none."""
+    """Return the BSP version, such as `R35.4.1`, in an /etc/nv_tegra_release, or None if its first line has none."""
     first = nv_tegra_release.split(b"\n", 1)[0].decode("utf-8", "replace")
     found = _BSP_LINE.match(first)
     return f"R{found['release']}.{found['revision']}" if found else None

@@ -25,10 +25,10 @@ OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 def check_oci_layout(raw: bytes) -> None:
-    """Hold oci-layout against its one legal content.
+    """Check oci-layout against its only legal content.
 
     Raises:
-        FormatError: it says anything else.
+        FormatError: its content is different.
     """
     value = parse_json(raw, "oci-layout")
     if value != {"imageLayoutVersion": "1.0.0"}:
@@ -45,7 +45,7 @@ class Index(Document):
 
     @classmethod
     def parse(cls, raw: bytes) -> Self:
-        """The model of these bytes; entries of unknown type are kept, see `unknown`.
+        """Return the model of these bytes. Entries of unknown type are kept, see `unknown`.
 
         Raises:
             FormatError: not an index of this format, or an index that clients would refuse.
@@ -75,7 +75,7 @@ class Index(Document):
 
     @property
     def payloads(self) -> tuple[Descriptor, ...]:
-        """The descriptors of file-based image payloads; one of an unknown release key is `unknown`."""
+        """The descriptors of file-based image payloads; those with an unknown release key are in `unknown`."""
         return tuple(
             d
             for d in self.manifests
@@ -91,12 +91,12 @@ class Index(Document):
 
     @property
     def otaclient_package(self) -> Descriptor | None:
-        """The descriptor of the otaclient package, if there is one."""
+        """The descriptor of the otaclient package, or None."""
         return next((d for d in self.manifests if d.media_type == OTACLIENT_MANIFEST), None)
 
     @property
     def unknown(self) -> tuple[Descriptor, ...]:
-        """Entries that clients refuse or take for something else: named by readers, never deployed."""
+        """Entries that clients refuse or mistake for something else. Readers report them and never deploy them."""
         known = {id(d) for d in (*self.payloads, self.resource_table)}
         package = self.otaclient_package
         if package is not None and package.artifact_type == OTACLIENT_ARTIFACT:
@@ -105,17 +105,17 @@ class Index(Document):
 
     @property
     def created_at(self) -> int | None:
-        """Unix seconds of the build; None while the image is not finalized."""
+        """Unix seconds of the build, or None if the image is not finalized."""
         return self.annotations.get(ann.CREATED_AT)
 
     @property
     def signed_at(self) -> int | None:
-        """Unix seconds of the signature; None where the image is not signed."""
+        """Unix seconds of the signature, or None if the image is not signed."""
         return self.annotations.get(ann.SIGNED_AT)
 
 
 def payload_id(descriptor: Descriptor) -> tuple[str, str]:
-    """ECU id and release key of a payload's descriptor; `dev` where no key is given.
+    """Return the ECU id and the release key of a payload's descriptor; the default key is `dev`.
 
     Raises:
         ValueError: the ecu is missing or empty, or the key is neither `dev` nor `prd`.

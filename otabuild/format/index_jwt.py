@@ -1,7 +1,7 @@
 """index.jwt: the signature over index.json (specification, sections 8 and 12).
 
-A JWS in compact form, ES256. Parsing is stricter than any client: what two readers could understand differently, and
-what clients in the field refuse, is refused here, before PyJWT sees the token.
+A JWS in compact form, ES256. Parsing is stricter than in any client: before PyJWT sees the token, this module refuses
+what two readers could understand differently and what clients in the field refuse.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from otabuild.format.media_types import OCI_INDEX
 
 NAME = "index.jwt"
 SIGNATURE_SIZE = 64
-"""Bytes of an ES256 signature: r and s, 32 bytes each, big endian."""
+"""Size of an ES256 signature in bytes: r and s, 32 bytes each, big endian."""
 LATEST_TIME = 253_402_300_799
 """The last second of the year 9999, in Unix seconds."""
 
@@ -38,12 +38,12 @@ _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 
 @dataclass(frozen=True, slots=True)
 class IndexToken:
-    """A token that follows the format; nothing is verified yet.
+    """A token that follows the format. Nothing is verified yet.
 
     Attributes:
         raw: the token, byte for byte.
         chain: the certificates of x5c, the signing certificate first.
-        issued_at: `iat`, Unix seconds; None where the token has none.
+        issued_at: `iat`, Unix seconds, or None if the token has none.
         image_index: the descriptor of index.json.
         signing_input: the bytes that are signed, `header.claims`.
         signature: r and s, 64 bytes.
@@ -57,10 +57,10 @@ class IndexToken:
     signature: bytes
 
     def verify_signature(self) -> None:
-        """Hold the signature against the key of the first certificate; s may be low or high.
+        """Check the signature against the key of the first certificate; s may be low or high.
 
         Raises:
-            TrustError: the key is not P-256, or did not sign this token.
+            TrustError: the key is not P-256, or it did not sign this token.
         """
         jws = jwt.PyJWS(algorithms=["ES256"])
         try:
@@ -75,8 +75,8 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
     """Parse the bytes of index.jwt.
 
     Args:
-        raw: the token; nothing may stand before or behind it.
-        compat: also read certificates in PEM form, as images of early builders have them.
+        raw: the token, with nothing before or after it.
+        compat: also read certificates in PEM form, as in images of early builders.
 
     Raises:
         FormatError: the token, its certificates or its claims do not follow the format.
@@ -111,12 +111,12 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
 
 
 def signing_input(index_json: bytes, issued_at: int, chain: Sequence[x509.Certificate]) -> bytes:
-    """The bytes to sign: header and claims of the token for this index.json.
+    """Return the bytes to sign: header and claims of the token for this index.json.
 
     Args:
-        index_json: index.json, byte for byte, with signed-at already in it.
+        index_json: index.json, byte for byte, including signed-at.
         issued_at: `iat`, Unix seconds.
-        chain: the signing certificate first, then every intermediate up to, without, the root.
+        chain: the signing certificate first, then every intermediate, without the root.
 
     Raises:
         TrustError: the signing key is not P-256.
@@ -131,7 +131,7 @@ def signing_input(index_json: bytes, issued_at: int, chain: Sequence[x509.Certif
 
 
 def parse_signing_input(signed: bytes) -> IndexToken:
-    """What a signing input says, as a token that is not signed (its signature is all zeros).
+    """Return the content of a signing input as an unsigned token (its signature is all zeros).
 
     Raises:
         FormatError, LimitError, TrustError: it does not follow the format.
@@ -140,14 +140,14 @@ def parse_signing_input(signed: bytes) -> IndexToken:
 
 
 def assemble(signed: bytes, signature: bytes) -> bytes:
-    """The token of a signing input and its signature, verified before it is given out.
+    """Return the token made of a signing input and its signature, after verifying it.
 
     Args:
-        signed: what `signing_input` made.
+        signed: the result of `signing_input`.
         signature: r and s, 64 bytes.
 
     Raises:
-        FormatError: `signed` is no signing input of ours.
+        FormatError: `signed` is not a signing input that otabuild made.
         LimitError: the chain makes the token larger than readers accept.
         TrustError: the signature was not made over these bytes with the key of the first certificate.
     """
@@ -157,10 +157,10 @@ def assemble(signed: bytes, signature: bytes) -> bytes:
 
 
 def signing_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """The P-256 public key of a signing certificate.
+    """Return the P-256 public key of a signing certificate.
 
     Raises:
-        TrustError: its key is of another kind.
+        TrustError: the key is of another kind.
     """
     try:
         key = certificate.public_key()
@@ -176,7 +176,7 @@ def signing_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
 
 
 def parse_certificate(der: bytes, where: str) -> x509.Certificate:
-    """The certificate of these bytes, its names and dates readable.
+    """Parse a certificate and make sure that its names and dates are readable.
 
     Raises:
         FormatError: not a certificate.
@@ -188,9 +188,9 @@ def parse_certificate(der: bytes, where: str) -> x509.Certificate:
         )
     try:
         certificate = x509.load_der_x509_certificate(der)
-        # The cryptography package parses these only when they are asked for, and messages name them.
+        # The cryptography package parses these only on access, and messages name them.
         _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, KeyError, x509.InvalidVersion) as error:  # KeyError: a string type that it does not know
+    except (ValueError, KeyError, x509.InvalidVersion) as error:  # KeyError: an unknown string type
         raise FormatError("not a certificate", where=where, observed=error) from None
     if certificate.serial_number <= 0:
         raise FormatError("not a certificate", where=where, observed="a serial number that is not positive")
@@ -198,14 +198,14 @@ def parse_certificate(der: bytes, where: str) -> x509.Certificate:
 
 
 class _SignedElsewhere(ECAlgorithm):
-    """ES256 without a private key: a Signer (file, token, key service) makes the signature afterwards."""
+    """ES256 without a private key: a Signer (file, token, key service) makes the signature later."""
 
     def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:  # noqa: ARG002  # PyJWT's signature
         return b""
 
 
 def _decode(part: bytes, where: str) -> bytes:
-    """Canonical base64url without padding: exactly one text for each value."""
+    """Decode canonical base64url without padding: each value has exactly one text."""
     if _BASE64URL.fullmatch(part) and len(part) % 4 != 1:
         decoded = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
         if base64.urlsafe_b64encode(decoded).rstrip(b"=") == part:

@@ -1,7 +1,7 @@
-"""metadata.jwt and certificate.pem: what clients of the generation before look at first (specification, section 9).
+"""metadata.jwt and certificate.pem: what the previous generation of clients reads first (specification, section 9).
 
-Close to a JWS and none: base64url with padding, a list of claims, and a signature in DER. The claims are the same for
-every image but for the digest of certificate.pem.
+metadata.jwt resembles a JWS but is not one: it has base64url with padding, a list of claims, and a DER signature.
+The claims are the same for every image, except for the digest of certificate.pem.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 def legacy_certificate(signing_certificate: x509.Certificate) -> bytes:
-    """The bytes of certificate.pem: the signing certificate alone."""
+    """Return the bytes of certificate.pem: only the signing certificate."""
     return signing_certificate.public_bytes(Encoding.PEM)
 
 
 def legacy_signing_input(certificate_pem: bytes) -> bytes:
-    """The bytes to sign, `header.claims`, for the bytes of certificate.pem."""
+    """Return the bytes to sign, `header.claims`, for the bytes of certificate.pem."""
     return b".".join(base64.urlsafe_b64encode(dump_json(part)) for part in (_HEADER, _claims(certificate_pem)))
 
 
 def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> bytes:
-    """metadata.jwt, verified before it is given out.
+    """Return metadata.jwt, after verifying it.
 
     Args:
-        signed: what `legacy_signing_input` made.
+        signed: the result of `legacy_signing_input`.
         signature: r and s, 64 bytes.
         certificate_pem: the bytes of certificate.pem.
 
@@ -58,17 +58,17 @@ def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> 
 
 
 def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
-    """Hold metadata.jwt against certificate.pem. Whom the certificate belongs to, only index.jwt can tell.
+    """Check metadata.jwt against certificate.pem. Only index.jwt can tell who owns the certificate.
 
     Args:
         raw: the bytes of metadata.jwt.
         certificate_pem: the bytes of certificate.pem.
 
     Returns:
-        The certificate, which has to be the first of index.jwt.
+        The certificate. It must be the first certificate of index.jwt.
 
     Raises:
-        FormatError: one of the two does not follow the format, or they do not belong together.
+        FormatError: one of them does not follow the format, or they do not belong together.
         LimitError: the token is larger than we read.
         TrustError: the signature does not verify.
     """
@@ -80,7 +80,7 @@ def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
     header, claims, signature = (_decode(part) for part in parts)
     if parse_json(header, f"{NAME}: header", limits.JWT) != _HEADER:
         raise FormatError("unknown header", where=NAME, observed=header[:200], expected=dump_json(_HEADER).decode())
-    # As text: in Python 1 equals true.
+    # Compare as text, because 1 equals true in Python.
     if _text(parse_json(claims, f"{NAME}: claims", limits.JWT)) != _text(_claims(certificate_pem)):
         raise FormatError(
             "its claims are not those of a finalized image with this certificate.pem",

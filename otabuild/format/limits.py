@@ -1,11 +1,11 @@
-"""How much of anything is read from an image before it is refused. Sizes in bytes."""
+"""Limits on what is read from an image; larger input is refused. Sizes are in bytes."""
 
 from __future__ import annotations
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 TIME = 253_402_300_799
-"""The last second of the year 9999: what calendars hold."""
+"""The last second of the year 9999, the end of the range of calendars."""
 JWT = 64 * KIB
 INDEX = 8 * MIB
 ZIP_DIRECTORY = 512 * MIB
@@ -16,7 +16,7 @@ ENTRIES = 4096
 """Payloads of an index, layers of a manifest, packages of a release."""
 YAML_NODES = 10_000
 YAML_SCALAR = 200
-"""Characters of a value that is no text."""
+"""Maximum number of characters in a value that is not text."""
 CERTIFICATES = 6
 CERTIFICATE = 16 * KIB
 
@@ -31,10 +31,10 @@ XATTR_VALUE = 64 * KIB
 XATTRS = MIB
 """All extended attributes of one inode, packed."""
 OWNER = 2**32 - 2
-"""The largest uid or gid: chown takes 2^32-1 as "leave it"."""
+"""The largest uid or gid. chown reads 2^32-1 as "do not change"."""
 
 INLINE = 64
-"""Contents of 1 to this many bytes stand in the file table."""
+"""Contents of 1 to this many bytes are inlined in the file table."""
 LEAF = 32 * MIB
 """The largest blob that we write; readers accept any size."""
 FILTER_OPTIONS = MIB

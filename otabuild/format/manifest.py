@@ -1,4 +1,4 @@
-"""The image manifest, one for each payload (specification, section 3)."""
+"""The image manifest; each payload has one (specification, section 3)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otabuild.format.media_types import FILE_TABLES, IMAGE_CONFIG, OCI_MANIFEST
 
 
 class Manifest(Document):
-    """An OCI image manifest whose config is an image config and whose one layer is a file table."""
+    """An OCI image manifest whose config is an image config and whose only layer is a file table."""
 
     schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
     media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(default=OCI_MANIFEST, alias="mediaType")
@@ -51,7 +51,7 @@ class Manifest(Document):
 
     @property
     def release_key(self) -> str:
-        """`dev` or `prd`; `dev` where the annotation is absent."""
+        """`dev` or `prd`; the default is `dev`."""
         return str(self.annotations.get(ann.RELEASE_KEY, "dev"))
 
     @property

@@ -19,7 +19,7 @@ from otabuild.format.media_types import (
 )
 
 RELEASE_MANIFEST = "manifest.json"
-"""The name of a release's manifest in its folder."""
+"""The name of the release manifest in a release folder."""
 
 
 def _file_name(text: str) -> str:
@@ -41,7 +41,7 @@ class Package(Document):
     checksum: DigestText
 
     def descriptor(self) -> Descriptor:
-        """The layer that stands for this package in the image."""
+        """Return the layer for this package in the image."""
         return Descriptor(
             media_type=OTACLIENT_SQUASHFS, digest_text=self.checksum, size=self.size, annotations=self._annotations()
         )
@@ -67,7 +67,7 @@ class Release(Document):
 
     @property
     def squashfs(self) -> tuple[Package, ...]:
-        """The packages that travel in an image."""
+        """The packages that are included in an image."""
         return tuple(package for package in self.packages if package.type == "squashfs")
 
 
@@ -93,10 +93,10 @@ class PackageManifest(Document):
         return self
 
     def check(self, release: Release, where: str) -> None:
-        """Hold the manifest against the release that its config is.
+        """Check the manifest against the release in its config.
 
         Raises:
-            FormatError: its layers are not the squashfs packages of the release, or its date is another.
+            FormatError: its layers are not the squashfs packages of the release, or its date differs.
         """
         due = [package.descriptor() for package in release.squashfs]
         if sorted(map(_facts, self.layers)) != sorted(map(_facts, due)):
@@ -111,17 +111,17 @@ class PackageManifest(Document):
 
 
 def _facts(layer: Descriptor) -> str:
-    """What is known of a layer, as text: there 104 and 104.0 differ, as they do for clients."""
+    """Describe a layer as text. In text, 104 and 104.0 differ, as they do for clients."""
     found = layer.annotations or {}
     due = ("version", "type", "architecture", "size", "checksum")
     return f"{layer.digest_text} {layer.size} {[found.get(key) for key in due]}"
 
 
 def build_package(release_manifest: bytes, where: str) -> tuple[Release, bytes, Descriptor]:
-    """The manifest blob for a release folder.
+    """Make the manifest blob for a release folder.
 
     Args:
-        release_manifest: the bytes of its manifest.json, which become a blob as they are.
+        release_manifest: the bytes of its manifest.json, which become a blob unchanged.
         where: the name of that file, for messages.
 
     Returns:
@@ -146,7 +146,7 @@ def build_package(release_manifest: bytes, where: str) -> tuple[Release, bytes, 
 
 
 def parse_package(manifest: bytes, release_manifest: bytes, where: str) -> tuple[PackageManifest, Release]:
-    """Read the package of an image from the bytes of its manifest blob and of its config blob.
+    """Read the otaclient package of an image from the bytes of its manifest blob and config blob.
 
     Raises:
         FormatError: one of them does not follow the format, or they do not agree.

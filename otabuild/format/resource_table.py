@@ -1,4 +1,4 @@
-"""The resource table: one SQLite database for the image (specification, section 7)."""
+"""The resource table: one SQLite database per image (specification, section 7)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INDEXES: tuple[str, ...] = ()
 
 
 class ResourceRow(NamedTuple):
-    """A resource: 32-byte digest, size in bytes, and the packed filter that makes it; None where it is a blob."""
+    """A resource: its 32-byte digest, its size in bytes, and the packed filter that produces it, or None for a blob."""
 
     resource_id: int
     digest: bytes
@@ -24,5 +24,5 @@ class ResourceRow(NamedTuple):
 
 
 def insert(connection: sqlite3.Connection, rows: Iterable[ResourceRow]) -> None:
-    """Insert rows; sorted input makes the smallest and the same file."""
+    """Insert rows. Sorted input produces the smallest file, and always the same one."""
     connection.executemany("INSERT INTO rs_manifest VALUES (?,?,?,?,NULL)", rows)

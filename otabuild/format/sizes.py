@@ -1,4 +1,4 @@
-"""Sizes as people write and read them."""
+"""Convert sizes to and from human-readable text."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from otabuild.errors import InputError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 SIZE = r"([0-9]{1,15}(\.[0-9]{1,3})?) ?(B|[KMGT]iB)?"
-"""The form of a size, as a regular expression of JSON Schema, too."""
+"""A regular expression for sizes, also used in the JSON Schema."""
 
 
 def parse_size(text: str) -> int:
-    """Bytes of a text such as `300MiB`, `1.5 GiB` or `4096`.
+    """Return the number of bytes for a text such as `300MiB`, `1.5 GiB` or `4096`.
 
     Raises:
-        InputError: it is no size.
+        InputError: the text is not a size.
     """
     found = re.fullmatch(SIZE, text)
     if found is None:
@@ -24,7 +24,7 @@ def parse_size(text: str) -> int:
 
 
 def human_size(size: int) -> str:
-    """A size in bytes as people read it."""
+    """Return a size in bytes as human-readable text."""
     amount = float(size)
     for unit in _UNITS[:-1]:
         if abs(amount) < 1024:
@@ -34,12 +34,12 @@ def human_size(size: int) -> str:
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number and what it counts, such as `1 payload` or `10,238 blobs`."""
+    """Return a number and what it counts, such as `1 payload` or `10,238 blobs`."""
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def human_change(before: int | None, after: int | None) -> str:
-    """A size before and after, and how much it grew."""
+    """Return a size before and after, and how much it grew."""
     if before is None or after is None:
         return " -> ".join("unknown" if size is None else human_size(size) for size in (before, after))
     if before == after:

@@ -1,8 +1,9 @@
-"""YAML as a bounded tree in which every value knows its line: what recipes and sys_config are read with.
+"""YAML as a bounded tree in which every value knows its line. Recipes and sys_config are read with it.
 
-The tree is built from parser events, so depth and size are bounded before anything is expanded. An alias shares the
-node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not write (a tag, a key that occurs
-twice) is remarked, and the caller decides whether that is an error.
+The tree is built from parser events. This bounds its depth and size before anything is expanded. An alias shares the
+node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not write (a tag, a duplicate key)
+produces
+a remark, and the caller decides whether that is an error.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ KINDS: dict[Kind, str] = {
     "list": "a list",
     "mapping": "a mapping",
 }
-"""What YAML reads a value as, in words."""
+"""The kinds of YAML values, in words."""
 
 
 class YamlError(FormatError):
@@ -53,7 +54,7 @@ class YamlError(FormatError):
 
 
 class Remark(NamedTuple):
-    """Something YAML allows and we do not write; `line` and `column` count from 1."""
+    """Something that YAML allows but otabuild does not write; `line` and `column` count from 1."""
 
     line: int
     column: int
@@ -62,10 +63,11 @@ class Remark(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One value, where it stands (counted from 1), and its size when every alias is written out.
+    """One value, its position (counted from 1), and its size when every alias is written out.
 
-    `text` is a scalar as it was written, `value` what it means. A list has `items`, a mapping has
-    `pairs` of key and value, in the order of the file.
+    `text` is a scalar as written, `value` is its meaning. A list has `items`. A mapping has `pairs` of key and value,
+    in
+    the order of the file.
     """
 
     kind: Kind
@@ -79,13 +81,13 @@ class Node:
     depth: int = 1
 
     def get(self, key: str | int) -> Node | None:
-        """The value under a key (as it is written) of a mapping or at an index of a list, if there is one."""
+        """Return the value under a key (as written) of a mapping or at an index of a list, or None."""
         if self.kind == "list":
             return self.items[key] if isinstance(key, int) and 0 <= key < len(self.items) else None
         return next((value for name, value in self.pairs if name.text == key), None)
 
     def follow(self, path: Iterable[str | int]) -> tuple[Node, list[str | int], Node]:
-        """Follow a path of keys as far as the tree goes, leaving out parts that the tree does not have.
+        """Follow a path of keys as far as the tree goes, skipping keys that the tree does not have.
 
         Returns:
             The node, the keys that lead to it, and the node of the last of these keys (or the entry of a list).
@@ -101,7 +103,7 @@ class Node:
         return node, trail, name
 
     def plain(self) -> Any:
-        """The tree as plain Python values."""
+        """Return the tree as plain Python values."""
         if self.kind == "list":
             return [item.plain() for item in self.items]
         if self.kind == "mapping":
@@ -117,10 +119,10 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Node, tuple[Remark, ...]]:
         where: the name of the file, for messages.
 
     Returns:
-        The root (of kind null for an empty file), and remarks on tags and duplicate keys in order of line.
+        The root (of kind null for an empty file), and remarks on tags and duplicate keys in line order.
 
     Raises:
-        YamlError: no YAML, more than one document, nested more than 32 deep, or more than 10,000 values when the
+        YamlError: not YAML, more than one document, nested more than 32 deep, or more than 10,000 values when the
             aliases are written out.
     """
     try:
@@ -137,7 +139,7 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Node, tuple[Remark, ...]]:
 
 
 class _Composer:
-    """Turns the events of one document into nodes."""
+    """Turns the parser events of one document into nodes."""
 
     def __init__(self, text: str, where: str) -> None:
         self.where = where

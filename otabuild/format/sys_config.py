@@ -62,7 +62,7 @@ _TYPES_ALONE = "types alone"
 
 
 def _demanded(check: Callable[[T], T]) -> AfterValidator:
-    """Hold a value against what we write; not where the caller looks at types alone, as the format does."""
+    """Check a value against what otabuild writes. Skip the check if the caller wants types only, as the format does."""
 
     def validate(value: T, info: ValidationInfo) -> T:
         return value if info.context == _TYPES_ALONE else check(value)
@@ -95,7 +95,7 @@ class Swap(_Part):
 
 
 class SysConfig(_Part):
-    """What a client sets up on its ECU besides the rootfs."""
+    """What a client sets up on its ECU in addition to the rootfs."""
 
     hostname: Annotated[StrictStr, _demanded(_hostname)]
     extra_mount: tuple[ExtraMount, ...] | None = None
@@ -111,15 +111,17 @@ _KNOWN = frozenset(field.alias or name for name, field in SysConfig.model_fields
 
 
 def parse_sys_config(raw: bytes, where: str) -> SysConfig:
-    """Parse a sys_config that is to go into an image.
+    """Parse a sys_config that will go into an image.
 
     Args:
-        raw: the bytes of the file, which are stored as they are.
+        raw: the bytes of the file, which are stored unchanged.
         where: the name of the file, for messages.
 
     Raises:
-        FormatError: it is no sys_config, or holds a value that no client can use, or what clients silently ignore or
-            read in two ways: an unknown key, a nested `otaclient:`, a tag, a duplicate key. Names such places by their lines.
+        FormatError: it is not a sys_config, has a value that no client can use, or has something that clients ignore
+            silently or read in two ways: an unknown key, a nested `otaclient:`, a tag, a duplicate key. The message
+                names
+            the lines of such places.
         LimitError: more than 1 MiB.
     """
     config, notes = read_sys_config(raw, where)
@@ -129,13 +131,13 @@ def parse_sys_config(raw: bytes, where: str) -> SysConfig:
 
 
 def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]:
-    """Read the sys_config of an image: the format demands no more than keys and types.
+    """Read the sys_config of an image. The format only requires known keys and types.
 
     Returns:
-        The sys_config, and a note for each place that we would not write.
+        The sys_config, and a note for each place that otabuild would not write.
 
     Raises:
-        FormatError: it is no sys_config; names the places that are wrong by their lines.
+        FormatError: it is not a sys_config. The message names the lines of the wrong places.
         LimitError: more than 1 MiB.
     """
     if len(raw) > limits.DOCUMENT:
@@ -144,7 +146,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     tree, remarks = parse_yaml(raw, where)
     if tree.kind != "mapping":
         raise FormatError("a sys_config is a mapping with at least a hostname", where=where, observed=KINDS[tree.kind])
-    values = {key: value for key, value in tree.plain().items() if isinstance(key, str)}  # others are oddities
+    values = {key: value for key, value in tree.plain().items() if isinstance(key, str)}  # other keys are oddities
     notes = [*((remark.line, remark.text) for remark in remarks), *_oddities(tree)]
     try:
         config = SysConfig.model_validate(values)

@@ -1,7 +1,7 @@
-"""Which schema a table may have: exactly that of the format (specification, sections 6 and 7).
+"""Checks that the schema of a table is exactly that of the format (specification, sections 6 and 7).
 
-Statements are compared in a normal form that forgets case, white space, quotes and the order of a column's words, and
-nothing else: a check, a default, a collation, a generated column or a view is another schema.
+Statements are compared in a normal form that ignores case, white space, quotes and the word order within a column, and
+nothing else. A check, a default, a collation, a generated column or a view makes a different schema.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Form = tuple[tuple[str, ...], ...]
 
 
 def normal_form(statement: str) -> Form:
-    """The parts of a CREATE statement between parentheses and commas, the words of each but its first two sorted."""
+    """Split a CREATE statement at parentheses and commas, and sort all but the first two words of each part."""
     parts: list[list[str]] = [[]]
     for word in _TOKEN.findall(statement):
         if word in "(),":
@@ -29,10 +29,10 @@ def normal_form(statement: str) -> Form:
 
 
 def check_schema(objects: Iterable[tuple[str, str | None]], expected: Iterable[str], where: str) -> None:
-    """Hold the (name, sql) pairs of a database's sqlite_master against the statements it should have been made by.
+    """Check the (name, sql) pairs of a database's sqlite_master against the statements that should have created it.
 
     Raises:
-        TableError: something is missing, or of another form, or there is more.
+        TableError: something is missing, differs, or was added.
     """
     due = {normal_form(statement): statement for statement in expected}
     for name, sql in objects:
@@ -46,10 +46,10 @@ def check_schema(objects: Iterable[tuple[str, str | None]], expected: Iterable[s
 
 
 def type_checks(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """For each table that these statements make, its name and a query for a row whose values are not of their types.
+    """Yields, for each table that these statements create, its name and a query for a row with values of a wrong type.
 
-    SQLite itself lets any type stand in any column. The query gives the row's key and the types found; it must give
-    no row.
+    SQLite itself allows any type in any column. The query returns the row's key and the types found. For a valid table,
+    it returns no row.
     """
     for statement in statements:
         form = normal_form(statement)

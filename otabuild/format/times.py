@@ -1,4 +1,4 @@
-"""Times as people write and read them: ISO 8601 on the one side, Unix seconds on the other."""
+"""Convert between ISO 8601 text and Unix seconds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _LAST = 253_402_300_799
 
 
 def parse_time(text: str) -> int:
-    """Unix seconds of an ISO 8601 time or date; in UTC, where it names no zone.
+    """Return the Unix seconds of an ISO 8601 time or date. The default zone is UTC.
 
     Raises:
-        InputError: it is no such time, not in whole seconds, or not from 1970 to 9999.
+        InputError: the text is not a time, not in whole seconds, or not between 1970 and 9999.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -22,7 +22,7 @@ def parse_time(text: str) -> int:
         moment = None
     if moment is not None and not moment.microsecond:
         seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-        if 0 <= seconds <= _LAST:  # the year alone does not tell: there is still the time zone
+        if 0 <= seconds <= _LAST:  # checking the year is not enough, because of the time zone
             return seconds
     raise InputError(
         "is no time",
@@ -32,10 +32,10 @@ def parse_time(text: str) -> int:
 
 
 def utc(seconds: int) -> str:
-    """Unix seconds as people read them, such as `2026-01-31T12:00:00Z`."""
+    """Return Unix seconds as text, such as `2026-01-31T12:00:00Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def utc_date(seconds: int) -> str:
-    """The UTC date of a Unix time, such as `2026-11-23`."""
+    """Return the UTC date of a Unix time, such as `2026-11-23`."""
     return datetime.fromtimestamp(seconds, UTC).date().isoformat()
