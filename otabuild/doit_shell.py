@@ -16,6 +16,7 @@ from doit.task import Task
 
 from otabuild import session
 from otabuild.errors import OtabuildError
+from otabuild.pipeline.own_steps import note_tasks
 from otabuild.storage import fs
 
 
@@ -64,11 +65,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.outstream.flush()
 
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
-        """Take the lock before anything is looked at."""
+        """Take the lock before anything is looked at, and note which steps there are."""
         super().initialize(tasks, selected_tasks)
         session.handle_signals()
         sys.excepthook = _quiet_interrupt
         session.lock_or_exit()
+        note_tasks(tasks)
 
     def execute_task(self, task: Task) -> None:
         """Tell that a task starts."""

@@ -25,7 +25,7 @@ from otabuild.pipeline.inputs import rootfs_options, storage_plan
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Results, Step
-from otabuild.recipe.inputs import naming_key
+from otabuild.recipe.inputs import naming_key, problem_at
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
@@ -88,7 +88,9 @@ def scan_step(job: Job, rootfs: str) -> Step:
 
 def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> None:
     for pattern in notes.unmatched_patterns:
-        job.workspace.warn(f"rootfs {rootfs}: the exclude pattern {pattern!r} matches nothing")
+        number = job.recipe.rootfs[rootfs].prepare.exclude.index(pattern)
+        keys = ("rootfs", rootfs, "prepare", "exclude", number)
+        job.workspace.warn(str(problem_at(job.recipe, keys, os.curdir, "the pattern matches nothing", pattern)))
     for path in notes.left_out if tell_left_out else ():
         job.workspace.warn(f"rootfs {rootfs}: left out, since the format cannot hold it: {printable(path)}")
 

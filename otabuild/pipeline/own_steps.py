@@ -20,6 +20,7 @@ nothing to do is theirs to decide.
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ class OwnSteps(NamedTuple):
 
 
 _registered = OwnSteps({}, {})
+_tasks: set[str] = set()
 
 
 def before_scan(recipe: str, rootfs: str) -> Callable[[BeforeScan], BeforeScan]:
@@ -85,6 +87,16 @@ def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
         expected=", ".join(known),
         hint="correct the name where the step is registered",
     )
+
+
+def note_tasks(names: Iterable[str]) -> None:
+    """Note all tasks of a doit run: a `task_input` of the product's makes input steps that nobody registered."""
+    _tasks.update(names)
+
+
+def has_input_step(recipe: str, rootfs: str) -> bool:
+    """Whether a step runs before the scan of a rootfs, and may make what is scanned."""
+    return (recipe, rootfs) in _registered.before_scan or bool(fnmatch.filter(_tasks, f"input*:{recipe}/{rootfs}"))
 
 
 def own_steps() -> OwnSteps:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
-from otabuild.errors import InputError, RecipeError
+from otabuild.errors import Problem, RecipeError
 from otabuild.format.index_jwt import signing_key
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
-from otabuild.format.times import utc
 from otabuild.pipeline.external import KnownSignatures, ReusingSigner, signing_requests
 from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
+from otabuild.pipeline.own_steps import has_input_step
 from otabuild.pipeline.signers import make_signer
 from otabuild.pipeline.step import Key, Outcome, Step
 from otabuild.pipeline.trust import next_date, trust_key, trust_policy
 from otabuild.recipe.inputs import bad_sys_configs, missing_inputs
 from otabuild.recipe.signing import EnvKey, FileKey, Sign
+from otabuild.recipe.surroundings import bad_surroundings
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import load_chain
 from otabuild.signing.external import SigningRequest
@@ -31,18 +33,14 @@ def preflight_step(job: Job) -> Step:
     """Everything that can be known to be wrong before any work is done."""
     recipe = job.recipe
 
+    def problems() -> list[Problem]:
+        surroundings = bad_surroundings(recipe, job.workspace.now, partial(has_input_step, recipe.name))
+        return [*missing_inputs(recipe), *bad_sys_configs(recipe), *surroundings]
+
     def run() -> Outcome:
-        if problems := [*missing_inputs(recipe), *bad_sys_configs(recipe)]:
-            raise RecipeError(problems)
+        if found := problems():
+            raise RecipeError(found)
         warnings = _preflight(job, recipe.sign)[0] if recipe.sign else []
-        if recipe.timestamp > job.workspace.now:
-            raise InputError(
-                "the timestamp lies in the future: clients would refuse the image",
-                where="timestamp",
-                observed=utc(recipe.timestamp),
-                expected=f"at most {utc(job.workspace.now)}",
-                hint="set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock",
-            )
         for warning in warnings:
             job.workspace.warn(warning)
         return Outcome({}, {"warnings": warnings}, until=next_date(recipe, job.workspace.now))
@@ -55,6 +53,7 @@ def preflight_step(job: Job) -> Step:
             "timestamp": recipe.timestamp,
             "today's date": job.workspace.now // _DAY,
             "sys_config files": input_hashes(small),
+            "what is missing or in the way": [str(problem) for problem in problems()],
         }
 
     return job.step("preflight", doc="check key, certificates and dates", after=(), key=key, run=run)

@@ -126,7 +126,11 @@ def _foreign(key: str) -> tuple[str, str | None, str]:
         return "is set by the builder", None, "remove it"
     if key in ann.KNOWN:
         return "is no annotation of the index", None, "it follows from the rootfs and payloads of the recipe"
-    return "unknown annotation of a reserved prefix", None, did_you_mean(key, _SETTABLE)
+    return (
+        "unknown annotation of a reserved prefix",
+        None,
+        did_you_mean(key, _SETTABLE, cutoff=0.85),
+    )  # their beginnings are alike
 
 
 def _leaves(node: Node | None, prefix: str = "") -> Iterator[str]:

@@ -20,7 +20,7 @@ from otabuild.storage.files import read_file
 def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
     """The files and folders that a recipe names and that are not there, but for its rootfs sources and overlays.
 
-    Those may be made by a step that runs later; whatever scans them says when they are missing.
+    Those may be made by a step that runs later.
 
     Args:
         recipe: as loaded with this root.

@@ -62,8 +62,11 @@ def _translate(pattern: str) -> str:
         if any("**" in name and name != "**" for name in names)
         else ""
     )
+    hint = "see the rules for exclude patterns"
+    if pattern.startswith("!"):
+        hint = "a pattern can only exclude; leave it out, and name what to exclude"
     if problem:
-        raise InputError(f"the exclude pattern {problem}", where=pattern, hint="see the rules for exclude patterns")
+        raise InputError(f"the exclude pattern {problem}", where=pattern, hint=hint)
     if not pattern.startswith("/"):
         names.insert(0, "**")
     runs = "/".join(names).split("**")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tarfile
 import time
 from pathlib import Path
@@ -60,12 +59,12 @@ def rootfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_a_missing_source(source: str, key: str, path: str) -> None:
-    assert re.match(f"{re.escape(key)}: [^ ]*{path}: ", message(source))
+    assert message(source).startswith(f"{key}: no such file or folder (observed {path})")
 
 
 def test_a_missing_overlay() -> None:
     found = message(more="overlay: [{directory: nope}]")
-    assert found.startswith(f"r.yaml:10:27: rootfs.main.overlay[0].directory: {Path.cwd()}/nope: ")
+    assert found.startswith("r.yaml:10:27: rootfs.main.overlay[0].directory: no such file or folder (observed nope)")
 
 
 @pytest.mark.parametrize("path", ["/etc/nope", "/etc/link"])

@@ -73,6 +73,20 @@ def test_input_tasks_of_both_kinds(project: Project) -> None:
     assert (project.root / "got").exists()
 
 
+def test_a_rootfs_that_an_input_task_still_makes_is_not_missed(project: Project) -> None:
+    (project.root / "rootfs").rename(project.root / "made")
+    project.add_recipe("other")
+    (project.root / "dodo.py").write_text(
+        DODO
+        + FETCH.format(recipe="vehicle", rootfs="main").replace(
+            "open('fetched', 'w')", "__import__('os').rename('made', 'rootfs')"
+        )
+        + "def task_input():\n    yield {'name': 'other/main', 'actions': ['test -d rootfs'], 'task_dep': ['input:vehicle/main']}\n"
+    )
+    done = project.doit("build")
+    assert done.code == 0, done.out + done.err
+
+
 @pytest.mark.parametrize("key", ["output", "output-dir"])
 def test_two_recipes_with_one_output(project: Project, key: str) -> None:
     project.add_recipe("good")

@@ -1,0 +1,56 @@
+"""What a recipe needs of this machine at this time, and what of it is not so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+from otabuild.errors import Problem
+from otabuild.format.times import utc
+from otabuild.recipe.inputs import problem_at, recipe_sources
+from otabuild.recipe.model import Recipe
+from otabuild.recipe.signing import CommandKey
+
+
+def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -> Iterator[Problem]:
+    """Sources that are missing, outputs that cannot be written, a sign command that is none, a time yet to come.
+
+    Args:
+        recipe: as loaded with the current folder as its root.
+        now: Unix seconds.
+        is_made: whether a step may still make the sources of the rootfs of this name.
+    """
+    for keys, path in recipe_sources(recipe):
+        if not os.path.exists(path) and not is_made(str(keys[1])):
+            hint = "make it, or correct the path in the recipe; `otabuild.before_scan` registers a step that makes it"
+            yield problem_at(recipe, keys, os.curdir, "no such file or folder", path, hint=hint)
+    for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir)):
+        if output and (what := _obstacle(folder := _existing(os.path.dirname(output)))):
+            hint = "name another place, or build as a user who may write there"
+            yield problem_at(recipe, [key], os.curdir, what, folder, hint=hint)
+    if recipe.sign and isinstance(recipe.sign.key, CommandKey) and shutil.which(recipe.sign.key.command[0]) is None:
+        keys, program = ("sign", "key", "command", 0), recipe.sign.key.command[0]
+        hint = "install it, make it executable, or correct its name; PATH is searched for a name without a slash"
+        yield problem_at(recipe, keys, os.curdir, "no such program", program, hint=hint)
+    if recipe.timestamp > now:
+        what = "lies in the future: clients would refuse the image"
+        hint = "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock"
+        found = problem_at(recipe, ["timestamp"], os.curdir, what, utc(recipe.timestamp), hint=hint)
+        yield found._replace(key="timestamp", expected=f"at most {utc(now)}")
+
+
+def _existing(folder: str) -> str:
+    """The lowest folder on the way to one that is there already."""
+    while folder and not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    return folder or os.curdir
+
+
+def _obstacle(folder: str) -> str:
+    """What keeps an output from being written below a folder; empty where nothing does."""
+    if not os.path.isdir(folder):
+        return "lies in what is no folder"
+    if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return "lies in a folder that may not be written to"
+    return ""
