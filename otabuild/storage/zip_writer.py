@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,16 +64,7 @@ def write_artifact(
             with fs.change("reserve", path):
                 os.posix_fallocate(fd, 0, end)
 
-        def copy(some: Sequence[_Placed]) -> None:
-            for entry in some:
-                _copy_member(fd, entry, path)
-                progress(entry.member.size)
-            fs.start_writing_out(fd, some[0].offset, some[-1].offset + some[-1].member.size - some[0].offset)
-
-        with ThreadPoolExecutor(workers) as pool:
-            parts = [placed[start : start + _BATCH] for start in range(0, len(placed), _BATCH)]
-            for _done in pool.map(copy, parts):
-                pass
+        _copy_members(fd, placed, path, workers, progress)
         directory = b"".join(map(_central_header, placed))
         fs.pwrite(fd, directory + _end_records(len(placed), len(directory), end), end, path)
         with ThreadPoolExecutor(1) as pool:  # the disk is busy while the processor is
@@ -90,11 +82,34 @@ def _place(members: Sequence[Member]) -> tuple[list[_Placed], int]:
     return placed, offset
 
 
-def _copy_member(fd: int, entry: _Placed, path: str) -> None:
+def _copy_members(fd: int, placed: Sequence[_Placed], path: str, workers: int, progress: Callable[[int], None]) -> None:
+    stop = threading.Event()
+
+    def copy(some: Sequence[_Placed]) -> None:
+        for entry in some:
+            _copy_member(fd, entry, path, stop)
+            if stop.is_set():
+                return
+            progress(entry.member.size)
+        fs.start_writing_out(fd, some[0].offset, some[-1].offset + some[-1].member.size - some[0].offset)
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            parts = [placed[start : start + _BATCH] for start in range(0, len(placed), _BATCH)]
+            for _done in pool.map(copy, parts):
+                pass
+        except BaseException:  # a signal, too, is not to wait for what nobody wants any more
+            stop.set()
+            raise
+
+
+def _copy_member(fd: int, entry: _Placed, path: str, stop: threading.Event) -> None:
     """Write header and content to their place; the header, which needs the CRC, with a single chunk or behind all."""
     at = entry.offset + len(_local_header(entry))
     whole = b""
     for chunk in member_chunks(entry.member):
+        if stop.is_set():
+            return
         entry.crc = zlib.crc32(chunk, entry.crc)
         if len(chunk) == entry.member.size:
             whole = chunk
