@@ -91,11 +91,13 @@ def _staging(target: str, image: Image) -> Iterator[int]:
         parent = os.open(parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise storage_error(error, "open the folder of the target", parent_path) from error
-    staged = f".{name}.otabuild-tmp"
+    staged, is_made = f".{name}.otabuild-tmp", False
     try:
         _remove_left(staged, parent, target)
-        fs_at.make_folder(staged, parent, target)
         try:
+            with fs.undisturbed():
+                fs_at.make_folder(staged, parent, target)
+                is_made = True
             root = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
             try:
                 fs.lock(root)
@@ -106,8 +108,9 @@ def _staging(target: str, image: Image) -> Iterator[int]:
                 os.close(root)
             fs_at.rename_new(staged, name, parent, target)
         except BaseException:
-            with fs.undisturbed(), suppress(StorageError):
-                fs_at.remove_tree(staged, parent, target)
+            if is_made:
+                with fs.undisturbed(), suppress(StorageError):
+                    fs_at.remove_tree(staged, parent, target)
             raise
         with fs.change("sync", parent_path):
             os.fsync(parent)

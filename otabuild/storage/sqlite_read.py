@@ -106,9 +106,10 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
         TableError: no plain SQLite database: wrong header, size, encoding or journal mode.
         StorageError: no room for the temporary file.
     """
-    fd, path = tempfile.mkstemp(prefix="otabuild-", suffix=".sqlite3")
+    path, size = "", 0
     try:
-        size = 0
+        with fs.undisturbed():
+            fd, path = tempfile.mkstemp(prefix="otabuild-", suffix=".sqlite3")
         with open(fd, "r+b") as file:
             for chunk in chunks:
                 file.write(chunk)
@@ -122,9 +123,12 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
                 connection.close()
                 raise
     except OSError as error:
-        raise storage_error(error, "write a temporary file", path) from error
+        where = path or os.environ.get("TMPDIR", "the folder for temporary files")
+        raise storage_error(error, "write a temporary file", where) from error
     finally:
-        fs.unlink(path)
+        if path:
+            with fs.undisturbed():
+                fs.unlink(path, missing_ok=True)
 
 
 def _check_header(head: bytes, size: int, name: str) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from otabuild.errors import StorageError
 from otabuild.image.deploy import deploy
 from otabuild.image.image import open_image
 from otabuild.rootfs.spool import Spool
-from otabuild.storage import files, fs
+from otabuild.storage import files, fs, fs_at
 from tests import pki
 from tests.build.test_write_directory import blob, write
 from tests.image import forge
@@ -161,3 +162,17 @@ def test_a_spool(tmp_path: Path) -> None:
     for first in range(3, total + 1):  # once it was made
         interrupted_from(first, act)
         assert leftovers(tmp_path) == []
+
+
+def test_a_deployment_as_soon_as_its_folder_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = forge.forge().artifact(tmp_path / "image.zip")
+    real = fs_at.make_folder
+
+    def hit(*arguments: Any) -> None:
+        real(*arguments)
+        interrupt()
+
+    monkeypatch.setattr(fs_at, "make_folder", hit)
+    with open_image(artifact) as image, pytest.raises(KeyboardInterrupt):
+        deploy(image.payload("main"), tmp_path / "tree", forge.policy(), pki.NOW, no_owner=True)
+    assert leftovers(tmp_path) == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from otabuild import session
+from otabuild.errors import StorageError
 from otabuild.storage import fs
 from otabuild.storage.sqlite_read import Database, open_database
 from tests.storage.test_sqlite_read import make
@@ -66,3 +68,39 @@ def test_what_is_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     session.handle_signals()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_a_signal_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make(tmp_path / "t")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    real = tempfile.mkstemp
+
+    def hit(prefix: str, suffix: str) -> tuple[int, str]:
+        found = real(prefix=prefix, suffix=suffix)
+        os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(tempfile, "mkstemp", hit)
+    with pytest.raises(KeyboardInterrupt):
+        open_database([raw], "t")
+    assert os.listdir(folder) == []
+
+
+def test_a_signal_waits_for_the_end_of_the_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make(tmp_path / "t")
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(fs, "observer", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        open_database([raw], "t")
+    assert os.listdir(folder) == []
+
+
+def test_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = make(tmp_path / "t")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    with pytest.raises(StorageError, match="cannot write a temporary file"):
+        open_database([raw], "t")
