@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -13,6 +14,9 @@ from otabuild.errors import InputError, TrustError
 from otabuild.format.times import utc
 from otabuild.signing.certificates import FILE_LIMIT, Certificate
 from otabuild.storage.files import read_file
+
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_PARTIAL = (x509.DeltaCRLIndicator, x509.IssuingDistributionPoint)
 
 
 class RevocationList(NamedTuple):
@@ -29,13 +33,13 @@ class RevocationList(NamedTuple):
 
 
 def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
-    """Read revocation lists, PEM or DER, one for each file.
+    """Read revocation lists: files of one in DER form, or of any number in PEM form, with or without text around them.
 
     Raises:
         InputError: a file is no revocation list, or is one of a kind we do not judge (delta, indirect, partial).
         StorageError: a file cannot be read.
     """
-    return tuple(_load(path) for path in paths)
+    return tuple(crl for path in paths for crl in _load(path))
 
 
 def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int) -> None:
@@ -75,18 +79,37 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
             )
 
 
-def _load(path: str) -> RevocationList:
+def _load(path: str) -> list[RevocationList]:
     raw = read_file(path, FILE_LIMIT)
-    try:
-        crl = x509.load_pem_x509_crl(raw) if raw.lstrip().startswith(b"-----BEGIN") else x509.load_der_x509_crl(raw)
-        strange = [extension.oid.dotted_string for extension in crl.extensions if extension.critical]
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise InputError("not a revocation list", where=path, observed=error) from None
-    if strange:
+    blocks = _PEM.findall(raw)
+    if len(blocks) != raw.count(b"-----BEGIN"):
         raise InputError(
-            "a delta, indirect or partial revocation list", where=path, observed=strange[0], expected="a full list"
+            "holds something else than whole revocation lists", where=path, hint="a certificate goes to --ca, not --crl"
         )
-    return RevocationList(crl, path)
+    try:
+        found = [x509.load_pem_x509_crl(block) for block in blocks] or [x509.load_der_x509_crl(raw)]
+        for crl in found:
+            _read_whole(crl)
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+        raise InputError("not a revocation list", where=path, observed=error) from None
+    for crl in found:
+        for extension in crl.extensions:
+            if extension.critical or isinstance(extension.value, _PARTIAL):
+                raise InputError(
+                    "a delta, indirect or partial revocation list",
+                    where=path,
+                    observed=extension.oid.dotted_string,
+                    expected="a full list",
+                )
+    return [RevocationList(crl, path) for crl in found]
+
+
+def _read_whole(crl: x509.CertificateRevocationList) -> None:
+    """Read all that is looked at later: what of it is malformed is found out only when it is read."""
+    _span(crl)
+    _ = crl.issuer, crl.extensions
+    for revoked in crl:
+        _ = revoked.serial_number, revoked.revocation_date_utc, revoked.extensions
 
 
 def _is_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:

@@ -91,6 +91,40 @@ def test_lists_are_read_in_both_forms(tmp_path: Path, encoding: Encoding) -> Non
     assert found.x509.issuer == root().certificate.subject
 
 
+def _poked(old: bytes, new: bytes) -> bytes:
+    der = pki.crl(root(), [intermediate()]).public_bytes(Encoding.DER)
+    at = der.rindex(old) if len(old) > 3 else der.index(old)
+    return der[:at] + new + der[at + len(old) :]
+
+
+_PART = x509.IssuingDistributionPoint(
+    full_name=None,
+    relative_name=None,
+    only_contains_user_certs=True,
+    only_contains_ca_certs=False,
+    only_some_reasons=None,
+    indirect_crl=False,
+    only_contains_attribute_certs=False,
+)
+
+
+def test_every_list_of_a_file_counts(tmp_path: Path) -> None:
+    lists = [pki.crl(root()), pki.crl(intermediate()), pki.crl(intermediate(), [signer()])]
+    (tmp_path / "all.crl").write_bytes(
+        b"Certificate Revocation List\n".join(crl.public_bytes(Encoding.PEM) for crl in lists)
+    )
+    found = load_crls([str(tmp_path / "all.crl")])
+    assert [one.x509 for one in found] == lists
+    with pytest.raises(TrustError, match="revoked"):
+        verify_chain(pki.chain(), replace(POLICY, crls=found), NOW)
+
+
+def test_text_before_a_list_is_passed_over(tmp_path: Path) -> None:
+    text = b"Certificate Revocation List (CRL):\n    Version 2\n"
+    (tmp_path / "a.crl").write_bytes(text + pki.crl(root()).public_bytes(Encoding.PEM))
+    assert len(load_crls([str(tmp_path / "a.crl")])) == 1
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -98,8 +132,25 @@ def test_lists_are_read_in_both_forms(tmp_path: Path, encoding: Encoding) -> Non
         b"text",
         b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n",
         pki.crl(root(), extensions=[(x509.DeltaCRLIndicator(1), True)]).public_bytes(Encoding.PEM),
+        pki.crl(root(), extensions=[(x509.DeltaCRLIndicator(1), False)]).public_bytes(Encoding.PEM),
+        pki.crl(root(), extensions=[(_PART, False)]).public_bytes(Encoding.PEM),
+        pki.crl(root()).public_bytes(Encoding.PEM) + root().pem,
+        pki.crl(root()).public_bytes(Encoding.PEM) + b"-----BEGIN X509 CRL-----\nAAAA\n",
+        _poked(b"\x02\x01\x01", b"\x02\x01\x07"),
+        _poked(b"251231000000Z", b"251331000000Z"),
     ],
-    ids=["empty", "text", "junk", "delta"],
+    ids=[
+        "empty",
+        "text",
+        "junk",
+        "delta",
+        "delta, not critical",
+        "part",
+        "with a certificate",
+        "cut",
+        "version",
+        "date of a revocation",
+    ],
 )
 def test_other_files_are_no_lists(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.crl").write_bytes(content)
