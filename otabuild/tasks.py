@@ -215,7 +215,10 @@ def task__steps() -> Iterator[Task]:
             f"repro:{name}", f"build {name} twice from nothing, and compare", (run_repro, [name]), [f"input*:{name}/*"]
         )
     for name, error in project.broken.items():
-        yield _task(f"build:{name}", "!! this recipe is broken", (refuse, [str(error)]))
+        hint = f"\n  hint: the others build all the same: doit {' '.join(f'build:{good}' for good in project.recipes)}"
+        yield _task(
+            f"build:{name}", "!! this recipe is broken", (refuse, [f"{error}{hint if project.recipes else ''}"])
+        )
 
 
 def task__own_steps() -> Iterator[Task]:

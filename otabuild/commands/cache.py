@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, option_type
-from otabuild.format.sizes import parse_size
+from otabuild.format.sizes import counted, parse_size
 
 if TYPE_CHECKING:
     from otabuild.pipeline.workspace import Workspace
@@ -46,7 +46,7 @@ def _show(args: argparse.Namespace, workspace: Workspace) -> int:
         "limit": workspace.cache_limit,
     }
     lines = [
-        f"blobs     {human_size(found.blob_bytes)} in {found.blobs} blobs",
+        f"blobs     {human_size(found.blob_bytes)} in {counted(found.blobs, 'blob')}",
         f"archives  {human_size(found.archive_bytes)} of unpacked archives",
         f"limit     {human_size(workspace.cache_limit)}",
         f"on disk   {human_size(found.cache_disk_bytes + found.archive_bytes)}, with the database",
@@ -67,7 +67,11 @@ def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
     after = usage(workspace)
     freed = before.blob_bytes + before.archive_bytes - after.blob_bytes - after.archive_bytes
     value = {"freed": freed, "blobs-dropped": before.blobs - after.blobs, "blobs": after.blobs}
-    emit(args, value, [f"dropped {human_size(freed)}; {after.blobs} blobs, {human_size(after.blob_bytes)} are left"])
+    emit(
+        args,
+        value,
+        [f"dropped {human_size(freed)}; {counted(after.blobs, 'blob')}, {human_size(after.blob_bytes)}, left"],
+    )
     return 0
 
 
@@ -76,5 +80,5 @@ def _verify(args: argparse.Namespace, workspace: Workspace) -> int:
         blobs = cache.usage()[0]
         damaged = [blob.digest.hex() for blob in cache.discard_damaged()]
     lines = [f"damaged, and dropped: sha256:{digest}" for digest in damaged]
-    emit(args, {"blobs": blobs, "damaged": damaged}, [*lines, f"{blobs} blobs read, {len(damaged)} damaged"])
+    emit(args, {"blobs": blobs, "damaged": damaged}, [*lines, f"{counted(blobs, 'blob')} read, {len(damaged)} damaged"])
     return 1 if damaged else 0

@@ -13,7 +13,7 @@ from typing import Any
 
 from otabuild.errors import FilterError
 from otabuild.format.digest import Descriptor, format_digest
-from otabuild.format.sizes import human_size
+from otabuild.format.sizes import counted, human_size
 from otabuild.image.image import Image
 from otabuild.image.payload import Payload
 from otabuild.image.storage_form import Stored, shares, stored_contents
@@ -164,9 +164,13 @@ def _paths(payload: Payload, digest: bytes) -> tuple[str, ...]:
 def _why(content: Stored, users: Counter[bytes]) -> str:
     stored = human_size(sum(size for _, size in content.leaves))
     if content.form != "bundled":
-        words = {"plain": "stored as it is", "compressed": "compressed", "sliced": f"{len(content.leaves)} slices"}
+        words = {
+            "plain": "stored as it is",
+            "compressed": "compressed",
+            "sliced": counted(len(content.leaves), "slice"),
+        }
         return f"{words[content.form]}, {stored}"
     others = max(users[digest] for digest, _ in content.leaves) - 1
-    company = f", together with {others} other changed files" if others else ", all by itself"
+    company = f", together with {counted(others, 'other changed file')}" if others else ", all by itself"
     blob = content.leaves[0][0].hex()[:12]
     return f"drags in bundle {blob} of {human_size(content.bundle_size)} ({stored} stored){company}"

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 
-from otabuild.errors import StateError, StorageError
+from otabuild.errors import MetaApplyError, StateError, StorageError
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.contents import Opener, rebuild, run_parallel
 from otabuild.image.deploy_checks import Deployed, check_deployable
@@ -71,11 +71,19 @@ def deploy(
         _check_room(root, demands, os.fspath(target))
         writer = TreeWriter(root, no_owner=no_owner)
         try:
-            writer.rehearse(demands)
+            _rehearse(writer, demands, os.fspath(target))
             _Deployment(payload.image, plan, writer, Tally(demands.content_size, progress)).run()
         finally:
             writer.close()
     return Deployed(os.fspath(target), payload.name, signer, demands.inodes, demands.content_size)
+
+
+def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
+    try:
+        writer.rehearse(demands)
+    except MetaApplyError as error:
+        error.where = f"{target}: {error.where}"
+        raise
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from otabuild.errors import printable
-from otabuild.format.sizes import human_change, human_size
+from otabuild.format.sizes import counted, human_change, human_size
 from otabuild.image.capabilities import XATTR, format_capability
 from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_entries import SPECIAL_BITS, Aspect, EntryChange
@@ -48,8 +48,10 @@ def _headline(payload: PayloadDiff) -> str:
     if payload.kind != "changed":
         return payload.kind
     counts = [f"{number} {kind}" for kind in ("added", "removed", "changed") if (number := payload.count(kind))]
-    entries = f"{', '.join(counts)} entries" if counts else "the same entries"
-    packages = f"{len(payload.packages)} packages differ, " if payload.packages else ""
+    noun = "entry" if len(payload.entries) == 1 else "entries"
+    entries = f"{', '.join(counts)} {noun}" if counts else "the same entries"
+    number = len(payload.packages)
+    packages = f"{counted(number, 'package')} differ{'s' if number == 1 else ''}, " if number else ""
     return f"{entries}, {packages}rootfs {human_change(*payload.rootfs_size)}"
 
 

@@ -11,7 +11,7 @@ from importlib import resources
 
 from otabuild.errors import printable
 from otabuild.format import annotations as ann
-from otabuild.format.sizes import human_change, human_size
+from otabuild.format.sizes import counted, human_change, human_size
 from otabuild.format.times import utc
 from otabuild.image.cost import Cost
 from otabuild.image.diff import Diff, PayloadDiff
@@ -266,11 +266,11 @@ def _distinct(costs: tuple[tuple[str, Cost], ...]) -> Iterator[tuple[str, Cost]]
 
 def _cost(name: str, found: Cost) -> Html:
     facts = [
-        ("download", f"{human_size(found.total)} in {found.total_requests} requests"),
-        ("contents", f"{human_size(found.download)} in {found.requests} requests"),
+        ("download", f"{human_size(found.total)} in {counted(found.total_requests, 'request')}"),
+        ("contents", f"{human_size(found.download)} in {counted(found.requests, 'request')}"),
         ("tables", human_size(found.metadata)),
         ("documents", human_size(found.documents)),
-        ("changed", f"{found.changed} of {found.resources} contents, {human_size(found.changed_bytes)}"),
+        ("changed", f"{found.changed} of {counted(found.resources, 'content')}, {human_size(found.changed_bytes)}"),
         ("without a base", f"{human_size(found.full_download)} of contents"),
         ("room on the device", f"{human_size(found.peak_disk)} at most"),
     ]

@@ -50,11 +50,11 @@ class TreeWriter:
         """
         samples = {(stat.S_IFMT(e.mode), e.mode & 0o7000, e.packed_xattrs): e for e in demands.samples}
         for sample in samples.values():
-            self._probe(sample._replace(path=f"/{_PROBE}", contents=b""))
+            self._probe(sample._replace(path=f"/{_PROBE}", contents=b""), sample.path)
         if not self._no_owner:
             self._probe_owners(demands)
 
-    def _probe(self, sample: FileEntry) -> None:
+    def _probe(self, sample: FileEntry, path: str) -> None:
         try:
             if stat.S_ISDIR(sample.mode):
                 self.make_directory(sample)
@@ -66,7 +66,7 @@ class TreeWriter:
         except MetaApplyError as error:
             raise MetaApplyError(
                 f"the target cannot hold this payload: {error.what}",
-                where=f"inode {sample.inode_id}",
+                where=path,
                 observed=error.observed,
                 hint=error.hint,
             ) from None

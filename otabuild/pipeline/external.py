@@ -136,10 +136,11 @@ class ReusingSigner:
     Args:
         find: gives the signature of a digest where it is known.
         signer: makes the others; None where that happens outside.
+        target: the recipe or image that is signed, for messages.
     """
 
-    def __init__(self, find: Callable[[bytes], bytes | None], signer: Signer | None) -> None:
-        self._find, self._signer = find, signer
+    def __init__(self, find: Callable[[bytes], bytes | None], signer: Signer | None, target: str) -> None:
+        self._find, self._signer, self._target = find, signer, target
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey | None:
@@ -157,9 +158,9 @@ class ReusingSigner:
             return known
         if self._signer is None:
             raise StateError(
-                "everything is ready but the signature, which is made outside",
+                "waiting for an external signature",
                 where=f"sha256:{digest.hex()}",
-                hint="write the request with `otabuild sign-prepare`, have it signed, and give the answer to "
-                "`otabuild sign-finish`",
+                hint=f"write the request with `otabuild sign-prepare {self._target}`, have it signed, and give the "
+                f"answer to `otabuild sign-finish {self._target}`",
             )
         return self._signer.sign(digest)

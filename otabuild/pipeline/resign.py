@@ -135,7 +135,7 @@ def resign(
         for answer, where in signing.answers
         for request, signature in [match_answer(answer, requests, where)]
     }
-    reusing = ReusingSigner(known.get, signing.signer)
+    reusing = ReusingSigner(known.get, signing.signer, image.path)
     index = index_signed_at(image.index_raw, issued_at)
     tokens = {"index.json": index, index_jwt.NAME: sign_index(index, issued_at, chain, reusing)}
     if len(requests) > 1:

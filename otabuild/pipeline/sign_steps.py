@@ -86,7 +86,7 @@ def sign_step(job: Job, sign: Sign) -> Step:
 
     def run() -> Outcome:
         _, chain, signer = _preflight(job, sign)
-        signer = ReusingSigner(known_signatures(job, chain).find, signer)
+        signer = ReusingSigner(known_signatures(job, chain).find, signer, job.recipe.file)
         index = files.read_file(job.path("index.json"))
         tokens = {"index.jwt": sign_index(index, job.recipe.timestamp, chain, signer)}
         if legacy:

@@ -12,7 +12,7 @@ from typing import Any
 from otabuild.errors import Problem
 from otabuild.format.strict_yaml import KINDS, Node
 from otabuild.recipe.schema import json_schema
-from otabuild.recipe.suggest import did_you_mean
+from otabuild.recipe.suggest import did_you_mean, nearest
 
 _DUE = {
     "string_type": "a string",
@@ -30,10 +30,13 @@ Key = str | int
 
 def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
     """What pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
-    found = []
+    found, errors = [], list(errors)
+    meant = _meant(errors, root)
     for error in errors:
         node, trail, name = root.follow(error["loc"])
         missing = error["type"] == "missing"
+        if missing and (*trail, error["loc"][-1]) in meant:
+            continue  # its mistyped name is a problem already
         if node.kind == "null" or (error["type"] == "too_short" and (node.items or node.pairs)):
             continue  # another check, or each entry, has its own problem
         keys = [*trail, error["loc"][-1]] if missing else trail
@@ -44,6 +47,18 @@ def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
             facts = {"what": facts["what"], "expected": facts.get("expected"), "hint": _description(keys)}
         found.append(Problem(file, spot.line, spot.column, key_path(keys), **facts))
     return found
+
+
+def _meant(errors: Iterable[Any], root: Node) -> set[tuple[Key, ...]]:
+    """The keys that unknown ones stand for."""
+    unknown = (root.follow(error["loc"])[1] for error in errors if error["type"] == "extra_forbidden")
+    return {(*trail[:-1], nearest(str(trail[-1]), _free_keys(root, trail)) or "") for trail in unknown}
+
+
+def _free_keys(root: Node, trail: Sequence[Key]) -> list[str]:
+    """The keys that could stand where an unknown one stands."""
+    present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
+    return [name for name in _known_keys(trail[:-1]) if name not in present]
 
 
 def key_path(keys: Sequence[Key]) -> str:
@@ -71,8 +86,8 @@ def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str
     kind, context = error["type"], error.get("ctx", {})
     seen = str(trail[-1]) if error["loc"][-1:] == ("[key]",) else _short(node.text)
     if kind == "extra_forbidden":
-        present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
-        return _unknown(str(trail[-1]), _known_keys(trail[:-1]), present)
+        hint = did_you_mean(str(trail[-1]), _free_keys(root, trail))
+        return {"what": "unknown key", "expected": ", ".join(_known_keys(trail[:-1])), "hint": hint}
     if kind == "value_error":
         cause = context["error"]
         return _due("a string", node) if cause.what == "must be a string" else _refused(cause, seen)
@@ -88,6 +103,8 @@ def _plain_facts(error: Any, node: Node, trail: Sequence[Key]) -> dict[str, Any]
         if seen == choices:
             return {"what": "must be a number, without quotes", "observed": f'"{seen}"'}
         hint = did_you_mean(seen, choices.split(", "))
+        if list(trail) == ["recipe"]:
+            hint = f"this otabuild reads version {choices}; another version of it may read this recipe"
         return {"what": "is not one of the choices", "observed": seen, "expected": choices, "hint": hint}
     if error["type"] == "too_short":
         return {"what": "must hold at least one entry"}
@@ -120,11 +137,6 @@ def _due(due: str, node: Node) -> dict[str, Any]:
         "observed": _short(node.text),
         "hint": f'write it in quotes: "{_short(node.text)}"',
     }
-
-
-def _unknown(key: str, known: Sequence[str], present: set[str]) -> dict[str, Any]:
-    hint = did_you_mean(key, [name for name in known if name not in present])
-    return {"what": "unknown key", "expected": ", ".join(known), "hint": hint}
 
 
 def _one_of(what: str, node: Node, known: Sequence[str]) -> dict[str, Any]:

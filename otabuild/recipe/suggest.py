@@ -6,9 +6,15 @@ import difflib
 from collections.abc import Iterable
 
 
-def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """A question that names the known word nearest to this one, or nothing where none is near (`cutoff`, 0 to 1)."""
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known word nearest to this one; None where none is near (`cutoff`, 0 to 1)."""
     by_fold = {name.casefold().replace("_", "-"): name for name in known}
     folded = word.casefold().replace("_", "-")
     near = difflib.get_close_matches(folded[:200], by_fold, n=1, cutoff=cutoff)
-    return f"did you mean `{by_fold[near[0]]}`?" if near else ""
+    return by_fold[near[0]] if near else None
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """A question that names the known word nearest to this one, or nothing where none is near; see `nearest`."""
+    near = nearest(word, known, cutoff)
+    return f"did you mean `{near}`?" if near else ""

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from otabuild.errors import InputError
-from otabuild.rootfs.image_files import ArchiveFiles, field, read_document
+from otabuild.rootfs.image_files import ArchiveFiles, MissingFileError, field, read_document
 from otabuild.rootfs.layers import Layer
 from otabuild.rootfs.oci import image_layers
 
@@ -21,14 +21,18 @@ def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None
     Raises:
         InputError: the archive is damaged, or does not hold exactly one such image.
     """
-    images = read_document(files, "manifest.json")
+    try:
+        images = read_document(files, "manifest.json")
+    except MissingFileError:
+        hint = "a root file system in a tar is `source: {tar: …}`"
+        raise InputError("not a docker save archive: no manifest.json", where=files.where, hint=hint) from None
     if not isinstance(images, list):
         raise InputError("manifest.json of the archive is no list", where=files.where)
     found = [image for image in images if tag is None or any(_same(tag, name) for name in _tags(image))]
     if len(found) != 1:
         raise InputError(
-            "the archive holds no such image" if not found else "the archive holds several images",
-            where=f"{files.where}:{tag}" if tag else files.where,
+            f"no image {tag or ''}".rstrip() if not found else "the archive holds several images",
+            where=files.where,
             observed=", ".join(sorted({str(name) for image in images for name in _tags(image)}))[:1000],
             hint="name the image by its tag, as in name:tag",
         )

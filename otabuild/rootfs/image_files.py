@@ -24,6 +24,10 @@ _COPY = "copy the layout in a way that follows links, for instance with cp -rL"
 T = TypeVar("T")
 
 
+class MissingFileError(InputError):
+    """A file that an image has to have, and has not."""
+
+
 class Files(Protocol):
     """Files by their name in the image."""
 
@@ -57,7 +61,9 @@ class DirectoryFiles:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise InputError("is a symlink", where=path, expected="a plain file", hint=_COPY) from error
-            raise InputError("the image lacks a file", where=path, observed=error.strerror, hint=_COMPLETE) from error
+            if error.errno == errno.ENOENT:
+                raise MissingFileError("the image lacks a file", where=path, hint=_COMPLETE) from error
+            raise InputError("cannot read a file of the image", where=path, observed=error.strerror) from error
 
 
 class ArchiveFiles:
@@ -81,7 +87,7 @@ class ArchiveFiles:
             if found is None or found.target is None:
                 break
             path = os.path.normpath(os.path.join(os.path.dirname(path), found.target))
-        raise InputError("the image lacks a file", where=f"{self.where}: {name[:500]}", hint=_COMPLETE)
+        raise MissingFileError("the image lacks a file", where=f"{self.where}: {name[:500]}", hint=_COMPLETE)
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """See Files."""

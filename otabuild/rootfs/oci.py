@@ -8,7 +8,7 @@ from typing import Any
 
 from otabuild.errors import InputError
 from otabuild.format.architectures import architecture_name, is_other_architecture
-from otabuild.rootfs.image_files import Files, field, read_document
+from otabuild.rootfs.image_files import Files, MissingFileError, field, read_document
 from otabuild.rootfs.layers import Layer
 
 _INDEXES = {
@@ -52,7 +52,11 @@ def oci_layers(files: Files, reference: str | None, platform: str | None, archit
     Raises:
         InputError: the layout is damaged, or does not hold exactly one such image.
     """
-    layout = read_document(files, "oci-layout")
+    try:
+        layout = read_document(files, "oci-layout")
+    except MissingFileError:
+        hint = "`skopeo copy docker://NAME oci:FOLDER:TAG` writes one; a root file system is `source: {directory: …}`"
+        raise InputError("not an OCI layout: no oci-layout", where=files.where, hint=hint) from None
     if field(layout, "imageLayoutVersion", str, files.where) != "1.0.0":
         raise InputError("the OCI layout has an unknown version", where=files.where)
     found = field(read_document(files, "index.json"), "manifests", list, files.where)
@@ -125,8 +129,10 @@ def _one(found: list[Any], platform: str | None, reference: str | None, where: s
     digests = {field(one, "digest", str, where): one for one in exact or fitting}  # one image may have several tags
     if len(digests) != 1:
         raise InputError(
-            "the layout holds no such image" if not digests else "the layout holds several images",
-            where=f"{where}:{reference}" if reference else where,
+            " ".join(["no image", *filter(None, (reference, platform and f"for {platform}"))])
+            if not digests
+            else "the layout holds several images",
+            where=where,
             observed=", ".join(sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images))[:1000],
             hint="name the image by its tag or digest, and a platform for a multi-platform image",
         )

@@ -105,10 +105,10 @@ def _check_kind(reader: Reader) -> None:
     checksum = head[148:156].strip(b"\0 ").lstrip(b"0")
     if head != _ZEROS and head[257:262] != b"ustar" and (len(head) < BLOCK or checksum != b"%o" % _checksum(head)):
         raise InputError(
-            "is no tar archive",
+            "not a tar archive",
             where=reader.where,
             observed=f"begins with {head[:16]!r}",
-            expected="tar, plain or compressed with gzip, xz, bzip2 or zstd",
+            expected="plain, gzip, xz, bzip2 or zstd",
         )
 
 

@@ -22,6 +22,7 @@ from otabuild.signing.certificates import Certificate, read_certificates
 
 ExtensionType = TypeVar("ExtensionType", bound=x509.ExtensionType)
 
+VERIFICATION = "the time of verification"
 _UNDERSTOOD = frozenset(
     {
         ExtensionOID.BASIC_CONSTRAINTS,
@@ -104,7 +105,9 @@ def validity_problems(certificate: Certificate, moments: Mapping[str, int]) -> I
             yield _problem(
                 certificate,
                 f"expired at {name} ({utc(moment)})",
-                "have it renewed: `openssl x509 -in FILE -noout -dates` shows its dates",
+                "sign the image anew with `otabuild sign`, or judge an archived image with --at TIME"
+                if name == VERIFICATION
+                else "have it renewed: `openssl x509 -in FILE -noout -dates` shows its dates",
             )
 
 

@@ -24,7 +24,7 @@ from cryptography.x509.verification import (
 
 from otabuild.errors import OtabuildError, TrustError
 from otabuild.signing.certificates import Certificate, read_certificates
-from otabuild.signing.chain import authority_problems, chain_problems, validity_problems
+from otabuild.signing.chain import VERIFICATION, authority_problems, chain_problems, validity_problems
 from otabuild.signing.revocation import RevocationList, check_revocation
 from otabuild.storage.fs import storage_error
 
@@ -87,7 +87,7 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     Raises:
         TrustError: the chain breaks a rule, is not valid at that time, is revoked, or ends at no anchor.
     """
-    for problem in chain_problems(chain, {"the time of verification": now}, strict_eku=policy.strict_eku):
+    for problem in chain_problems(chain, {VERIFICATION: now}, strict_eku=policy.strict_eku):
         raise problem
     candidates = [anchor for anchor in policy.anchors if anchor.is_self_signed and chain[-1].is_issued_by(anchor)]
     refusals: list[OtabuildError] = []
@@ -139,7 +139,7 @@ def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
 def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, now: int) -> None:
     for problem in authority_problems(anchor, len(chain) - 1):
         raise problem
-    for problem in validity_problems(anchor, {"the time of verification": now}):
+    for problem in validity_problems(anchor, {VERIFICATION: now}):
         raise problem
     ca_policy = (
         ExtensionPolicy.permit_all()

@@ -14,7 +14,7 @@ from otabuild.errors import OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate
-from otabuild.signing.chain import chain_problems
+from otabuild.signing.chain import VERIFICATION, chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
 
@@ -79,7 +79,7 @@ def check_index_jwt(
     chain = tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))
     with _collected(problems):
         if policy is None:
-            problems.extend(chain_problems(chain, {"the time of verification": now}))
+            problems.extend(chain_problems(chain, {VERIFICATION: now}))
         else:
             anchor = verify_chain(chain, policy, now)
     with _collected(problems):

@@ -52,7 +52,7 @@ def take(world: World, answer: bytes) -> None:
 
 def test_a_build_stops_before_the_signature_and_goes_on_with_the_answer(world: World) -> None:
     world.write("external")
-    with pytest.raises(StateError, match="made outside") as caught:
+    with pytest.raises(StateError, match="waiting for an external signature") as caught:
         world.build()
     assert "sign-prepare" in caught.value.hint
     assert world.built()[-1] == "sign"
@@ -101,7 +101,7 @@ def test_a_damaged_stored_signature_is_not_used(world: World) -> None:
     take(world, kms(request))
     stored = world.folder / "work/recipes/v/signatures" / request.digest.hex()
     stored.write_bytes(stored.read_bytes()[:63] + b"\0")
-    with pytest.raises(StateError, match="made outside"):
+    with pytest.raises(StateError, match="waiting for an external signature"):
         world.build()
 
 

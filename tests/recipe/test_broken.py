@@ -88,7 +88,7 @@ def test_bounds(text: str, said: str) -> None:
 
 
 def test_file_that_is_not_there(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(RecipeError, match="No such file"):
+    with pytest.raises(RecipeError, match="no such file"):
         load_recipe(tmp_path / "none.yaml", world.IN_GIT)
 
 

@@ -438,7 +438,7 @@ def test_a_file_named_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
     for name, data in (("text", b"no archive at all" * 100), ("short", b"x"), ("gz", gzip.compress(b"text" * 500))):
         (tmp_path / name).write_bytes(data)
-        with pytest.raises(InputError, match=f"{name}: is no tar archive"):
+        with pytest.raises(InputError, match=f"{name}: not a tar archive"):
             list(TarSource(str(tmp_path / name), str(tmp_path / "work")).entries())
     (tmp_path / "empty").touch()
     with pytest.raises(InputError, match="empty: the archive is cut off"):

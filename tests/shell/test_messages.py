@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -274,3 +276,76 @@ def test_list_image_tells_what_it_is(run: Run) -> None:
     assert found["signed-at"] == "2025-01-01T00:00:00Z"
     assert {"artifact", "signed", "size", "signer", "annotations", "payloads", "unknown"} <= found.keys()
     assert {"ecu", "release-key", "digest", "os", "base-image", "rootfs-size"} <= found["payloads"][0].keys()
+
+
+def test_what_is_no_tar_archive_or_layout(project: Project) -> None:
+    source, (root, text) = "{directory: ../rootfs}", (project.root, project.recipe.read_text())
+    (root / "x.tar").write_text("no tar")
+    (root / "empty").mkdir()
+    with tarfile.open(root / "plain.tar", "w") as archive:
+        archive.add(root / "rootfs/etc/hostname", "etc/hostname")
+    for other, said in (
+        ("{tar: ../x.tar}", "not a tar archive (observed begins with b'no tar', expected plain, gzip, xz, bzip2 or"),
+        (
+            "{docker-archive: ../plain.tar}",
+            "plain.tar: not a docker save archive: no manifest.json\n  hint: a root file",
+        ),
+        ("{oci: ../empty}", "empty: not an OCI layout: no oci-layout\n"),
+    ):
+        project.recipe.write_text(text.replace(source, other))
+        done = project.otabuild("build", RECIPE)
+        assert done.code == 1
+        assert said in done.err, done.err
+
+
+def test_several_problems_have_a_head_line(project: Project) -> None:
+    project.edit("recipe: 1", "recipe: 2")
+    project.edit("output:", "ouput:")
+    done = project.otabuild("build", RECIPE)
+    assert done.err.splitlines()[0] == "error: recipes/vehicle.yaml: 2 problems"
+    assert (
+        "recipe: is not one of the choices (observed 2, expected 1)\n  hint: this otabuild reads version 1; "
+        in done.err
+    )
+    assert "did you mean `output`?" in done.err
+
+
+def test_an_expired_certificate_of_an_archived_image(run: Run) -> None:
+    done = run("verify", IMAGE, *CA, "--at", "2060-01-01")
+    assert done.code == 1
+    assert "  hint: sign the image anew with `otabuild sign`, or judge an archived image with --at TIME" in done.out
+
+
+def test_a_diff_of_one_entry(run: Run, built: Project, project: Project) -> None:
+    (project.root / "rootfs/etc/hostname").write_text("more\n")
+    for name, target in (("loop", "loop"), ("absolute", "/etc/hostname"), ("outside", "../../../../etc/hostname")):
+        (project.root / "rootfs/etc" / name).symlink_to(target)
+    project.build()
+    assert "1 changed entry, rootfs " in run("diff", IMAGE, project.artifact).out
+    assert "size unchanged" in run("diff", IMAGE, project.artifact).out
+
+
+def test_one_broken_recipe_of_several(project: Project) -> None:
+    project.add_recipe("broken", "recipe: 1\n")
+    assert "  hint: the others build all the same: doit build:vehicle" in project.doit("build:broken").out
+
+
+def test_an_own_step_without_words_is_listed_as_one(project: Project) -> None:
+    (project.root / "dodo.py").write_text(
+        "import otabuild\nfrom otabuild.tasks import *\n\n\n"
+        "@otabuild.after_build('vehicle')\ndef notes(artifact):\n    pass\n"
+    )
+    listed = project.doit("list", "--all").out
+    assert re.search(r"^notes:vehicle +your own step$", listed, re.MULTILINE)
+
+
+def test_a_terminal_without_columns_gets_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.fileno", lambda: 2)
+    monkeypatch.setattr("os.get_terminal_size", lambda _fd: os.terminal_size((0, 0)))
+    monkeypatch.setattr(progress, "_QUIET_SECONDS", -1)
+    progress.show_progress("test of columns", 1 << 20, 2 << 20)
+    progress.clear()
+    assert capsys.readouterr().err == "test of columns: 1 of 2 MiB\n"

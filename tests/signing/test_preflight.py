@@ -205,8 +205,8 @@ MISTAKES: dict[str, tuple[Callable[[], list[Party]], str, str, str]] = {
     "a root of the same name": (
         lambda: [issue("signer", ca := issue("ca", issue("root", own_key=pki.key(OLD_NAME)), ca=True)), ca],
         "1.pem",
-        "does not end at a trusted root",
-        "trust store",
+        "not signed by the trusted root of that name",
+        "compare their fingerprints",
     ),
 }
 
