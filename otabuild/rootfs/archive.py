@@ -1,7 +1,8 @@
-"""The entries of one tar archive: its members as a tree, contents hashed on the way.
+"""Reads the entries of one tar archive: builds a tree from its members and hashes contents on the way.
 
-Nothing is ever extracted: contents lie in one file of the work directory (or in the archive itself, where it is not
-compressed), names are only keys of a table. So no name, link or device of an archive can reach the build host.
+Nothing is ever extracted. Contents are in one file of the work directory (or in the archive itself, if it is not
+compressed), and names are only keys of a table. Therefore no name, link or device of an archive can reach the build
+host.
 """
 
 from __future__ import annotations
@@ -30,28 +31,30 @@ _TYPES = {
 }
 _ZEROS = bytes(1 << 20)
 _MEMBER = 500
-"""What an entry takes in memory beside its names and attributes."""
+"""The memory that an entry takes in addition to its names and attributes."""
 
 
 class Archive(NamedTuple):
-    """What an archive holds: entries by path, and hard links whose target it does not hold (path -> target)."""
+    """The content of an archive: entries by path, and hard links whose target is not in it (path -> target)."""
 
     entries: dict[str, Entry]
     outside: dict[str, str]
 
 
 def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool, layer: bool) -> Archive:
-    """Read an archive front to back.
+    """Read an archive from start to end.
 
-    A hard link gets what stands at its target when it comes, as if the archive were unpacked, whatever replaces the
-    target later. Only where nothing stands there, what comes in the rest of an archive counts, too; in a layer it does
-    not, as the target lies in the layers under it.
+    A hard link gets the entry that is at its target when the link is read, as if the archive were unpacked; replacing
+    the
+    target later does not change the link. If nothing is at the target yet, the rest of the archive also counts. In a
+    layer
+    it does not, because the target is in the layers below.
 
     Args:
-        reader: the plain archive, or several that were joined (later ones lie over those before).
-        spool: takes the contents.
-        budget: counts the holes of sparse files, and what stays in memory.
-        in_place: whether contents stay in the archive and only sparse files go to the spool.
+        reader: the plain archive, or several concatenated ones (later ones replace entries of earlier ones).
+        spool: receives the contents.
+        budget: counts the holes of sparse files and the memory in use.
+        in_place: whether contents stay in the archive, so that only sparse files go to the spool.
         layer: whether it is a layer of an image.
 
     Raises:
@@ -77,18 +80,18 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
 
 
 class _Tree:
-    """What was read so far: entries, and hard links whose target was not there when they came (path -> target)."""
+    """The entries read so far, and hard links whose target did not exist when they were read (path -> target)."""
 
     def __init__(self, where: str) -> None:
         self.entries: dict[str, Entry] = {}
         self.links: dict[str, str] = {}
         self._origin: dict[str, int] = {}
-        """Path -> which of several archives that were joined it comes from."""
+        """Maps each path to the number of the concatenated archive that it comes from."""
         self._archive = 0
         self._where = where
 
     def begin(self, archive: int) -> None:
-        """What comes next is of this archive."""
+        """Start the archive with this number."""
         if archive != self._archive:
             self.resolve()
         self._archive = archive
@@ -97,7 +100,7 @@ class _Tree:
         """Make room for a member.
 
         Raises:
-            InputError: the same archive holds something else there.
+            InputError: the same archive already has something else at this path.
         """
         previous = self.entries.pop(path, None)
         merged = directory and previous is not None and previous.is_directory
@@ -111,10 +114,10 @@ class _Tree:
         self._origin[path] = self._archive
 
     def link(self, path: str, target: str) -> None:
-        """A hard link; one to a hard link leads where that does.
+        """Add a hard link. A link to a hard link gets the target of that link.
 
         Raises:
-            InputError: to a directory.
+            InputError: the target is a directory.
         """
         target = self.links.get(target, target)
         found = self.entries.get(target)
@@ -128,7 +131,7 @@ class _Tree:
         self.entries[path] = found._replace(path=path)
 
     def resolve(self) -> None:
-        """Give hard links the entry of a target that came behind them; those whose target is outside stay.
+        """Resolve hard links whose target came after them; links to targets outside the archive remain.
 
         Raises:
             InputError: a hard link leads to a directory, or to itself.
@@ -145,7 +148,7 @@ class _Tree:
             self.link(path, target)
 
     def close_gaps(self, budget: Budget) -> None:
-        """Add what is implied: `/`, and directories that only what lies in them tells of."""
+        """Add implied entries: `/`, and directories that appear only as parents."""
         for path in self._origin:
             parent = path
             while parent != "/":
@@ -168,10 +171,10 @@ def _bad_link(where: str, path: str, target: str) -> InputError:
 
 
 def path_of(name: bytes, where: str) -> str:
-    """The path in the rootfs that a member's name stands for; an absolute name is taken from the rootfs.
+    """Return the path in the rootfs for the name of a member; an absolute name is relative to the rootfs.
 
     Raises:
-        InputError: the name is empty, leads upwards, or holds a NUL.
+        InputError: the name is empty, leads upwards, or contains a NUL.
     """
     parts = [part for part in text(name).split("/") if part not in {"", "."}]
     if not name or ".." in parts or b"\0" in name or len(name) > limits.PATH:

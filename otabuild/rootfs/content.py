@@ -1,4 +1,4 @@
-"""Reading the content of an entry: the bytes that were scanned, or an error."""
+"""Reads the content of an entry: returns exactly the scanned bytes, or raises an error."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHUNK = 1 << 20
 
 
 class LostContentError(InputChangedError):
-    """A content is not, or no longer, what its digest says: the file that holds it, or what was noted of it, is damaged."""
+    """A content does not, or no longer, match its digest: the file that stores it or its record is damaged."""
 
     def __init__(self, content: Content) -> None:
         super().__init__(
@@ -27,14 +27,14 @@ class LostContentError(InputChangedError):
 
 
 def load_content(content: Content) -> bytes:
-    """All bytes of a content, at once.
+    """Return all bytes of a content at once.
 
-    What it returns is what was scanned: the file had the scanned stat key before the first and after the last byte, or
-    the bytes have the digest of the content.
+    The result is exactly what was scanned: either the file had the scanned stat key before the first and after the last
+    byte, or the bytes have the digest of the content.
 
     Raises:
-        InputChangedError: the file is another or was changed since the scan; it is named.
-        InputUnreadableError: the operating system would not let us read it.
+        InputChangedError: the file was replaced or changed since the scan; the message names it.
+        InputUnreadableError: the operating system does not allow reading it.
     """
     path = content.host_path
     try:
@@ -58,11 +58,11 @@ def load_content(content: Content) -> bytes:
 
 
 def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
-    """The bytes of a content in pieces of at most `chunk` bytes; the last check comes after the last piece.
+    """Yield the bytes of a content in pieces of at most `chunk` bytes. The last check comes after the last piece.
 
     Raises:
-        InputChangedError: as for `load_content`; pieces given out before must then be thrown away.
-        InputUnreadableError: the operating system would not let us read it.
+        InputChangedError: as for `load_content`; the caller must discard the pieces it already has.
+        InputUnreadableError: the operating system does not allow reading it.
     """
     hasher = None if content.digest is None else hashlib.sha256()
     try:
@@ -88,7 +88,7 @@ def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
 
 
 def is_readable(content: Content) -> bool:
-    """Whether permissions let us read it; what else may be wrong with it shows when it is read."""
+    """Whether permissions allow reading the content. Other problems show when it is read."""
     try:
         os.close(_open(content.host_path))
     except PermissionError:
@@ -99,12 +99,12 @@ def is_readable(content: Content) -> bool:
 
 
 def stat_key(status: os.stat_result) -> StatKey:
-    """What tells this state of a file from any other."""
+    """Return what distinguishes this state of a file from any other."""
     return StatKey(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _open(path: str) -> int:
-    """Open a host file; a path longer than the system takes at once is opened in steps."""
+    """Open a host file. If the path is longer than the system accepts at once, open it in steps."""
     try:
         return os.open(path, _FLAGS)
     except OSError as error:

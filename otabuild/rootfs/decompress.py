@@ -1,6 +1,6 @@
-"""Compressed streams, recognised by their first bytes and decompressed within bounds.
+"""Recognises compressed streams by their first bytes and decompresses them within bounds.
 
-Every decoder must see the end of its last frame: input that is cut off is an error, never a shorter archive.
+Every decoder must reach the end of its last frame: truncated input is an error, never a shorter archive.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _gzip(frame: Any, data: bytes) -> Iterator[bytes]:
 
 
 def _stepwise(frame: Any, data: bytes) -> Iterator[bytes]:
-    """bzip2 and xz: both decoders keep what they were fed until it is asked for."""
+    """Decode bzip2 and xz: both decoders keep their input until output is requested."""
     yield frame.decompress(data, _STEP)
     while not frame.eof and not frame.needs_input:
         yield frame.decompress(b"", _STEP)
@@ -47,9 +47,9 @@ def _at_once(frame: Any, data: bytes) -> Iterator[bytes]:
 
 
 class _Format(NamedTuple):
-    """How streams of a format begin, what decodes one frame, how it is fed, and with how many bytes at once.
+    """The start of streams of a format, the decoder of one frame, how to feed it, and how many bytes at once.
 
-    A decoder tells by `eof` that its frame has ended, and has what came behind it as `unused_data`.
+    A decoder sets `eof` when its frame has ended, and has the bytes after the frame in `unused_data`.
     """
 
     magic: re.Pattern[bytes]
@@ -71,16 +71,17 @@ _FORMATS = (
         re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # a frame, or one to skip, as pzstd writes first
         lambda: zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj(),
         _at_once,
-        1 << 10,  # a block of four bytes can hold 128 KiB, so this yields at most 32 MiB
+        1 << 10,  # a block of four bytes can expand to 128 KiB, so this yields at most 32 MiB
     ),
 )
 
 
 class Budget:
-    """How much an archive may become, by what was read of it. Sizes in bytes.
+    """Limits how large an archive may become, depending on how much of it was read. Sizes are in bytes.
 
-    It may be decompressed to 400 times its size, or 4 GiB; have as much, or 16 GiB, of holes in sparse files, which take
-    time but no room; and have names and attributes, which stay in memory, of 4 times its size, or 2 GiB.
+    Each limit is the larger of two values. Decompressed data: 400 times the size read, or 4 GiB. Holes in sparse files,
+    which
+    take time but no space: 400 times, or 16 GiB. Names and attributes, which stay in memory: 4 times, or 2 GiB.
     """
 
     def __init__(self, where: str) -> None:
@@ -88,32 +89,32 @@ class Budget:
         self._read = self._unfolded = self._holes = self._kept = 0
 
     def read(self, size: int) -> None:
-        """Some of the archive was read."""
+        """Count bytes read from the archive."""
         self._read += size
 
     def unfold(self, size: int) -> None:
-        """So much came out of it.
+        """Count bytes that came out of decompression.
 
         Raises:
-            InputError: more than it may.
+            InputError: more than the limit.
         """
         self._unfolded += size
         self._check(self._unfolded, FLOOR, RATIO, "", "large files of zeros, such as swap files,")
 
     def hole(self, size: int) -> None:
-        """A sparse file has a hole.
+        """Count a hole of a sparse file.
 
         Raises:
-            InputError: more than it may.
+            InputError: more than the limit.
         """
         self._holes += size
         self._check(self._holes, HOLES, RATIO, " of holes in sparse files", "large sparse files, such as lastlog,")
 
     def keep(self, size: int) -> None:
-        """Something of it stays in memory.
+        """Count bytes that stay in memory.
 
         Raises:
-            InputError: more than it may.
+            InputError: more than the limit.
         """
         self._kept += size
         self._check(self._kept, KEPT, KEPT_RATIO, " of names and attributes", "what is not needed")
@@ -130,7 +131,7 @@ class Budget:
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether a stream begins as one of the compressed formats."""
+    """Whether a stream starts like one of the compressed formats."""
     return _format(head) is not None
 
 
@@ -139,10 +140,10 @@ def _format(head: bytes) -> _Format | None:
 
 
 def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
-    """The plain bytes of a stream that is gzip, bzip2, xz, zstd (one frame or several) or not compressed.
+    """Yield the plain bytes of a stream that is gzip, bzip2, xz, zstd (one or more frames) or not compressed.
 
     Raises:
-        InputError: damaged, cut off, followed by something else, or unfolding beyond the budget.
+        InputError: damaged, truncated, followed by something else, or larger than the budget allows.
     """
     parts = iter(chunks)
     head = next(parts, b"")
@@ -167,7 +168,7 @@ def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
 
 
 def _joined(parts: Iterator[bytes], budget: Budget) -> Iterator[bytes]:
-    """The same bytes in parts of 256 KiB and more."""
+    """Yield the same bytes in parts of at least 256 KiB."""
     waiting: list[bytes] = []
     size = 0
     for part in parts:
@@ -192,7 +193,7 @@ def _frames(parts: Iterator[bytes], found: _Format, where: str) -> Iterator[byte
         data = part
         while data:
             if frame.eof:
-                data = data.lstrip(b"\0")  # padding, as xz and tape devices leave it
+                data = data.lstrip(b"\0")  # padding, as written by xz and tape devices
                 if not data:
                     break
                 frame = found.decoder()

@@ -1,4 +1,4 @@
-"""A directory tree as a source: walked by descriptors, never following a link, never leaving anything out."""
+"""A directory tree as a source, walked by descriptors. It never follows a link and never silently skips an entry."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _nothing(_path: str) -> bool:
 
 
 class _Folder(NamedTuple):
-    """A directory that is still to be read: its path in the rootfs and what lstat said of it."""
+    """A directory that is still to be read: its path in the rootfs and its lstat result."""
 
     path: str
     status: os.stat_result
@@ -39,11 +39,11 @@ class DirectorySource:
 
     Args:
         root: the host directory; may itself be a symlink.
-        one_file_system: a mount inside is an error; else it is walked.
-        prune: whether everything below a directory (path in the rootfs) will be dropped anyway; it is not read then.
-        drop: whether a path itself, and all below it, will be dropped anyway; a mount may lie there.
-        denied: takes (host directory, path in the rootfs) of what permissions keep from being read, if anything but an
-            error is to come of it; what cannot be listed is taken for empty then.
+        one_file_system: whether a mount inside the tree is an error; otherwise it is walked.
+        prune: whether everything below a directory (path in the rootfs) will be dropped; then it is not read.
+        drop: whether a path and everything below it will be dropped; then it may contain a mount.
+        denied: collects (host directory, path in the rootfs) of what permissions do not allow to read, instead of an
+            error. A directory that cannot be listed then counts as empty.
     """
 
     def __init__(
@@ -63,12 +63,12 @@ class DirectorySource:
         self._denied = denied
 
     def fingerprint(self) -> str:
-        """One digest over what lstat says of every entry; contents and attributes are covered by their ctime.
+        """Return one digest of the lstat results of all entries; ctime covers contents and attributes.
 
         Raises:
             InputUnreadableError: something could not be listed.
             InputChangedError: the tree changes while it is read.
-            InputError: a mount lies inside.
+            InputError: the tree contains a mount.
         """
         hasher = hashlib.sha256()
         pack = msgpack.Packer(unicode_errors="surrogateescape").pack
@@ -85,12 +85,12 @@ class DirectorySource:
         return hasher.hexdigest()
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry, in path order; only one directory is open at a time.
+        """Yield every entry in path order; only one directory is open at a time.
 
         Raises:
-            InputUnreadableError: something could not be listed, or a link or attribute not be read.
+            InputUnreadableError: a directory could not be listed, or a link or attribute could not be read.
             InputChangedError: the tree changes while it is read.
-            InputError: a mount lies inside.
+            InputError: the tree contains a mount.
         """
         with self._opened() as (root_fd, top):
             links: dict[tuple[int, int], str] = {}
@@ -109,7 +109,7 @@ class DirectorySource:
     def _items(
         self, root_fd: int, folder: _Folder, links: dict[tuple[int, int], str]
     ) -> list[tuple[str, Entry | _Folder]]:
-        """The entries of a directory and, where their place in path order is, the directories to go down into."""
+        """Return the entries of a directory, with the directories to descend into at their place in path order."""
         base = _below(folder.path)
         items: list[tuple[str, Entry | _Folder]] = []
         with self._gathering(folder.path), self._listing(root_fd, folder) as (fd, children):
@@ -127,7 +127,7 @@ class DirectorySource:
         return len(os.fsencode(path)) <= limits.PATH and not self._prune(path)
 
     def _entry(self, path: str, status: os.stat_result, access: str, links: dict[tuple[int, int], str]) -> Entry:
-        """One entry; `access` is a path by which the system reaches it whatever happens to its parents."""
+        """Return one entry; `access` is a path at which the system finds it whatever happens to its parents."""
         mode = status.st_mode
         target = content = link = None
         xattrs = _NO_XATTRS
@@ -161,7 +161,7 @@ class DirectorySource:
 
     @contextmanager
     def _listing(self, root_fd: int, folder: _Folder) -> Iterator[tuple[int, list[tuple[str, os.stat_result]]]]:
-        """A descriptor of a directory, and its names with what lstat says of them; unchanged from lstat to the end."""
+        """Yield a descriptor of a directory, and its names with their lstat results; check that it stays unchanged."""
         try:
             fd = os.open(folder.path[1:] or ".", _FLAGS, dir_fd=root_fd)
             try:
@@ -177,7 +177,7 @@ class DirectorySource:
 
     @contextmanager
     def _gathering(self, path: str) -> Iterator[None]:
-        """Goes on where permissions keep a directory from being listed, if that is gathered."""
+        """Continue if permissions do not allow listing a directory and such paths are collected."""
         try:
             yield
         except InputUnreadableError as error:
@@ -185,7 +185,7 @@ class DirectorySource:
                 raise
 
     def _is_denied(self, path: str, error: BaseException | None) -> bool:
-        """Whether permissions keep a path from being read, and that is gathered; of what is dropped it is not."""
+        """Whether permissions do not allow reading a path and it is to be collected; dropped paths are not."""
         if self._denied is None or not isinstance(error, PermissionError):
             return False
         if not self._drop(path):
@@ -227,7 +227,7 @@ class DirectorySource:
             )
 
     def _pruned(self, path: str) -> bool:
-        """Whether no directory on the way down to a path is read."""
+        """Whether a directory on the way down to a path is pruned."""
         return any(self._prune(path[: found.start()]) for found in re.finditer("(?<=.)/", path))
 
 

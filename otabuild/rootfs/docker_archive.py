@@ -1,4 +1,4 @@
-"""An image of an archive that `docker save` made: which of its images, and which layers."""
+"""Selects an image, and its layers, in an archive made by `docker save`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
 
 
 def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None) -> list[Layer]:
-    """The layers of an image, the lowest first; `tag` is needed where the archive holds several images.
+    """Return the layers of an image, the lowest first; `tag` is required if the archive contains several images.
 
-    `architecture` is what it must be for, if that matters.
+    `architecture` is the architecture that the image must have, or None.
 
     Raises:
-        InputError: the archive is damaged, or does not hold exactly one such image.
+        InputError: the archive is damaged, or does not contain exactly one such image.
     """
     try:
         images = read_document(files, "manifest.json")
@@ -52,6 +52,6 @@ def _tags(image: Any) -> list[Any]:
 
 
 def _same(tag: str, name: object) -> bool:
-    """Whether a tag means a name: docker leaves its own registry out, others write it."""
+    """Whether a tag means a name: docker omits its own registry, other tools write it."""
     short = str(name).removeprefix("docker.io/").removeprefix("library/")
     return tag == name or tag.removeprefix("docker.io/").removeprefix("library/") == short

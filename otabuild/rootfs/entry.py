@@ -1,4 +1,4 @@
-"""An entry of a rootfs: what the file table will say of one path, and where its content lies on the build host."""
+"""An entry of a rootfs: what the file table will record for one path, and where its content is on the build host."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import NamedTuple
 
 
 class Mark(IntEnum):
-    """What stands in the place of a mode, while sources are merged, where an entry is none of the rootfs."""
+    """Replaces the mode, while sources are merged, of entries that are not part of the rootfs."""
 
     IMPLIED = 0
-    """A directory that a source places entries in, but says nothing of."""
+    """A directory that a source places entries in, but does not describe."""
     WHITEOUT = 1
-    """What a layer takes away from those under it."""
+    """A path that a layer removes from the layers below."""
     LINK = 2
-    """A hard link of a layer to its target in the layers under it."""
+    """A hard link of a layer to a target in the layers below."""
     EMPTIED = 3
-    """A directory of which a layer says only that what those under it have below it is gone."""
+    """A directory whose content in the layers below is removed, and about which the layer says nothing else."""
     PASSED = 4
-    """A directory in which a layer only takes away: it need not be there, but must be no link."""
+    """A directory in which a layer only removes entries. It need not exist, but must not be a link."""
 
 
 OPAQUE = "opaque"
-"""The target of a directory, or implied directory, of a layer that hides all that those under it have below."""
+"""The target of a directory, or implied directory, of a layer that hides everything below it in lower layers."""
 IN_SPOOL, IN_ARCHIVE = "spool", "archive"
-"""What stands in the place of the host path of a content until it is known where the files lie."""
+"""Replaces the host path of a content until the location of the files is known."""
 
 
 class StatKey(NamedTuple):
-    """What tells that a file was not touched since it was hashed (times in nanoseconds)."""
+    """Shows that a file was not touched since it was hashed (times in nanoseconds)."""
 
     device: int
     inode: int
@@ -40,10 +40,10 @@ class StatKey(NamedTuple):
 
 
 class Content(NamedTuple):
-    """Where the bytes of a regular file lie: `size` bytes of a host file, from `offset` on.
+    """The location of the bytes of a regular file: `size` bytes of a host file, starting at `offset`.
 
-    A file of a directory tree has a `stat_key`, which must still hold when the bytes are read. Content that was hashed
-    while an archive was read has a `digest` (32 bytes) instead, and lies in a file of the work directory.
+    A file of a directory tree has a `stat_key`, which must still match when the bytes are read. Content that was hashed
+    while an archive was read has a `digest` (32 bytes) instead, and is in a file of the work directory.
     """
 
     host_path: str
@@ -56,10 +56,12 @@ class Content(NamedTuple):
 class Entry(NamedTuple):
     """One path of a rootfs.
 
-    `path` is absolute from the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` is a symlink's,
-    `content` a regular file's. Entries with the same `link` (not None) are hard links of one inode; a group may have
-    one member only. In the stream of a source (see `source.Source`) the target of a device says which it is, and the
-    mode may be a `Mark`; in that of a layer the target of a directory may be `OPAQUE`.
+    `path` is absolute within the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` belongs to a
+    symlink, `content` to a regular file. Entries with the same `link` (not None) are hard links of one inode; a group
+    may
+    have only one member. In the stream of a source (see `source.Source`) the target of a device identifies the device,
+    and
+    the mode may be a `Mark`. In the stream of a layer the target of a directory may be `OPAQUE`.
     """
 
     path: str
@@ -83,5 +85,5 @@ class Entry(NamedTuple):
 
     @property
     def is_symlink(self) -> bool:
-        """Whether this is a symlink; what is none of the three is a whiteout (character device 0,0)."""
+        """Whether this is a symlink. An entry of none of these three kinds is a whiteout (character device 0,0)."""
         return stat.S_ISLNK(self.mode)

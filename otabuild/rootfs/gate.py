@@ -1,4 +1,4 @@
-"""The gate of the scan: what passes it the format can hold, as a tree."""
+"""The gate of the scan: only lets through entries that the format can represent and that form a tree."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _KINDS = {
 
 
 def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]) -> Iterator[Entry]:
-    """Leave out what has no place in the format, and all below it; each is listed with the reason.
+    """Leave out entries that the format cannot represent, and everything below them; list each with the reason.
 
     Raises:
-        UnsupportedEntryError: after the last entry, listing the first 20 and how many there are, where the policy is `error`.
+        UnsupportedEntryError: the policy is `error`. Raised after the last entry; lists the first 20 and their number.
     """
     dropped: tuple[str, ...] = ()
     for entry in entries:
@@ -48,7 +48,7 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
 
 
 def _reason(entry: Entry) -> str:
-    """Why the format cannot hold an entry; empty where it can."""
+    """Return why the format cannot represent an entry, or an empty text if it can."""
     mode = entry.mode
     reason = "" if entry.path.isascii() and len(entry.path) <= limits.NAME else _reason_of_name(entry.path)
     if reason or stat.S_ISREG(mode) or stat.S_ISDIR(mode):
@@ -88,10 +88,11 @@ def _with_legal_names(entry: Entry, left_out: list[str]) -> Entry:
 
 
 def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Hold a stream against the rules of a tree.
+    """Check a stream against the rules of a tree.
 
     Raises:
-        InputError: no `/`, a path out of order or twice, a parent that is missing or no directory, an owner, mode,
+        InputError: no `/`, a path out of order or duplicate, a parent that is missing or not a directory, an owner,
+            mode,
             target or attribute beyond the limits, or hard links of one inode that differ.
     """
     folders: set[str] = set()

@@ -29,15 +29,15 @@ class MissingFileError(InputError):
 
 
 class Files(Protocol):
-    """Files by their name in the image."""
+    """Gives access to files by their name in the image."""
 
     where: str
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """The bytes of a file, in parts.
+        """Yield the bytes of a file in parts.
 
         Raises:
-            InputError: there is no such file, or it cannot be read.
+            InputError: the file does not exist or cannot be read.
         """
 
 
@@ -74,10 +74,10 @@ class ArchiveFiles:
         self._entries: dict[str, Entry] = {entry.path: entry for entry in archive.entries()}
 
     def content(self, name: str) -> Content:
-        """Where a file lies; symlinks within the archive are followed.
+        """Return where a file is; symlinks within the archive are followed.
 
         Raises:
-            InputError: there is no such file.
+            InputError: the file does not exist.
         """
         path = os.path.normpath("/" + name)
         for _step in range(_LINKS_MAX):
@@ -95,10 +95,10 @@ class ArchiveFiles:
 
 
 def read_document(files: Files, name: str, digest: str | None = None) -> Any:
-    """A JSON document of an image, held against its SHA-256 (hex) if that is given.
+    """Read a JSON document of an image and check its SHA-256 (hex), if given.
 
     Raises:
-        InputError: missing, too large, damaged, or no JSON.
+        InputError: missing, too large, damaged, or not JSON.
     """
     where = f"{files.where}: {name[:500]}"
     raw = bytearray()
@@ -123,7 +123,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def field(value: object, key: str, kind: type[T], where: str) -> T:
-    """A field of a JSON object, of the type that is due.
+    """Return a field of a JSON object, checking that it has the expected type.
 
     Raises:
         InputError: it is missing or of another type.

@@ -1,4 +1,4 @@
-"""A container image as a source: an OCI layout or an archive of `docker save`."""
+"""A container image as a source: an OCI layout or an archive made by `docker save`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ImageSource:
     """A container image.
 
     Args:
-        kind: an OCI layout (a directory or a tar of it), or an archive of `docker save`.
-        location: where it lies.
-        reference: tag or digest (OCI), or name and tag (docker); None where it holds one image only.
+        kind: an OCI layout (a directory or a tar of it), or an archive made by `docker save`.
+        location: its path.
+        reference: tag or digest (OCI), or name and tag (docker); None if it contains only one image.
         platform: which image of a multi-platform index, such as `linux/arm64` (OCI only).
-        architecture: what the image must be for; None where that does not matter.
+        architecture: the architecture that the image must have, or None.
         work: a folder of the work directory for the indexes of its layers.
     """
 
@@ -48,17 +48,17 @@ class ImageSource:
         self._used_path = os.path.join(work, "layers", f"{key.hexdigest()}.used")
 
     def fingerprint(self) -> str:
-        """The digests of the layers, or for an archive what tells that it is as it was.
+        """Return the digests of the layers or, for an archive, what shows that it is unchanged.
 
         Raises:
-            InputError: the image cannot be read, or the reference names none or several.
+            InputError: the image cannot be read, or the reference matches none or several images.
         """
         if self._archive is None:
             return ",".join(f"{layer.digest} {layer.diff_id}" for layer in self._layers())
         return self._archive.fingerprint()
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry, in path order.
+        """Yield every entry in path order.
 
         Raises:
             InputError: the image is damaged or hostile.

@@ -1,7 +1,7 @@
-"""The index of an archive: its entries in path order, kept beside its contents, so that it is read only once.
+"""The index of an archive: its entries in path order, stored beside its contents. An archive is read only once.
 
-An index is named by a digest and by what made it, and never changes; who finds one of that name need not look at the
-archive.
+The name of an index consists of a digest and of the code version that made it, and an index never changes. If an index
+with the right name exists, the archive need not be read.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from otabuild.storage import fs
 from otabuild.version import __version__
 
 STAMP = f"{__version__}-2"
-"""What makes indexes: another version, or the same under development, may read an archive in another way."""
+"""The version of the code that makes indexes. Another version, or an edited one, may read archives differently."""
 
 
 class Index(NamedTuple):
@@ -34,35 +34,35 @@ class Index(NamedTuple):
 
     @property
     def stem(self) -> str:
-        """The name, and what made it."""
+        """The name, including the version that made it."""
         return f"{self.name}.{STAMP}"
 
     @property
     def entries_path(self) -> str:
-        """The entries, in path order."""
+        """Path of the file of entries, which are in path order."""
         return os.path.join(self.folder, f"{self.stem}.entries")
 
     @property
     def spool_path(self) -> str:
-        """The contents."""
+        """Path of the file of contents."""
         return os.path.join(self.folder, f"{self.stem}.spool")
 
     def exists(self) -> bool:
-        """Whether both files are there."""
+        """Whether both files exist."""
         return os.path.exists(self.entries_path) and os.path.exists(self.spool_path)
 
     @classmethod
     def of(cls, path: str) -> Self:
-        """The index that one of these files belongs to."""
+        """Return the index that one of these files belongs to."""
         return cls(os.path.dirname(path), os.path.basename(path).partition(".")[0])
 
     def remove(self) -> None:
-        """Remove both files; whoever needs them next makes them anew."""
+        """Remove both files. They are rebuilt when needed."""
         for path in (self.entries_path, self.spool_path):
             fs.unlink(path, missing_ok=True)
 
     def read(self, plain_path: str = "") -> Iterator[Entry]:
-        """The entries; `plain_path` is the archive itself where it is a file that is not compressed.
+        """Yield the entries; `plain_path` is the archive itself if it is an uncompressed file.
 
         Raises:
             DamagedEntriesError: the file is damaged or missing.
@@ -81,10 +81,10 @@ class Index(NamedTuple):
 
 
 def by_path(archive: Archive, where: str) -> Iterable[Entry]:
-    """The entries of an archive that stands for itself.
+    """Return the entries of a standalone archive.
 
     Raises:
-        InputError: a hard link leads out of it.
+        InputError: a hard link leads outside the archive.
     """
     for path, target in archive.outside.items():
         raise InputError(
@@ -103,19 +103,19 @@ def write_index(
     arrange: Callable[[Archive, str], Iterable[Entry]] = by_path,
     check: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read an archive and keep its index.
+    """Read an archive and write its index.
 
     Args:
-        index: where it is to lie.
-        plain: the bytes of the archive, not compressed.
-        budget: counts what the archive unfolds to.
-        in_place: whether contents stay in the archive, because it is a file that is not compressed.
+        index: where to write it.
+        plain: the uncompressed bytes of the archive.
+        budget: limits what the archive may expand to.
+        in_place: whether contents stay in the archive, because it is an uncompressed file.
         layer: whether it is a layer of an image.
-        arrange: brings the entries of the archive (and its name, for messages) into path order.
-        check: called when everything was read; raises where the archive turned out not to be what it should.
+        arrange: takes the entries of the archive (and its name, for messages) and puts them in path order.
+        check: called after everything was read; raises if the archive is not the expected one.
 
     Raises:
-        InputError: the archive is damaged or hostile; nothing is kept then.
+        InputError: the archive is damaged or hostile; no index is written.
     """
     fs.makedirs(index.folder)
     with ExitStack() as stack:

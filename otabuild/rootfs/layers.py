@@ -1,4 +1,4 @@
-"""Layers of a container image: each read once into an index, then laid over each other with the OCI whiteout rules."""
+"""Layers of a container image: reads each once into an index, then merges them by the OCI whiteout rules."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from otabuild.rootfs.merge import merge
 _PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
 _AUFS = ".wh..wh."
-"""How names in `/` begin that aufs keeps its own records under; docker leaves them out, too."""
+"""The prefix of names in `/` for internal records of aufs; docker omits them, too."""
 
 
 class Layer(NamedTuple):
-    """A layer: SHA-256 of its stored and of its plain bytes (hex), how to read the stored ones, and its name."""
+    """A layer: SHA-256 (hex) of its stored and of its plain bytes, how to read the stored ones, and its name."""
 
     digest: str
     diff_id: str
@@ -30,12 +30,12 @@ class Layer(NamedTuple):
     where: str
 
     def kept(self, work: str) -> Index:
-        """Where the index of the layer lies, made or not."""
+        """Return where the index of the layer is, or will be."""
         return Index(os.path.join(work, "layers"), f"{self.digest}-{self.diff_id[:32]}")
 
 
 def read_layer(layer: Layer, work: str) -> Index:
-    """The index of a layer; the layer is read only where its index is missing.
+    """Return the index of a layer; the layer is read only if its index is missing.
 
     Raises:
         InputError: the layer is damaged or hostile, or does not have the digests that the image promises.
@@ -68,12 +68,12 @@ def _hashed(chunks: Iterable[bytes], hasher: hashlib._Hash) -> Iterator[bytes]:
 
 
 def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
-    """The entries of a layer in path order: whiteouts at the path that they take away, opaque directories marked.
+    """Yield the entries of a layer in path order: whiteouts at the path that they remove, opaque directories marked.
 
-    A hard link to what the layer does not hold has the mode `Mark.LINK` and that path as its target.
+    A hard link to a path outside the layer has the mode `Mark.LINK` and that path as its target.
 
     Raises:
-        InputError: a whiteout that makes no sense.
+        InputError: a whiteout is invalid.
     """
     links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
     entries, whiteouts = {}, []
@@ -128,10 +128,10 @@ def _senseless(path: str, where: str) -> InputError:
 
 
 def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
-    """The entries of an image, from its layers, the lowest first.
+    """Yield the entries of an image, given its layers, the lowest first.
 
     Raises:
-        InputError: a hard link of a layer leads to nothing in it or in the layers under it.
+        InputError: the target of a hard link of a layer is neither in it nor in the layers below.
     """
     streams = [_Stream(index, number) for number, index in enumerate(indexes)]
     for number, stream in enumerate(streams):
@@ -146,9 +146,9 @@ def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
 
 
 class _Stream:
-    """The entries of one layer, with hard links kept apart from those of others, but for links between layers.
+    """The entries of one layer. Its hard links differ from those of other layers, except for links between layers.
 
-    `resolved` are the entries of its links to lower layers, `named` the paths that upper layers link to.
+    `resolved` has the entries of its links to lower layers, `named` the paths that upper layers link to.
     """
 
     def __init__(self, index: Index, number: int) -> None:
@@ -168,7 +168,7 @@ class _Stream:
 
 
 def _linked(path: str, found: Entry | None, target: str) -> Entry:
-    """The entry of a hard link to what a lower layer holds."""
+    """Return the entry of a hard link to a path in a lower layer."""
     if found is None or found.is_directory or found.mode == Mark.IMPLIED:
         raise InputError(
             "a layer holds a hard link to what is not there",

@@ -1,4 +1,4 @@
-"""Several sources laid over each other, as one stream of entries."""
+"""Merges several sources into one stream of entries."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ _NOT_SAID = {Mark.EMPTIED, *_FOLDERS}
 
 
 def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> Iterator[Entry]:
-    """Lay sources over each other, the last one on top; takes and gives path order.
+    """Merge sources, the last one on top. Input and output are in path order.
 
-    A directory over a directory keeps what lies in both and takes the metadata of the upper one. What is no directory
-    hides everything below its path in the sources under it; so does a whiteout, which itself vanishes. Hard links of
-    different sources must have different names: see `apart`.
+    A directory over a directory keeps the content of both and takes the metadata of the upper one. Anything else hides
+    everything below its path in lower sources; this includes a whiteout, which itself disappears. Hard links of
+    different
+    sources must have different names: see `apart`.
 
     Args:
-        sources: what lies at the bottom first.
-        keep_links: whether a directory over a symlink is refused, as it is in sources that do not know of each other:
+        sources: the lowest first.
+        keep_links: whether to refuse a directory over a symlink. Sources that do not know of each other need this,
+            because
             what the link leads to would be missing at its path.
 
     Raises:
-        InputError: a source places an entry below something that is no directory in a lower source, or takes one
-            away below a symlink, without a directory of its own there; or a directory over a symlink.
+        InputError: a source, without a directory of its own there, places an entry below a path that is not a directory
+            in a lower source, or removes an entry below a symlink; or it has a directory over a symlink.
     """
     hidden: list[tuple[str, int]] = []
     tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
@@ -51,12 +53,12 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
 
 def apart(entries: Iterable[Entry], name: object) -> Iterator[Entry]:
-    """Keep the hard links of a source apart from those of others, by a name of the source."""
+    """Make the hard-link names of a source distinct from those of others, using a name of the source."""
     return (entry if entry.link is None else entry._replace(link=f"{name}:{entry.link}") for entry in entries)
 
 
 def settled(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """Make directories that are still only implied real: 0755."""
+    """Turn directories that are still implied into real ones with mode 0755."""
     for entry in entries:
         yield entry._replace(mode=stat.S_IFDIR | 0o755) if entry.mode == Mark.IMPLIED else entry
 
@@ -70,14 +72,14 @@ def _is_folder(entry: Entry) -> bool:
 
 
 def _top(path: str, found: list[Entry]) -> Entry | None:
-    """What stands at a path, if anything, of the entries there from the lowest to the uppermost."""
+    """Return the resulting entry at a path, if any; `found` has the entries there from the lowest to the uppermost."""
     last = found[-1]
     top = last if last.mode not in _NOT_SAID else _below(path, last, found)
     return top._replace(target=None) if top is not None and top.target == OPAQUE and _is_folder(top) else top
 
 
 def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
-    """What stands where the uppermost source says nothing of a directory itself, if anything."""
+    """Return the resulting entry, if any, if the uppermost source does not describe the directory itself."""
     top = next((entry for entry in reversed(found) if entry.mode not in _NOT_SAID), None)
     adds = last.mode == Mark.IMPLIED
     if top is None:

@@ -1,4 +1,4 @@
-"""An image of an OCI layout: which manifest, and which layers."""
+"""Selects the manifest and the layers of an image in an OCI layout."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ _LAYERS = {
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 }
-"""Layers that one may not pass on lie elsewhere as a rule, but a layout may hold them, and the digest is the same."""
+"""Non-distributable layers are usually stored elsewhere, but a layout may contain them, and the digest is the same."""
 _REF_NAME = "org.opencontainers.image.ref.name"
 _DIGEST = re.compile("sha256:([0-9a-f]{64})")
 _NESTED_MAX = 4
 _REFERENCE_TYPE = "vnd.docker.reference.type"
-"""An annotation of what buildx adds to an index beside the images: attestations."""
+"""An annotation of the attestations that buildx adds to an index beside the images."""
 
 
 def oci_layers(files: Files, reference: str | None, platform: str | None, architecture: str | None) -> list[Layer]:
-    """The layers of an image, the lowest first.
+    """Return the layers of an image, the lowest first.
 
     Args:
         files: the layout.
-        reference: a tag or a digest (`sha256:…`); None where the layout holds one image only.
+        reference: a tag or a digest (`sha256:…`); None if the layout contains only one image.
         platform: which image of a multi-platform index, such as `linux/arm64`.
-        architecture: what the image must be for; None where that does not matter.
+        architecture: the architecture that the image must have, or None.
 
     Raises:
-        InputError: the layout is damaged, or does not hold exactly one such image.
+        InputError: the layout is damaged, or does not contain exactly one such image.
     """
     try:
         layout = read_document(files, "oci-layout")
@@ -76,7 +76,7 @@ def oci_layers(files: Files, reference: str | None, platform: str | None, archit
 
 
 def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], architecture: str | None) -> list[Layer]:
-    """Layers from the image config and the (digest in hex, file name) of each; `architecture` is what is due."""
+    """Make layers from the image config and the (hex digest, file name) of each; `architecture` is the expected one."""
     found = config.get("architecture") if isinstance(config, dict) else None
     if architecture and isinstance(found, str) and is_other_architecture(found, architecture):
         raise InputError(
@@ -101,7 +101,7 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
 
 
 def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
-    """Those of a tag; or the one of a digest, which may stand in an index of the layout."""
+    """Return the descriptors with a tag, or the one with a digest, which may be in a nested index of the layout."""
     if not reference.startswith("sha256:"):
         return [one for one in descriptors if _tag(one) == reference]
     level = descriptors
@@ -122,7 +122,7 @@ def _tag(descriptor: Any) -> str | None:
 
 
 def _one(found: list[Any], platform: str | None, reference: str | None, where: str) -> Any:
-    """The one descriptor that is meant: of those that fit, the one of exactly that platform."""
+    """Return the one descriptor that is meant: an exact match of the platform wins over others that fit."""
     images = [one for one in found if not _is_attestation(one)]
     fitting = [one for one in images if platform is None or _fits(platform, _platform(one))]
     exact = [one for one in fitting if platform is not None and _platform(one) == platform]
@@ -145,9 +145,9 @@ def _is_attestation(descriptor: Any) -> bool:
 
 
 def _fits(wanted: str, found: str | None) -> bool:
-    """Whether a platform is the wanted one; a variant counts only where one is asked for.
+    """Whether a platform is the wanted one; the variant matters only if one is requested.
 
-    What does not say its platform fits: the config of the image will tell.
+    A descriptor without a platform fits; the config of the image is checked later.
     """
     return found is None or found == wanted or found.startswith(wanted + "/")
 
@@ -158,12 +158,12 @@ def _platform(descriptor: Any) -> str | None:
 
 
 def _platform_text(values: dict[str, Any]) -> str:
-    """As in `linux/arm/v7`."""
+    """Return a platform as text, such as `linux/arm/v7`."""
     return _canonical("/".join(str(values[key]) for key in ("os", "architecture", "variant") if values.get(key)))
 
 
 def _canonical(platform: str) -> str:
-    """Without the variant that arm64 has where none is named."""
+    """Return a platform without the default variant of arm64."""
     return platform.removesuffix("/v8") if platform.endswith("/arm64/v8") else platform
 
 

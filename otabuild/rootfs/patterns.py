@@ -1,8 +1,8 @@
 """Exclude patterns of a recipe.
 
-A leading `/` anchors a pattern at the root, else it matches at any depth. `?` is one character and `*` any number of
-them within a name; `**` alone between slashes is any number of names. What matches takes all below it. Patterns see
-paths as text: they never pass through a symlink. Matching takes time linear in the path, whatever the pattern.
+A leading `/` anchors a pattern at the root; otherwise it matches at any depth. `?` is one character and `*` any number
+of characters within a name; `**` alone between slashes is any number of names. A match includes everything below it.
+Patterns match paths as text: they never follow a symlink. Matching takes time linear in the path for every pattern.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from otabuild.errors import InputError
 from otabuild.format import limits
 
 _ANY_CHILD = "/" + "\0" * (limits.NAME + 1)
-"""Longer than any name and of a character no name has: only patterns that match every name match it."""
+"""Longer than any name, and made of a character that no name has: only patterns that match every name match it."""
 
 
 class Patterns:
     """A list of exclude patterns that remembers which of them matched.
 
     Raises:
-        InputError: a pattern is not legal; it is named.
+        InputError: a pattern is invalid; the message names it.
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
@@ -29,26 +29,26 @@ class Patterns:
         self._any = re.compile("|".join(f"(?:{found.pattern})" for found in self._open.values()) or r"(?!)")
 
     def match(self, path: str) -> bool:
-        """Whether a path, or a folder that it lies in, matches one of the patterns."""
+        """Whether a path, or a folder above it, matches one of the patterns."""
         if self._any.match(path) is None:
             return False
         self._open = {pattern: found for pattern, found in self._open.items() if found.match(path) is None}
         return True
 
     def match_below(self, path: str) -> bool:
-        """Whether everything below a folder matches, whatever its names."""
+        """Whether everything below a folder matches, whatever the names are."""
         return self.match((path if path != "/" else "") + _ANY_CHILD)
 
     @property
     def unmatched(self) -> list[str]:
-        """The patterns that matched nothing so far."""
+        """Return the patterns that have not matched anything so far."""
         return list(self._open)
 
 
 def _translate(pattern: str) -> str:
-    """A regular expression that matches a path from its beginning; atomic groups keep it from backtracking.
+    """Return a regular expression that matches a path from its start; atomic groups prevent backtracking.
 
-    `**` cuts the pattern into runs with a fixed number of names, so the leftmost match of a run is the best one.
+    `**` splits the pattern into runs with a fixed number of names, so the leftmost match of a run is the best one.
     """
     names = pattern.strip("/").split("/")
     problem = (

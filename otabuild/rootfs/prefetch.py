@@ -1,4 +1,4 @@
-"""A stream that a thread of its own prepares ahead: decompression and hashing beside the work on what came before."""
+"""A stream that a separate thread prepares: it decompresses and hashes ahead while earlier chunks are processed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Generator, Iterable
 from contextlib import suppress
 
 _AHEAD = 8
-"""Chunks that wait at most. What a decoder gives out at once is bounded, so memory is, too."""
+"""The maximum number of waiting chunks. The size of a decoder's output is bounded, so memory is bounded, too."""
 
 
 def prefetched(chunks: Iterable[bytes]) -> Generator[bytes]:
-    """The same chunks; the first exception of the source is raised where it would have been.
+    """Yield the same chunks. An exception of the source is raised at the place where it would have occurred.
 
-    The thread ends with the stream, also when that is closed early.
+    The thread ends with the stream, also when the stream is closed early.
     """
     ready: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
     closed = threading.Event()

@@ -1,4 +1,4 @@
-"""A stream of chunks, read by exact numbers of bytes."""
+"""Reads exact numbers of bytes from a stream of chunks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from otabuild.errors import InputError
 
 
 class Reader:
-    """Reads the plain bytes of an archive; `where` names it in messages, `position` counts what was read."""
+    """Reads the plain bytes of an archive; `where` names it in messages, `position` counts the bytes read."""
 
     def __init__(self, chunks: Iterable[bytes], where: str) -> None:
         self.where = where
@@ -18,10 +18,10 @@ class Reader:
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        """Exactly so many bytes.
+        """Return exactly `size` bytes.
 
         Raises:
-            InputError: there are fewer.
+            InputError: fewer bytes are left.
         """
         end = self._at + size
         if end <= len(self._chunk):
@@ -32,7 +32,7 @@ class Reader:
         return b"".join(self.parts(size))
 
     def parts(self, size: int) -> Iterator[bytes]:
-        """The next so many bytes, as they come."""
+        """Yield the next `size` bytes in parts."""
         while size:
             if self.at_end():
                 raise InputError("the archive is cut off", where=self.where, hint="copy or make it again")
@@ -43,21 +43,21 @@ class Reader:
             yield part
 
     def head(self, size: int) -> bytes:
-        """So many of the bytes that come next, as far as they are at hand: at the start, all of them that there are."""
+        """Return at most `size` of the buffered bytes without consuming them; at the start, the buffer is long enough."""
         return b"" if self.at_end() else self._chunk[self._at : self._at + size]
 
     def rest(self) -> Iterator[bytes]:
-        """All that comes, as it comes."""
+        """Yield all remaining bytes in parts."""
         while not self.at_end():
             yield from self.parts(len(self._chunk) - self._at)
 
     def skip(self, size: int) -> None:
-        """Leave out so many bytes."""
+        """Skip `size` bytes."""
         for _part in self.parts(size):
             pass
 
     def at_end(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether the stream has ended."""
         while self._at >= len(self._chunk):
             chunk = next(self._chunks, None)
             if chunk is None:

@@ -1,4 +1,4 @@
-"""The `set` rules of a recipe: owner, mode and capabilities of single paths."""
+"""The `set` rules of a recipe: owner, mode and capabilities of individual paths."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = (
     "mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
 )
 CAPABILITIES = _NAMES.split()
-"""Names of capabilities without `cap_`; the place of each is its number."""
+"""Names of capabilities without `cap_`; the position of each is its number."""
 _REVISION_2 = 0x02000000
 _EFFECTIVE = 1
 _CLAUSE = re.compile(r"(?P<names>[a-z_,]*)[+=](?P<flags>[eip]+)")
@@ -26,7 +26,7 @@ _CLAUSE = re.compile(r"(?P<names>[a-z_,]*)[+=](?P<flags>[eip]+)")
 
 @dataclass(frozen=True)
 class SetRule:
-    """What one path is to get; None leaves a property as it is. `mode` holds the 12 permission bits."""
+    """The metadata to set on one path; None leaves a property unchanged. `mode` has the 12 permission bits."""
 
     path: str
     capability: str | None = None
@@ -35,10 +35,10 @@ class SetRule:
 
 
 def parse_capability(text: str) -> bytes:
-    """The value of `security.capability` for a text such as `cap_net_raw,cap_net_admin+ep` (revision 2, 20 bytes).
+    """Return the value of `security.capability` for a text like `cap_net_raw,cap_net_admin+ep` (revision 2, 20 bytes).
 
     Raises:
-        InputError: the text is no list of capabilities with flags that a file can have.
+        InputError: the text is not a list of capabilities with flags that a file can have.
     """
     permitted = inheritable = 0
     effective = set()
@@ -66,7 +66,7 @@ def apply_rules(entries: Iterable[Entry], rules: Iterable[SetRule]) -> Iterator[
     """Apply each rule to the entry of its path.
 
     Raises:
-        InputError: a rule whose path is not there, or that its entry cannot take.
+        InputError: the path of a rule does not exist, or its entry cannot have the property.
     """
     waiting: dict[str, list[SetRule]] = {}
     for rule in rules:

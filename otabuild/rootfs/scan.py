@@ -1,4 +1,4 @@
-"""The scan: every input of a rootfs, prepared as the recipe says, as one checked stream of entries."""
+"""The scan: prepares every input of a rootfs as the recipe says, and yields one checked stream of entries."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from otabuild.rootfs.source import Source
 
 Kind = Literal["directory", "tar", "oci", "docker-archive"]
 Owner = tuple[int, int] | None
-"""(uid, gid) for every entry, or None: as it is in the input."""
+"""(uid, gid) for every entry, or None to keep the owners of the input."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input: its kind, where it lies on the host, and who is to own its entries.
+    """An input: its kind, its location on the host, and the owner of its entries.
 
-    `reference` and `platform` say which image of a container image is meant (see `image_source.ImageSource`), and
-    `architecture` what it must be for.
+    `reference` and `platform` select an image of a container image (see `image_source.ImageSource`), and `architecture`
+    is the architecture that it must have.
     """
 
     kind: Kind
@@ -43,10 +43,11 @@ class Input:
 
 @dataclass(frozen=True)
 class RootfsOptions:
-    """What a recipe says of one rootfs.
+    """The settings of a recipe for one rootfs.
 
-    `sources` lie over each other, the last one on top, and are prepared (`clean`, `exclude`, `stub_resolv_conf`);
-    `overlays` are laid over the result as they are. Attribute names and `rules` hold for everything.
+    `sources` are merged, the last one on top, and prepared (`clean`, `exclude`, `stub_resolv_conf`). `overlays` are
+    merged
+    over the result unchanged. Attribute names and `rules` apply to everything.
     """
 
     sources: tuple[Input, ...]
@@ -62,7 +63,7 @@ class RootfsOptions:
 
 @dataclass
 class ScanNotes:
-    """What a scan has to report; complete when the last entry was taken."""
+    """What a scan reports; complete after the last entry."""
 
     left_out: list[str] = field(default_factory=list)
     dropped_xattrs: Counter[str] = field(default_factory=Counter)
@@ -70,52 +71,53 @@ class ScanNotes:
 
 
 class ScanResult(NamedTuple):
-    """The entries of a rootfs in path order, read while they are taken, and the notes that fill meanwhile."""
+    """The entries of a rootfs in path order, read lazily, and the notes that are filled meanwhile."""
 
     entries: Iterator[Entry]
     notes: ScanNotes
 
 
 class ReleaseFiles(NamedTuple):
-    """Contents of the files that tell what system a rootfs holds; None where it has no such file."""
+    """Contents of the files that identify the system in a rootfs; None if a file does not exist."""
 
     os_release: bytes | None
     nv_tegra_release: bytes | None
 
 
 def fingerprint(options: RootfsOptions, *, work: str) -> str:
-    """A text that changes whenever the entries of a scan may change; reads no contents of files.
+    """Return a text that changes whenever the entries of a scan may change. Contents of files are not read.
 
-    `work` is the folder that keeps what was read of archives.
+    `work` is the folder with the indexes of archives.
 
     Raises:
         InputError: an input that cannot be read.
     """
     dropped = Patterns(options.exclude), _cleaned(options)
     parts = [repr(options), os.path.abspath(work)]
-    denied: set[tuple[str, str]] = set()  # the scan tells of it
+    denied: set[tuple[str, str]] = set()  # the scan reports these
     parts += [_source(found, options, work, dropped, denied).fingerprint() for found in options.sources]
     parts += [_source(found, options, work, denied=denied).fingerprint() for found in options.overlays]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def newest_archive(options: RootfsOptions) -> int:
-    """When an archive among the inputs was last changed, in Unix nanoseconds; 0 where there is none."""
+    """Return when an archive among the inputs last changed, in Unix nanoseconds; 0 if there is no archive."""
     paths = [found.location for found in (*options.sources, *options.overlays) if found.kind != "directory"]
     states = [os.stat(path) for path in paths if os.path.isfile(path)]
     return max((max(state.st_mtime_ns, state.st_ctime_ns) for state in states), default=0)
 
 
 def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
-    """The entries of a rootfs, prepared and checked as a tree.
+    """Return the entries of a rootfs, prepared and checked as a tree.
 
     Args:
-        options: what the recipe says.
+        options: the settings of the recipe.
         euid: the effective user id of the build.
-        work: a folder that keeps what was read of archives: contents point into it.
+        work: a folder for the indexes of archives; contents refer to files in it.
 
     Raises:
-        InputError: here, or while the entries are taken: an input that cannot be used, read or trusted to be at rest.
+        InputError: an input cannot be used or read, or changes meanwhile. Raised here or while iterating over the
+            entries.
     """
     notes = ScanNotes()
     return ScanResult(_entries(options, notes, euid, work), notes)

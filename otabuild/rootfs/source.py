@@ -1,4 +1,4 @@
-"""What every input of a rootfs can do."""
+"""The interface of every input of a rootfs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from otabuild.rootfs.entry import Entry
 class Source(Protocol):
     """A directory tree or an archive, as a stream of entries.
 
-    The stream is in path order (byte order of the whole path, so `/a`, `/a-b`, `/a/x`), starts with `/`, and has every
-    parent before its children. It may hold what the format has no place for (fifos, names that are not UTF-8); the
-    gate of the scan deals with that. A directory of which an archive says nothing, but in which it places an entry,
-    is `implied`: it has mode 0.
+    The stream is in path order (byte order of the whole path, for example `/a`, `/a-b`, `/a/x`), starts with `/`, and
+    has
+    every parent before its children. It may contain entries that the format cannot represent (fifos, names that are not
+    UTF-8); the gate of the scan handles them. A directory that an archive does not describe, but places an entry in, is
+    `implied`: it has mode 0.
     """
 
     def fingerprint(self) -> str:
-        """A text that changes whenever the input does; cheap: reads no contents of files."""
+        """Return a text that changes whenever the input does. This is cheap: contents of files are not read."""
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry, in path order."""
+        """Yield every entry in path order."""

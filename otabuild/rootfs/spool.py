@@ -1,4 +1,4 @@
-"""Contents of an archive, one behind the other in a file of the work directory."""
+"""Contents of an archive, concatenated in a file of the work directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Spooled(NamedTuple):
-    """Where a content lies in the spool, its size in bytes, and its SHA-256 (32 bytes)."""
+    """The location of a content in the spool, its size in bytes, and its SHA-256 (32 bytes)."""
 
     offset: int
     size: int
@@ -26,7 +26,7 @@ class Spooled(NamedTuple):
 
 
 class Spool:
-    """A file that is only appended to; a context manager that removes it unless it was kept."""
+    """An append-only file. As a context manager, it removes the file unless it was kept."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -37,7 +37,7 @@ class Spool:
         self._open, self._kept = True, False
 
     def write(self, data: bytes) -> None:
-        """Append bytes; 1 MiB of zeros takes no room."""
+        """Append bytes; 1 MiB of zeros takes no space."""
         self._position += len(data)
         if data == _HOLE:
             self._flush()
@@ -57,7 +57,7 @@ class Spool:
         return Spooled(offset, self._position - offset, hasher.digest())
 
     def keep(self, path: str) -> None:
-        """Finish the file and put it in its place."""
+        """Finish the file and move it to its place."""
         self._flush()
         self._close()
         fs.rename(self._path, path)

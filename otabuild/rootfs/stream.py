@@ -1,4 +1,4 @@
-"""A stream of entries in a file, as a MessagePack sequence that ends with the SHA-256 of all before."""
+"""A stream of entries in a file: a MessagePack sequence, followed by the SHA-256 of everything before it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _TRAILER = len(msgpack.packb(bytes(32)))
 
 
 class Writer(Protocol):
-    """An open binary file, or what takes bytes as one does."""
+    """An open binary file, or anything else with its `write`."""
 
     def write(self, data: bytes, /) -> object:
         """Append bytes."""
 
 
 class DamagedEntriesError(StateError):
-    """A stored list of entries that is missing, cut off, or not what was written; `path` is its file."""
+    """A stored list of entries is missing, truncated or damaged; `path` is its file."""
 
     def __init__(self, path: str) -> None:
         super().__init__("the stored list of entries is damaged", where=path, hint="build again")
@@ -30,7 +30,7 @@ class DamagedEntriesError(StateError):
 
 
 class EntryCounts(NamedTuple):
-    """How many entries a stream had, and the bytes of its regular files (each path of a hard-link group counts)."""
+    """The number of entries in a stream, and the bytes of its regular files (each path of a hard-link group counts)."""
 
     regular: int
     directories: int
@@ -58,10 +58,10 @@ def write_entries(file: Writer, entries: Iterable[Entry]) -> EntryCounts:
 
 
 def read_entries(file: BinaryIO) -> Iterator[Entry]:
-    """The entries that `write_entries` wrote; they are good when the last one was taken.
+    """Yield the entries that `write_entries` wrote. They can be trusted only after the last one.
 
     Raises:
-        DamagedEntriesError: the file is damaged or was not written to its end.
+        DamagedEntriesError: the file is damaged or incomplete.
     """
     hashed = _Hashed(file)
     unpacker = msgpack.Unpacker(hashed, use_list=False, unicode_errors="surrogateescape", read_size=1 << 20)
@@ -78,7 +78,7 @@ def read_entries(file: BinaryIO) -> Iterator[Entry]:
 
 
 class _Hashed:
-    """Passes on what is read of a file, and hashes all but its end, where the digest stands."""
+    """Passes on the bytes read from a file, and hashes all but the digest at the end."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hasher = file, hashlib.sha256()
@@ -86,11 +86,11 @@ class _Hashed:
 
     @property
     def digest(self) -> bytes:
-        """The SHA-256 of what was read, without the end."""
+        """Return the SHA-256 of what was read, without the digest at the end."""
         return self._hasher.digest()
 
     def read(self, size: int) -> bytes:
-        """As that of the file."""
+        """Read like the file does."""
         data = self._file.read(size)
         held = self.tail + data
         self._hasher.update(held[:-_TRAILER])

@@ -1,6 +1,6 @@
-"""The members of a tar archive: ustar, GNU and pax headers, read front to back.
+"""The members of a tar archive: reads ustar, GNU and pax headers from start to end.
 
-Nothing is taken on trust: names and attributes are bytes, every number is bounded, and what two programs could read
+Nothing is trusted: names and attributes are bytes, every number is bounded, and anything that two programs could read
 differently (a hard link with a body, an unknown type) is refused.
 """
 
@@ -19,7 +19,7 @@ from otabuild.rootfs.tar_fields import number, pax_number, pax_records, text
 
 BLOCK = 512
 _HEADER_MAX = 4 * limits.MIB
-"""A pax header or long name: all attributes of an inode are at most 1 MiB."""
+"""Limit for a pax header or long name: all attributes of an inode are at most 1 MiB."""
 _GLOBAL_MAX = 1000
 _ZEROS = bytes(BLOCK)
 _REGULAR = b"0"
@@ -39,12 +39,13 @@ _KINDS = {
 
 
 class Member(NamedTuple):
-    """One member, as its headers say.
+    """One member, as its headers describe it.
 
     `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device,
-    `5` directory, `6` fifo. `offset` is where the body begins in the plain archive, `stored` its length in bytes;
-    `size` that of the content. `extents` are the (offset, length) of a sparse file's data, else None. `archive` counts
-    the archives that were concatenated before this one.
+    `5` directory, `6` fifo. `offset` is the start of the body in the plain archive, `stored` the length of the body in
+    bytes; `size` is the length of the content. `extents` has the (offset, length) pairs of a sparse file's data, else
+    None.
+    `archive` counts the concatenated archives before this one.
     """
 
     name: bytes
@@ -63,15 +64,16 @@ class Member(NamedTuple):
 
 
 def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
-    """Every member in the order of the archive. Its body may be read from the reader before the next is asked for.
+    """Yield every member in archive order. Its body may be read from the reader before the next member is requested.
 
     Args:
         reader: the plain archive.
-        layer: whether it is a layer of an image, whose digest tells that it is whole: the end mark may be missing, but
-            nothing follows it. Else other archives may follow.
+        layer: whether it is a layer of an image, whose digest shows that it is complete: the end mark may be missing,
+            but
+            nothing may follow it. Otherwise, other archives may follow.
 
     Raises:
-        InputError: damaged, cut off, without an end mark, or with something in it that is not understood.
+        InputError: damaged, truncated, without an end mark, or with something unknown in it.
     """
     archive = 0
     ended = False
@@ -100,7 +102,7 @@ def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
 
 
 def _check_kind(reader: Reader) -> None:
-    """Refuse what is no tar archive at all, which is another fault than a damaged one."""
+    """Refuse input that is not a tar archive at all, which is a different error from a damaged one."""
     head = reader.head(BLOCK)
     checksum = head[148:156].strip(b"\0 ").lstrip(b"0")
     if head != _ZEROS and head[257:262] != b"ustar" and (len(head) < BLOCK or checksum != b"%o" % _checksum(head)):
@@ -113,7 +115,7 @@ def _check_kind(reader: Reader) -> None:
 
 
 def _check_end(reader: Reader) -> None:
-    """Refuse what no other program would read."""
+    """Refuse data after the end that no other program would read."""
     if any(part.strip(b"\0") for part in reader.rest()):
         raise InputError(
             "the layer goes on behind its end mark",
@@ -123,7 +125,7 @@ def _check_end(reader: Reader) -> None:
 
 
 def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> Member | None:
-    """The member that begins with a header block, and all headers that belong to it; None where only those stand."""
+    """Read the member that starts with a header block, and all its headers; None if only headers follow."""
     own: list[tuple[bytes, bytes]] = []
     names: dict[bytes, bytes] = {}
     while (flag := _flag(block, reader.where)) in b"xgLKV":
@@ -175,7 +177,7 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
 
 
 def _flag(block: bytes, where: str) -> bytes:
-    """The type flag of a header whose checksum holds."""
+    """Return the type flag of a header, after checking its checksum."""
     due = number(block[148:156], where)
     if due != _checksum(block):
         raise InputError("the archive is damaged: the checksum of a header does not hold", where=where)
@@ -202,7 +204,7 @@ def _header_name(block: bytes) -> bytes:
 
 
 def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
-    """Extended attributes as GNU tar, star, bsdtar and container tools write them."""
+    """Return extended attributes in the forms that GNU tar, star, bsdtar and container tools write."""
     if not records:
         return {}
     found: dict[bytes, bytes] = {}
@@ -234,7 +236,7 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
 
 
 def _base64(value: bytes, where: str) -> bytes:
-    """What bsdtar wrote, which leaves the padding out."""
+    """Decode the output of bsdtar, which omits the padding."""
     try:
         return b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
     except ValueError as error:

@@ -8,7 +8,7 @@ _DIGITS = 20
 
 
 def number(field: bytes, where: str) -> int:
-    """A number of a header: octal digits, or base 256 where the first bit is set.
+    """Parse a number of a header: octal digits, or base 256 if the first bit is set.
 
     Raises:
         InputError: neither, or negative.
@@ -22,10 +22,10 @@ def number(field: bytes, where: str) -> int:
 
 
 def decimal(digits: bytes, where: str) -> int:
-    """A number of a pax record.
+    """Parse a number of a pax record.
 
     Raises:
-        InputError: not digits only, or too many.
+        InputError: not only digits, or too many.
     """
     if not digits.isdigit() or len(digits) > _DIGITS:
         raise InputError("the archive is damaged: a record is no number", where=where, observed=digits[:100])
@@ -33,12 +33,12 @@ def decimal(digits: bytes, where: str) -> int:
 
 
 def pax_number(records: dict[bytes, bytes], key: bytes, where: str) -> int:
-    """The number that a pax record holds."""
+    """Return the number in a pax record."""
     return decimal(records[key], where)
 
 
 def pax_records(body: bytes, where: str) -> list[tuple[bytes, bytes]]:
-    """The records of a pax header, in order; a key may stand there several times.
+    """Return the records of a pax header, in order; a key may occur several times.
 
     Raises:
         InputError: the header is not a sequence of `length key=value` records.
@@ -57,5 +57,5 @@ def pax_records(body: bytes, where: str) -> list[tuple[bytes, bytes]]:
 
 
 def text(name: bytes) -> str:
-    """A name as text; bytes that are not UTF-8 are escaped as surrogates."""
+    """Return a name as text; bytes that are not UTF-8 become surrogate escapes."""
     return name.decode("utf-8", "surrogateescape")

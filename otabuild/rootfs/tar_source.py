@@ -23,14 +23,14 @@ CHUNK = 1 << 20
 _STDIN = "-"
 _RUN = secrets.token_hex(16)
 _RACY_NS = 2_000_000_000
-"""An archive written this shortly before it was read may change again without another time stamp."""
+"""An archive written this shortly before it was read may change again without a new time stamp."""
 
 
 class TarSource:
     """A tar archive.
 
     Args:
-        location: its path, or `-` for standard input, which is read anew in every run.
+        location: its path, or `-` for standard input, which is read again in every run.
         work: a folder of the work directory for its index.
     """
 
@@ -41,10 +41,10 @@ class TarSource:
         self._state_path = os.path.join(self._folder, "state")
 
     def fingerprint(self) -> str:
-        """What tells that the archive is as it was; what was kept of it is looked at when it is needed.
+        """Return what shows that the archive is unchanged. Its index is checked when it is needed.
 
         Raises:
-            InputError: there is no such file.
+            InputError: the file does not exist.
         """
         if self._location == _STDIN:
             return _RUN
@@ -52,7 +52,7 @@ class TarSource:
             return repr(tuple(stat_key(os.fstat(fd))))
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry, in path order.
+        """Yield every entry in path order.
 
         Raises:
             InputError: the archive is damaged or hostile, or changes while it is read.
@@ -60,7 +60,7 @@ class TarSource:
         yield from self._index().read(os.path.abspath(self._location))
 
     def _index(self) -> Index:
-        """The index of the archive as it is now, made where it is missing."""
+        """Return the index of the archive as it is now; make it if it is missing."""
         if self._location == _STDIN:
             index = Index(self._folder, "stdin")
             budget = Budget("standard input")
@@ -88,7 +88,7 @@ class TarSource:
                 fs.unlink(os.path.join(self._folder, name))
 
     def _state(self) -> tuple[StatKey | None, str]:
-        """The stat key that the archive had when it was last read, and its digest."""
+        """Return the stat key and the digest that the archive had when it was last read."""
         try:
             with open(self._state_path, "rb") as file:
                 key, digest = msgpack.unpackb(file.read())
@@ -123,7 +123,7 @@ class TarSource:
 
 
 def read_chunks(fd: int) -> Iterator[bytes]:
-    """Everything that a descriptor gives, in parts of 1 MiB."""
+    """Yield everything that can be read from a descriptor, in parts of 1 MiB."""
     while True:
         part = os.read(fd, CHUNK)
         while len(part) < CHUNK and (more := os.read(fd, CHUNK - len(part))):

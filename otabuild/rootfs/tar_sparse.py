@@ -14,7 +14,7 @@ _EXTENTS_MAX = 1_000_000
 
 
 class Sparse(NamedTuple):
-    """A sparse file: its size, where its data lies in it, how many bytes are stored, and its name if it has its own."""
+    """A sparse file: its size, the location of its data, how many bytes are stored, and its real name if it has one."""
 
     size: int
     extents: list[tuple[int, int]]
@@ -23,13 +23,13 @@ class Sparse(NamedTuple):
 
 
 def find(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], stored: int) -> Sparse | None:
-    """What makes a member sparse, if it is; a map that stands in front of the data is read.
+    """Return the sparse file that a member describes, if any; a map in front of the data is read.
 
     Args:
-        reader: stands behind the header block.
+        reader: positioned after the header block.
         block: the header block.
         flag: its type flag.
-        pairs: the pax records that hold for the member, in order.
+        pairs: the pax records that apply to the member, in order.
         stored: size of the body in bytes.
 
     Raises:
@@ -68,7 +68,7 @@ def _extents(numbers: list[int], size: int, stored: int, where: str) -> list[tup
 
 
 def _old_map(reader: Reader, block: bytes) -> list[int]:
-    """Four pairs in the header, and 21 in each block behind it as long as a flag says so."""
+    """Read four pairs from the header, and 21 from each following block as long as a flag announces one."""
     numbers = _pairs(block[386:482], reader.where)
     more = block[482:483]
     while more == b"\1":
@@ -85,7 +85,7 @@ def _pairs(area: bytes, where: str) -> list[int]:
 
 
 def _map_in_front(reader: Reader, stored: int) -> list[int]:
-    """Decimal numbers, one on each line, in as many blocks as they need; the first says how many pairs follow."""
+    """Read decimal numbers, one per line, in as many blocks as needed; the first is the number of pairs."""
     start, text = reader.position, b""
 
     def line() -> int:

@@ -1,6 +1,6 @@
-"""Virtual changes of a rootfs: steps on the stream of entries; the source itself is never touched.
+"""Virtual changes of a rootfs: steps on the stream of entries. The source itself is never changed.
 
-Every step takes and gives path order (specification, sections 10 and 11).
+Input and output of every step are in path order (specification, sections 10 and 11).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.patterns import Patterns
 
 EMPTIED = {"/dev": 0o755, "/proc": 0o755, "/run": 0o755, "/sys": 0o755, "/tmp": 0o1777}  # noqa: S108 -- a path of the rootfs, not of this host
-"""The folders that `clean` empties, with the mode of one it has to make."""
+"""The folders that `clean` empties, with the mode to use if a folder has to be made."""
 CLEANED = (
     *(f"{folder}/**" for folder in EMPTIED),
     "/lost+found",
@@ -30,7 +30,7 @@ CLEANED = (
     "/var/log/syslog",
     "/var/log/syslog.*",
 )
-"""What `clean` drops, as exclude patterns."""
+"""The exclude patterns of `clean`."""
 STUB_RESOLV_CONF = "../run/systemd/resolve/stub-resolv.conf"
 _SHOWN = 20
 _RESOLV_CONF_LIMIT = 1 << 16
@@ -39,19 +39,19 @@ _LAYER = re.compile(r"/[^/]+/layer\.tar")
 _LOOPBACK = re.compile(rb"127(\.\d{1,3}){3}|::1")
 
 Maker = Callable[[Entry | None], Entry | None]
-"""Makes the entry of a path from the one found there, if any; None leaves the path out."""
+"""Makes the entry of a path from the existing one, if any; None leaves the path out."""
 
 
 def exclude(entries: Iterable[Entry], patterns: Patterns) -> Iterator[Entry]:
-    """Drop what the patterns match; `/` always stays."""
+    """Drop entries that match the patterns; `/` always stays."""
     match = patterns.match
     return (entry for entry in entries if not match(entry.path) or entry.path == "/")
 
 
 def place(entries: Iterable[Entry], makers: Mapping[str, Maker]) -> Iterator[Entry]:
-    """Put entries in the place of others, or where there are none.
+    """Replace or add entries.
 
-    Each maker is called once. Where it turns a directory into something else, all below goes.
+    Each maker is called once. If it turns a directory into something else, everything below is dropped.
     """
     waiting = sorted(makers, reverse=True)
     dropped: tuple[str, ...] = ()
@@ -77,12 +77,12 @@ def place(entries: Iterable[Entry], makers: Mapping[str, Maker]) -> Iterator[Ent
 
 
 def directory(path: str, mode: int = 0o755) -> Entry:
-    """A directory of root's without attributes."""
+    """Return a directory owned by root without attributes."""
     return Entry(path, stat.S_IFDIR | mode, 0, 0, {}, None, None, None)
 
 
 def emptied_folders() -> dict[str, Maker]:
-    """Makers of the folders that `clean` empties: each keeps its inode; what is missing or no folder is made."""
+    """Return makers for the folders that `clean` empties: existing folders keep their inode, others are made."""
 
     def maker(path: str, mode: int) -> Maker:
         return lambda found: found if found is not None and found.is_directory else directory(path, mode)
@@ -91,9 +91,9 @@ def emptied_folders() -> dict[str, Maker]:
 
 
 def stub_resolv_conf() -> dict[str, Maker]:
-    """Makers that leave a resolv.conf of loopback name servers alone and replace any other by the link to the stub.
+    """Return makers that keep a resolv.conf with only loopback name servers and otherwise link it to the stub.
 
-    Where `/etc` is no directory there is no place for either.
+    If `/etc` is not a directory, the link cannot be placed and is left out.
     """
     in_directory = True
 
@@ -120,9 +120,9 @@ def _is_loopback_only(entry: Entry) -> bool:
 
 
 def drop_xattrs(entries: Iterable[Entry], patterns: Iterable[str], dropped: Counter[str]) -> Iterator[Entry]:
-    """Drop the attributes whose names match a shell pattern, counting each name; make capabilities portable.
+    """Drop attributes whose names match a shell pattern and count each name; make capabilities portable.
 
-    A capability of a user namespace (24 bytes, revision 3) becomes one of revision 2 (specification, section 6).
+    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (specification, section 6).
     """
     unwanted = re.compile("|".join(map(translate, patterns)) or r"(?!)").match
     for entry in entries:
@@ -141,7 +141,7 @@ def _portable(name: str, value: bytes) -> bytes:
 
 
 def own(entries: Iterable[Entry], owner: tuple[int, int] | None) -> Iterator[Entry]:
-    """Give every entry to (uid, gid); None keeps the owners."""
+    """Set the owner of every entry to (uid, gid); None keeps the owners."""
     if owner is None:
         yield from entries
         return
@@ -151,10 +151,10 @@ def own(entries: Iterable[Entry], owner: tuple[int, int] | None) -> Iterator[Ent
 
 
 def check_owner(source: Iterable[Entry], *, euid: int, where: str) -> Iterator[Entry]:
-    """Refuse the owners of a tree that an ordinary user made.
+    """Refuse a tree whose owners come from an ordinary user.
 
     Raises:
-        InputError: neither does root build nor does root own `/` of the tree.
+        InputError: the build does not run as root, and `/` of the tree does not belong to root.
     """
     for entry in source:
         if entry.path == "/" and euid and entry.uid:
@@ -168,10 +168,10 @@ def check_owner(source: Iterable[Entry], *, euid: int, where: str) -> Iterator[E
 
 
 def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry]:
-    """Refuse a container image that is taken for the rootfs itself.
+    """Refuse a container image that is used as the rootfs itself.
 
     Raises:
-        InputError: there is `/manifest.json` with layers, or `/oci-layout` with `/index.json`.
+        InputError: the tree has `/manifest.json` with layers, or `/oci-layout` with `/index.json`.
     """
     seen: set[str] = set()
     for entry in source:
@@ -190,14 +190,14 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
 
 
 def check_readable(entries: Iterable[Entry], denied: set[tuple[str, str]], *, euid: int) -> Iterator[Entry]:
-    """Refuse, behind the last entry, what permissions keep from being read, all at once.
+    """Refuse, after the last entry and all at once, everything that permissions do not allow to read.
 
-    Only a file that not everybody may read by its mode, or that has attributes (an access control list), is opened.
+    A file is opened only if its mode does not let everybody read it, or if it has attributes (an access control list).
 
     Args:
-        entries: as they are in their sources: rules have not changed modes yet.
-        denied: (host directory, path) of what the sources could not list; complete when they have ended.
-        euid: who reads.
+        entries: as they are in their sources, before rules change modes.
+        denied: (host directory, path) of what the sources could not list; complete after the last entry.
+        euid: the effective user id that reads.
 
     Raises:
         InputUnreadableError: something cannot be read.
