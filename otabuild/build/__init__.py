@@ -1,1 +1,1 @@
-"""Entries to tables, blobs, index, signature and artifact."""
+"""Turns entries into tables, blobs, index, signature and artifact."""

@@ -1,4 +1,4 @@
-"""Bundles of an earlier release: taken over as they are, a device that has the release fetches only what is new."""
+"""Bundles of an earlier release, reused unchanged: a device with that release only fetches what is new."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from otabuild.storage.zstd import decompress
 
 
 class Base:
-    """What an earlier release has in bundles.
+    """The bundles of an earlier release.
 
     Args:
-        bundles: each of one leaf, compressed or not.
-        read: gives the bytes of a blob of that release, held against its digest.
+        bundles: the bundles; each has one leaf, compressed or not.
+        read: returns the bytes of a blob of that release, checked against its digest.
     """
 
     def __init__(self, bundles: Sequence[Bundle], read: Callable[[Blob], bytes]) -> None:
@@ -26,16 +26,16 @@ class Base:
 
     @cached_property
     def bundle_of(self) -> Mapping[bytes, int]:
-        """The number of the bundle that a content lies in, by its digest."""
+        """Maps the digest of a content to the number of its bundle."""
         return {part.blob.digest: number for number, bundle in enumerate(self.bundles) for part in bundle.members}
 
     def take(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
-        """Store a bundle of the earlier release; only the wanted contents stay members.
+        """Store a bundle of the earlier release; only the wanted contents remain members.
 
-        Nothing that the release says of its bundle is believed: every wanted content is held against its digest.
+        The release's description of its bundle is not trusted: every wanted content is checked against its digest.
 
         Raises:
-            IntegrityError: a content is not where the release says it is.
+            IntegrityError: a content is not at the place that the release names.
         """
         (leaf,) = bundle.stored.leaves
         stored = self._read(leaf)

@@ -1,4 +1,4 @@
-"""Bytes to stored blobs: hashed, compressed where that pays, sliced where they are larger than a leaf."""
+"""Turns bytes into stored blobs: hashes them, compresses them if this pays, and slices what is larger than a leaf."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from otabuild.storage.cache import Blob, BlobWriter, Cache
 from otabuild.storage.compress import compress, compressor, library_version
 
 _ONE_SHOT = 8 * MIB
-"""Up to this size a content is held in memory: read, hashed, looked up, and compressed only when it is new."""
+"""Up to this size a content is kept in memory: it is read, hashed, looked up, and compressed only if it is new."""
 _SAMPLE = 64 * KIB
 _COMPRESSED = (
     b"\x28\xb5\x2f\xfd",  # zstd
@@ -27,16 +27,16 @@ _COMPRESSED = (
     b"\xff\xd8\xff",  # JPEG
 )
 _FORM = 1
-"""Part of every cache key: raise it when the same input is stored otherwise than before."""
+"""Part of every cache key. Increase it when the same input is stored in a different way than before."""
 
 
 class StoppedError(OtabuildError):
-    """Work was given up because another part of it failed or was interrupted."""
+    """Work was abandoned because another part of it failed or was interrupted."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was done, in files and bytes; threads add to it under one lock."""
+    """Counts of files and bytes processed; threads add to them under one lock."""
 
     files_hashed: int = 0
     bytes_hashed: int = 0
@@ -53,13 +53,13 @@ class Counts:
                 setattr(self, name, getattr(self, name) + amount)
 
     def to_value(self) -> dict[str, int]:
-        """The amounts by the names that the build report uses."""
+        """Return the amounts under the names that the build report uses."""
         return {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member of a bundle to be: its blob, and its bytes, or where to read them again."""
+    """A future member of a bundle: its blob, and its bytes or where to read them again."""
 
     blob: Blob
     path: str
@@ -76,19 +76,19 @@ class ContentStore:
         self._parameters = repr([_FORM, library_version(), plan.key()]).encode()
 
     def find(self, digest: bytes) -> Stored | None:
-        """How a content is stored already; None where it is not."""
+        """Return how a content is already stored, or None."""
         return self._recall(self._key(b"content", digest))
 
     def find_bundle(self, members: Sequence[Blob]) -> Stored | None:
-        """How a bundle of these members is stored already; None where it is not."""
+        """Return how a bundle of these members is already stored, or None."""
         return self._recall(self._key(b"bundle", *(member.digest for member in members)))
 
     def store_file(self, content: Content) -> Stored:
-        """Read a content once, hash it, and store it unless it is stored already.
+        """Read a content once, hash it, and store it unless it is already stored.
 
         Raises:
-            InputChangedError: it changed while it was read, or is not of the digest it had.
-            InputUnreadableError, StorageError: the system refused.
+            InputChangedError: it changed while it was read, or does not have its earlier digest.
+            InputUnreadableError, StorageError: the operating system refused.
         """
         if content.size > _ONE_SHOT:
             return self._store_stream(content)
@@ -99,7 +99,7 @@ class ContentStore:
         return self.store_bytes(data, Blob(digest, len(data)))
 
     def store_bytes(self, data: bytes, blob: Blob) -> Stored:
-        """Store a content that was hashed already, unless it is stored already."""
+        """Store a content with a known digest, unless it is already stored."""
         stored = self.find(blob.digest)
         if stored is None:
             stored = self._store_new(data, blob, self._plan.compress_level)
@@ -107,15 +107,15 @@ class ContentStore:
         return stored
 
     def store_alone(self, member: Member) -> Stored:
-        """Store a member that is by itself in its bundle."""
+        """Store a member that is alone in its bundle."""
         data = member.source if isinstance(member.source, bytes) else self._load_again(member)
         return self.store_bytes(data, member.blob)
 
     def store_bundle(self, members: Sequence[Member]) -> Bundle:
-        """Store several contents as one; two at least.
+        """Store two or more contents as one bundle.
 
         Raises:
-            InputChangedError: a member that is read again is not what it was.
+            InputChangedError: a member changed before it was read again.
         """
         parts = [member.source if isinstance(member.source, bytes) else self._load_again(member) for member in members]
         data = b"".join(parts)
@@ -141,7 +141,7 @@ class ContentStore:
     def _store_new(self, data: bytes, blob: Blob, level: int) -> Stored:
         if self.stop.is_set():
             raise StoppedError("stopped")
-        if blob.size > self._plan.compress_min:  # no probe: what does not shrink costs little at these levels
+        if blob.size > self._plan.compress_min:  # no probe: incompressible data costs little at these levels
             frame = compress(data, level)
             self.counts.add(blobs_compressed=1, bytes_compressed=len(data))
             if len(frame) * self._plan.compress_ratio <= len(data):
@@ -150,13 +150,13 @@ class ContentStore:
         return Stored(blob, None, (self._cache.add(data),))
 
     def _pays(self, sample: bytes) -> bool:
-        """Whether to try and compress what begins like this, since trying costs a second read where it does not pay."""
+        """Whether to try to compress content that starts like this. A failed attempt costs a second read."""
         if sample.startswith(_COMPRESSED):
             return False
         return len(compress(sample, 1)) * self._plan.compress_ratio <= len(sample)
 
     def _store_stream(self, content: Content) -> Stored:
-        """Hash and compress a large content in one read, its frame cut into slices."""
+        """Hash and compress a large content in one read, and cut its frame into slices."""
         if content.digest is not None and (stored := self.find(content.digest)) is not None:
             return stored
         stored = self._stream(content, try_to_compress=True)
@@ -222,7 +222,7 @@ class _Slices:
                 self._commit()
 
     def finish(self) -> Blob:
-        """Digest and size of all the leaves together."""
+        """Return digest and size of all the leaves together."""
         self._commit()
         return Blob(self._hash.digest(), self._size)
 
@@ -233,6 +233,6 @@ class _Slices:
 
 
 def _hold(content: Content, digest: bytes) -> None:
-    """Hold what was read against the digest that the content had before, if any."""
+    """Check what was read against the content's earlier digest, if any."""
     if content.digest is not None and content.digest != digest:
         raise LostContentError(content._replace(digest=digest))

@@ -18,9 +18,9 @@ from otabuild.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class PayloadSpec:
-    """What documents say of one payload; texts that are None are left out.
+    """The data of one payload for its documents; texts that are None are left out.
 
-    `labels` are the counts of the rootfs; `platform` is that of the whole image.
+    `labels` are the counts of the rootfs; `platform` is the platform of the whole image.
     """
 
     ecu: str
@@ -40,7 +40,7 @@ class PayloadSpec:
 
 
 def image_config(spec: PayloadSpec, timestamp: int) -> ImageConfig:
-    """The image config of a payload, created at `timestamp` (Unix seconds)."""
+    """Return the image config of a payload, created at `timestamp` (Unix seconds)."""
     labels = {
         ann.BASE_IMAGE: spec.base_image,
         ann.OS_NAME: spec.os_name,
@@ -61,7 +61,7 @@ def image_config(spec: PayloadSpec, timestamp: int) -> ImageConfig:
 
 
 def manifest(spec: PayloadSpec, config: Descriptor) -> Manifest:
-    """The manifest of a payload."""
+    """Return the manifest of a payload."""
     return Manifest(
         artifact_type=PAYLOAD_ARTIFACT,
         config=config,
@@ -80,7 +80,7 @@ def manifest(spec: PayloadSpec, config: Descriptor) -> Manifest:
 
 
 def payload_descriptor(spec: PayloadSpec, raw_manifest: bytes) -> Descriptor:
-    """The descriptor of a payload's manifest, as the index lists it."""
+    """Return the descriptor of a payload's manifest for the index."""
     blob = Descriptor.of(raw_manifest, OCI_MANIFEST)
     return Descriptor.make(
         OCI_MANIFEST, blob.digest, blob.size, artifact_type=PAYLOAD_ARTIFACT, annotations=_identity(spec)
@@ -95,11 +95,11 @@ def index(
     created_at: int,
     signed_at: int | None,
 ) -> Index:
-    """index.json of a finalized image.
+    """Return index.json of a finalized image.
 
     Args:
-        manifests: descriptors of payloads, otaclient package and resource table, in this order.
-        annotations: what the recipe says of the image, by full keys.
+        manifests: descriptors of the payloads, the otaclient package and the resource table, in this order.
+        annotations: the annotations of the recipe, by full keys.
         blobs: every blob of the image, once.
         created_at: Unix seconds of the build.
         signed_at: Unix seconds of the signature; None leaves the image unsigned.

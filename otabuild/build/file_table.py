@@ -1,4 +1,4 @@
-"""The file table of a tree (specification, section 6) and the labels that count it (section 4)."""
+"""The file table of a tree (specification, section 6) and the labels with its counts (section 4)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BATCH = 5000
 
 @dataclass(slots=True)
 class TreeCounts:
-    """What the labels of an image config say of a rootfs; sizes in bytes."""
+    """The counts of a rootfs for the labels of an image config; sizes in bytes."""
 
     regular: int = 0
     non_regular: int = 0
@@ -32,7 +32,7 @@ class TreeCounts:
     blobs_size: int = 0
 
     def labels(self) -> dict[str, int]:
-        """The labels by their full keys."""
+        """Return the labels by their full keys."""
         return {
             ann.BLOBS_COUNT: self.blobs,
             ann.BLOBS_SIZE: self.blobs_size,
@@ -46,7 +46,7 @@ class TreeCounts:
 
 
 def link_counts(rows: Iterable[TreeRow]) -> Counter[int]:
-    """How many paths each hard-link group has inside the tree."""
+    """Count the paths of each hard-link group inside the tree."""
     return Counter(row.link for row in rows if row.link is not None)
 
 
@@ -54,9 +54,9 @@ def write_file_table(path: str, rows: Iterable[TreeRow], links: Counter[int]) ->
     """Write the file table of a tree to a database file.
 
     Args:
-        path: where the database is made.
+        path: where to create the database.
         rows: the tree, in path order; inodes and resources are numbered in this order.
-        links: what `link_counts` found in the same rows.
+        links: the result of `link_counts` for the same rows.
 
     Returns:
         The counts of the tree.
@@ -129,7 +129,7 @@ class _Writer:
         return self._inodes
 
     def _resource(self, row: TreeRow, inode_id: int) -> int:
-        """The id of a content: that of the inode that has it first, which makes the indexes alike and so small."""
+        """Return the id of a content: that of the first inode with it, which makes the indexes alike and so small."""
         assert row.digest is not None
         known = self._resources.get(row.digest)
         if known is not None:

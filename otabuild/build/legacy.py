@@ -1,4 +1,4 @@
-"""Files for clients of the generation before (specification, section 9)."""
+"""Files for the previous generation of clients (specification, section 9)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ FOLDER = "data/opt/ota/otaclient_release/"
 def legacy_members(
     folder: Mapping[str, Blob], certificate_pem: bytes, metadata_jwt: bytes, cache: Cache
 ) -> list[Member]:
-    """The release folder in its legacy place, and the signature beside it.
+    """Return the release folder at its legacy place, and the signature beside it.
 
     Args:
-        folder: what the files of the release folder hold, by name.
+        folder: the blobs of the files of the release folder, by name.
         certificate_pem: the signing certificate.
         metadata_jwt: the token for legacy clients.
-        cache: holds the files.
+        cache: the cache that has the files.
 
     Raises:
-        DamagedBlobError: the cache has lost a file of the folder.
+        DamagedBlobError: a file of the folder is no longer in the cache.
     """
     return [
         document(CERTIFICATE_NAME, certificate_pem),

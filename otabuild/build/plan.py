@@ -1,8 +1,8 @@
-"""The storage plan: in which form each distinct content is stored (specification, section 7).
+"""The storage plan: decides how each distinct content is stored (specification, section 7).
 
-Contents of 1 to 64 bytes stand in the file table. Small ones are bundled: members in path order, bundles cut where a
-hash of the directory's name says so, so that an insertion moves one bundle only. The rest is compressed one by one
-where that pays, and what is larger than a leaf is sliced.
+Contents of 1 to 64 bytes are inlined in the file table. Small contents are bundled: members are in path order, and a
+hash of the directory's name decides where a bundle ends, so that an insertion changes only one bundle. Other contents
+are compressed individually if this pays, and sliced if they are larger than a leaf.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ class StoragePlan:
 
     Attributes:
         bundle_member_max: contents of 65 to this many bytes are bundled.
-        bundle_size: about one cut for each so many bytes.
-        bundle_max: no bundle grows beyond this.
-        folder_share: the share of directories that begin a bundle, 0 to 1.
+        bundle_size: the average distance between cuts in bytes.
+        bundle_max: the maximum size of a bundle.
+        folder_share: the share of directories that start a bundle, 0 to 1.
         bundle_level: zstd level of bundles.
         compress_level: zstd level of single contents.
-        compress_min: contents of at most this many bytes are stored as they are.
-        compress_ratio: a frame is kept where content / frame is at least this.
-        cut_by_name: whether hashes of names cut bundles; else only `bundle_max` does.
+        compress_min: contents of at most this many bytes are stored uncompressed.
+        compress_ratio: a frame is kept if content / frame is at least this.
+        cut_by_name: whether hashes of names cut bundles; otherwise only `bundle_max` does.
     """
 
     bundle_member_max: int
@@ -45,11 +45,11 @@ class StoragePlan:
     cut_by_name: bool = True
 
     def key(self) -> list[object]:
-        """All numbers, for cache keys."""
+        """Return all numbers, for cache keys."""
         return list(asdict(self).values())
 
 
-# Measured: see docs/performance.md. Levels above 9 cost bundles much time for 0.2 % of the image.
+# Measured, see docs/performance.md. Levels above 9 cost bundles much time and save only 0.2 % of the image.
 PROFILES: Mapping[str, StoragePlan] = {
     "update": StoragePlan(
         bundle_member_max=16 * KIB,
@@ -81,7 +81,7 @@ PROFILES: Mapping[str, StoragePlan] = {
 
 
 class Stored(NamedTuple):
-    """How some bytes are stored: compressed or not, in one leaf or in slices (in order, repeats kept)."""
+    """How bytes are stored: compressed or not, in one leaf or in slices (in order, including repeats)."""
 
     content: Blob
     compressed: Blob | None
@@ -89,27 +89,27 @@ class Stored(NamedTuple):
 
     @classmethod
     def of(cls, value: Sequence[Any]) -> Self:
-        """From plain lists or tuples, as MessagePack gives them back."""
+        """Convert from plain lists or tuples, as MessagePack returns them."""
         content, compressed, leaves = value
         return cls(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))
 
 
 class Part(NamedTuple):
-    """A content inside a bundle, from `offset` (in bytes) on."""
+    """A content inside a bundle, starting at `offset` (in bytes)."""
 
     blob: Blob
     offset: int
 
 
 class Bundle(NamedTuple):
-    """Contents stored as one: where each of them lies in `stored.content`."""
+    """Contents stored as one, and the position of each in `stored.content`."""
 
     stored: Stored
     members: tuple[Part, ...]
 
     @classmethod
     def of(cls, stored: Stored, blobs: Iterable[Blob]) -> Self:
-        """The bundle in which these contents lie one after the other."""
+        """Return the bundle in which these contents are concatenated."""
         parts, offset = [], 0
         for blob in blobs:
             parts.append(Part(blob, offset))
@@ -118,12 +118,12 @@ class Bundle(NamedTuple):
 
     @classmethod
     def read(cls, stored: Sequence[Any], members: Iterable[Sequence[Any]]) -> Self:
-        """From plain lists, as MessagePack gives them back."""
+        """Convert from plain lists, as MessagePack returns them."""
         return cls(Stored.of(stored), tuple(Part(Blob(*blob), offset) for blob, offset in members))
 
 
 class Storage(NamedTuple):
-    """Everything that the resource table will list, in the order in which it first came."""
+    """Everything that the resource table will list, in order of first occurrence."""
 
     singles: list[Stored]
     bundles: list[Bundle]
@@ -137,17 +137,18 @@ class Storage(NamedTuple):
 
     @classmethod
     def read(cls, file: IO[bytes]) -> Self:
-        """What `write` wrote; one item at a time, since there may be hundreds of thousands."""
+        """Read what `write` wrote, one item at a time, because hundreds of thousands are possible."""
         items = msgpack.Unpacker(file)
         singles = [Stored.of(next(items)) for _ in range(next(items))]
         return cls(singles, [Bundle.read(stored, members) for stored, members in items])
 
 
 class Cutter:
-    """Tells where one bundle ends and the next begins; members come in path order.
+    """Decides where one bundle ends and the next starts; members come in path order.
 
-    A member begins a bundle if the hash of its path, scaled by its size, says so, or if it is the first of a directory
-    whose name's hash says so. Both depend on that member alone, so an insertion moves one bundle only.
+    A member starts a bundle if the hash of its path, scaled by its size, says so, or if it is the first of a directory
+    and
+    the hash of the directory's name says so. Both depend only on that member, so an insertion changes only one bundle.
     """
 
     def __init__(self, plan: StoragePlan) -> None:
@@ -156,7 +157,7 @@ class Cutter:
         self._directory: str | None = None
 
     def starts_new(self, path: str, size: int) -> bool:
-        """Whether a content of this path and size (in bytes) begins a new bundle."""
+        """Whether a content of this path and size (in bytes) starts a new bundle."""
         directory = path.rpartition("/")[0]
         cut = self._size > 0 and (self._size + size > self._plan.bundle_max or self._picks(path, directory, size))
         self._size = size if cut else self._size + size
@@ -176,10 +177,10 @@ _WHOLE = 1 << 64
 
 
 def _share(name: str) -> int:
-    """A number in [0, 2**64) that depends on a name alone, evenly spread."""
+    """Return a number in [0, 2**64) that depends only on a name and is uniformly distributed."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def is_inlined(size: int) -> bool:
-    """Whether contents of this size stand in the file table."""
+    """Whether contents of this size are inlined in the file table."""
     return 0 < size <= INLINE

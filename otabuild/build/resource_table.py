@@ -1,4 +1,4 @@
-"""The resource table of an image: one row for each content, and for each blob that a filter needs (section 7)."""
+"""The resource table of an image: one row for each content and for each blob that a filter needs (section 7)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from otabuild.storage.sqlite_write import writing_database
 
 PAGE_SIZE = 4096
 _FIRST_ID = 1 << 15
-"""Ids from here on take the same number of bytes in a row, which lets rows line up."""
+"""Ids from here on take the same number of bytes in a row, so that rows line up."""
 _WHOLE = -1
-"""In the place of an offset: made of all of its one part, decompressed."""
+"""Used instead of an offset: the resource is its only part as a whole, decompressed."""
 
 
 class _Made(NamedTuple):
-    """What a resource is made of, by digests: nothing for a leaf, `offset` is that in a bundle or _WHOLE."""
+    """The parts of a resource, by digest: none for a leaf. `offset` is the offset in a bundle, or _WHOLE."""
 
     size: int
     parts: tuple[bytes, ...] = ()
@@ -28,10 +28,10 @@ class _Made(NamedTuple):
 
 
 class Resources:
-    """Rows with their references still by digest.
+    """Rows whose references are still digests.
 
-    A digest may play two parts: the frame of one file can itself be a file of the rootfs. A leaf stays a leaf, since
-    slices and clients want its blob as it is; what nothing needs any more is left out at the end.
+    A digest may have two roles: the frame of one file can itself be a file of the rootfs. A leaf stays a leaf, because
+    slices and clients need its blob unchanged. Rows that nothing needs are removed at the end.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -48,13 +48,13 @@ class Resources:
         self._ids = self._number(storage)
 
     def rows(self) -> Iterator[ResourceRow]:
-        """The rows of the table, ids ascending."""
+        """Yield the rows of the table by ascending id."""
         for digest, number in self._ids.items():
             made = self._made[digest]
             yield ResourceRow(number, digest, made.size, self._filter(made))
 
     def leaves(self) -> Iterator[Blob]:
-        """The blobs that the image must hold."""
+        """Yield the blobs that the image must contain."""
         return (Blob(digest, self._made[digest].size) for digest in self._ids if not self._made[digest].parts)
 
     def _add_stored(self, item: Stored) -> None:
@@ -74,9 +74,9 @@ class Resources:
         return Bundled(ids[0], made.offset, made.size).pack()
 
     def _number(self, storage: Storage) -> dict[bytes, int]:
-        """Ids for every digest that a content needs, rows of a kind together: so the table is smallest when compressed.
+        """Assign ids to all digests that a content needs. Rows of a kind are together, which compresses best.
 
-        Leaves and bundles come first, since filters name them, then bundle members, then single contents by size.
+        Leaves and bundles come first, because filters name them, then bundle members, then single contents by size.
         """
         needed: set[bytes] = set()
         for digest in _contents(storage):
@@ -88,7 +88,7 @@ class Resources:
         return ids
 
     def _need(self, digest: bytes, needed: set[bytes]) -> None:
-        """Note a resource and what it is made of; chains are four deep at most, by construction."""
+        """Mark a resource and its parts as needed; chains are at most four deep by construction."""
         for part in self._made[digest].parts:
             self._need(part, needed)
         needed.add(digest)

@@ -1,6 +1,6 @@
-"""Rootfs entries to stored contents: each file is read once at most, bundles and blobs are made in parallel.
+"""Turns rootfs entries into stored contents: reads each file at most once, makes bundles and blobs in parallel.
 
-What comes out depends on the trees and the plan alone, not on what the cache held or how threads were scheduled.
+The result depends only on the trees and the plan, not on the content of the cache or the scheduling of threads.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from otabuild.rootfs.entry import Content, Entry, StatKey
 from otabuild.storage.cache import Blob, Cache
 
 _LARGE = MIB
-"""Contents over this size are begun first, the largest ahead, so that none is left alone at the end."""
+"""Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
 _RACY_NS = 2 * 10**9
-"""A file touched so shortly before the build is hashed again next time: its times may not tell a later change."""
+"""A file modified this shortly before the build is hashed again next time: its times may hide a later change."""
 _BATCH = 1000
 _BACKLOG = 8
-"""Bundles and contents under way for each worker, so that memory stays bounded."""
+"""Bundles and contents in progress per worker, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a build step gets from outside: nothing of it reaches a byte of the image.
+    """What a build step gets from outside. It does not affect any byte of the image.
 
     Attributes:
         cache: the cache of the work directory.
-        workers: threads to use.
-        now_ns: when the run began, in nanoseconds.
-        progress: told the number of bytes done.
+        workers: number of threads.
+        now_ns: start of the run, in nanoseconds.
+        progress: called with the number of bytes done.
     """
 
     cache: Cache
@@ -59,13 +59,13 @@ def store_contents(
     """Store every content of the trees.
 
     Args:
-        trees: for each rootfs a function that gives its entries in path order, as often as it is called.
-        plan: in which form contents are stored.
+        trees: for each rootfs a function that returns its entries in path order; it may be called several times.
+        plan: how contents are stored.
         environment: cache, workers, time and progress.
-        base: the bundles of an earlier release, to be taken over where they still hold.
+        base: the bundles of an earlier release, reused while they are still worth it.
 
     Returns:
-        The storage of all contents; for each tree its rows, to be read once; and what was done.
+        The storage of all contents; the rows of each tree, to be read once; and the counts of the work done.
 
     Raises:
         InputChangedError, InputUnreadableError, StorageError: see ContentStore.
@@ -81,7 +81,7 @@ def store_contents(
 
 
 class _Single:
-    """A content that is stored by itself; `stored` is None until its thread has come back."""
+    """A content stored by itself; `stored` is None until its thread has finished."""
 
     __slots__ = ("stored",)
 
@@ -116,13 +116,13 @@ class _Run:
         self._pool.shutdown(cancel_futures=kind is not None)
 
     def begin_large(self, entries: Iterable[Entry]) -> None:
-        """Begin the largest contents first, so that no core is idle while the last one is compressed."""
+        """Start the largest contents first, so that no core is idle while the last one is compressed."""
         large = [entry.content for entry in entries if entry.content and entry.content.size > _LARGE]
         for content in sorted(large, key=lambda content: -content.size):
             self._single(content, self._known(content)[0])
 
     def add_tree(self, entries: Iterable[Entry]) -> list[bytes | _Single]:
-        """Take every regular file of a tree; gives for each, in order, its digest or where that will be."""
+        """Take every regular file of a tree; return for each, in order, its digest or where the digest will be."""
         found: list[bytes | _Single] = []
         linked: dict[str, bytes | _Single] = {}
         for entry in entries:
@@ -139,7 +139,7 @@ class _Run:
         return found
 
     def settle_base(self) -> None:
-        """Take over bundles of the earlier release that are still worth it; the other waiting contents are bundled."""
+        """Reuse bundles of the earlier release that are still worth it; bundle the other waiting contents."""
         assert self._base is not None
         left = []
         for number, members in self._waiting.items():
@@ -155,13 +155,13 @@ class _Run:
         self._end_bundle()
 
     def finish(self) -> None:
-        """Wait for everything that is under way."""
+        """Wait for everything in progress."""
         while self._under_way:
             self._under_way.popleft()()
         self._flush_hashed()
 
     def storage(self) -> Storage:
-        """Everything that is stored, in the order in which it first came."""
+        """Return everything that is stored, in order of first occurrence."""
         singles = {single.stored.content.digest: single.stored for single in self._singles.values() if single.stored}
         return Storage(list(singles.values()), [bundle for bundle in self._bundles if bundle])
 
@@ -192,19 +192,19 @@ class _Run:
         return digest
 
     def _put(self, member: Member) -> None:
-        """Put a content into the bundle that is being filled, or into the next one."""
+        """Put a content into the current bundle or into the next one."""
         if self._cutter.starts_new(member.path, member.blob.size):
             self._end_bundle()
         self._members.append(member)
 
     def _known(self, content: Content) -> tuple[bytes | None, bytes | None]:
-        """Digest and inlined content, where they are known without reading the file."""
+        """Return digest and inlined content, if they are known without reading the file."""
         if content.digest is not None or content.stat_key is None:
             return content.digest, None
         return self._environment.cache.hashed(content.stat_key) or (None, None)
 
     def _single(self, content: Content, digest: bytes | None) -> _Single:
-        """Store a content by itself, unless this run has it already under its digest or its stat key."""
+        """Store a content by itself, unless this run already has it under its digest or its stat key."""
         key = content.stat_key if content.stat_key in self._singles else digest or content.stat_key
         assert key is not None
         single = self._singles.get(key)
@@ -224,7 +224,7 @@ class _Run:
             self._remember(content, single.stored.content.digest, None)
 
     def _end_bundle(self) -> None:
-        """Store the members that came together; one alone is a content by itself."""
+        """Store the collected members; a single one is stored by itself."""
         members, self._members = self._members, []
         if len(members) == 1:
             alone = members[0]
@@ -246,7 +246,7 @@ class _Run:
         self._bundles[place] = future.result()
 
     def _start(self, end: Callable[[], None]) -> None:
-        """Note how a job ends; when many are under way, wait for the oldest."""
+        """Record how a job ends; if many are in progress, wait for the oldest."""
         self._under_way.append(end)
         if len(self._under_way) > _BACKLOG * self._environment.workers:
             self._under_way.popleft()()
@@ -266,7 +266,7 @@ class _Run:
 def _rows(
     entries: Iterable[Entry], digests: Iterable[bytes | _Single], inline: Mapping[bytes, bytes]
 ) -> Iterator[TreeRow]:
-    """The tree with its digests; hard-link groups get numbers in path order."""
+    """Yield the tree with its digests; hard-link groups are numbered in path order."""
     groups: dict[str, int] = {}
     found = iter(digests)
     for entry in entries:

@@ -1,7 +1,8 @@
-"""A rootfs as the tables will hold it: entries with the digests of their contents, and nothing of the build host.
+"""A rootfs in the form of the tables: entries with the digests of their contents, and nothing of the build host.
 
-It lies in a file of the work directory, one MessagePack row for each entry, so that memory does not grow with the
-tree, and so that the next steps depend on what is in the image only: not on times, inode numbers or places.
+It is stored in a file of the work directory, one MessagePack row per entry. Therefore memory does not grow with the
+tree,
+and the next steps depend only on what is in the image: not on times, inode numbers or paths of the host.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import msgpack
 class TreeRow(NamedTuple):
     """An entry.
 
-    `xattrs` is packed; `digest` (32 bytes) and `size` are a regular file's; `inline` is its content where the file
-    table holds it; rows of one `link` (not None) are hard links of one inode.
+    `xattrs` is packed. `digest` (32 bytes) and `size` belong to a regular file; `inline` is its content if the file
+    table
+    contains it. Rows with the same `link` (not None) are hard links of one inode.
     """
 
     path: str
@@ -32,14 +34,14 @@ class TreeRow(NamedTuple):
 
 
 def write_tree(file: IO[bytes], rows: Iterable[TreeRow]) -> None:
-    """Write the rows, which come in path order."""
+    """Write the rows, which are in path order."""
     packer = msgpack.Packer()
     for row in rows:
         file.write(packer.pack(row))
 
 
 def read_tree(path: str) -> Iterator[TreeRow]:
-    """The rows of a file that `write_tree` wrote."""
+    """Yield the rows of a file that `write_tree` wrote."""
     with open(path, "rb") as file:
         for row in msgpack.Unpacker(file, use_list=False):
             yield TreeRow(*row)
