@@ -97,11 +97,15 @@ def _workers() -> int:
 
 
 def _ask(what: str) -> bytes:
-    if not sys.stdin.isatty():
-        raise InputError(
-            "nobody is there to ask for the passphrase", where="standard input", hint="use `passphrase: {env: NAME}`"
-        )
-    return getpass.getpass(what).encode()
+    hint = "use `passphrase: {env: NAME}`"
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise InputError("nobody is there to ask for the passphrase", where="standard input", hint=hint)
+    try:
+        return getpass.getpass(what).encode()
+    except EOFError:
+        raise InputError("no passphrase was given", where="standard input", hint=hint) from None
+    except UnicodeError:
+        raise InputError("the passphrase is no text of this terminal", where="standard input", hint=hint) from None
 
 
 def hold_lock(work: str, *, wait: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import time
 from functools import partial
@@ -266,7 +267,7 @@ def _sign_options(args: argparse.Namespace) -> Sign:
     kind, _, rest = args.key.partition(":")
     keys: dict[str, object] = {
         "env": {"env": rest},
-        "command": {"command": tuple(shlex.split(rest)) if kind == "command" else ()},
+        "command": {"command": _words(rest) if kind == "command" else ()},
         "pkcs11": {"pkcs11": args.key},
         "file": {"file": rest},
     }
@@ -291,6 +292,13 @@ def _sign_options(args: argparse.Namespace) -> Sign:
         ) from None
 
 
+def _words(command: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(command))
+    except ValueError as error:
+        raise InputError("no command", where="--key", observed=error, hint="close every quote") from None
+
+
 def _chain(certificate: str, intermediates: list[str] | tuple[str, ...]) -> tuple[Certificate, ...]:
     from otabuild.signing.chain import load_chain
 
@@ -305,9 +313,9 @@ def _timestamp(given: int | None) -> int:
     """Unix seconds of a time on the command line, or of the environment, or now."""
     if given is None and "SOURCE_DATE_EPOCH" in os.environ:
         text = os.environ["SOURCE_DATE_EPOCH"]
-        if text.isascii() and text.isdecimal():
+        if re.fullmatch("[0-9]{1,11}", text):
             return int(text)
-        raise InputError("is no time", where="SOURCE_DATE_EPOCH", observed=text, expected="seconds since 1970")
+        raise InputError("is no time", where="SOURCE_DATE_EPOCH", observed=text[:40], expected="seconds since 1970")
     return int(time.time()) if given is None else given
 
 

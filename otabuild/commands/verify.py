@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections import defaultdict
 from functools import partial
@@ -104,7 +105,9 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         type=option_type(parse_time),
         help="refuse images signed before this time (replay)",
     )
-    trust.add_argument("--max-age", metavar="DAYS", type=int, help="refuse images signed longer ago than this")
+    trust.add_argument(
+        "--max-age", metavar="DAYS", type=option_type(_days), help="refuse images signed longer ago than this"
+    )
     trust.add_argument(
         "--allowed-signer",
         action="append",
@@ -114,6 +117,12 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     )
     trust.add_argument("--eku-strict", action="store_true", help="demand the extended key usage codeSigning")
     trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
+
+
+def _days(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InputError("is no number of days", observed=text[:40], expected="0 to 999999")
+    return int(text)
 
 
 def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:

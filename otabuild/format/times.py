@@ -18,11 +18,13 @@ def parse_time(text: str) -> int:
     """
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is not None and not moment.microsecond:
         seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-        if 0 <= seconds <= _LAST:  # checking the year is not enough, because of the time zone
+    except (ValueError, OverflowError):
+        pass
+    else:
+        if (
+            not moment.microsecond and 0 <= seconds <= _LAST
+        ):  # checking the year is not enough, because of the time zone
             return seconds
     raise InputError(
         "is no time",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import partial
 
 from otabuild.errors import Problem, RecipeError
@@ -65,7 +66,7 @@ def _sign_key(job: Job, sign: Sign) -> Key:
     if isinstance(sign.key, FileKey):
         found["key"] = input_hashes([sign.key.file])
     elif isinstance(sign.key, EnvKey):
-        found["key"] = hashlib.sha256(job.workspace.environ.get(sign.key.env, "").encode()).hexdigest()
+        found["key"] = hashlib.sha256(os.fsencode(job.workspace.environ.get(sign.key.env, ""))).hexdigest()
     return found
 
 

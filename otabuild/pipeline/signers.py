@@ -32,7 +32,7 @@ def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
             return PemSigner(read_key_file(key.file, passphrase, workspace.warn))
         case EnvKey():
             pem = env_secret(key.env, workspace.environ, "private key")
-            return PemSigner(load_key(pem.encode(), f"environment variable {key.env}", passphrase))
+            return PemSigner(load_key(pem, f"environment variable {key.env}", passphrase))
         case CommandKey():
             return CommandSigner(key.command)
         case Pkcs11Key():

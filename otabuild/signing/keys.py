@@ -22,7 +22,7 @@ Passphrase = Callable[[], bytes]
 
 def passphrase_from_env(name: str, environ: Mapping[str, str]) -> Passphrase:
     """A passphrase in an environment variable; asking for it raises InputError where the variable is not set."""
-    return lambda: env_secret(name, environ, "passphrase").encode()
+    return lambda: env_secret(name, environ, "passphrase")
 
 
 def passphrase_from_fd(fd: int) -> Passphrase:
@@ -43,8 +43,8 @@ def passphrase_from_fd(fd: int) -> Passphrase:
     return read
 
 
-def env_secret(name: str, environ: Mapping[str, str], what: str) -> str:
-    """The value of an environment variable.
+def env_secret(name: str, environ: Mapping[str, str], what: str) -> bytes:
+    """The value of an environment variable, byte for byte.
 
     Raises:
         InputError: it is not set, or empty.
@@ -52,7 +52,7 @@ def env_secret(name: str, environ: Mapping[str, str], what: str) -> str:
     secret = environ.get(name, "")
     if not secret:
         raise InputError(f"the environment variable for the {what} is not set", where=name, hint=f"export {name} first")
-    return secret
+    return os.fsencode(secret)
 
 
 def read_key_file(path: str, passphrase: Passphrase | None, warn: Callable[[str], None]) -> ec.EllipticCurvePrivateKey:

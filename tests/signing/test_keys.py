@@ -87,8 +87,14 @@ def test_a_wrong_passphrase(wrong: bytes) -> None:
     assert "sesame" not in repr(vars(caught.value))
 
 
+def test_what_is_no_text_in_the_environment() -> None:
+    assert passphrase_from_env("PASS", {"PASS": os.fsdecode(b"\xff")})() == b"\xff"
+    with pytest.raises(InputError, match="not a private key"):
+        load_key(env_secret("KEY", {"KEY": os.fsdecode(b"\xff")}, "key"), "KEY")
+
+
 def test_a_key_in_the_environment() -> None:
-    assert number(load_key(env_secret("KEY", {"KEY": PEM.decode()}, "key").encode(), "KEY")) == number(KEY)
+    assert number(load_key(env_secret("KEY", {"KEY": PEM.decode()}, "key"), "KEY")) == number(KEY)
     for environ in ({}, {"KEY": ""}):
         with pytest.raises(InputError, match="export KEY"):
             env_secret("KEY", environ, "key")
