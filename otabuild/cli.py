@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from otabuild import progress, session
 from otabuild.errors import OtabuildError
@@ -91,31 +92,50 @@ class _Parsers:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
-    parser = make_parser()
-    args, unknown = parser.parse_known_args(arguments)
-    if "run" not in args:
-        parser.print_help(sys.stderr)
-        return 2
-    if unknown:
-        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    if getattr(args, "quiet", False):
-        progress.silence()
+    session.open_streams()
     session.handle_signals()
+    args = argparse.Namespace()
     try:
+        parser = make_parser()
+        args, unknown = parser.parse_known_args(arguments)
+        if "run" not in args:
+            parser.print_help(sys.stderr)
+            return 2
+        if unknown:
+            args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        if getattr(args, "quiet", False):
+            progress.silence()
         code: int = args.run(args)
         sys.stdout.flush()
-    except OtabuildError as error:
-        if getattr(args, "debug", False):
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # who read our output has seen enough
+        _end_output()
+        return 1
+    except session.FAILURES as error:
+        known = session.known(error)
+        if known is None or getattr(args, "debug", False):
             raise
+        _tell(known, args)
+        return 1
+    return code
+
+
+def _tell(error: OtabuildError, args: argparse.Namespace) -> None:
+    with suppress(OSError):
         progress.clear()
         print(session.render(error), file=sys.stderr)
         if getattr(args, "json", False) or getattr(args, "format", "") == "json":
             print(json.dumps({"ok": False, "error": error.to_value()}, ensure_ascii=False, indent=2))
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # who read our output has seen enough; keep Python from telling so at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code
+    _end_output()
+
+
+def _end_output() -> None:
+    """Write what is left of the output, or keep Python from telling at exit that it could not."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

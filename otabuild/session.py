@@ -16,13 +16,16 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import NoReturn
 
-from otabuild.errors import InputError, OtabuildError
+from otabuild.errors import InputError, OtabuildError, StorageError
 from otabuild.format.sizes import parse_size
 from otabuild.format.times import utc
 from otabuild.pipeline.workspace import CACHE_LIMIT, WORK, Workspace
 from otabuild.progress import show_progress
 from otabuild.storage import fs
 from otabuild.storage.lock import WorkLock
+
+FAILURES = (OtabuildError, OSError, MemoryError, RuntimeError)
+"""What `known` may know."""
 
 _LOCKED = "OTABUILD_LOCKED"
 _held: dict[str, WorkLock] = {}
@@ -146,6 +149,33 @@ def lock_or_exit() -> None:
     except OtabuildError as error:
         print(render(error), file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def open_streams() -> None:
+    """Let a standard stream that is closed lead nowhere, else the next file that is opened would take its place."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (as long as the process)
+
+
+def known(error: Exception) -> OtabuildError | None:
+    """What went wrong, as an error to show; None for a bug of ours."""
+    if isinstance(error, OtabuildError):
+        return error
+    if isinstance(error, OSError):
+        hint = "`otabuild --debug` shows where"
+        return StorageError(
+            "the operating system failed", where=error.filename or "", observed=error.strerror or error, hint=hint
+        )
+    if isinstance(error, MemoryError):
+        return StorageError("not enough memory", hint="set OTABUILD_JOBS to a smaller number")
+    if str(error) == "can't start new thread":
+        return StorageError(
+            "cannot start a thread",
+            expected="room for more processes (ulimit -u)",
+            hint="set OTABUILD_JOBS to a smaller number",
+        )
+    return None
 
 
 def handle_signals() -> None:

@@ -126,8 +126,8 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
         for reason in decision.reasons if decision else ():
             print(f"   {reason}", flush=True)
         counts = _project().steps[name].execute(decision and decision.key).counts
-    except OtabuildError as error:
-        return TaskFailed(str(error))
+    except session.FAILURES as error:
+        return _failed(error)
     return {"reasons": decision.reasons if decision else (), "counts": counts}
 
 
@@ -141,9 +141,16 @@ def run_own(name: str) -> TaskFailed | None:
             own.before_scan[recipe, rootfs]()
         else:
             own.after_build[recipe, kind](_project().recipes[recipe].output)
-    except OtabuildError as error:
-        return TaskFailed(str(error))
+    except session.FAILURES as error:
+        return _failed(error)
     return None
+
+
+def _failed(error: Exception) -> TaskFailed:
+    known = session.known(error)
+    if known is None:
+        raise error
+    return TaskFailed(str(known))
 
 
 def clean_step(name: str, dryrun: bool) -> None:
@@ -160,8 +167,8 @@ def run_repro(name: str) -> TaskFailed | None:
 
     try:
         found = reproduce(_project().recipes[name])
-    except OtabuildError as error:
-        return TaskFailed(str(error))
+    except session.FAILURES as error:
+        return _failed(error)
     if found.difference:
         return TaskFailed(describe(name, found))
     print(f"   {describe(name, found)}", flush=True)

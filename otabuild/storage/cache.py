@@ -234,7 +234,10 @@ class Cache:
         for blob, place in self.blobs():
             blobs[place.path].append((place.offset, blob.size))
         for path, extents in blobs.items():
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except OSError:
+                continue  # its blobs will be made anew
             try:
                 at = 0
                 for offset, size in [*extents, (os.fstat(fd).st_size, 0)]:
@@ -310,7 +313,8 @@ def _waited_for_others(path: str) -> Iterator[None]:
     with fs.change("create", path):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        with fs.change("lock", path):
+            fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)

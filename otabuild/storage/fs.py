@@ -184,7 +184,8 @@ def sync_file_system(fd: int, path: StrPath) -> None:
 
 def sync_tree(path: StrPath) -> None:
     """Make everything below a directory durable (one syncfs of its file system)."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    with change("open", path):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         sync_file_system(fd, path)
     finally:

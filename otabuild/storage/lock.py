@@ -30,7 +30,9 @@ class WorkLock:
         """
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):
+                raise fs.storage_error(error, "lock", self.path) from error
             raise StateError(
                 "another build works in this directory",
                 where=os.path.dirname(self.path),

@@ -68,7 +68,10 @@ def member_chunks(member: Member) -> Iterator[bytes]:
     try:
         sound = True
         while sound and left:
-            chunk = os.pread(source, min(left, _CHUNK), member.offset + member.size - left)
+            try:
+                chunk = os.pread(source, min(left, _CHUNK), member.offset + member.size - left)
+            except OSError as error:
+                raise fs.storage_error(error, "read", member.file) from error
             sound = bool(chunk)
             left -= len(chunk)
             digest.update(chunk)
