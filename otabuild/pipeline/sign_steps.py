@@ -102,6 +102,7 @@ def sign_step(job: Job, sign: Sign) -> Step:
             "certificates": input_hashes([sign.certificate, *sign.chain]),
             "where the key is": sign.key if isinstance(sign.key, str) else sign.key.model_dump(mode="json"),
             "for legacy clients, too": legacy,
+            "signatures that are known": _known(job, sign),
         }
 
     return job.step(
@@ -112,6 +113,15 @@ def sign_step(job: Job, sign: Sign) -> Step:
         outputs=tuple(job.path(name) for name in names),
         run=run,
     )
+
+
+def _known(job: Job, sign: Sign) -> list[str | None]:
+    """The signatures that were given for what is to be signed: another good one of the same is to be used, too."""
+    chain = load_chain(sign.certificate, sign.chain)
+    index = files.read_file(job.path("index.json"))
+    requests = signing_requests(index, job.recipe.timestamp, chain, legacy=needs_legacy(job))
+    known = known_signatures(job, chain)
+    return [None if found is None else found.hex() for found in (known.find(request.digest) for request in requests)]
 
 
 def needs_legacy(job: Job) -> bool:

@@ -69,6 +69,18 @@ def test_a_build_stops_before_the_signature_and_goes_on_with_the_answer(world: W
     assert world.build() == first
 
 
+def test_another_signature_of_the_same_takes_the_place_of_the_first(world: World) -> None:
+    world.write("external")
+    with pytest.raises(StateError):
+        world.build()
+    take(world, kms(requests(world)[0]))
+    first = world.build()
+    take(world, kms(requests(world)[0]))  # ECDSA signatures are random
+    assert world.build() != first
+    assert [step for step in world.built() if step != "scan"] == ["sign", "build"]
+    check(world.artifact)
+
+
 def test_a_changed_image_needs_another_signature(world: World) -> None:
     world.write("external")
     with pytest.raises(StateError):
