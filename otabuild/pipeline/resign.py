@@ -125,7 +125,7 @@ def resign(
 
     Raises:
         TrustError, FormatError: an answer is no signature of this image with this certificate.
-        IntegrityError: a file of the image is damaged, or has no place in it.
+        IntegrityError: a file of the image is damaged or missing, or has no place in it.
         OtabuildError: the signer failed, or writing did; what was at `output` is still there.
     """
     chain, issued_at = signing.chain, signing.issued_at
@@ -142,7 +142,9 @@ def resign(
         package = image.index.otaclient_package
         check_legacy_folder(image, None if package is None else read_package(image, package))
         tokens[legacy_jwt.CERTIFICATE_NAME], tokens[legacy_jwt.NAME] = sign_legacy(chain, reusing)
-    contents = [document(name, token) for name, token in tokens.items()] + _copied(image)
+    copied = _copied(image)
+    _check_blobs(image, copied)
+    contents = [document(name, token) for name, token in tokens.items()] + copied
     tally = Tally(sum(member.size for member in contents), progress)
     try:
         if image.source.is_artifact:
@@ -174,6 +176,21 @@ def _copied(image: Image) -> list[Member]:
         file, offset = image.source.place(name)
         found.append(Member(name, size, file=file, offset=offset, digest=_digest(image, name)))
     return found
+
+
+def _check_blobs(image: Image, copied: Sequence[Member]) -> None:
+    """Sign no image that lost a blob: index.json tells how many there are, and their size."""
+    sizes = [member.size for member in copied if member.name.startswith("blobs/sha256/")]
+    annotations = image.index.annotations or {}
+    for key, number in ((ann.BLOBS_COUNT, len(sizes)), (ann.BLOBS_SIZE, sum(sizes))):
+        if annotations.get(key, number) != number:
+            raise IntegrityError(
+                f"the blobs are not those of which index.json gives {key}",
+                where=image.path,
+                observed=number,
+                expected=annotations[key],
+                hint="`otabuild verify` tells which is missing; build or copy the image again",
+            )
 
 
 def _digest(image: Image, name: str) -> bytes:

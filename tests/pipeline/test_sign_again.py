@@ -314,3 +314,12 @@ def test_an_image_of_the_reference_builder_is_signed_anew(tmp_path: Path) -> Non
     with open_image(image) as opened:
         report = verify_sign(opened, TrustPolicy(anchors=pki.anchors()), now)
     assert report.issued_at == now
+
+
+def test_an_image_that_lost_a_blob_is_not_signed(built: World) -> None:
+    folder = built.folder / "dist/v"
+    min((folder / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size).unlink()
+    before = tree(folder)
+    with pytest.raises(IntegrityError, match="blobs-count"):
+        sign(folder)
+    assert tree(folder) == before
