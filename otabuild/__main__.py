@@ -1,7 +1,12 @@
-"""`python -m otabuild`."""
+"""`python -m otabuild`, and the program `otabuild`."""
 
+import signal
 import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` sees to it; an import is no place for a traceback
 
 from otabuild.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

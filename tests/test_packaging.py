@@ -78,7 +78,7 @@ def test_metadata(built: Path) -> None:
     assert metadata.get_all("Provides-Extra") == ["pkcs11"]
     optional = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" in line]
     assert [line.partition(">")[0] for line in optional] == ["python-pkcs11"]
-    assert "otabuild = otabuild.cli:main" in entry_points
+    assert "otabuild = otabuild.__main__:main" in entry_points
 
 
 def test_the_source_archive_holds_what_the_tests_need(built: Path) -> None:

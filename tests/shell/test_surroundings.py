@@ -65,6 +65,11 @@ def test_output_that_cannot_be_written(project: Project) -> None:
     assert shell(project, "$OTABUILD build nowhere.yaml 2> /dev/full > told") == (1, "")
 
 
+def test_an_interrupt_before_the_command_begins_is_no_traceback(project: Project) -> None:
+    check = "import signal, otabuild.__main__; assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL"
+    assert project.run("-c", check).code == 0
+
+
 def test_streams_that_are_closed(project: Project) -> None:
     assert shell(project, "$OTABUILD version >&- 2> told") == (0, "")
     assert shell(project, "$OTABUILD build nowhere.yaml 2>&- > told") == (1, "")
