@@ -39,8 +39,8 @@ class TrustPolicy:
         anchors: the trusted roots; see `load_anchors`.
         not_before: refuse images signed before this time.
         max_age: refuse images signed more than this many seconds ago.
-        allowed_signers: common names, or whole subjects as RFC 4514 writes them, one of which must have signed; empty
-            for any.
+        allowed_signers: common names, or whole subjects as RFC 4514 writes them (what has a `=` in it), one of which
+            must have signed; empty for any.
         crls: revocation lists; where there is one, every issuer of the chain needs a current one.
         strict_eku: demand codeSigning of the signing certificate, where otherwise it may have no extended key usage.
     """
@@ -126,7 +126,11 @@ def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
     Raises:
         TrustError: there are allowed signers, and it is none of them.
     """
-    if policy.allowed_signers and policy.allowed_signers.isdisjoint({certificate.common_name, certificate.subject}):
+    # A common name may look like a whole subject; only what looks like none is compared with it.
+    is_allowed = any(
+        text == (certificate.subject if "=" in text else certificate.common_name) for text in policy.allowed_signers
+    )
+    if policy.allowed_signers and not is_allowed:
         raise TrustError(
             "not signed by an allowed signer",
             where=certificate.where,

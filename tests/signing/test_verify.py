@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from contextlib import nullcontext
 from dataclasses import replace
 from zipfile import ZipFile
 
@@ -10,7 +11,7 @@ import pytest
 
 from otabuild.errors import FormatError, IntegrityError, OtabuildError, TrustError
 from otabuild.signing import verify as verify_module
-from otabuild.signing.trust import TrustPolicy, load_anchors
+from otabuild.signing.trust import TrustPolicy, check_signer, load_anchors
 from otabuild.signing.verify import SignatureReport, check_index_jwt, verify_index_jwt
 from tests import pki
 from tests.pki import DAY, INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
@@ -125,6 +126,13 @@ def test_allowed_signers() -> None:
     for name in ("Signer", "sign", "intermediate", "CN=signer"):
         with pytest.raises(TrustError, match="allowed signer"):
             verify(policy=replace(POLICY, allowed_signers=frozenset({name})))
+
+
+def test_a_common_name_that_looks_like_a_subject_is_none() -> None:
+    party = issue("CN=signer,O=otabuild tests", intermediate())
+    for name, is_allowed in (("CN=signer,O=otabuild tests", False), (pki.chain(party)[0].subject, True)):
+        with nullcontext() if is_allowed else pytest.raises(TrustError, match="allowed signer"):
+            check_signer(pki.chain(party)[0], replace(POLICY, allowed_signers=frozenset({name})))
 
 
 @has_fixtures
