@@ -48,6 +48,7 @@ def parse_answer(raw: bytes, where: str) -> bytes:
 def _readings(raw: bytes, where: str) -> Iterator[bytes]:
     """What the bytes may mean, the most exact reading first."""
     yield raw
+    yield raw.removesuffix(b"\n").removesuffix(b"\r")  # by a program that ends everything with a line end
     if raw.lstrip().startswith(b"{"):
         raw = _kms_signature(parse_json(raw, where, limits.JWT), where).encode()
     text = b"".join(raw.split())

@@ -7,8 +7,11 @@ A token of PKCS#11 is in `otabuild.signing.pkcs11`, the signature made outside t
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -118,19 +121,38 @@ class CommandSigner:
         """See `Signer.sign`."""
         where = f"sign command `{self._argv[0]}`"
         try:
-            done = subprocess.run(  # noqa: S603  # running the user's program is the purpose; no shell
-                self._argv, input=digest, capture_output=True, timeout=self._timeout, check=False
-            )
+            code, answer, errors = self._run(digest)
         except OSError as error:
             raise InputError("cannot run the program", where=where, observed=error.strerror) from None
         except subprocess.TimeoutExpired as expired:
             raise InputError(
                 f"no answer within {self._timeout:g} seconds", where=where, observed=_tail(expired.stderr)
             ) from None
-        if done.returncode != 0:
-            status = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
-            raise InputError("the program failed", where=where, observed=f"{status}: {_tail(done.stderr)}")
-        return parse_answer(done.stdout, where)
+        if code != 0:
+            status = f"exit code {code}" if code > 0 else f"signal {-code}"
+            raise InputError("the program failed", where=where, observed=f"{status}: {_tail(errors)}")
+        return parse_answer(answer, where)
+
+    def _run(self, digest: bytes) -> tuple[int, bytes, bytes]:
+        """Exit code, answer and what was said; where we are ended, nothing that the program started stays."""
+        # Who has a terminal may be asked there for a PIN; a signal from there reaches all of it anyway.
+        is_alone = not os.isatty(0)
+        with subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; no shell
+            self._argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=is_alone,
+        ) as process:
+            try:
+                answer, errors = process.communicate(digest, self._timeout)
+            except BaseException:
+                if is_alone:
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
+                process.kill()
+                raise
+            return process.returncode, answer, errors
 
 
 def _tail(stderr: bytes | None) -> str:

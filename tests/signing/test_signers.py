@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import shutil
@@ -88,6 +89,8 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     [
         RAW,
         DER,
+        RAW + b"\n",
+        DER + b"\r\n",
         RAW.hex().encode(),
         RAW.hex().upper().encode() + b"\n",
         DER.hex().encode(),
@@ -249,6 +252,21 @@ def test_a_program_that_is_not_there(tmp_path: Path) -> None:
 def test_a_program_that_hangs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no answer within 0\.5 seconds"):
         CommandSigner(script(tmp_path, "import time\ntime.sleep(60)"), timeout=0.5).sign(DIGEST)
+
+
+def test_nothing_that_a_program_started_stays_when_it_is_killed(tmp_path: Path) -> None:
+    held, survived = tmp_path / "held", tmp_path / "survived"
+    source = (
+        "import fcntl, subprocess\n"
+        f"fd = os.open({str(held)!r}, os.O_RDWR | os.O_CREAT)\n"
+        "fcntl.flock(fd, fcntl.LOCK_EX)\n"
+        f"subprocess.run(['sh', '-c', 'sleep 20; touch {survived}'], pass_fds=[fd])"
+    )
+    with pytest.raises(InputError, match="no answer"):
+        CommandSigner(script(tmp_path, source), timeout=3).sign(DIGEST)
+    with held.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for the last that has it
+    assert not survived.exists()
 
 
 # A token.
