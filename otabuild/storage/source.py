@@ -168,7 +168,7 @@ class _ArtifactSource(Source):
             raise ContainerError("CRC is wrong", where=name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}")
 
     def place(self, name: str) -> tuple[str, int]:
-        return self.path, self.entries[name].offset
+        return os.path.realpath(self.path), self.entries[name].offset
 
     def close(self) -> None:
         os.close(self._fd)

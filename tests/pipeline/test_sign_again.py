@@ -316,6 +316,13 @@ def test_an_image_of_the_reference_builder_is_signed_anew(tmp_path: Path) -> Non
     assert report.issued_at == now
 
 
+def test_an_image_behind_a_link(built: World) -> None:
+    link, output = built.folder / "link.zip", built.folder / "signed.zip"
+    link.symlink_to(built.artifact)
+    sign(link, output)
+    signed_by_next(output)
+
+
 def test_an_image_that_lost_a_blob_is_not_signed(built: World) -> None:
     folder = built.folder / "dist/v"
     min((folder / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size).unlink()
