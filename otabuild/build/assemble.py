@@ -1,4 +1,4 @@
-"""Blobs that descriptors name, and the image as a directory or an artifact."""
+"""Stores the blobs that descriptors name, and writes the image as a directory or an artifact."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _CHUNK = limits.MIB
 
 
 def add_sys_config(path: str, cache: Cache) -> Descriptor:
-    """Check a sys_config and store it as it is (specification, section 5).
+    """Check a sys_config and store it unchanged (specification, section 5).
 
     Raises:
         FormatError: clients would refuse it, or silently ignore a part of it.
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     raw = files.read_file(path, limits.DOCUMENT)
     parse_sys_config(raw, path)
@@ -35,11 +35,11 @@ def add_sys_config(path: str, cache: Cache) -> Descriptor:
 
 
 class StoredPackage(NamedTuple):
-    """An otaclient release folder, stored.
+    """A stored otaclient release folder.
 
     Attributes:
-        descriptor: of its manifest, for the index.
-        blobs: those that the package consists of.
+        descriptor: the descriptor of its manifest, for the index.
+        blobs: the blobs of the package.
         folder: every file of the folder that is stored, by name.
     """
 
@@ -54,11 +54,11 @@ def add_otaclient_package(release_dir: str, cache: Cache, *, legacy: bool) -> St
     Args:
         release_dir: the folder.
         cache: where its files go.
-        legacy: also store the files that are no part of the package, for the copy of the folder.
+        legacy: also store the files that are not part of the package, for the copy of the folder.
 
     Raises:
         FormatError: its manifest.json does not follow the format.
-        InputError, IntegrityError: a file is missing, no regular file, or not of its size and checksum.
+        InputError, IntegrityError: a file is missing, not a regular file, or has the wrong size or checksum.
     """
     where = os.path.join(release_dir, RELEASE_MANIFEST)
     raw = files.read_file(where, limits.DOCUMENT)
@@ -93,7 +93,7 @@ def _add_package(path: str, package: Package, cache: Cache) -> Blob:
 def members(
     index_json: bytes, index_jwt: bytes | None, blobs: Iterable[Blob], cache: Cache, extra: Sequence[Member] = ()
 ) -> list[Member]:
-    """Every file of an image; `extra` is what legacy compatibility adds."""
+    """Return every file of an image; `extra` has the files that legacy compatibility adds."""
     found = [document("index.json", index_json), document("oci-layout", OCI_LAYOUT), *extra]
     if index_jwt is not None:
         found.append(document("index.jwt", index_jwt))
@@ -101,10 +101,10 @@ def members(
 
 
 def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
-    """A file of the image whose bytes are in the cache.
+    """Return a file of the image whose bytes are in the cache.
 
     Raises:
-        DamagedBlobError: the cache has lost them.
+        DamagedBlobError: the bytes are no longer in the cache.
     """
     place = cache.place(blob.digest)
     if place is None:
@@ -113,12 +113,12 @@ def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
 
 
 def document(name: str, content: bytes) -> Member:
-    """A file of the image whose bytes are at hand."""
+    """Return a file of the image whose bytes are in memory."""
     return Member(name, len(content), content)
 
 
 def is_image_directory(path: str) -> bool:
-    """Whether a folder is an image of this format; any container image has an oci-layout, too, so that tells nothing."""
+    """Whether a folder is an image of this format. An oci-layout alone is not enough: every OCI image has one."""
     try:
         Index.parse(files.read_file(os.path.join(path, "index.json"), limits.INDEX))
     except OtabuildError:
@@ -127,14 +127,14 @@ def is_image_directory(path: str) -> bool:
 
 
 def write_directory(path: str, contents: Sequence[Member], *, progress: Callable[[int], None]) -> None:
-    """Write the members as an image directory: a new one beside it, synced, then put in its place.
+    """Write the members as an image directory: write and sync a new one beside it, then move it into place.
 
-    Where `path` is a link, it stays, and the folder that it leads to is replaced.
+    If `path` is a link, the link stays, and the folder that it leads to is replaced.
 
     Raises:
-        InputError: there is something at `path` that is no image directory.
-        StateError: another process writes it.
-        DamagedBlobError: a blob in the cache is not what its name says.
+        InputError: `path` exists and is not an image directory.
+        StateError: another process is writing it.
+        DamagedBlobError: a blob in the cache does not match its name.
         StorageError: writing failed; what was at `path` is still there.
     """
     place = os.path.realpath(path)
@@ -156,15 +156,16 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
             else:
                 fs.rename(fresh, place)
             fs.sync_directory(os.path.dirname(place))
-        finally:  # what is there now is a part of the new one, or the old one
+        finally:  # what is left here is a part of the new one, or the old one
             with fs.undisturbed(), suppress(StorageError):
                 fs.remove_tree(fresh)
 
 
 def remove_directory(path: str) -> None:
-    """Remove an image directory; where `path` is a link, it stays, and the folder that it leads to goes.
+    """Remove an image directory. If `path` is a link, the link stays, and the folder that it leads to is removed.
 
-    The folder leaves its place first: one of which a kill left a part would be no image, and stand in the way for good.
+    The folder is renamed first. Otherwise a kill could leave a part of it, which would not be an image and block the
+    path.
 
     Raises:
         StorageError: the operating system refused.

@@ -1,1 +1,1 @@
-"""YAML recipes to validated models."""
+"""Turns YAML recipes into validated models."""

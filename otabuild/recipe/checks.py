@@ -1,6 +1,6 @@
-"""What no single key can tell: names that must fit together, and annotations.
+"""Checks that need more than one key: names that must fit together, and annotations.
 
-The checks read the tree, not the models, so they also speak up in a recipe that is wrong elsewhere.
+The checks read the tree, not the models. Therefore they also work for a recipe with other errors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
 
 
 def check(tree: Node, file: str) -> list[Problem]:
-    """Every problem between keys: payloads, rootfs names, annotations, set rules."""
+    """Return every problem between keys: payloads, rootfs names, annotations, set rules."""
     found = [
         *_keys(tree),
         *_payloads(tree),
@@ -92,7 +92,7 @@ def _payloads(tree: Node) -> Iterator[Finding]:
 
 
 def _unused(tree: Node) -> Iterator[Finding]:
-    """A rootfs that no payload names; silent where a payload names one that is not there, as that is the cause."""
+    """Find a rootfs that no payload names. Silent if a payload names an undefined rootfs, because that is the cause."""
     names = [name for name, _ in _mapping(tree, "rootfs")]
     used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(tree, "payloads")}
     if used and used <= {name.text for name in names}:

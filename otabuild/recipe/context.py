@@ -1,4 +1,4 @@
-"""What a recipe may ask of the world outside its file: environment, git, the time."""
+"""The information that a recipe may request from outside its file: environment, git, time."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _GIT = {
 
 @dataclass(frozen=True)
 class Context:
-    """The world as a recipe sees it; loading reads neither environment nor clock by itself.
+    """The outside world as a recipe sees it. Loading reads neither environment nor clock by itself.
 
     `git` answers `describe`, `commit`, `branch` or `time` (HEAD's committer time in Unix seconds) and raises InputError
-    where it cannot. `now` is in Unix seconds.
+    if it cannot. `now` is in Unix seconds.
     """
 
     env: Mapping[str, str]
@@ -33,15 +33,15 @@ class Context:
 
     @classmethod
     def from_process(cls, folder: str) -> Context:
-        """The environment and clock of this process, and the git repository that `folder` lies in."""
+        """Return the environment and clock of this process, and the git repository that contains `folder`."""
         return cls(env=os.environ, git=functools.cache(functools.partial(ask_git, folder)), now=int(time.time()))
 
 
 def ask_git(folder: str, what: str) -> str:
-    """What git says of the repository that a folder lies in: `describe`, `commit`, `branch` or `time`.
+    """Ask git about the repository that contains a folder: `describe`, `commit`, `branch` or `time`.
 
     Raises:
-        InputError: git is not installed, the folder is in no repository, or the repository has no answer.
+        InputError: git is not installed, the folder is not in a repository, or git has no answer.
     """
     command = ["git", "-C", folder, *_GIT[what]]
     try:

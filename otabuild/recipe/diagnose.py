@@ -1,6 +1,6 @@
-"""From what the models refuse to problems with a line, in the words of the recipe.
+"""Turns errors of the models into problems with a line, in the words of the recipe.
 
-Known keys and descriptions come from the JSON Schema, so they cannot contradict what the models accept.
+Known keys and descriptions come from the JSON Schema. Therefore they cannot contradict what the models accept.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _DUE = {
     "model_attributes_type": "a mapping (key: value)",
 }
 _SECRET = (("sign", "key"), ("sign", "passphrase"))
-"""Where somebody may have pasted a key or passphrase, which no message repeats."""
+"""Places where somebody may have pasted a key or passphrase; messages never repeat these values."""
 Key = str | int
 
 
 def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
-    """What pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
+    """Return what pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
     found, errors = [], list(errors)
     meant = _meant(errors, root)
     for error in errors:
@@ -38,7 +38,7 @@ def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
         if missing and (*trail, error["loc"][-1]) in meant:
             continue  # its mistyped name is a problem already
         if node.kind == "null" or (error["type"] == "too_short" and (node.items or node.pairs)):
-            continue  # another check, or each entry, has its own problem
+            continue  # another check, or each entry, reports its own problem
         keys = [*trail, error["loc"][-1]] if missing else trail
         of_key = missing or error["type"] == "extra_forbidden" or error["loc"][-1:] == ("[key]",)
         spot = name if of_key else node
@@ -62,7 +62,7 @@ def _free_keys(root: Node, trail: Sequence[Key]) -> list[str]:
 
 
 def key_path(keys: Sequence[Key]) -> str:
-    """Keys as one text, such as `payloads[0].sys-config`."""
+    """Return keys as one text, such as `payloads[0].sys-config`."""
     text = ""
     for key in keys:
         if isinstance(key, int):
@@ -82,7 +82,7 @@ def _description(keys: Sequence[Key]) -> str:
 
 
 def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str, Any]:
-    """What is wrong, what was observed, what expected, and a hint."""
+    """Return what is wrong, what was observed, what was expected, and a hint."""
     kind, context = error["type"], error.get("ctx", {})
     seen = str(trail[-1]) if error["loc"][-1:] == ("[key]",) else _short(node.text)
     if kind == "extra_forbidden":
@@ -150,7 +150,7 @@ def _known_keys(path: Sequence[Key]) -> list[str]:
 
 
 def _schemas(path: Sequence[Key]) -> list[dict[str, Any]]:
-    """The parts of the JSON Schema that speak of the value at a path."""
+    """Return the parts of the JSON Schema that describe the value at a path."""
     whole = json_schema()
     found = _expanded([whole], whole)
     for part in path:

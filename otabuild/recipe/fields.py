@@ -1,4 +1,4 @@
-"""The kinds of value that recipes are made of, each with its check and its words for the JSON Schema."""
+"""The types of values in recipes, each with its check and its description for the JSON Schema."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
 
 
 class RefusedError(ValueError):
-    """A value that is refused, with what would do and what to do next."""
+    """A refused value, with what would be accepted and what to do next."""
 
     def __init__(self, what: str, *, observed: str | None = None, expected: str | None = None, hint: str = "") -> None:
         super().__init__(what)
@@ -39,7 +39,7 @@ class RefusedError(ValueError):
 
 
 class Model(BaseModel):
-    """A mapping of a recipe: its keys are those of the model, with dashes, and no others."""
+    """A mapping of a recipe: its keys are exactly the fields of the model, with dashes."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -54,26 +54,26 @@ class Model(BaseModel):
 
 @dataclass(frozen=True)
 class Base:
-    """Where the paths of a recipe start (`folder`), and below which folder they become relative (`root`); absolute."""
+    """The `folder` that paths of a recipe are relative to, and the `root` below which they become so; both absolute."""
 
     folder: str
     root: str
 
     def relative(self, path: str) -> str:
-        """A path of the recipe, relative to the root where it lies below it, else absolute; without `.` and `..`."""
+        """Return a path of the recipe, relative to the root if it is below it, else absolute; without `.` and `..`."""
         whole = os.path.normpath(os.path.join(self.folder, path))
         below = os.path.relpath(whole, self.root)
         return whole if below == ".." or below.startswith("../") else below
 
 
 def one_of(*kinds: str, word: str = "") -> Discriminator:
-    """Tells the models of a union apart by the one key of `kinds` that a mapping holds, or by being a word.
+    """Distinguish the models of a union by the only key of `kinds` in a mapping, or by being a word.
 
-    Each model of the union is tagged `<kind>`: in angle brackets, so that no tag is taken for a key.
+    Each model of the union is tagged `<kind>`. The angle brackets prevent confusion of a tag with a key.
     """
 
     def kind(value: Any) -> str | None:
-        # Pydantic asks of a model as well, when it writes one.
+        # Pydantic also calls this with a model when it serializes one.
         fields = {name.replace("_", "-") for name in getattr(value, "model_fields_set", ())}
         found = [name for name in kinds if name in (value if isinstance(value, dict) else fields)]
         if word and value == word:
@@ -131,20 +131,20 @@ def _path_or_stdin(text: str, info: ValidationInfo) -> str:
     if text == "-":
         return text
     found = _path(text, info)
-    return "./-" if found == "-" else found  # a file of that name, as in other programs
+    return "./-" if found == "-" else found  # a file named `-`, as in other programs
 
 
 Text = Annotated[StrictStr, AfterValidator(_text), Field(json_schema_extra={"minLength": 1})]
-"""A string that is not empty."""
+"""A non-empty string."""
 
 Path = Annotated[Text, AfterValidator(_path)]
-"""A path of the host: in the recipe relative to its folder, in the model relative to the root (or absolute)."""
+"""A path of the host. In the recipe it is relative to its folder, in the model relative to the root (or absolute)."""
 
 PathOrStdin = Annotated[Text, AfterValidator(_path_or_stdin)]
 """A path of the host, or `-` for standard input."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_NAME_MAX = 100  # files of the work directory are named after it, and a name of theirs has 255 bytes at most
+_NAME_MAX = 100  # files of the work directory are named after it, and a file name has at most 255 bytes
 
 
 def _not_too_long(text: str) -> str:
@@ -169,16 +169,16 @@ def _architecture(text: str) -> str:
 
 
 Architecture = Annotated[Name, AfterValidator(_architecture)]
-"""The name of an architecture; what is only another name of one that the format names is refused."""
+"""The name of an architecture. Alternative names of an architecture that the format names are refused."""
 
 EnvName = Annotated[StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an environment variable")]
 """The name of an environment variable."""
 
 Platform = Annotated[StrictStr, _matching("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "platform")]
-"""A platform in OCI's form."""
+"""A platform in the form that OCI uses."""
 
 Capability = Annotated[StrictStr, _accepted_by(parse_capability)]
-"""File capabilities in the form of setcap."""
+"""File capabilities in the form that setcap uses."""
 
 Pattern = Annotated[Text, _accepted_by(lambda text: Patterns([text]))]
 """An exclude pattern."""
@@ -212,7 +212,7 @@ def _owner_schema(pattern: str) -> Any:
 
 
 NumericOwner = Annotated[Ids, BeforeValidator(_ids, json_schema_input_type=_owner_schema(f"^{_OWNER.pattern}$"))]
-"""A uid and gid, written as `"0:0"`."""
+"""A uid and gid, such as `"0:0"`."""
 
 Owner = Annotated[
     Literal["keep"] | Ids,
@@ -230,7 +230,7 @@ def _mode(value: object) -> object:
 
 
 Mode = Annotated[int, BeforeValidator(_mode, json_schema_input_type=Annotated[str, Field(pattern="^[0-7]{3,4}$")])]
-"""Permission bits (with setuid, setgid, sticky), written as octal text."""
+"""Permission bits (including setuid, setgid, sticky), written as octal text."""
 
 
 def _size(value: object) -> object:
@@ -247,11 +247,11 @@ def _size_schema() -> Any:
 
 
 Size = Annotated[StrictInt, BeforeValidator(_size, json_schema_input_type=_size_schema())]
-"""A size in bytes; a recipe may write `32KiB`."""
+"""A size in bytes; in a recipe also `32KiB` and the like."""
 
 
 def size_of(least: int, most: int) -> AfterValidator:
-    """The check that a size lies between two others, both included."""
+    """Return a check that a size is between two others, both included."""
 
     def check(size: int) -> int:
         if not least <= size <= most:
@@ -262,7 +262,7 @@ def size_of(least: int, most: int) -> AfterValidator:
 
 
 class OciReference(NamedTuple):
-    """An image in an OCI layout: the layout's path, and a tag or a digest (`sha256:…`); None where it holds only one."""
+    """An image in an OCI layout: the layout's path, and a tag or digest (`sha256:…`), None if it has only one image."""
 
     layout: str
     reference: str | None

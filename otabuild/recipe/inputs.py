@@ -1,4 +1,4 @@
-"""The files that a recipe names."""
+"""The files named in a recipe."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from otabuild.storage.files import read_file
 
 
 def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
-    """The files and folders that a recipe names and that are not there, but for its rootfs sources and overlays.
+    """Return the files and folders that a recipe names but that do not exist, except rootfs sources and overlays.
 
-    Those may be made by a step that runs later.
+    A later step may create those.
 
     Args:
-        recipe: as loaded with this root.
+        recipe: a recipe loaded with this root.
         root: the folder that the paths of the recipe are relative to.
     """
     missing = [(keys, path) for keys, path in recipe_inputs(recipe) if not os.path.exists(os.path.join(root, path))]
@@ -33,9 +33,9 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
 
 @contextmanager
 def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
-    """Let errors about what stands at or below some keys of a recipe tell its file, the line and the key, too.
+    """Add file, line and key of a recipe to errors about the value at or below some of its keys.
 
-    An error of the work directory (StorageError) is none of the recipe's, and stays as it is.
+    An error of the work directory (StorageError) is not about the recipe, and is not changed.
     """
     try:
         yield
@@ -51,7 +51,7 @@ def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
 
 
 def _is_about(where: str, value: str, *, inside: bool) -> bool:
-    """Whether the place that an error names is a value of the recipe, or lies inside the folder or file of that name."""
+    """Whether the place that an error names is a value of the recipe, or inside the folder or file of that name."""
     named = (value, os.path.abspath(value))
     return any(part in named for part in where.split(", ")) or (
         inside and where.startswith(tuple(f"{path}{end}" for path in named for end in "/:"))
@@ -59,7 +59,7 @@ def _is_about(where: str, value: str, *, inside: bool) -> bool:
 
 
 def bad_sys_configs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
-    """What is wrong with the sys_config files that a recipe names, but for those that are not there."""
+    """Return what is wrong with the sys_config files that a recipe names, except missing ones."""
     problems = []
     for number, payload in enumerate(recipe.payloads):
         path = os.path.normpath(os.path.join(root, payload.sys_config or ""))
@@ -77,22 +77,22 @@ def bad_sys_configs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
 def problem_at(
     recipe: Recipe, keys: Sequence[Key], root: str, what: str, observed: str | None = None, *, hint: str = ""
 ) -> Problem:
-    """A problem with what a loaded recipe has at some keys; paths of the recipe are relative to `root`."""
+    """Return a problem with the value at some keys of a loaded recipe; paths of the recipe are relative to `root`."""
     node, keys, _ = read_tree(recipe, root).follow(keys)
     return Problem(recipe.file, node.line, node.column, key_path(keys), what, observed, hint=hint)
 
 
 def read_tree(recipe: Recipe, root: str) -> Node:
-    """The YAML of a recipe that was loaded; an empty one where it can no longer be read."""
+    """Return the YAML of a loaded recipe, or an empty tree if it can no longer be read."""
     try:
         with open(os.path.join(root, recipe.file), "rb") as file:
             return parse_yaml(file.read(), recipe.file)[0]
-    except (OSError, YamlError):  # it changed since it was loaded
+    except (OSError, YamlError):  # it changed after it was loaded
         return Node("null", 1, 1)
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """Everything that a recipe names, inside its rootfs too, by keys."""
+    """Yield everything that a recipe names, including inside its rootfs, by keys."""
     yield from recipe_inputs(recipe)
     yield from recipe_sources(recipe)
     for name, rootfs in recipe.rootfs.items():
@@ -101,7 +101,7 @@ def _named(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
 
 
 def recipe_sources(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """What the rootfs of a recipe are made from: keys and path of each file and folder."""
+    """Yield the inputs of the rootfs of a recipe: keys and path of each file and folder."""
     for name, rootfs in recipe.rootfs.items():
         for part, sources in (("source", rootfs.sources), ("overlay", rootfs.overlay)):
             for number, source in enumerate(sources):
@@ -123,7 +123,7 @@ def _place(source: Source) -> tuple[str, str]:
 
 
 def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """Everything else that a recipe reads: keys and path of each file and folder."""
+    """Yield all other inputs of a recipe: keys and path of each file and folder."""
     for number, payload in enumerate(recipe.payloads):
         if payload.sys_config:
             yield ("payloads", number, "sys-config"), payload.sys_config

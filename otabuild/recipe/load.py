@@ -1,4 +1,4 @@
-"""Load recipes: YAML to models, with every problem of a file at once."""
+"""Loads recipes: turns YAML into models and reports all problems of a file at once."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
 
     Args:
         path: the YAML file; paths inside it are relative to its folder.
-        context: environment, git and time; default: those of this process.
-        root: the folder below which the paths of the model become relative; default: the current one.
+        context: environment, git and time; default: from this process.
+        root: the folder below which the paths of the model become relative; default: the current folder.
 
     Raises:
-        RecipeError: the file cannot be read or is no valid recipe; holds every problem.
+        RecipeError: the file cannot be read or is not a valid recipe; has every problem.
     """
     file = os.fspath(path)
     base = Base(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
@@ -53,7 +53,7 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
 
 
 def _near(file: str) -> str:
-    """A hint that names the recipe whose name is nearest to that of a file that is not there."""
+    """Return a hint with the recipe whose name is most similar to that of a missing file."""
     folder, name = os.path.split(file)
     with suppress(OSError):
         return did_you_mean(name, (other for other in os.listdir(folder or ".") if other.endswith((".yaml", ".yml"))))
@@ -63,11 +63,12 @@ def _near(file: str) -> str:
 def load_recipes(
     folder: str | os.PathLike[str], context: Context | None = None, root: str | None = None
 ) -> tuple[dict[str, Recipe], dict[str, RecipeError]]:
-    """Load every `*.yaml` and `*.yml` of a folder.
+    """Load every `*.yaml` and `*.yml` file of a folder.
 
     Returns:
-        The good recipes by name, and the errors of the others by file stem. Of recipes with one name, or with one
-        output, none is good.
+        The valid recipes by name, and the errors of the others by file stem. Recipes with the same name, or with the
+        same
+            output, are all invalid.
 
     Raises:
         RecipeError: the folder cannot be read.
@@ -103,7 +104,7 @@ def load_recipes(
 
 
 def _key(name: str, names: list[str]) -> str:
-    """The stem of a file, or its whole name where another file has the same stem."""
+    """Return the stem of a file, or its whole name if another file has the same stem."""
     stems = [os.path.splitext(other)[0] for other in names]
     stem = os.path.splitext(name)[0]
     return stem if stems.count(stem) == 1 else name
@@ -116,7 +117,7 @@ def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
 
 
 def _same_outputs(recipes: Sequence[Recipe], root: str) -> dict[str, RecipeError]:
-    """What is wrong with recipes that write to one place, by their names."""
+    """Return the errors of recipes that write to the same place, by their names."""
     writers: dict[str, list[tuple[str, Recipe]]] = {}
     for recipe in recipes:
         for key, path in (("output", recipe.output), ("output-dir", recipe.output_dir)):
@@ -134,17 +135,17 @@ def _same_outputs(recipes: Sequence[Recipe], root: str) -> dict[str, RecipeError
 
 
 def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str) -> Recipe:
-    """The recipe that these bytes hold.
+    """Parse a recipe from bytes.
 
     Args:
         raw: the YAML text, UTF-8.
-        stem: the name of the recipe where it gives none.
+        stem: the default name of the recipe.
         context: environment, git and time.
-        base: where its paths start.
+        base: the folder that its paths are relative to.
         file: the name of the file, for messages.
 
     Raises:
-        RecipeError: they are no valid recipe; holds every problem.
+        RecipeError: not a valid recipe; has every problem.
     """
     if len(raw) > limits.DOCUMENT:
         raise RecipeError(
@@ -174,7 +175,7 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str)
 
 
 class _Loader:
-    """The plain values of a tree with its references replaced."""
+    """Makes the plain values of a tree and replaces its references."""
 
     def __init__(self, context: Context, file: str) -> None:
         self.context = context

@@ -1,4 +1,4 @@
-"""A recipe as frozen models; every key is one of the contract in the recipe reference.
+"""A recipe as frozen models; the keys are documented in the recipe reference.
 
 The docstring below a key is its description in the JSON Schema and in the reference.
 """
@@ -41,41 +41,41 @@ class Os(Model):
 
 
 class Prepare(Model):
-    """What is left out of a rootfs, and made up, without touching the source."""
+    """What to leave out of a rootfs and what to add to it, without changing the source."""
 
     clean: Literal["default", "none"] = "default"
-    """`default` empties /dev, /proc, /sys, /run and /tmp and drops logs; `none` keeps all."""
+    """`default` empties /dev, /proc, /sys, /run and /tmp and drops logs; `none` keeps everything."""
     exclude: tuple[Pattern, ...] = ()
-    """Patterns of what to leave out: a leading `/` anchors at the root, `*` stays within a name, `**` crosses folders."""
+    """Patterns to leave out: a leading `/` anchors at the root, `*` stays within a name, `**` crosses folders."""
     resolv_conf: Literal["stub", "keep"] = "stub"
     """`stub` makes /etc/resolv.conf the link of systemd-resolved unless it names loopback servers only."""
 
 
 class Xattrs(Model):
-    """Which extended attributes are dropped."""
+    """Which extended attributes to drop."""
 
     drop: tuple[Text, ...] = ("security.selinux", "user.containers.*")
-    """Names of extended attributes to drop; `*` stands for any part."""
+    """Names of extended attributes to drop; `*` matches any part of a name."""
 
 
 class SetRule(Model):
-    """Metadata that one path gets, whatever the source says."""
+    """Metadata to set on one path, regardless of the source."""
 
     path: RootfsPath
     """Absolute path inside the rootfs, such as `/usr/bin/ping`."""
     capability: Capability | None = None
     """File capabilities as for setcap, such as `cap_net_raw+ep`."""
     mode: Mode | None = None
-    """Permission bits in octal and in quotes, such as `"0600"`."""
+    """Permission bits as octal text in quotes, such as `"0600"`."""
     owner: NumericOwner | None = None
-    """Owner in numbers, such as `"0:0"`."""
+    """Numeric owner, such as `"0:0"`."""
 
 
 class RootfsRecipe(Model):
-    """One rootfs: where it comes from and how it is prepared."""
+    """One rootfs: its sources and its preparation."""
 
     sources: Sources = Field(alias="source")
-    """One source, or a list of them in which later ones go over earlier ones."""
+    """One source, or a list of sources; later ones are merged over earlier ones."""
     base_image: Text
     """What the rootfs was made from, such as `ubuntu:22.04`; recorded in the image."""
     os: Os = Os()
@@ -83,19 +83,19 @@ class RootfsRecipe(Model):
     architecture: Architecture
     """Architecture, such as `x86_64` or `arm64` (not `amd64` or `aarch64`)."""
     prepare: Prepare = Prepare()
-    """What is left out and made up."""
+    """What to leave out and what to add."""
     xattrs: Xattrs = Xattrs()
-    """Which extended attributes are dropped."""
+    """Which extended attributes to drop."""
     overlay: tuple[DirectorySource, ...] = ()
-    """Folders that go over the sources, in this order. Theirs are owner, mode and attributes of directories in both."""
+    """Folders to merge over the sources, in this order. Of directories in both, they set owner, mode and attributes."""
     set: tuple[SetRule, ...] = ()
-    """Owner, mode and capabilities of single paths."""
+    """Owner, mode and capabilities of individual paths."""
     owner: Owner = "keep"
     """`keep`, or `"uid:gid"` for every entry (a tree made without root)."""
     unsupported: Literal["error", "warn", "skip"] = "error"
-    """What happens on what the format cannot hold: fifos, sockets, devices, names that are not UTF-8."""
+    """What to do about entries that the format cannot represent: fifos, sockets, devices, names that are not UTF-8."""
     one_file_system: StrictBool = True
-    """A mount inside a source directory is an error (true), or is walked (false)."""
+    """Whether a mount inside a source directory is an error (true) or is walked (false)."""
 
 
 class Hardware(Model):
@@ -114,7 +114,7 @@ def _distinct(keys: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class PayloadRecipe(Model):
-    """What one ECU gets."""
+    """The payload of one ECU."""
 
     ecu: Name
     """Id of the ECU."""
@@ -125,7 +125,7 @@ class PayloadRecipe(Model):
     rootfs: Name
     """Name of a rootfs of this recipe."""
     sys_config: Path | None = None
-    """System configuration of the ECU (YAML), relative to the recipe; stored as it is."""
+    """System configuration of the ECU (YAML), relative to the recipe; stored unchanged."""
     hardware: Hardware = Hardware()
     """Hardware of the ECU."""
     description: Text | None = None
@@ -140,7 +140,7 @@ class Project(Model):
     version: StrictStr | None = None
     """Version of the project, in quotes: `"1.2.3"`."""
     source_repo: StrictStr | None = None
-    """Where its sources are."""
+    """Location of its sources."""
     release_commit: StrictStr | None = None
     """Commit of the release, such as `"${git:commit}"`."""
     release_branch: StrictStr | None = None
@@ -157,7 +157,7 @@ class Cicd(Model):
 
 
 class WebAuto(Model):
-    """Where the image belongs in Web.Auto."""
+    """The place of the image in Web.Auto."""
 
     project: StrictStr | None = None
     """Name of the project."""
@@ -174,7 +174,7 @@ class WebAuto(Model):
 
 
 class Annotations(Model):
-    """Annotations of index.json; besides the short keys any full key (one with a dot) with a string."""
+    """Annotations of index.json; in addition to the short keys, any full key (with a dot) and a string value."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, StrictStr]
@@ -184,33 +184,33 @@ class Annotations(Model):
     project: Project = Project()
     """The project that the image belongs to."""
     web_auto: WebAuto = WebAuto()
-    """Where the image belongs in Web.Auto."""
+    """The place of the image in Web.Auto."""
 
 
 class OtaclientPackage(Model):
-    """The otaclient release that travels in the image."""
+    """The otaclient release to include in the image."""
 
     release_dir: Path
     """Release folder with its manifest.json, relative to the recipe."""
     legacy: StrictBool = False
-    """Also write the files that clients before image version 1 ask for."""
+    """Also write the files that clients before image version 1 request."""
 
 
 class Storage(Model):
     """How contents are bundled and compressed."""
 
     profile: Literal["update", "size", "reference"] = "update"
-    """`update`: small downloads from release to release; `size`: a small artifact; `reference`: as the reference builder."""
+    """`update`: small downloads between releases; `size`: a small artifact; `reference`: like the reference builder."""
     bundle_member_max: Annotated[Size, size_of(65, 4 << 20)] | None = None
     """Largest file that goes into a bundle, 65 bytes to 4MiB."""
     bundle_size: Annotated[Size, size_of(4096, 32 << 20)] | None = None
-    """Size that bundles aim at, 4KiB to 32MiB."""
+    """Target size of bundles, 4KiB to 32MiB."""
     bundle_level: Annotated[StrictInt, Field(ge=1, le=22)] | None = None
     """zstd level of bundles, 1 to 22."""
     compress_level: Annotated[StrictInt, Field(ge=1, le=22)] | None = None
     """zstd level of single files, 1 to 22."""
     base: Path | None = None
-    """Artifact of the previous release; bundles that still hold are taken over from it."""
+    """Artifact of the previous release; its bundles are reused while they are still worth it."""
 
     @model_validator(mode="after")
     def _members_fit(self) -> Self:
@@ -223,7 +223,7 @@ class Recipe(Model):
     """A recipe for one image."""
 
     file: SkipJsonSchema[str] = Field(alias="\0file")
-    """The file of the recipe, relative to the root; not a key of it, so no YAML can write its alias."""
+    """The file of the recipe, relative to the root. It is not a key of the recipe: YAML cannot write its alias."""
     recipe: Literal[1]
     """Version of the recipe format: the number 1."""
     name: Name
@@ -231,27 +231,27 @@ class Recipe(Model):
     output: Path
     """Artifact to write, relative to the recipe, such as `dist/vehicle-${git:describe}.zip`."""
     output_dir: Path | None = None
-    """Image directory to write as well, ready for a file server."""
+    """Image directory to write in addition, ready for a file server."""
     timestamp: int
-    """Time of the build: `commit` (of HEAD), `now`, or ISO 8601; SOURCE_DATE_EPOCH wins."""
+    """Time of the build: `commit` (of HEAD), `now`, or ISO 8601; SOURCE_DATE_EPOCH has precedence."""
     annotations: Annotations = Annotations()
     """Annotations of the image."""
     rootfs: Annotated[dict[Name, RootfsRecipe], Field(min_length=1, json_schema_extra={"additionalProperties": False})]
     """Root file systems by name."""
     payloads: Annotated[tuple[PayloadRecipe, ...], Field(min_length=1)]
-    """What each ECU gets."""
+    """The payloads, one for each ECU."""
     otaclient_package: OtaclientPackage | None = None
-    """The otaclient release that travels in the image."""
+    """The otaclient release to include in the image."""
     storage: Storage = Storage()
     """How contents are bundled and compressed."""
     sign: Sign | None = None
-    """How the image is signed; left out: it is not."""
+    """How the image is signed; without it, the image is not signed."""
     verify: VerifyRecipe | None = None
     """What `doit verify` trusts."""
 
     @property
     def index_annotations(self) -> dict[str, str]:
-        """The annotations of index.json that the recipe sets, by their full keys."""
+        """Return the annotations of index.json that the recipe sets, by their full keys."""
         return {
             INDEX_SHORT_KEYS.get(key, key): text
             for key, text in _flat(self.annotations.model_dump(by_alias=True, exclude_none=True), "")

@@ -1,4 +1,4 @@
-"""Whether what a recipe writes stays clear of what it reads."""
+"""Checks that the outputs of a recipe do not collide with its inputs."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from otabuild.recipe.model import Recipe
 def clashes(
     recipe: Recipe, root: str = os.curdir, *, tree: Node | None = None, work: str | None = None
 ) -> list[Problem]:
-    """Outputs that are an input, the other output or the work directory, lie inside one of them, or hold one.
+    """Find outputs that are, contain or are inside an input, the other output or the work directory.
 
-    Such an output would destroy what it is made from, or go into itself and grow with every build.
+    Such an output would overwrite its own input, or include itself and grow with every build.
 
     Args:
-        recipe: as loaded with this root.
+        recipe: a recipe loaded with this root.
         root: the folder that the paths of the recipe are relative to.
-        tree: its YAML, for the lines; default: read anew.
-        work: the work directory, where it is known.
+        tree: its YAML, for the line numbers; default: read it again.
+        work: the work directory, if known.
     """
     tree = tree or read_tree(recipe, root)
     places = [("the recipe itself", recipe.file)]
@@ -44,7 +44,7 @@ def clashes(
 
 
 def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) -> str:
-    """What is wrong with the place of an output, in words; empty where nothing is."""
+    """Return what is wrong with the place of an output, in words, or an empty text."""
     if key == "output" and os.path.isdir(os.path.join(root, output)):
         return "is a folder, and the artifact is a file"
     for name, other in places:
@@ -60,6 +60,6 @@ def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) 
 
 
 def _real(path: str, root: str) -> tuple[str, str]:
-    """Where a path leads to, and where it stands itself: a link can be overwritten, too."""
+    """Return where a path leads to, and the path of the link itself, because a link can be overwritten, too."""
     folder, name = os.path.split(os.path.normpath(os.path.join(root, path)))
     return os.path.realpath(os.path.join(folder, name)), os.path.join(os.path.realpath(folder), name)

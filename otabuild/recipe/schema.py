@@ -13,7 +13,7 @@ _DERIVED = ("name", "timestamp")
 
 @functools.cache
 def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a recipe as it is written, before `${…}` is replaced."""
+    """Return the JSON Schema (draft 2020-12) of a recipe as written, before `${…}` is replaced."""
     schema = Recipe.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     time = schema["properties"]["timestamp"]
@@ -30,7 +30,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _allow_references(part: Any) -> None:
-    """A pattern holds for what `${…}` is replaced by, and cannot be judged before."""
+    """Allow `${…}`: a pattern applies to the replaced value, which is not known yet."""
     for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
         _allow_references(value)
     if isinstance(part, dict) and isinstance(part.get("pattern"), str):
@@ -38,7 +38,7 @@ def _allow_references(part: Any) -> None:
 
 
 def _drop_null(value: dict[str, Any]) -> None:
-    """Python says None where a recipe leaves the key out; a null in the file is refused."""
+    """Remove null: None in Python means that the key is absent, and null in the file is refused."""
     choices = [choice for choice in value.get("anyOf", []) if choice != {"type": "null"}]
     if "anyOf" not in value or len(choices) == len(value["anyOf"]):
         return

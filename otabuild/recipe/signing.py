@@ -1,4 +1,4 @@
-"""How an image is signed, and what it is verified against."""
+"""How an image is signed and verified."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FileKey(Model):
 
 
 class EnvKey(Model):
-    """A private key in the environment."""
+    """A private key in an environment variable."""
 
     env: EnvName
     """Environment variable that holds the private key as PEM."""
@@ -27,7 +27,7 @@ class CommandKey(Model):
     """A program that signs."""
 
     command: Annotated[tuple[Text, ...], Field(min_length=1)]
-    """Program and arguments; it gets the SHA-256 digest on standard input and writes the signature."""
+    """Program and arguments; it reads the SHA-256 digest from standard input and writes the signature."""
 
 
 def _pkcs11_uri(text: str) -> str:
@@ -58,14 +58,14 @@ Key = Annotated[
 
 
 class EnvSecret(Model):
-    """A passphrase in the environment."""
+    """A passphrase in an environment variable."""
 
     env: EnvName
     """Environment variable that holds the passphrase."""
 
 
 class FdSecret(Model):
-    """A passphrase behind a file descriptor."""
+    """A passphrase from a file descriptor."""
 
     fd: Annotated[StrictInt, Field(ge=0)]
     """Number of the file descriptor to read the passphrase from."""
@@ -89,7 +89,7 @@ class Sign(Model):
     key: Key
     """Private key: a file, an environment variable, a program, a token, or `external`."""
     passphrase: Secret | None = None
-    """Where the passphrase of the key (or PIN of the token) comes from; never the passphrase itself."""
+    """Source of the passphrase of the key (or the PIN of the token); never the passphrase itself."""
 
 
 class VerifyRecipe(Model):
@@ -98,8 +98,8 @@ class VerifyRecipe(Model):
     trust: Annotated[tuple[Path, ...], Field(min_length=1)]
     """CA certificates (PEM files or folders of them), relative to the recipe."""
     eku: Literal["codeSigning-if-present", "strict"] = "codeSigning-if-present"
-    """`strict` demands the extended key usage codeSigning of the signer; the default demands it where there is any."""
+    """`strict` requires the extended key usage codeSigning of the signer; the default requires it if it has any."""
     allowed_signers: tuple[Text, ...] = ()
-    """Signers to accept, by common name or whole subject (RFC 4514); empty: any that the trusted CAs vouch for."""
+    """Accepted signers, by common name or whole subject (RFC 4514); empty: any that the trusted CAs vouch for."""
     crl: tuple[Path, ...] = ()
-    """Revocation lists, relative to the recipe; where there is one, every issuer of the chain needs a current one."""
+    """Revocation lists, relative to the recipe; with any, every issuer of the chain needs a current one."""

@@ -1,4 +1,4 @@
-"""What a rootfs is made from."""
+"""The sources of a rootfs."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class OciSource(Model):
 
 
 class DockerArchiveSource(Model):
-    """An archive that `docker save` made."""
+    """An archive made by `docker save`."""
 
     docker_archive: Path
     """Archive to read, relative to the recipe."""
     tag: Text | None = None
-    """Which image of the archive, such as `vehicle:latest`; needed where it holds several."""
+    """Which image of the archive, such as `vehicle:latest`; required if it contains several."""
     owner: Owner | None = None
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 

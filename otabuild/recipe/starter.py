@@ -1,4 +1,4 @@
-"""What `otabuild init` writes: a recipe to start from, and the files of a product around it."""
+"""The output of `otabuild init`: a starter recipe, and the files of a product around it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ GITIGNORE = "/build/\n/dist/\n/pki/\n"
 
 
 def starter_recipe(name: str) -> str:
-    """The text of a commented recipe of this name, for a folder `recipes/` beside `rootfs/` and `pki/`."""
+    """Return the text of a commented recipe of this name, for a folder `recipes/` beside `rootfs/` and `pki/`."""
     text = resources.files(__package__ or "otabuild.recipe").joinpath("starter.yaml").read_text("utf-8")
     return text.replace("@NAME@", name)
 
 
 def next_steps(path: str, *, with_doit: bool) -> str:
-    """What is left to do until the starter recipe at this path builds."""
+    """Return the remaining steps until the starter recipe at this path builds."""
     product = os.path.join(os.path.dirname(path), os.pardir)
     rootfs, pki = (os.path.normpath(os.path.join(product, name)) for name in ("rootfs", "pki"))
     build = f"otabuild build {shlex.quote(path)}"

@@ -1,4 +1,4 @@
-"""`${…}` in the strings of a recipe, and the time of the build."""
+"""Replaces `${…}` in the strings of a recipe, and determines the time of the build."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 
 
 def substitute(text: str, context: Context, date: str | None) -> str:
-    """A string with its references replaced: `${git:…}`, `${env:NAME}`, `${env:NAME:-default}`, `${date}`.
+    """Replace the references in a string: `${git:…}`, `${env:NAME}`, `${env:NAME:-default}`, `${date}`.
 
-    `$${` stands for `${`. What a reference gives is not looked at again. `date` is the ISO date of the build, or None
-    where it cannot be used.
+    `$${` stands for `${`. Replaced text is not searched again. `date` is the ISO date of the build, or None if it
+    cannot
+    be used.
 
     Raises:
-        RefusedError: a reference that is unknown or has no value here.
+        RefusedError: a reference is unknown or has no value.
         InputError: git has no answer.
     """
 
@@ -65,10 +66,10 @@ def _value(inside: str, context: Context, date: str | None) -> str:
 
 
 def build_time(text: str, context: Context) -> int:
-    """The Unix time in seconds that a `timestamp` of a recipe stands for; SOURCE_DATE_EPOCH wins.
+    """Return the Unix time in seconds for a `timestamp` of a recipe; SOURCE_DATE_EPOCH has precedence.
 
     Raises:
-        RefusedError: neither `commit`, `now` nor an ISO 8601 time, or SOURCE_DATE_EPOCH is no number.
+        RefusedError: neither `commit`, `now` nor an ISO 8601 time, or SOURCE_DATE_EPOCH is not a number.
         InputError: git has no answer.
     """
     choices: dict[str, Callable[[], int]] = {"commit": lambda: int(context.git("time")), "now": lambda: context.now}

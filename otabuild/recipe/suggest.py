@@ -1,4 +1,4 @@
-"""Did you mean …?"""
+"""Suggests similar words: "did you mean …?"."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known word nearest to this one; None where none is near (`cutoff`, 0 to 1)."""
+    """Return the most similar known word; None if none is similar (`cutoff`, 0 to 1)."""
     by_fold = {name.casefold().replace("_", "-"): name for name in known}
     folded = word.casefold().replace("_", "-")
     near = difflib.get_close_matches(folded[:200], by_fold, n=1, cutoff=cutoff)
@@ -15,6 +15,6 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """A question that names the known word nearest to this one, or nothing where none is near; see `nearest`."""
+    """Return a question with the most similar known word, or an empty text if none is similar; see `nearest`."""
     near = nearest(word, known, cutoff)
     return f"did you mean `{near}`?" if near else ""
