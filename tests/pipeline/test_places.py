@@ -86,7 +86,7 @@ def test_a_base_that_is_no_image(tmp_path: Path) -> None:
     place = "r.yaml:12:17: storage.base: base.zip: "
     assert message(last="storage: {base: base.zip}").startswith(place)
     (tmp_path / "base").mkdir()
-    assert message(last="storage: {base: base}").startswith("r.yaml:12:17: storage.base: base: blobs/sha256: ")
+    assert message(last="storage: {base: base}").startswith("r.yaml:12:17: storage.base: base: not an OTA image: ")
 
 
 def test_lint_tells_them_too(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_attached_tokens_make_a_rebuilt_image_equal_the_released_one(built: Worl
     released = entries(built.artifact)
     sign(rebuilt, index=released["index.jwt"], metadata=released["metadata.jwt"])
     assert rebuilt.read_bytes() == built.artifact.read_bytes()
-    with pytest.raises(StateError, match="everything is ready but the signature"):
+    with pytest.raises(StateError, match="waiting for an external signature"):
         sign(built.folder / "dist/v", index=released["index.jwt"])
 
 

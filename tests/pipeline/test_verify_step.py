@@ -50,7 +50,7 @@ def test_each_finding_has_a_line(world: World, step: Step) -> None:
     lines = str(caught.value).splitlines()
     assert lines[0] == "dist/v.zip: the image is not good"
     assert len(lines) > 2
-    assert all(line.startswith(("  error: ", "  note: ")) for line in lines[1:])
+    assert all(line.startswith(("  error: ", "  note: ", "    hint: ")) for line in lines[1:])
 
 
 def test_a_resource_that_no_payload_needs_is_a_note(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
