@@ -1,1 +1,1 @@
-"""The reading verbs on any image: open, list, verify, deploy. Nothing in here is needed to build one."""
+"""The reading commands for any image: open, list, verify, deploy. Building an image does not need them."""

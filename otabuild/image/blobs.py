@@ -1,4 +1,4 @@
-"""Blobs by digest, verified as they are read (specification, section 1)."""
+"""Access to blobs by digest, verified while they are read (specification, section 1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Blobs:
     """The blobs of an image.
 
     Attributes:
-        on_verified: called with the 32-byte digest of each blob that was read to its end and found good; from any
+        on_verified: called with the 32-byte digest of each blob that was read to its end and is good; called from any
             thread that reads.
     """
 
@@ -25,18 +25,18 @@ class Blobs:
         self.on_verified: Callable[[bytes], None] | None = None
 
     def size(self, digest: bytes) -> int | None:
-        """Stored size of a blob in bytes; None where it is missing.
+        """Return the stored size of a blob in bytes, or None if it is missing.
 
         Raises:
-            IntegrityError: something else than a plain file has its name.
+            IntegrityError: its path is not a regular file.
         """
         return self._source.size(blob_name(digest))
 
     def stream(self, digest: bytes, size: int | None = None) -> Iterator[Chunk]:
-        """The bytes of a blob in parts of at most 1 MiB. They are good only once the iterator has ended.
+        """Yield the bytes of a blob in parts of at most 1 MiB. They can be trusted only after the last part.
 
         Raises:
-            IntegrityError: the blob is missing, or has another size or digest.
+            IntegrityError: the blob is missing, or has the wrong size or digest.
             StorageError: the operating system could not read it.
         """
         name = blob_name(digest)
@@ -49,11 +49,11 @@ class Blobs:
             self.on_verified(digest)
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
-        """The whole blob that a descriptor names.
+        """Return the whole blob for a descriptor.
 
         Raises:
-            LimitError: the descriptor says that it is larger than `limit` bytes.
-            IntegrityError: the blob is missing, or has another size or digest.
+            LimitError: the size in the descriptor is over `limit` bytes.
+            IntegrityError: the blob is missing, or has the wrong size or digest.
         """
         if descriptor.size > limit:
             raise LimitError(
@@ -63,10 +63,10 @@ class Blobs:
 
 
 def verified(chunks: Iterable[Chunk], digest: bytes, size: int | None, where: str) -> Iterator[Chunk]:
-    """Pass chunks on, and hold them against size and digest.
+    """Pass chunks on, and check them against size and digest.
 
     Raises:
-        IntegrityError: more bytes came than `size` says, or, at the end, fewer, or others.
+        IntegrityError: there are more bytes than `size`, or, at the end, fewer, or the digest is wrong.
     """
     sha256 = hashlib.sha256()
     seen = 0

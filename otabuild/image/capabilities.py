@@ -1,4 +1,4 @@
-"""File capabilities as people write them (specification, section 6)."""
+"""File capabilities as text (specification, section 6)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SIZES = {_REVISION_1: 12, _REVISION_2: 20, _REVISION_3: 24}
 
 
 def format_capability(value: bytes) -> str:
-    """A text such as `cap_net_raw+ep` for the value of `security.capability`; hex where it is none."""
+    """Return text such as `cap_net_raw+ep` for the value of `security.capability`; hex if the value is invalid."""
     if len(value) < 4:
         return value.hex()
     (magic,) = struct.unpack_from("<I", value)

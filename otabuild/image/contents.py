@@ -1,4 +1,4 @@
-"""Rebuilding many contents in parallel, each bundle once, in bounded memory."""
+"""Rebuilds many contents in parallel, each bundle once, in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otabuild.image.resources import Group, Member
 
 Chunks = Iterator[Chunk]
 Opener = Callable[[], Chunks]
-"""Gives the content from its start, verified as it is read; may be called again."""
+"""Return the content from its start, verified while it is read; may be called again."""
 
 T = TypeVar("T")
 T2 = TypeVar("T2")
@@ -23,13 +23,13 @@ WORKERS = 2
 
 
 class _StoppedError(Exception):
-    """Another worker failed; its error is the one that counts."""
+    """Another worker failed; its error is the one to report."""
 
 
 def run_parallel(work: Callable[[T, threading.Event], None], items: Iterable[T], workers: int = WORKERS) -> None:
-    """Call `work` with each item in a few threads; few items are taken ahead.
+    """Call `work` with each item in a few threads; only a few items are taken ahead.
 
-    The first error stops everything and is raised; `work` gets an event that says when to stop.
+    The first error stops everything and is raised; `work` gets an event that tells it to stop.
     """
     stop = threading.Event()
     running: set[Future[None]] = set()
@@ -71,18 +71,18 @@ def rebuild(
     on_error: Callable[[OtabuildError], None] | None = None,
     workers: int = WORKERS,
 ) -> None:
-    """Make contents, in parallel, and hand each to `deliver`.
+    """Rebuild contents in parallel, and pass each to `deliver`.
 
     Args:
-        groups: what to make, as `ResourceTable.groups` gives it; taken from the calling thread only.
+        groups: what to rebuild, as `ResourceTable.groups` returns it; iterated in the calling thread only.
         blobs: the blobs of the image.
         deliver: called from worker threads with a member of a group and an opener of its content. It must read to the
-            end, and what it read counts only if that raised nothing.
-        on_error: takes the error of a content or bundle; without it the first one stops everything.
-        workers: how many threads.
+            end, and must not use what it read if that raised an error.
+        on_error: receives the error of a content or bundle; without it, the first error stops everything.
+        workers: number of threads.
 
     Raises:
-        IntegrityError, StorageError: the first error, where there is no `on_error`.
+        IntegrityError, StorageError: the first error, if `on_error` is None.
     """
 
     def attempt(work: Callable[[], T2]) -> T2 | None:
@@ -121,7 +121,7 @@ def _until(stop: threading.Event, chunks: Chunks) -> Chunks:
 
 
 def _load(group: Group[T], blobs: Blobs, stop: threading.Event) -> bytearray:
-    """The whole bundle of a group; empty where it has none."""
+    """Return the whole bundle of a group, or no bytes if it has none."""
     buffer = bytearray(group.bundle_size)
     at = 0
     for chunk in _until(stop, group.bundle.stream(blobs)) if group.bundle else ():

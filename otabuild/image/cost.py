@@ -1,7 +1,7 @@
-"""What an update costs a device: what it fetches, how often it asks, and how much room it needs.
+"""The cost of an update for a device: how much it downloads, in how many requests, and how much space it needs.
 
-A device that runs the base keeps every content that both payloads hold, by digest. For each other content it fetches
-the blobs that make it, whole: one changed member of a bundle drags in the bundle.
+A device with the base reuses every content that both payloads have, by digest. For each other content it fetches the
+whole blobs that it is made of: one changed member of a bundle requires the whole bundle.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
 
 @dataclass(frozen=True, slots=True)
 class FileCost:
-    """A changed content and what it adds to the download.
+    """A changed content and its part of the download.
 
     Attributes:
-        paths: where the payload has it.
+        paths: its paths in the payload.
         size: bytes of the content.
         download: its share of the blobs that it needs, in bytes; see `storage_form.shares`.
-        why: how it is stored, and what it drags in.
+        why: how it is stored, and what else that makes the device fetch.
     """
 
     paths: tuple[str, ...]
@@ -42,27 +42,27 @@ class FileCost:
     why: str
 
     def to_value(self) -> dict[str, Any]:
-        """The cost as plain JSON values."""
+        """Return the cost as plain JSON values."""
         return {"paths": list(self.paths), "size": self.size, "download": self.download, "why": self.why}
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What the update of one payload costs a device; sizes in bytes.
+    """The cost of updating one payload on a device; sizes in bytes.
 
     Attributes:
         resources: distinct contents of the new payload that are stored as resources.
-        changed: how many of them the base lacks.
+        changed: how many of them are not in the base.
         changed_bytes: their size.
         requests: blobs to fetch for them.
         download: bytes of those blobs.
-        metadata: bytes of file table and resource table as stored.
+        metadata: stored bytes of file table and resource table.
         documents: bytes of index.json, index.jwt, manifest, config and sys_config.
         document_requests: requests for tables and documents.
-        full_download: what `download` would be without a base.
-        peak_disk: room on the device while it updates: the new rootfs (each inode once, in blocks of 4 KiB) and
-            everything that was fetched, should the client keep it to the end.
-        files: the contents that cost most.
+        full_download: the value of `download` without a base.
+        peak_disk: space on the device during the update: the new rootfs (each inode once, in blocks of 4 KiB) and
+            everything that was fetched, in case the client keeps it to the end.
+        files: the contents with the highest cost.
     """
 
     resources: int
@@ -84,11 +84,11 @@ class Cost:
 
     @property
     def total_requests(self) -> int:
-        """All requests that it makes, each blob and document once."""
+        """All requests that the device makes, one for each blob and document."""
         return self.requests + self.document_requests
 
     def to_value(self) -> dict[str, Any]:
-        """The cost as plain JSON values."""
+        """Return the cost as plain JSON values."""
         own = {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if name != "files"}
         return {
             **own,
@@ -99,12 +99,12 @@ class Cost:
 
 
 def cost(base: Image, new: Image, ecu_id: str, release_key: str = "dev") -> Cost:
-    """What a device that runs `base` fetches to get to `new`.
+    """Return what a device with `base` fetches to update to `new`.
 
     Raises:
-        InputError: one of the images has no such payload.
+        InputError: one of the images does not have such a payload.
         FilterError, LimitError: a content of the new payload cannot be resolved.
-        OtabuildError: one of the images does not hold.
+        OtabuildError: one of the images is invalid.
     """
     before, after = base.payload(ecu_id, release_key), new.payload(ecu_id, release_key)
     held, wanted = _contents(before), _contents(after)
@@ -142,7 +142,7 @@ def _contents(payload: Payload) -> dict[bytes, int]:
 
 
 def _documents(image: Image, payload: Payload) -> list[int]:
-    """Sizes of what a device reads besides tables and contents."""
+    """Return the sizes of what a device reads in addition to tables and contents."""
     config: Descriptor | None = payload.config.sys_config
     files = [image.index_raw, *([] if image.token_raw is None else [image.token_raw])]
     described = [payload.descriptor, payload.manifest.config, *([] if config is None else [config])]

@@ -1,7 +1,7 @@
 """Deployment of a payload as a directory tree (specification, section 11).
 
-Everything is written into a private folder beside the target and renamed into place when it is complete and durable: so
-the target is there entirely, or not at all.
+Everything is written into a private folder beside the target and renamed into place when it is complete and durable.
+Therefore the target exists completely, or not at all.
 """
 
 from __future__ import annotations
@@ -42,27 +42,28 @@ def deploy(
     compat: bool = False,
     progress: Progress | None = None,
 ) -> Deployed:
-    """Deploy a payload as a new directory, exactly: types, contents, owners, modes, attributes, hard links.
+    """Deploy a payload as a new directory with exact types, contents, owners, modes, attributes and hard links.
 
-    The signature is verified first, then every rule about the payload, its tables and the resource table; each content
-    is hashed as it is written.
+    The signature is verified first, then every rule about the payload, its tables and the resource table. Each content
+    is
+    hashed while it is written.
 
     Args:
-        payload: of an open image.
-        target: the directory to make; its parent is there, it is not.
+        payload: a payload of an open image.
+        target: the directory to make; its parent must exist, it must not.
         policy: whom to trust.
         now: Unix seconds.
         insecure_no_verify: skip the signature, and nothing else.
-        no_owner: leave everything to the calling user.
+        no_owner: let the calling user own everything.
         compat: also read tokens of early builders, with PEM certificates.
-        progress: told of the bytes written.
+        progress: called with the bytes written.
 
     Raises:
         TrustError: the image is not authentic.
-        StateError: the target exists, or lies within the image.
-        MetaApplyError: owners, modes, devices or attributes cannot be had here; found out before a file is written.
-        StorageError: no room, or the operating system failed.
-        OtabuildError: the image is not good; nothing is left behind.
+        StateError: the target exists, or is inside the image.
+        MetaApplyError: owners, modes, devices or attributes cannot be set here; detected before a file is written.
+        StorageError: no space left, or the operating system failed.
+        OtabuildError: the image is invalid; nothing is left behind.
     """
     signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
     plan = TreePlan(payload.file_table)
@@ -88,8 +89,8 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
 
 @contextmanager
 def _staging(target: str, image: Image) -> Iterator[int]:
-    """A descriptor of a private folder beside the target: it becomes the target if the block ends well, else it goes."""
-    # As the kernel would take it: where a parent is a symlink, os.path.abspath leads `..` to another place.
+    """Yield a descriptor of a private folder beside the target; it becomes the target or is removed."""
+    # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
     parent_path, name = os.path.split(target.rstrip("/"))
     parent_path = parent_path or "."
     if name in ("", ".", ".."):
@@ -127,7 +128,7 @@ def _staging(target: str, image: Image) -> Iterator[int]:
 
 
 def _remove_left(staged: str, parent: int, target: str) -> None:
-    """Remove what a killed deployment left; one that lives holds a lock on its folder."""
+    """Remove the rest of a killed deployment; a running one holds a lock on its folder."""
     try:
         left = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
     except FileNotFoundError:
@@ -166,7 +167,7 @@ def _check_room(root: int, demands: Demands, target: str) -> None:
 
 
 class _Deployment:
-    """One run: directories, then symlinks and whiteouts, then files, then what directories are to look like."""
+    """One run: makes directories, then symlinks and whiteouts, then files, then sets metadata of directories."""
 
     def __init__(self, image: Image, plan: TreePlan, writer: TreeWriter, tally: Tally) -> None:
         self._image = image

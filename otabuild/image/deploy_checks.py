@@ -1,4 +1,4 @@
-"""What must hold before a payload is deployed, however it is written."""
+"""The conditions for deploying a payload in any form."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from otabuild.signing.trust import TrustPolicy
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What was deployed: where, whose signature was on it (None: not checked), and how much.
+    """The result of a deployment: the target, the signer (None: not checked), and the amounts.
 
-    `content_size` is in bytes; a content counts once for each inode that has it.
+    `content_size` is in bytes; a content counts once for each inode with it.
     """
 
     target: str
@@ -28,7 +28,7 @@ class Deployed:
     content_size: int
 
     def to_value(self) -> dict[str, object]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return {
             "target": self.target,
             "payload": self.payload,
@@ -41,14 +41,14 @@ class Deployed:
 def check_deployable(
     payload: Payload, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool, compat: bool
 ) -> str | None:
-    """Verify the signature of its image, unless told otherwise, and every rule about a payload and its tables.
+    """Verify the signature of the image, unless told otherwise, and every rule about a payload and its tables.
 
     Returns:
-        The subject of the signing certificate; None where the signature was not checked.
+        The subject of the signing certificate, or None if the signature was not checked.
 
     Raises:
-        TrustError: the image is not signed, or not by whom the caller trusts, or no trust was given.
-        OtabuildError: the first rule that is broken; of the class that the rule names.
+        TrustError: the image is not signed, or not by a trusted signer, or no trust policy was given.
+        OtabuildError: the first violated rule; the rule determines the class.
     """
     image, signer = payload.image, None
     if not insecure_no_verify:

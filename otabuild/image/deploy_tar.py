@@ -1,7 +1,7 @@
 """Deployment of a payload as a tar: exact metadata without root (specification, section 11).
 
-POSIX pax with attributes as GNU tar, bsdtar and star write them (SCHILY.xattr). All sizes are known beforehand, so the
-whole layout is: headers are written first, contents go to their places in any order.
+The archive is POSIX pax with attributes as GNU tar, bsdtar and star write them (SCHILY.xattr). All sizes are known in
+advance, and so is the whole layout: headers are written first, then contents go to their places in any order.
 """
 
 from __future__ import annotations
@@ -42,11 +42,12 @@ def deploy_tar(
 ) -> Deployed:
     """Write a payload as a tar file; arguments and checks are those of `deploy`.
 
-    Unpack it as root with `tar --xattrs --xattrs-include='*' -xpf`. The same payload gives the same bytes. With
+    Unpack it as root with `tar --xattrs --xattrs-include='*' -xpf`. The same payload always produces the same bytes.
+    With
     `no_owner` everything belongs to 0:0.
 
     Raises:
-        StateError: the target exists and is no plain file.
+        StateError: the target exists and is not a regular file.
         OtabuildError: as `deploy` does.
     """
     signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
@@ -91,7 +92,7 @@ class _Tar:
         self._tally.check_complete(self._name)
 
     def _write_entry(self, entry: FileEntry, offset: int) -> int:
-        """Write the header of an entry, and its content where that is inlined; returns where the next one starts."""
+        """Write the header of an entry, and its content if it is inlined; return the offset of the next entry."""
         link = self._first_paths.get(entry.inode_id)
         if link is None and entry.links_count is not None:
             self._first_paths[entry.inode_id] = entry.path
@@ -122,7 +123,7 @@ class _Tar:
 
 
 def _header(entry: FileEntry, link: str | None) -> bytes:
-    """The header blocks of an entry; `link` is the path of the file that it is a hard link of."""
+    """Return the header blocks of an entry; if it is a hard link, `link` is the path of the linked file."""
     kind = _HARD_LINK if link is not None else _TYPES[stat.S_IFMT(entry.mode)]
     name = f".{entry.path}" if entry.path != "/" else "./"
     name = name + "/" if kind == b"5" and not name.endswith("/") else name
@@ -150,7 +151,7 @@ def _pax_records(entry: FileEntry | None, name: bytes, target: bytes, size: int)
 
 
 def _record(key: str, value: bytes) -> bytes:
-    """`length key=value`, where the length counts itself, too."""
+    """Return `length key=value`; the length includes its own digits."""
     body = b" %s=%s\n" % (key.encode(), value)
     length = len(body) + len(str(len(body)))
     length = len(body) + len(str(length))

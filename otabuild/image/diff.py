@@ -1,4 +1,4 @@
-"""What differs between two images, straight from their tables: nothing is unpacked."""
+"""The differences between two images, computed from their tables; nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
 
 
 class PackageChange(NamedTuple):
-    """A package that was added, removed, or has another version; several versions of one name are joined by commas."""
+    """A package that was added, removed or changed its version; several versions of a name are joined by commas."""
 
     name: str
     kind: PackageKind
@@ -26,22 +26,22 @@ class PackageChange(NamedTuple):
     after: str | None
 
     def to_value(self) -> dict[str, str]:
-        """The change as plain JSON values."""
+        """Return the change as plain JSON values."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class PayloadDiff:
-    """What differs in one payload.
+    """The differences in one payload.
 
     Attributes:
-        name: ECU and release key, `main/dev`.
+        name: ECU and release key, such as `main/dev`.
         kind: whether both images have the payload.
-        metadata: annotations, labels and other fields of manifest and config; counts of the rootfs among them.
+        metadata: annotations, labels (including counts of the rootfs) and other fields of manifest and config.
         sys_config: the lines of a unified diff.
-        entries: in path order; empty where only one image has the payload.
-        packages: in order of the names.
-        rootfs_size: bytes of all regular files before and after; None where there is no payload, or no label.
+        entries: in path order; empty if only one image has the payload.
+        packages: sorted by name.
+        rootfs_size: bytes of all regular files before and after; None without a payload or label.
         notes: what could not be compared.
     """
 
@@ -55,11 +55,11 @@ class PayloadDiff:
     notes: tuple[str, ...] = ()
 
     def count(self, kind: str) -> int:
-        """How many entries were `added`, `removed` or `changed`."""
+        """Return how many entries were `added`, `removed` or `changed`."""
         return sum(entry.kind == kind for entry in self.entries)
 
     def to_value(self) -> dict[str, Any]:
-        """The difference as plain JSON values."""
+        """Return the difference as plain JSON values."""
         return {
             "payload": self.name,
             "change": self.kind,
@@ -74,14 +74,14 @@ class PayloadDiff:
 
 @dataclass(frozen=True, slots=True)
 class Diff:
-    """What differs between two images.
+    """The differences between two images.
 
     Attributes:
-        before: where the first image was opened.
-        after: where the second one was.
-        annotations: of index.json.
-        blobs_size: bytes of all blobs before and after, as index.json says.
-        payloads: every payload that one of the images has, in order of the names.
+        before: the path of the first image.
+        after: the path of the second image.
+        annotations: the annotations of index.json.
+        blobs_size: bytes of all blobs before and after, according to index.json.
+        payloads: every payload of either image, sorted by name.
     """
 
     before: str
@@ -91,7 +91,7 @@ class Diff:
     payloads: tuple[PayloadDiff, ...]
 
     def to_value(self) -> dict[str, Any]:
-        """The difference as plain JSON values."""
+        """Return the difference as plain JSON values."""
         return {
             "before": self.before,
             "after": self.after,
@@ -107,11 +107,11 @@ def diff(before: Image, after: Image, ecu_id: str | None = None) -> Diff:
     Args:
         before: the older image.
         after: the newer one.
-        ecu_id: of the payloads to compare; None for all.
+        ecu_id: the ECU whose payloads to compare; None for all.
 
     Raises:
         InputError: neither image has a payload for that ECU.
-        OtabuildError: one of the images does not hold.
+        OtabuildError: one of the images is invalid.
     """
     sides = [{p.name: p for p in image.payloads if ecu_id in (None, p.ecu)} for image in (before, after)]
     names = sorted(sides[0].keys() | sides[1].keys())
@@ -130,7 +130,7 @@ def diff(before: Image, after: Image, ecu_id: str | None = None) -> Diff:
 
 
 class _RootfsDiffs:
-    """Entries and packages of pairs of file tables; several payloads can share a pair."""
+    """Compares entries and packages of pairs of file tables; several payloads can share a pair."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], PayloadDiff] = {}
@@ -171,7 +171,7 @@ def _rootfs_size(payload: Payload | None) -> int | None:
 
 
 def _metadata(payload: Payload) -> dict[str, object]:
-    """Everything that the documents of a payload say, but for the descriptors of what is compared by itself."""
+    """Return everything in the documents of a payload except the descriptors of parts that are compared separately."""
     config = payload.config.to_value()
     fields = {f"config: {key}": value for key, value in config.items() if not isinstance(value, dict)}
     labels = {f"label: {key}": value for key, value in payload.config.labels.items()}
@@ -207,7 +207,7 @@ def _diff_databases(
 
 
 def diff_packages(before: Packages, after: Packages) -> tuple[PackageChange, ...]:
-    """The packages that differ, in order of the names."""
+    """Return the packages that differ, sorted by name."""
     changes: list[PackageChange] = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)

@@ -1,4 +1,4 @@
-"""The entries that differ between two payloads: a merge of two streams in path order."""
+"""The entries that differ between two payloads: merges two streams in path order."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SPECIAL_BITS = {stat.S_ISUID: "setuid", stat.S_ISGID: "setgid", stat.S_ISVTX: "s
 
 
 class Aspect(NamedTuple):
-    """One thing that differs, before and after; None where it is not there."""
+    """One aspect that differs, before and after; None on a side that does not have it."""
 
     name: str
     before: str | None
     after: str | None
 
     def to_value(self) -> dict[str, str | None]:
-        """The aspect as plain JSON values."""
+        """Return the aspect as plain JSON values."""
         return self._asdict()
 
 
 @dataclass(frozen=True, slots=True)
 class EntryChange:
-    """A path that was added, removed, or changed, with all that differs in the last case."""
+    """A path that was added, removed or changed, with all differences if it was changed."""
 
     path: str
     kind: Literal["added", "removed", "changed"]
@@ -36,14 +36,14 @@ class EntryChange:
     aspects: tuple[Aspect, ...] = ()
 
     def to_value(self) -> dict[str, Any]:
-        """The change as plain JSON values."""
+        """Return the change as plain JSON values."""
         value: dict[str, Any] = {"path": self.path, "change": self.kind}
         value |= {n: entry.to_value() for n, entry in (("before", self.before), ("after", self.after)) if entry}
         return value | ({"differs-in": [aspect.to_value() for aspect in self.aspects]} if self.aspects else {})
 
 
 class _Links:
-    """Groups of hard links, collected while the entries of one payload go by."""
+    """Groups of hard links, collected while iterating over the entries of one payload."""
 
     def __init__(self) -> None:
         self._paths: dict[int, list[str]] = {}
@@ -57,13 +57,13 @@ class _Links:
             yield entry
 
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """The group of each path that shares its inode; all its paths, this one included."""
+        """Map each path that shares its inode to all paths of its group, including itself."""
         groups = {path: tuple(self._paths[inode]) for path, inode in self._inodes.items()}
         return {path: group for path, group in groups.items() if len(group) > 1}
 
 
 def diff_entries(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> tuple[EntryChange, ...]:
-    """The differences of two streams in path order, in that order."""
+    """Return the differences of two streams in path order, in that order."""
     old_links, new_links = _Links(), _Links()
     changes: dict[str, EntryChange] = {}
     kept: dict[str, tuple[FileEntry, FileEntry]] = {}
@@ -73,7 +73,7 @@ def diff_entries(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> tup
             assert entry is not None
             changes[entry.path] = EntryChange(entry.path, "removed" if new is None else "added", old, new)
             continue
-        # Ids are each table's own.
+        # Ids differ between tables.
         differs = old[2:5] != new[2:5] or old[6:8] != new[6:8] or old[9:11] != new[9:11]
         if differs and (aspects := tuple(_aspects(old, new))):
             changes[old.path] = EntryChange(old.path, "changed", old, new, aspects)
@@ -86,7 +86,7 @@ def diff_entries(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> tup
 def _merge(
     before: Iterable[FileEntry], after: Iterable[FileEntry]
 ) -> Iterator[tuple[FileEntry | None, FileEntry | None]]:
-    """Pairs of entries with one path, None for the side that lacks it."""
+    """Yield pairs of entries with the same path, with None for a side without it."""
     olds, news = iter(before), iter(after)
     old, new = next(olds, None), next(news, None)
     while old is not None or new is not None:
@@ -107,7 +107,7 @@ def _compare_links(
     old_groups: dict[str, tuple[str, ...]],
     new_groups: dict[str, tuple[str, ...]],
 ) -> None:
-    """Add what differs in hard links to the changes."""
+    """Add differences in hard links to the changes."""
     for path in sorted(old_groups.keys() | new_groups.keys()):
         old, new = old_groups.get(path), new_groups.get(path)
         known = changes.get(path)
@@ -119,7 +119,7 @@ def _compare_links(
 
 
 def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:
-    """Everything but hard links that differs in an entry."""
+    """Yield everything except hard links that differs in an entry."""
     old_kind, new_kind = (str(entry.to_value()["type"]) for entry in (old, new))
     if old_kind != new_kind:
         yield Aspect("type", old_kind, new_kind)

@@ -1,4 +1,4 @@
-"""A difference as people read it: lines of text, and Markdown for a pull request."""
+"""Formats a difference as lines of text, or as Markdown for a pull request."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from otabuild.image.diff_entries import SPECIAL_BITS, Aspect, EntryChange
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgraded": "v"}
 _SHOWN = 400
-"""Lines of one list in Markdown, or fewer where the whole would not fit."""
+"""Maximum number of lines of a list in Markdown; fewer if the whole does not fit."""
 _FITS = 60_000
-"""Bytes of Markdown: a comment in a pull request holds 65,536 characters."""
+"""Maximum size of the Markdown in bytes: a comment in a pull request has at most 65,536 characters."""
 _LONGEST = 160
 _VALUE = 200
 
 
 def text_lines(found: Diff) -> Iterator[str]:
-    """The difference in lines of plain text, complete, safe to print."""
+    """Yield the complete difference as lines of plain text, safe to print."""
     yield f"before: {printable(found.before)}"
     yield f"after:  {printable(found.after)}"
     yield f"blobs:  {human_change(*found.blobs_size)}"
@@ -44,7 +44,7 @@ def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _headline(payload: PayloadDiff) -> str:
-    """What a payload's difference comes to, in one line."""
+    """Summarize the difference of a payload in one line."""
     if payload.kind != "changed":
         return payload.kind
     counts = [f"{number} {kind}" for kind in ("added", "removed", "changed") if (number := payload.count(kind))]
@@ -56,7 +56,7 @@ def _headline(payload: PayloadDiff) -> str:
 
 
 def aspect_text(aspect: Aspect) -> str:
-    """An aspect on one line, safe to print; long values are cut."""
+    """Return an aspect on one line, safe to print; long values are cut."""
     before, after = ("none" if v is None else _cut(printable(v)) for v in (aspect.before, aspect.after))
     return f"{printable(aspect.name)}: {before} -> {after}"
 
@@ -66,14 +66,14 @@ def _cut(text: str) -> str:
 
 
 def package_lines(payload: PayloadDiff) -> Iterator[str]:
-    """The packages that differ, one to a line, safe to print."""
+    """Yield the packages that differ, one per line, safe to print."""
     for package in payload.packages:
         versions = " -> ".join(version for version in (package.before, package.after) if version is not None)
         yield printable(f"{_SIGNS[package.kind]} {package.name} {versions}")
 
 
 def entry_text(entry: EntryChange) -> str:
-    """A change on one line, safe to print."""
+    """Return a change on one line, safe to print."""
     line = f"{_SIGNS[entry.kind]} {printable(entry.path)}"
     if entry.kind == "changed":
         return f"{line} ({'; '.join(map(aspect_text, entry.aspects))})"
@@ -88,7 +88,7 @@ def entry_text(entry: EntryChange) -> str:
 
 
 def markdown_lines(found: Diff) -> list[str]:
-    """The difference in Markdown; lists are folded, and cut with a count of what was left out until the whole fits."""
+    """Return the difference in Markdown; lists are folded, and cut (with a count of omitted lines) until all fits."""
     shown = _SHOWN
     while True:
         lines = list(_markdown(found, shown))
@@ -116,7 +116,7 @@ def _markdown(found: Diff, shown: int) -> Iterator[str]:
 
 
 def _payload_markdown(payload: PayloadDiff, told: dict[tuple[object, ...], str], shown: int) -> Iterator[str]:
-    """One payload; one that differs exactly as another does is not told twice."""
+    """Yield one payload; one with exactly the differences of another is not repeated."""
     if payload.kind != "changed":
         return
     yield ""
@@ -138,7 +138,7 @@ def _payload_markdown(payload: PayloadDiff, told: dict[tuple[object, ...], str],
 def _folded(
     title: str, lines: Iterable[str], shown: int, language: str = "text", *, is_open: bool = False
 ) -> Iterator[str]:
-    """Lines in a fold with a code block, in which no Markdown or HTML of an image has a meaning."""
+    """Yield lines in a fold with a code block, in which Markdown or HTML from an image has no effect."""
     rows: Sequence[str] = [printable(line) for line in lines]
     if not rows:
         return
@@ -156,7 +156,7 @@ def _folded(
 
 
 def _code(text: str) -> str:
-    """Text as a code span, whatever it holds."""
+    """Return text as a code span, whatever its content."""
     safe = printable(text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", safe)), default=0))
     pad = " " if safe[:1] == "`" or safe[-1:] == "`" else ""

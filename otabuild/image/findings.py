@@ -1,7 +1,7 @@
-"""Findings, and the registry of the rules that make them.
+"""Findings, and the registry of the rules that produce them.
 
-A rule looks at one kind of subject and says what is wrong with it. It knows nothing of other rules, and of where its
-subject came from: rows and documents in, problems out.
+A rule checks one kind of subject and reports what is wrong with it. It does not know other rules, or the origin of its
+subject: it turns rows and documents into problems.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from otabuild.errors import FormatError, OtabuildError, printable
 
 Severity = Literal["error", "note"]
 SHOWN = 20
-"""How many problems of a rule are told; that there are more is told, too."""
+"""The maximum number of problems reported per rule; a note says if more exist."""
 
 S = TypeVar("S")
 
 
 class Problem(NamedTuple):
-    """What a rule found: where, what, and the two values that should have been equal."""
+    """A problem found by a rule: where, what, and the two values that should be equal."""
 
     where: str
     what: str
@@ -31,7 +31,7 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One result of verification; `rule` is the id of what found it."""
+    """One result of verification; `rule` is the id of the rule or check that found it."""
 
     rule: str
     where: str
@@ -43,15 +43,15 @@ class Finding:
 
     @classmethod
     def of_error(cls, rule: str, error: OtabuildError) -> Finding:
-        """An error that a check raised, as a finding."""
+        """Make a finding from an error that a check raised."""
         return cls(rule, error.where, error.what, error.observed, error.expected, hint=error.hint or None)
 
     def to_value(self) -> dict[str, str]:
-        """The finding as plain JSON values."""
+        """Return the finding as plain JSON values."""
         return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
 
     def __str__(self) -> str:
-        """The finding on one line, safe to print, and its hint on a line of its own."""
+        """Return the finding on one line, safe to print, and its hint on a separate line."""
         facts = [f"{n} {v}" for n, v in (("observed", self.observed), ("expected", self.expected)) if v is not None]
         tail = f" ({', '.join(facts)})" if facts else ""
         text = printable(f"{self.severity}: {self.where}: {self.what}{tail} [{self.rule}]")
@@ -60,7 +60,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its id, what it is about, how grave it is, the error that deploy raises for it, and the check."""
+    """A rule: its id, its kind of subject, its severity, the error that deploy raises for it, and the check."""
 
     id: str
     subject: type
@@ -70,12 +70,12 @@ class Rule:
 
     @property
     def doc(self) -> str:
-        """What the rule demands, and the section of the specification."""
+        """What the rule requires, and the section of the specification."""
         return inspect.getdoc(self.check) or ""
 
 
 RULES: dict[str, Rule] = {}
-"""Every rule by its id, in the order they run."""
+"""Every rule by its id, in the order of execution."""
 
 
 def rule(
@@ -91,9 +91,9 @@ def rule(
 
 
 def run_rules(subject: object) -> Iterator[Finding]:
-    """What all rules about this kind of subject find; of each at most 20 problems, and then how many there are more.
+    """Yield the findings of all rules about this kind of subject: at most 20 per rule, then the number of further ones.
 
-    A check that raises an error of ours has found that.
+    If a check raises an OtabuildError, the error is its finding.
     """
     for each in [found for found in RULES.values() if found.subject is type(subject)]:
         try:
@@ -108,10 +108,10 @@ def run_rules(subject: object) -> Iterator[Finding]:
 
 
 def demand(subject: object) -> None:
-    """Run the rules about a subject, and raise the first error that they find.
+    """Run the rules about a subject, and raise the first error.
 
     Raises:
-        OtabuildError: of the class that the rule names, or what its check raised.
+        OtabuildError: the rule determines the class, or its check raised it.
     """
     for each in [found for found in RULES.values() if found.subject is type(subject) and found.severity == "error"]:
         for problem in each.check(subject):

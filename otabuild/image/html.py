@@ -1,4 +1,4 @@
-"""Pieces of HTML in which all text is escaped unless it says that it is HTML."""
+"""Pieces of HTML. All text is escaped unless it is marked as HTML."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from otabuild.errors import printable
 
 
 class Html(str):
-    """HTML, made here."""
+    """Trusted HTML, made by this module."""
 
     __slots__ = ()
 
 
 def text(value: object) -> Html:
-    """Any text as HTML: markup loses its meaning, and what cannot be seen is spelled out."""
+    """Convert any text to HTML: markup is escaped, and invisible characters are spelled out."""
     return value if isinstance(value, Html) else Html(html.escape(printable(value), quote=True))
 
 
 def tag(name: str, *content: object, **attributes: object) -> Html:
-    """An element; a trailing underscore of an attribute's name is dropped."""
+    """Return an element; a trailing underscore in an attribute's name is dropped."""
     given = "".join(f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items())
     return Html(f"<{name}{given}>{''.join(map(text, content))}</{name}>")
 
 
 def join(parts: Iterable[object]) -> Html:
-    """Parts, one after the other."""
+    """Concatenate parts."""
     return Html("".join(map(text, parts)))
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """A table; `numbers` are the columns that stand flush right. Empty where it has no row."""
+    """Return a table, or nothing if it has no rows; `numbers` are the right-aligned columns."""
     body = [_row("td", row, numbers) for row in rows]
     if not body:
         return tag("p", "none", class_="none")
@@ -50,7 +50,7 @@ def _row(cell: str, values: Sequence[object], numbers: Sequence[int]) -> Html:
 
 
 def fold(title: str, *content: object, is_open: bool = False) -> Html:
-    """Content that opens and closes."""
+    """Return content that can be opened and closed."""
     inside = (tag("summary", title), *content)
     return (
         Html(tag("details", *inside).replace("<details>", "<details open>", 1)) if is_open else tag("details", *inside)

@@ -17,22 +17,23 @@ from otabuild.storage.source import Source, open_source
 
 
 def open_image(path: StrPath) -> Image:
-    """Open an image directory or an artifact, for a `with` statement.
+    """Open an image directory or an artifact, for use in a `with` statement.
 
-    What is read from it is verified by digest, from index.json on; that index.json is authentic is for
-    `otabuild.verify` to say.
+    Everything read from it is verified by digest, starting with index.json. Use `otabuild.verify` to check that
+    index.json
+    itself is authentic.
 
     Raises:
-        InputError: there is no image.
+        InputError: the path is not an image.
         ContainerError: the artifact is not the strict ZIP of the format.
-        IntegrityError: the image directory has no blobs, or a symlink in their place.
+        IntegrityError: the image directory has no blobs folder, or a symlink in its place.
         StorageError: the operating system could not read it.
     """
     return Image(open_source(path))
 
 
 class Image:
-    """An image, opened once: nothing is looked up by path again."""
+    """An image, opened once. Nothing is looked up by path again."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -46,15 +47,15 @@ class Image:
 
     @property
     def path(self) -> str:
-        """Where the image was opened."""
+        """The path of the image."""
         return self.source.path
 
     def read_file(self, name: str, limit: int) -> bytes | None:
-        """A file beside the blobs, unverified; None where there is none.
+        """Return a file beside the blobs, unverified, or None if it does not exist.
 
         Raises:
             LimitError: it has more than `limit` bytes.
-            IntegrityError: it is no plain file.
+            IntegrityError: it is not a regular file.
         """
         size = self.source.size(name)
         if size is None:
@@ -68,7 +69,7 @@ class Image:
         """The bytes of index.json.
 
         Raises:
-            IntegrityError: there is none.
+            IntegrityError: the file does not exist.
             LimitError: over 8 MiB.
         """
         raw = self.read_file("index.json", limits.INDEX)
@@ -78,7 +79,7 @@ class Image:
 
     @cached_property
     def token_raw(self) -> bytes | None:
-        """The bytes of index.jwt; None where the image is not signed."""
+        """The bytes of index.jwt, or None if the image is not signed."""
         return self.read_file("index.jwt", limits.JWT)
 
     @cached_property
@@ -86,26 +87,26 @@ class Image:
         """The model of index.json.
 
         Raises:
-            FormatError: it is no index of this format.
+            FormatError: it is not an index of this format.
         """
         return Index.parse(self.index_raw)
 
     @cached_property
     def resources(self) -> ResourceTable:
-        """The resource table, open until the image is closed; errors as for `open_table`."""
+        """The resource table, open until the image is closed; raises the same errors as `open_table`."""
         return ResourceTable.open(self.blobs, self.index.resource_table)
 
     @cached_property
     def payloads(self) -> tuple[Payload, ...]:
-        """The file-based payloads in the order of index.json; what is of unknown type is in `index.unknown`."""
+        """The file-based payloads in the order of index.json; entries of unknown type are in `index.unknown`."""
         return tuple(Payload(self, descriptor) for descriptor in self.index.payloads)
 
     def payload(self, ecu: str, release_key: str = "dev") -> Payload:
-        """The payload for an ECU.
+        """Return the payload for an ECU.
 
         Raises:
-            InputError: there is none; names those that there are.
-            FormatError: there is one, of a type or release key that we do not know.
+            InputError: the payload does not exist; the message names the existing ones.
+            FormatError: the payload has an unknown type or release key.
         """
         for payload in self.payloads:
             if (payload.ecu, payload.release_key) == (ecu, release_key):
@@ -125,7 +126,7 @@ class Image:
         )
 
     def close(self) -> None:
-        """Let go of the image and its tables."""
+        """Close the image and its tables."""
         for payload in vars(self).get("payloads", ()):
             if "file_table" in vars(payload):
                 payload.file_table.close()

@@ -1,4 +1,4 @@
-"""inspect-blob, get-filetable and get-resourcetable: blobs and tables as files."""
+"""inspect-blob, get-filetable and get-resourcetable: write blobs and tables to files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class WrittenFile:
     digest: str
 
     def to_value(self) -> dict[str, object]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return {"path": self.path, "size": self.size, "digest": self.digest}
 
 
 def inspect_blob(image: Image, digest: str) -> Iterator[Chunk]:
-    """The bytes of a blob, in parts; good only once the iterator has ended.
+    """Yield the bytes of a blob in parts. They can be trusted only after the last part.
 
     Args:
         image: an open image.
@@ -47,22 +47,22 @@ def inspect_blob(image: Image, digest: str) -> Iterator[Chunk]:
 
 
 def save_blob(image: Image, digest: str, path: StrPath) -> WrittenFile:
-    """Write a blob to a file, whole and verified, or not at all; errors as for `inspect_blob`."""
+    """Write a blob to a file, complete and verified, or not at all; raises the same errors as `inspect_blob`."""
     return _save(inspect_blob(image, digest), path)
 
 
 def get_filetable(image: Image, payload: Payload, path: StrPath) -> WrittenFile:
-    """Write the file table of a payload to a file, decompressed.
+    """Write the decompressed file table of a payload to a file.
 
     Raises:
-        IntegrityError: it is missing or damaged.
-        LimitError: it decompresses to more than a table may have.
+        IntegrityError: the table is missing or damaged.
+        LimitError: it decompresses to more than the limit for tables.
     """
     return _save(table_chunks(image.blobs, payload.manifest.file_table, f"file table of {payload.name}"), path)
 
 
 def get_resourcetable(image: Image, path: StrPath) -> WrittenFile:
-    """Write the resource table of an image to a file, decompressed; errors as for `get_filetable`."""
+    """Write the decompressed resource table of an image to a file; raises the same errors as `get_filetable`."""
     return _save(table_chunks(image.blobs, image.index.resource_table, "resource table"), path)
 
 

@@ -1,4 +1,4 @@
-"""What will bite on the device although the image is good: rules on small rows, whoever feeds them.
+"""Finds what will cause trouble on the device although the image is valid. Rules work on small rows from any source.
 
 A rule knows neither images nor recipes; `lint_image.py` feeds it from an image, `pipeline/lint.py` from a recipe.
 """
@@ -22,7 +22,7 @@ FILES_REUSED = 8192
 DEPTH_REUSED = 35
 EXPIRES_SOON = 30 * 86_400
 HEAD = 20
-"""Bytes of a file that `Row.head` gives: the flags of a .pyc file and the machine of an ELF file are among them."""
+"""Number of bytes that `Row.head` returns: they include the flags of a .pyc file and the machine of an ELF file."""
 PROGRAMS = tuple(
     f"{usr}/{path}"
     for path in (
@@ -40,14 +40,14 @@ PROGRAMS = tuple(
     )
     for usr in ("/usr", "")
 )
-"""Where programs and dynamic loaders lie that tell what architecture a rootfs is for."""
+"""Paths of programs and dynamic loaders that show the architecture of a rootfs."""
 _MAGIC_WITH_FLAGS = range(3392, 20_000)
 _READ_BY_CLIENTS = {"persist_files", "hostname"}
 
 
 @dataclass(frozen=True, slots=True)
 class LintRule:
-    """A rule: why it is one, and what to do. Its id silences it."""
+    """A rule: its reason, and what to do. Its id silences it."""
 
     reason: str
     hint: str
@@ -102,24 +102,24 @@ RULES: Mapping[str, LintRule] = {
 
 
 class Finding(NamedTuple):
-    """What a rule found, and where: a path, a document or a payload; `what` is one phrase."""
+    """A finding of a rule, and its place: a path, a document or a payload; `what` is one phrase."""
 
     rule: str
     where: str
     what: str
 
     def to_value(self) -> dict[str, str]:
-        """The finding as plain JSON values, with the rule's reason and hint."""
+        """Return the finding as plain JSON values, with the rule's reason and hint."""
         rule = RULES[self.rule]
         return {**self._asdict(), "reason": rule.reason, "hint": rule.hint}
 
     def __str__(self) -> str:
-        """The finding on one line, safe to print."""
+        """Return the finding on one line, safe to print."""
         return printable(f"{self.where}: {self.what} [{self.rule}]")
 
 
 class Row(NamedTuple):
-    """A path of a rootfs: whole st_mode, and of a file with a telling head (`has_head`) what gives its first 20 bytes."""
+    """A path of a rootfs: its whole st_mode and, if `has_head` is true, a function that reads its first 20 bytes."""
 
     path: str
     mode: int
@@ -127,10 +127,10 @@ class Row(NamedTuple):
 
 
 def check_ignored(rules: Iterable[str]) -> frozenset[str]:
-    """The ids of rules to silence.
+    """Return the ids of rules to silence.
 
     Raises:
-        InputError: one of them is no rule.
+        InputError: one of them is not a rule.
     """
     ignored = frozenset(rules)
     unknown = ignored - RULES.keys()
@@ -140,20 +140,20 @@ def check_ignored(rules: Iterable[str]) -> frozenset[str]:
 
 
 def has_head(path: str) -> bool:
-    """Whether a rule looks at the first bytes of a file of this path."""
+    """Whether a rule checks the first bytes of a file with this path."""
     return path.endswith(".pyc") or path in PROGRAMS
 
 
 def lint_tree(
     rows: Iterable[Row], name: str, base: Mapping[str, int] | None = None, architecture: str = ""
 ) -> Iterator[Finding]:
-    """Look at a rootfs.
+    """Check a rootfs.
 
     Args:
-        rows: every path of it.
-        name: of the payload or rootfs, for messages.
-        base: st_mode of every path of the image that the device runs now; None leaves out what compares with it.
-        architecture: what the recipe or image says of it.
+        rows: every path of the rootfs.
+        name: the payload or rootfs, for messages.
+        base: st_mode of every path of the image that the device runs now; None skips rules that compare with it.
+        architecture: the architecture according to the recipe or image.
     """
     files: Counter[str] = Counter()
     paths = {row.path: row for row in rows}
@@ -179,7 +179,7 @@ def lint_tree(
 
 
 def _lint_architecture(rows: Mapping[str, Row], name: str, architecture: str) -> Iterator[Finding]:
-    """A rootfs may have loaders of several architectures; only where none is the due one it is for another."""
+    """Check the loaders: a rootfs may have several architectures, but the expected one must be among them."""
     heads = {path: row.head() for path in PROGRAMS if (row := rows.get(path)) is not None and row.head is not None}
     found = {path: _elf_machine(head) for path, head in heads.items() if head[:4] == b"\x7fELF"}
     due = ELF_MACHINES.get(architecture)
@@ -202,14 +202,14 @@ def _lint_mode(row: Row, where: str, before: int) -> Iterator[Finding]:
 
 
 def _is_open(mode: int) -> bool:
-    """Whether anybody may write: to a file, or to a directory without the sticky bit."""
+    """Whether anybody may write to a file, or to a directory without the sticky bit."""
     if not mode & stat.S_IWOTH:
         return False
     return stat.S_ISREG(mode) or (stat.S_ISDIR(mode) and not mode & stat.S_ISVTX)
 
 
 def _source_of(path: str) -> str:
-    """The source that Python holds a .pyc file against."""
+    """Return the source that Python checks a .pyc file against."""
     folder, name = posixpath.split(path)
     if posixpath.basename(folder) == "__pycache__":
         return posixpath.join(posixpath.dirname(folder), f"{name.split('.')[0]}.py")
@@ -217,31 +217,31 @@ def _source_of(path: str) -> str:
 
 
 def _trusts_mtime(head: bytes) -> bool:
-    """Whether this head of a .pyc file names the time of its source; interpreters before 3.7 know nothing else."""
+    """Whether this head of a .pyc file has the time of its source; interpreters before 3.7 have no other kind."""
     magic = int.from_bytes(head[:2], "little")
     return magic not in _MAGIC_WITH_FLAGS or not int.from_bytes(head[4:8], "little") & 1
 
 
 def lint_sys_config(config: SysConfig, name: str) -> Iterator[Finding]:
-    """Look at the sys_config of a payload."""
+    """Check the sys_config of a payload."""
     for key in sorted(config.model_dump(by_alias=True, exclude_none=True).keys() - _READ_BY_CLIENTS):
         yield Finding("ignored-sys-config", name, f"clients ignore {key}")
 
 
 def lint_release_keys(keys: Iterable[str], name: str) -> Iterator[Finding]:
-    """Look at the release keys of all payloads of an image."""
+    """Check the release keys of all payloads of an image."""
     if "dev" not in set(keys):
         yield Finding("no-dev-payload", name, "no payload has the release key dev")
 
 
 def lint_time(seconds: int | None, where: str, now: int) -> Iterator[Finding]:
-    """Look at the time of the signature, or of the build that will make one (Unix seconds)."""
+    """Check the time of the signature, or of the build before signing (Unix seconds)."""
     if seconds is not None and seconds > now:
         yield Finding("future-time", where, f"{utc(seconds)} lies in the future")
 
 
 def lint_chain(chain: Iterable[Certificate], now: int) -> Iterator[Finding]:
-    """Look at the certificates that an image carries."""
+    """Check the certificates in an image."""
     for certificate in chain:
         if certificate.not_after - now < EXPIRES_SOON:
             word = "expired" if certificate.not_after < now else "expires"

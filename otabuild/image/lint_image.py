@@ -1,4 +1,4 @@
-"""The rules of lint on an image."""
+"""Applies the lint rules to an image."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from otabuild.signing.certificates import Certificate
 
 
 def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Finding]:
-    """What of an image will bite on the device.
+    """Find what will cause trouble on the device.
 
     Args:
-        image: to look at.
+        image: the image to check.
         now: Unix seconds.
-        base: what devices run now; payloads are compared with those of the same ECU and release key.
+        base: the image that devices run now; payloads are compared with those of the same ECU and release key.
 
     Raises:
-        OtabuildError: one of the images does not hold.
+        OtabuildError: one of the images is invalid.
     """
     yield from lint_release_keys((payload.release_key for payload in image.payloads), image.path)
     if image.token_raw is not None:
@@ -57,9 +57,9 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
 
 
 def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, str | None]:
-    """The st_mode of every path of a payload of the base, and the digest of its file table.
+    """Return the st_mode of every path of a payload of the base, and the digest of its file table.
 
-    Both are None without a base. A payload that the base lacks has no paths.
+    Both are None without a base. A payload that is missing in the base has no paths.
     """
     if base is None:
         return None, None
@@ -77,7 +77,7 @@ def _rows(image: Image, payload: Payload) -> Iterator[Row]:
 
 
 def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
-    """The first bytes of every file with a telling head, by digest; each bundle is read once."""
+    """Return the first bytes of every file that lint reads, by digest; each bundle is read once."""
     wanted: dict[bytes, FileEntry] = {}
     condition = f"WHERE path GLOB '*.pyc' OR path IN ({', '.join('?' * len(PROGRAMS))})"
     for entry in payload.file_table.select(REGULARS, condition, PROGRAMS):
@@ -93,7 +93,7 @@ def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
 
 
 def _head(chunks: Iterator[Chunk]) -> bytes:
-    """The first bytes of a content that is read, and so verified, to its end."""
+    """Return the first bytes of a content after reading, and so verifying, it to its end."""
     head = b""
     for chunk in chunks:
         head += bytes(chunk[: HEAD - len(head)])

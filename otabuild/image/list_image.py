@@ -1,4 +1,4 @@
-"""list-image: what an image holds."""
+"""list-image: lists the content of an image."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class ListedPayload:
 
 @dataclass(frozen=True, slots=True)
 class ImageList:
-    """What an image holds.
+    """The content of an image.
 
     Attributes:
         size: bytes of the artifact, or of all files of the directory.
-        signer: subject of the certificate that stands in the signature, unchecked; None where there is none to read.
-        signed_at: Unix seconds that the signature says, unchecked.
+        signer: subject of the certificate in the signature, unchecked; None if it cannot be read.
+        signed_at: Unix seconds in the signature, unchecked.
         is_artifact: whether it is a ZIP.
-        is_signed: whether there is an index.jwt; whether that holds is for verification to say.
-        annotations: those of index.json.
+        is_signed: whether index.jwt exists; only verification checks it.
+        annotations: the annotations of index.json.
         payloads: the file-based payloads.
-        has_otaclient_package: whether there is a package for otaclient itself.
-        unknown: entries of types that we do not know; they are never deployed.
+        has_otaclient_package: whether the image has a package for otaclient itself.
+        unknown: entries of unknown types; they are never deployed.
     """
 
     size: int
@@ -53,7 +53,7 @@ class ImageList:
     unknown: tuple[Descriptor, ...]
 
     def to_value(self) -> dict[str, object]:
-        """The list as plain JSON values."""
+        """Return the list as plain JSON values."""
         return {
             "artifact": self.is_artifact,
             "signed": self.is_signed,
@@ -81,10 +81,10 @@ class ImageList:
 
 
 def list_image(image: Image) -> ImageList:
-    """List what an image holds.
+    """List the content of an image.
 
     Raises:
-        FormatError, IntegrityError: index.json, a manifest or a config does not hold.
+        FormatError, IntegrityError: index.json, a manifest or a config is invalid.
     """
     index = image.index
     payloads = tuple(
@@ -106,7 +106,7 @@ def list_image(image: Image) -> ImageList:
 
 
 def _signer(token_raw: bytes | None) -> tuple[str | None, int | None]:
-    """Who says to have signed, and when; to check that is for verification."""
+    """Return the claimed signer and time; only verification checks them."""
     try:
         token = parse_index_jwt(token_raw or b"", compat=True)
     except OtabuildError:

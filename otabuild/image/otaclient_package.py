@@ -1,4 +1,4 @@
-"""The otaclient package of an image, and the files for clients of the generation before (specification, section 9)."""
+"""The otaclient package of an image, and the files for the previous generation of clients (spec, section 9)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _LEGACY = ("data/", "metadata.jwt", "certificate.pem")
 
 @dataclass(frozen=True, slots=True)
 class OtaclientPackage:
-    """What an image holds for otaclient itself.
+    """The content of an image for otaclient itself.
 
     Attributes:
-        release: the manifest.json of the release; None where the image has no package.
+        release: the manifest.json of the release, or None if the image has no package.
         legacy_files: names of the files for legacy clients, with their sizes in bytes.
     """
 
@@ -33,7 +33,7 @@ class OtaclientPackage:
     legacy_files: tuple[tuple[str, int], ...]
 
     def to_value(self) -> dict[str, object]:
-        """The package as plain JSON values."""
+        """Return the package as plain JSON values."""
         return {
             "release": None if self.release is None else self.release.to_value(),
             "legacy-files": [{"name": name, "size": size} for name, size in self.legacy_files],
@@ -44,7 +44,7 @@ def list_otaclient_package(image: Image) -> OtaclientPackage:
     """List the otaclient package and the legacy files of an image.
 
     Raises:
-        FormatError, IntegrityError: the package does not hold.
+        FormatError, IntegrityError: the package is invalid.
     """
     descriptor = image.index.otaclient_package
     release = None if descriptor is None else read_package(image, descriptor)[1]
@@ -53,7 +53,7 @@ def list_otaclient_package(image: Image) -> OtaclientPackage:
 
 
 def read_package(image: Image, descriptor: Descriptor) -> tuple[PackageManifest, Release]:
-    """The manifest blob of a package, and the release manifest that is its config.
+    """Return the manifest blob of a package, and the release manifest in its config.
 
     Raises:
         FormatError: one of them does not follow the format, or they do not agree.
@@ -66,7 +66,7 @@ def read_package(image: Image, descriptor: Descriptor) -> tuple[PackageManifest,
 
 
 def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
-    """Write the release folder that the package was made from, into a new folder.
+    """Write the release folder of the package into a new folder.
 
     Returns:
         The names of the files written.
@@ -92,16 +92,16 @@ def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
 
 
 def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, signer: bytes | None) -> None:
-    """Hold the files for legacy clients against the package and the signature.
+    """Check the files for legacy clients against the package and the signature.
 
     Args:
         image: an open image.
-        package: what `read_package` gave, if the image has a package that holds.
-        signer: the DER bytes of the signing certificate; None where the signature was not verified.
+        package: the result of `read_package`, if the image has a valid package.
+        signer: the DER bytes of the signing certificate, or None if the signature was not verified.
 
     Raises:
-        IntegrityError: a file that the package does not name, or another than the package has, or not all of them.
-        TrustError, FormatError: metadata.jwt does not hold, or is signed with another certificate than index.jwt.
+        IntegrityError: a file is not in the package, differs from the package, or is missing.
+        TrustError, FormatError: metadata.jwt is invalid, or signed with a different certificate than index.jwt.
     """
     check_legacy_folder(image, package)
     token = image.read_file(legacy_jwt.NAME, limits.JWT)
@@ -117,7 +117,7 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
 
 
 def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] | None) -> None:
-    """Hold the release folder for legacy clients against the package; arguments and errors as for `check_legacy`."""
+    """Check the release folder for legacy clients against the package; arguments and errors as for `check_legacy`."""
     due: dict[str, tuple[bytes, int]] = {}
     if package is not None:
         manifest, release = package

@@ -1,4 +1,4 @@
-"""The packages that a rootfs says it holds: the databases of dpkg and rpm."""
+"""The packages installed in a rootfs, from the databases of dpkg and rpm."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _DPKG_FOLDER = "/var/lib/dpkg/status.d/"
 _RPM = ("/usr/lib/sysimage/rpm/rpmdb.sqlite", "/var/lib/rpm/rpmdb.sqlite")
 
 Packages = Mapping[str, tuple[str, ...]]
-"""Versions by name; dpkg's `name:architecture` where several architectures can stand side by side."""
+"""Versions by name; with dpkg, `name:architecture` if several architectures can be installed together."""
 
 
 class PackageDatabase:
-    """Where a payload keeps its packages: the digests of those files, and how to read them.
+    """The package databases of a payload: the digests of their files, and how to read them.
 
-    Two payloads with equal `key` hold the same packages.
+    Two payloads with equal `key` have the same packages.
     """
 
     def __init__(self, payload: Payload) -> None:
@@ -36,7 +36,7 @@ class PackageDatabase:
         self.key = tuple((entry.path, entry.digest) for entry in found)
 
     def read(self) -> tuple[Packages, str | None]:
-        """The packages, and why a database could not be read, if that was so.
+        """Return the packages, and why a database could not be read, if so.
 
         Raises:
             IntegrityError, FilterError: a database cannot be rebuilt from the image.
@@ -55,7 +55,7 @@ class PackageDatabase:
 
 
 def dpkg_packages(raw: bytes) -> Iterator[tuple[str, str]]:
-    """Name and version of each installed package of a dpkg status file (or of one file of status.d)."""
+    """Yield name and version of each installed package of a dpkg status file (or of one file of status.d)."""
     for stanza in re.split(r"\n\s*\n", raw.decode("utf-8", "replace")):
         fields = {
             name.lower(): value.strip()
@@ -73,13 +73,13 @@ _STRING, _INT32 = 6, 4
 
 
 def rpm_packages(raw: bytes) -> Iterator[tuple[str, str]]:
-    """Name and `[epoch:]version-release` of each package of an rpmdb.sqlite.
+    """Yield name and `[epoch:]version-release` of each package of an rpmdb.sqlite.
 
     Raises:
-        TableError: it is no such database.
+        TableError: not such a database.
         LimitError: reading it takes too long.
     """
-    # The database stands in write-ahead mode on a running system; at rest, without its log, it reads as any other.
+    # On a running system the database is in write-ahead mode; at rest, without its log, it reads like any other.
     database = open_database((raw[:18], b"\1\1", raw[20:]), "rpmdb.sqlite")
     try:
         for (blob,) in database.query("SELECT blob FROM Packages"):
@@ -91,7 +91,7 @@ def rpm_packages(raw: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _header_tags(blob: bytes) -> dict[int, str | int]:
-    """The tags we ask for of an rpm header: two counts, then entries (tag, type, offset, count), then their data."""
+    """Return the wanted tags of an rpm header: two counts, then entries (tag, type, offset, count), then their data."""
     tags: dict[int, str | int] = {}
     try:
         entries, size = struct.unpack_from(">2I", blob)
@@ -113,7 +113,7 @@ _PARTS = re.compile(r"(\D*)(\d*)")
 
 
 def version_key(version: str) -> tuple[object, ...]:
-    """What to compare versions by, as dpkg and rpm do: epoch, then letters and numbers in turn; `~` before the end."""
+    """Return a sort key for versions as in dpkg and rpm: epoch, then letters and numbers in turn; `~` sorts first."""
     epoch, colon, rest = version.partition(":")
     if not colon or not epoch.isdigit():
         epoch, rest = "0", version
@@ -122,7 +122,7 @@ def version_key(version: str) -> tuple[object, ...]:
 
 
 def _parts(text: str) -> list[tuple[list[int], int]]:
-    """Letters and numbers in turn, with exactly one empty pair behind them: nothing and `0` are equal."""
+    """Return alternating letters and numbers, followed by exactly one empty pair: nothing and `0` are equal."""
     end = ([0], 0)
     found = [([*map(_rank, letters), 0], int(digits or 0)) for letters, digits in _PARTS.findall(text)]
     while found and found[-1] == end:

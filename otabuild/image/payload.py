@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 _IN_MEMORY = 8 << 20
 _LINKS = 40
-"""So many symlinks does Linux follow, too."""
+"""The limit for followed symlinks, the same as in Linux."""
 
 
 class Payload:
-    """A payload; nothing is read before it is asked for, and everything is verified as it is read.
+    """A payload. Nothing is read before it is requested, and everything is verified while it is read.
 
     Attributes:
-        image: the image that it is a part of.
-        descriptor: what index.json says of it.
-        ecu: id of the ECU that it is for.
+        image: the image that contains it.
+        descriptor: its entry in index.json.
+        ecu: id of its ECU.
         release_key: `dev` or `prd`.
     """
 
@@ -52,42 +52,42 @@ class Payload:
 
         Raises:
             IntegrityError, LimitError: the blob is missing, damaged or too large.
-            FormatError: it is no image manifest.
+            FormatError: it is not an image manifest.
         """
         return Manifest.from_json(self.image.blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}")
 
     @cached_property
     def config(self) -> ImageConfig:
-        """The image config; errors as for `manifest`."""
+        """The image config; raises the same errors as `manifest`."""
         raw = self.image.blobs.read(self.manifest.config, limits.DOCUMENT)
         return ImageConfig.from_json(raw, f"config of {self.name}")
 
     @cached_property
     def sys_config(self) -> bytes | None:
-        """The sys_config, as its author wrote it (YAML); None where there is none. Errors as for `manifest`."""
+        """The sys_config as its author wrote it (YAML), or None. Raises the same errors as `manifest`."""
         descriptor = self.config.sys_config
         return None if descriptor is None else self.image.blobs.read(descriptor, limits.DOCUMENT)
 
     @cached_property
     def file_table(self) -> FileTable:
-        """The file table, open until the image is closed; errors as for `open_table`."""
+        """The file table, open until the image is closed; raises the same errors as `open_table`."""
         return FileTable.open(self.image.blobs, self.manifest.file_table, f"file table of {self.name}")
 
     def entries(self) -> Iterator[FileEntry]:
-        """Every entry in byte order of the paths, streaming.
+        """Yield every entry in byte order of the paths.
 
         Raises:
-            TableError: the file table does not hold.
+            TableError: the file table is invalid.
         """
         return self.file_table.entries()
 
     def stat(self, path: str, *, follow: bool = False) -> FileEntry:
-        """The entry of a path, absolute from the rootfs, as a system would find it that runs the payload.
+        """Return the entry of a path, absolute within the rootfs, as a system that runs the payload would find it.
 
-        Symlinks on the way are followed, one at the end with `follow` or where the path ends in a slash.
+        Symlinks on the way are followed; a symlink at the end is followed with `follow` or if the path ends in a slash.
 
         Raises:
-            InputError: there is none, or too many symlinks lie on the way.
+            InputError: the path does not exist, or has too many symlinks.
         """
         todo, links = _parts(path), 0
         entry = self.file_table.find("/")
@@ -109,11 +109,11 @@ class Payload:
         return entry
 
     def ls(self, path: str = "/") -> Iterator[FileEntry]:
-        """The entries directly in a directory, in byte order; or the entry itself where the path is no directory.
+        """Yield the entries directly in a directory, in byte order, or the entry itself if it is not a directory.
 
         Raises:
-            InputError: no such path.
-            TableError: the file table does not hold.
+            InputError: the path does not exist.
+            TableError: the file table is invalid.
         """
         entry = self.stat(path)
         if not entry.is_directory:
@@ -124,12 +124,12 @@ class Payload:
                 yield found
 
     def open(self, path: str) -> IO[bytes]:
-        """The content of a regular file, or of one that a symlink points at, to read from.
+        """Open the content of a regular file, or of one that a symlink leads to, for reading.
 
-        It is verified to the last byte before the first is given out.
+        The whole content is verified before the first byte is returned.
 
         Raises:
-            InputError: no such path, or no regular file.
+            InputError: the path does not exist, or is not a regular file.
             IntegrityError, FilterError: the content cannot be rebuilt from the image.
         """
         entry = self.stat(path, follow=True)
@@ -151,5 +151,5 @@ class Payload:
 
 
 def _parts(path: str) -> list[str]:
-    """The parts of a path, the last one first; `..` of the root is the root."""
+    """Return the parts of a path, the last one first; `..` of the root is the root."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]

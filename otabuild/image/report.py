@@ -1,4 +1,4 @@
-"""What a report tells of an image, as data; `report_page.py` makes a page of it."""
+"""The content of a report on an image, as data; `report_page.py` makes a page of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from otabuild.signing.verify import check_index_jwt
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What the signature of an image says, and what does not hold of it; whom to trust is not for a report to say."""
+    """The content of the signature of an image, and what is invalid in it. A report does not decide whom to trust."""
 
     chain: tuple[Certificate, ...]
     issued_at: int | None
@@ -27,16 +27,16 @@ class Signature:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a report tells.
+    """The content of a report.
 
     Attributes:
-        path: where the image was opened.
+        path: the path of the image.
         now: Unix seconds of the report.
-        annotations: of index.json.
+        annotations: the annotations of index.json.
         payloads: in the order of index.json.
-        signature: None where the image is not signed.
+        signature: None if the image is not signed.
         usage: where the bytes of each distinct rootfs are.
-        diff: against the base, if there is one.
+        diff: the difference to the base, if any.
         costs: of the update from the base, for each payload that both images have.
     """
 
@@ -51,15 +51,15 @@ class Report:
 
 
 def make_report(image: Image, base: Image | None = None, *, now: int) -> Report:
-    """Gather what there is to tell of an image; it must stay open while the report is used.
+    """Collect the data of a report on an image. The image must stay open while the report is used.
 
     Args:
-        image: to tell of.
-        base: what devices run now.
+        image: the image to report on.
+        base: the image that devices run now.
         now: Unix seconds.
 
     Raises:
-        OtabuildError: one of the images does not hold.
+        OtabuildError: one of the images is invalid.
     """
     by_table: dict[str, list[Payload]] = {}
     for payload in image.payloads:

@@ -1,4 +1,4 @@
-"""The report as one HTML file that opens offline: no request, no script but its own."""
+"""The report as one HTML file that works offline: it makes no requests and runs no script but its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORMS = {
 
 
 def render_page(report: Report) -> bytes:
-    """The page, UTF-8."""
+    """Return the page as UTF-8."""
     files = resources.files("otabuild.image")
     page, style, script = ((files / f"report.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     parts = list(_sections(report))
@@ -55,7 +55,7 @@ def render_page(report: Report) -> bytes:
 
 
 def _json(value: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element around it."""
     return json.dumps(value, separators=(",", ":")).replace("<", "\\u003c").replace("&", "\\u0026")
 
 
@@ -257,7 +257,7 @@ def _cut(lines: list[str]) -> Html:
 
 
 def _distinct(costs: tuple[tuple[str, Cost], ...]) -> Iterator[tuple[str, Cost]]:
-    """Each cost once, with the names of all payloads that have it."""
+    """Yield each cost once, with the names of all payloads that have it."""
     names: dict[Cost, list[str]] = {}
     for name, found in costs:
         names.setdefault(found, []).append(name)

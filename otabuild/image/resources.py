@@ -1,7 +1,7 @@
-"""The resource table: how each content is made from stored blobs (specification, section 7).
+"""The resource table: how each content is made of stored blobs (specification, section 7).
 
-A slice must be a leaf, so what makes a content is never a tree: some leaves, one after the other, and at most four
-steps on top. Resolving it is a loop with a counter, and a cycle is merely too long.
+A slice must be a leaf, so a content is never made by a tree: it is some concatenated leaves, and at most four steps on
+top. A loop with a counter resolves it, and a cycle merely exceeds the counter.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OnError = Callable[[OtabuildError], None]
 
 
 class Step(NamedTuple):
-    """What is done to the bytes so far, and what must come out: a resource of `size` bytes and that digest."""
+    """A step on the bytes so far, and its expected result: a resource with that `size` in bytes and that digest."""
 
     filter: Filter
     digest: bytes
@@ -41,16 +41,16 @@ class Step(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a resource is made: the blobs (digest, size) one after the other, then the steps in order."""
+    """How to make a resource: the concatenated blobs (digest, size), then the steps in order."""
 
     leaves: tuple[tuple[bytes, int], ...]
     steps: tuple[Step, ...]
 
     def stream(self, blobs: Blobs) -> Iterator[Chunk]:
-        """The content, in parts; good only once the iterator has ended. Every step on the way is verified, too.
+        """Yield the content in parts. It can be trusted only after the last part. Every step is verified, too.
 
         Raises:
-            IntegrityError: a blob or the result of a step is not what it should be.
+            IntegrityError: a blob or the result of a step is not the expected one.
         """
         chunks: Iterator[Chunk] = chain.from_iterable(blobs.stream(*leaf) for leaf in self.leaves)
         for step in self.steps:
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryview]:
-    """The bytes from `offset` on; what comes before and behind is read, too, so that it is verified."""
+    """Yield the bytes from `offset` on; the bytes before and after are also read, so that they are verified."""
     start, end = offset, offset + length
     for chunk in chunks:
         part = memoryview(chunk)[max(start, 0) : max(end, 0)]
@@ -76,9 +76,9 @@ def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryvi
 
 @dataclass(frozen=True, slots=True)
 class Member(Generic[U]):
-    """A content of a group: its row, and how to make it (`plan`), or where it lies in the group's bundle.
+    """A content of a group: its row, and how to make it (`plan`) or its position in the group's bundle.
 
-    `use` is what the caller said that it wants the content for.
+    `use` is what the caller wants the content for.
     """
 
     row: ResourceRow
@@ -89,7 +89,7 @@ class Member(Generic[U]):
 
 @dataclass(frozen=True, slots=True)
 class Group(Generic[U]):
-    """Contents that are made together: all that are wanted of one bundle, or a handful without one."""
+    """Contents that are made together: all wanted ones of a bundle, or a few without a bundle."""
 
     bundle: Plan | None
     bundle_size: int
@@ -107,34 +107,34 @@ class ResourceTable:
 
     @classmethod
     def open(cls, blobs: Blobs, descriptor: Descriptor) -> ResourceTable:
-        """Open the resource table of an image; errors as in `open_table`."""
+        """Open the resource table of an image; raises the same errors as `open_table`."""
         return cls(open_table(blobs, descriptor, cls.statements, NAME))
 
     def rows(self) -> Iterator[ResourceRow]:
-        """Every row, streaming."""
+        """Yield every row."""
         return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY resource_id"))
 
     def by_id(self, resource_id: int, wanted_by: str) -> ResourceRow:
-        """The row of an id.
+        """Return the row of an id.
 
         Raises:
-            FilterError: there is none; `wanted_by` names what asked for it.
+            FilterError: the id does not exist; `wanted_by` names what requested it.
         """
         for row in self.database.query(f"{_COLUMNS} WHERE resource_id = ?", (resource_id,)):
             return ResourceRow(*row)
         raise FilterError("points at a resource that is not there", where=wanted_by, observed=resource_id)
 
     def by_digest(self, digest: bytes) -> ResourceRow | None:
-        """The row of a content; None where there is none."""
+        """Return the row of a content, or None."""
         for row in self.database.query(f"{_COLUMNS} WHERE digest = ?", (digest,)):
             return ResourceRow(*row)
         return None
 
     def plan(self, row: ResourceRow, above: int = 0) -> Plan:
-        """How to make a resource, on top of which `above` more steps are to come.
+        """Return how to make a resource that `above` more steps will use.
 
         Raises:
-            FilterError: a filter that cannot be parsed, points nowhere, out of bounds, in a circle, or too deep.
+            FilterError: a filter cannot be parsed, or its target is missing, out of bounds, in a cycle, or too deep.
             LimitError: a bundle over 64 MiB, or too many slices.
         """
         where, steps = f"resource {row.resource_id}", list[Step]()
@@ -170,11 +170,11 @@ class ResourceTable:
         return leaves
 
     def groups(self, use_of: Callable[[ResourceRow], U | None], on_error: OnError | None = None) -> Iterator[Group[U]]:
-        """The wanted contents, grouped so that each bundle is made once; streaming.
+        """Yield the wanted contents, grouped so that each bundle is made once.
 
         Args:
-            use_of: what a row is wanted for; None where it is not.
-            on_error: takes the error of a row that cannot be resolved; without it the first is raised.
+            use_of: returns what a row is wanted for, or None if it is not wanted.
+            on_error: receives the error of a row that cannot be resolved; without it, the first error is raised.
 
         Raises:
             FilterError, LimitError: as `plan`.
@@ -208,7 +208,7 @@ class ResourceTable:
                 yield Member(row, use, plan, 0)
 
     def close(self) -> None:
-        """Let go of the table."""
+        """Close the table."""
         self.database.close()
 
 
@@ -248,11 +248,11 @@ def _bundled(
 
 
 def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where: str) -> None:
-    """Hold a bundled resource against its bundle.
+    """Check a bundled resource against its bundle.
 
     Raises:
         LimitError: the bundle is over 64 MiB.
-        FilterError: the range is outside of the bundle, or has another size than the resource.
+        FilterError: the range is outside the bundle, or has a different size than the resource.
     """
     if bundle.size > limits.BUNDLE:
         raise LimitError("bundle too large", where=where, observed=bundle.size, expected=f"at most {limits.BUNDLE}")
@@ -266,7 +266,7 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
 
 
 def _bundle_of(filter_applied: bytes | None) -> int | None:
-    """The bundle that a filter cuts from, to sort by; None for all others."""
+    """Return the bundle that a filter cuts from, as a sort key; None for other filters."""
     if filter_applied is None or filter_applied[:2] != b"b:":
         return None
     try:

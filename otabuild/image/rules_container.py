@@ -18,14 +18,14 @@ _FILE_MODE, _FOLDER_MODE = 0o100644, 0o40755
 
 @dataclass(frozen=True, slots=True)
 class ContainerSubject:
-    """An image's files and folders, whatever holds them; `oci_layout` is the file of that name, if there is one."""
+    """The files and folders of an image, in any container; `oci_layout` is the file of that name, if it exists."""
 
     source: Source
     oci_layout: bytes | None
 
     @property
     def names(self) -> Iterator[str]:
-        """The names of all members in the order they lie in; none for a directory, which has no order."""
+        """The names of all members in storage order; none for a directory, which has no order."""
         return (member.name for member in self._entries())
 
     def _entries(self) -> Iterator[Member]:
@@ -34,7 +34,7 @@ class ContainerSubject:
 
 @dataclass(frozen=True, slots=True)
 class IndexSubject:
-    """index.json, and whether there is an index.jwt."""
+    """index.json, and whether index.jwt exists."""
 
     index: Index
     is_signed: bool
@@ -42,9 +42,9 @@ class IndexSubject:
 
 @rule("container.place", ContainerSubject, error=IntegrityError)
 def check_places(subject: ContainerSubject) -> Iterator[Problem]:
-    """An image holds plain files and folders of known names (section 1).
+    """An image only has regular files and folders with known names (section 1).
 
-    Stays for directories: of an artifact, its reader has seen to that.
+    This rule is for directories: the reader of an artifact has already checked it.
     """
     for member in subject.source.members():
         if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):
@@ -55,7 +55,7 @@ def check_places(subject: ContainerSubject) -> Iterator[Problem]:
 
 @rule("container.layout", ContainerSubject)
 def check_layout(subject: ContainerSubject) -> Iterator[Problem]:
-    """oci-layout is there, with exactly its one key (section 1)."""
+    """oci-layout exists and has exactly its one key (section 1)."""
     if subject.oci_layout is None:
         yield Problem("oci-layout", "missing")
     else:
@@ -64,7 +64,7 @@ def check_layout(subject: ContainerSubject) -> Iterator[Problem]:
 
 @rule("container.first", ContainerSubject)
 def check_first_entries(subject: ContainerSubject) -> Iterator[Problem]:
-    """index.json is the first entry of an artifact, index.jwt the second (section 1): clients stream it."""
+    """index.json is the first entry of an artifact, index.jwt the second (section 1), because clients stream it."""
     names = list(subject.names) if subject.source.is_artifact else []
     due = [name for name in ("index.json", "index.jwt") if name in names]
     if names[: len(due)] != due:
@@ -73,7 +73,7 @@ def check_first_entries(subject: ContainerSubject) -> Iterator[Problem]:
 
 @rule("container.order", ContainerSubject, severity="note")
 def check_order(subject: ContainerSubject) -> Iterator[Problem]:
-    """What follows index.json and index.jwt is in byte order of the names (section 1); accepted in any order."""
+    """Entries after index.json and index.jwt are in byte order of their names (section 1); any order is accepted."""
     last = ""
     for name in subject.names:
         if name in ("index.json", "index.jwt"):
@@ -86,7 +86,7 @@ def check_order(subject: ContainerSubject) -> Iterator[Problem]:
 
 @rule("container.mode", ContainerSubject, severity="note")
 def check_modes(subject: ContainerSubject) -> Iterator[Problem]:
-    """Entries have the modes 0644 and 0755 (section 1); nothing is ever extracted with them."""
+    """Entries have the modes 0644 and 0755 (section 1), although nothing is ever extracted with them."""
     for member in subject.source.members() if subject.source.is_artifact else ():
         due = _FOLDER_MODE if stat.S_ISDIR(member.mode) else _FILE_MODE
         if member.mode != due:
@@ -95,7 +95,7 @@ def check_modes(subject: ContainerSubject) -> Iterator[Problem]:
 
 @rule("index.unknown", IndexSubject)
 def check_unknown(subject: IndexSubject) -> Iterator[Problem]:
-    """Every entry of `manifests` is of a type of the format (sections 2 and 12): clients refuse or mistake others."""
+    """Every entry of `manifests` has a type of the format (sections 2 and 12): clients refuse or mistake others."""
     for descriptor in subject.index.unknown:
         kind = f"{descriptor.media_type}, artifactType {descriptor.artifact_type}"
         yield Problem(descriptor.digest_text, "an entry of unknown type, which is never deployed", kind)
@@ -103,21 +103,21 @@ def check_unknown(subject: IndexSubject) -> Iterator[Problem]:
 
 @rule("index.payloads", IndexSubject)
 def check_payloads(subject: IndexSubject) -> Iterator[Problem]:
-    """An image has a payload (section 2)."""
+    """An image has at least one payload (section 2)."""
     if not subject.index.payloads:
         yield Problem("index.json", "no payload")
 
 
 @rule("index.finalized", IndexSubject)
 def check_finalized(subject: IndexSubject) -> Iterator[Problem]:
-    """created-at says that nothing may be added any more (section 2): an image without it is a work in progress."""
+    """created-at is present (section 2): an image without it is unfinished and may still change."""
     if subject.index.created_at is None:
         yield Problem("index.json", f"not finalized: no {ann.CREATED_AT}")
 
 
 @rule("index.signed-at", IndexSubject)
 def check_signed_at(subject: IndexSubject) -> Iterator[Problem]:
-    """signed-at stands in index.json of a signed image, and in no other (section 2)."""
+    """signed-at is present in index.json if the image is signed, and only then (section 2)."""
     if subject.is_signed and subject.index.signed_at is None:
         yield Problem("index.json", f"there is an index.jwt, but no {ann.SIGNED_AT}")
     if not subject.is_signed and subject.index.signed_at is not None:

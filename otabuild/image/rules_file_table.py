@@ -1,7 +1,7 @@
 """Rules about one file table (specification, sections 6 and 12).
 
-Most are a query for the rows that break the rule: so a table of any size is judged in little memory. Values are of
-the right types already when a rule runs (`open_table`), but nothing else is known of them.
+Most rules are a query for the rows that violate them, so a table of any size is checked in little memory. When a rule
+runs, values have the right types (`open_table` checks this), but nothing else is known about them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _WORDS = {
     "file": str(limits.FILE),
     "inline": str(limits.INLINE),
 }
-"""What stands for `$word` in the queries below."""
+"""The replacements for `$word` in the queries below."""
 _NAMESPACED_CAPABILITY = 24
 
 
 @dataclass(frozen=True, slots=True)
 class FileTableSubject:
-    """A file table that is open."""
+    """An open file table."""
 
     table: FileTable
 
@@ -54,7 +54,7 @@ class FileTableSubject:
 
 @dataclass(frozen=True, slots=True)
 class LabelsSubject:
-    """The labels of a payload's config, and the file table that they count."""
+    """The labels of a payload's config, and the file table whose contents they count."""
 
     name: str
     labels: dict[str, object]
@@ -113,7 +113,7 @@ def _query(
     error: type[OtabuildError] = TableError,
     kind: str = "",
 ) -> None:
-    """Register a rule: no row may come from `sql`, whose columns are where, and optionally observed and expected."""
+    """Register a rule: `sql` must not return a row. Its columns are where, and optionally observed and expected."""
     query = Template(sql).substitute(_WORDS)
 
     def check(subject: FileTableSubject) -> Iterator[Problem]:
@@ -142,7 +142,7 @@ _query(
 )
 _query(
     "table.parent",
-    "Every parent is a row of ft_dir (section 6): so no entry can be written through a symlink.",
+    "Every parent is a row of ft_dir (section 6), so that no entry can be written through a symlink.",
     "the parent is no directory of the table",
     """$every SELECT path FROM every
         WHERE path <> '/' AND NOT EXISTS (SELECT 1 FROM ft_dir WHERE ft_dir.path = parent(every.path))""",
@@ -150,7 +150,7 @@ _query(
 )
 _query(
     "table.path-twice",
-    "A path stands in one table only (section 6).",
+    "A path is in one table only (section 6).",
     "a path that stands in two tables",
     """SELECT path FROM ft_non_regular
         WHERE path IN (SELECT path FROM ft_dir) OR path IN (SELECT path FROM ft_regular)
@@ -161,7 +161,7 @@ _query(
     "table.inode",
     """Every path has an inode of its table's type (section 6): directories; regular files; symlinks and whiteouts.
 
-    So no inode is shared by two tables.""",
+    Therefore no two tables share an inode.""",
     "the inode is missing, or not of the table's type",
     """SELECT path, printf('%o', mode) FROM ft_dir LEFT JOIN ft_inode USING (inode_id)
         WHERE mode IS NULL OR mode & 0xF000 <> 0x4000
@@ -172,7 +172,7 @@ _query(
 )
 _query(
     "table.owner",
-    "uid and gid are 0 to 2^32-2 (section 12): chown takes 2^32-1 as leave it.",
+    "uid and gid are 0 to 2^32-2 (section 12): chown reads 2^32-1 as an order to change nothing.",
     "uid or gid out of range",
     """SELECT inode_id, uid || ':' || gid FROM ft_inode
         WHERE uid NOT BETWEEN 0 AND 4294967294 OR gid NOT BETWEEN 0 AND 4294967294""",
@@ -194,7 +194,7 @@ _query(
 )
 _query(
     "table.shared-content",
-    "Paths that share an inode share its content (sections 6 and 12): clients give the second the first's.",
+    "Paths that share an inode share its content (sections 6 and 12): clients use that of the first.",
     "paths share the inode, but not the content",
     "SELECT inode_id FROM ft_regular GROUP BY inode_id HAVING min(resource_id) <> max(resource_id)",
     kind="inode ",
@@ -209,14 +209,14 @@ _query(
 )
 _query(
     "table.links",
-    "links_count of an inode that several paths share is at least their number (sections 6 and 12).",
+    "links_count of an inode with several paths is at least the number of paths (sections 6 and 12).",
     "links_count is below the number of paths that share the inode",
     "SELECT inode_id, links_count, paths FROM $counts WHERE paths > 1 AND coalesce(links_count, 0) < paths",
     kind="inode ",
 )
 _query(
     "table.links-more",
-    "links_count is the number of paths where we write it; other builders count links outside of the tree, too.",
+    "otabuild writes the number of paths as links_count; other builders also count links outside the tree.",
     "links_count is above the number of paths",
     "SELECT inode_id, links_count, paths FROM $counts WHERE links_count > max(paths, 1)",
     severity="note",
@@ -231,7 +231,7 @@ _query(
 )
 _query(
     "table.whiteout",
-    "A character device is a whiteout, 0,0, and has no meta (section 6).",
+    "A character device is a whiteout (0,0) and has no meta (section 6).",
     "a whiteout with meta",
     """SELECT path, hex(substr(meta, 1, 20)) FROM ft_non_regular JOIN ft_inode USING (inode_id)
         WHERE mode & 0xF000 = 0x2000 AND meta IS NOT NULL""",
@@ -246,14 +246,14 @@ _query(
 )
 _query(
     "table.content-missing",
-    "Every regular file points at a row of ft_resource (section 6).",
+    "Every regular file refers to a row of ft_resource (section 6).",
     "points at no resource",
     """SELECT path, ft_regular.resource_id FROM ft_regular LEFT JOIN ft_resource USING (resource_id)
         WHERE digest IS NULL""",
 )
 _query(
     "table.empty-resource",
-    "Row 0 of ft_resource is the empty file, always (section 6).",
+    "Row 0 of ft_resource is always the empty file (section 6).",
     "row 0 is not the empty file",
     """SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM ft_resource
         WHERE resource_id = 0 AND size = 0 AND digest = $empty AND contents = x'')""",
@@ -264,7 +264,7 @@ _query(
     "table.resource",
     """A digest has 32 bytes, a size is 0 to 16 TiB, and 0 for the empty content only (sections 6 and 12).
 
-    Stays, though the rules about inlining and the resource table find the same: it names the fault itself.""",
+    The rules about inlining and the resource table find the same, but this rule names the error itself.""",
     "digest or size of a resource is not legal",
     """SELECT resource_id, size FROM ft_resource WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND $file
         OR (size = 0) <> (digest = $empty)""",
@@ -273,14 +273,14 @@ _query(
 )
 _query(
     "table.inline",
-    "Contents of up to 64 bytes are inlined, and no larger ones (section 6).",
+    "Contents of up to 64 bytes are inlined, larger ones are not (section 6).",
     "a content that is inlined, or not, against the rule",
     "SELECT resource_id, size FROM ft_resource WHERE (size <= $inline) <> (contents IS NOT NULL)",
     kind="resource ",
 )
 _query(
     "table.inline-content",
-    "What is inlined has the size and the digest of its row (section 6).",
+    "An inlined content has the size and the digest of its row (section 6).",
     "the inlined content does not match its row",
     """SELECT resource_id, length(contents), size FROM ft_resource
         WHERE contents IS NOT NULL AND (length(contents) <> size OR sha256(contents) <> digest)""",
@@ -289,7 +289,7 @@ _query(
 )
 _query(
     "table.orphan-inode",
-    "Every inode has a path; one without harms nobody.",
+    "Every inode has a path; an inode without one is harmless.",
     "an inode without a path",
     """SELECT inode_id FROM ft_inode WHERE inode_id NOT IN (SELECT inode_id FROM ft_regular)
         AND inode_id NOT IN (SELECT inode_id FROM ft_dir) AND inode_id NOT IN (SELECT inode_id FROM ft_non_regular)""",
@@ -298,7 +298,7 @@ _query(
 )
 _query(
     "table.orphan-resource",
-    "Every resource but row 0 has a file; one without harms nobody.",
+    "Every resource except row 0 has a file; a resource without one is harmless.",
     "a resource without a file",
     """SELECT resource_id FROM ft_resource WHERE resource_id <> 0 AND NOT EXISTS
         (SELECT 1 FROM ft_regular WHERE ft_regular.resource_id = ft_resource.resource_id)""",
@@ -307,7 +307,7 @@ _query(
 )
 _query(
     "table.case",
-    "Names equal under case folding: two files of the image are one where the target folds case.",
+    "No two names are equal under case folding: a target that folds case would merge the files.",
     "names that differ in case or composition only",
     "$every SELECT min(path), max(path) FROM every GROUP BY folded(path) HAVING count(*) > 1",
     severity="note",
@@ -327,7 +327,7 @@ _COUNTED: dict[str, str] = {
 
 @rule("config.labels", LabelsSubject, error=IntegrityError)
 def check_labels(subject: LabelsSubject) -> Iterator[Problem]:
-    """The labels count what is in the tables (section 4). `rootfs.size` may be absent, as early builders left it out."""
+    """The labels match the counts of the tables (section 4). `rootfs.size` is optional: early builders omitted it."""
     for key, expression in _COUNTED.items():
         if key == ann.ROOTFS_SIZE and key not in subject.labels:
             continue

@@ -1,4 +1,4 @@
-"""Rules about the resource table, and about how the tables and the blobs fit together (specification, section 7)."""
+"""Rules about the resource table, and about the consistency of tables and blobs (specification, section 7)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from otabuild.image.tables import FileTable
 
 @dataclass(frozen=True, slots=True)
 class ResourcesSubject:
-    """The resource table, and how large a stored blob is (None: missing)."""
+    """The resource table, and a function for the size of a stored blob (None: missing)."""
 
     table: ResourceTable
     blob_size: Callable[[bytes], int | None]
@@ -31,7 +31,7 @@ class ResourcesSubject:
 
 @dataclass(frozen=True, slots=True)
 class JoinSubject:
-    """A file table and the resource table that it draws from."""
+    """A file table and the resource table that it uses."""
 
     files: FileTable
     resources: ResourceTable
@@ -46,18 +46,18 @@ class NeededSubject:
 
     @cached_property
     def contents(self) -> _Ids:
-        """The rows that are contents of files."""
+        """Return the rows that are contents of files."""
         rows = (row for files in self.files for _, _, row in _looked_up(files, self.resources))
         return _Ids(self.resources, (row[1] for row in rows if row is not None))
 
     @cached_property
     def parts(self) -> _Ids:
-        """The rows that a filter names."""
+        """Return the rows that a filter names."""
         return _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
 
 
 class _Ids:
-    """Some rows of the resource table: nine bytes for each row that it has, however many ids a filter names."""
+    """A set of rows of the resource table. It takes nine bytes per row of the table, however many ids filters name."""
 
     def __init__(self, resources: ResourceTable, ids: Iterable[int]) -> None:
         self._known = array("q", (row.resource_id for row in resources.rows()))
@@ -77,7 +77,7 @@ class _Ids:
 def _looked_up(
     files: FileTable, resources: ResourceTable
 ) -> Iterator[tuple[bytes, int, tuple[bytes, int, int] | None]]:
-    """Digest and size of each content that is not inlined, with its row: digest, id, size; None where there is none."""
+    """Yield digest and size of each content that is not inlined, with its row (digest, id, size) or None."""
     rows = resources.database.query("SELECT digest, resource_id, size FROM rs_manifest ORDER BY digest")
     row: Any = next(rows, None)
     sql = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0 ORDER BY digest"
@@ -89,7 +89,7 @@ def _looked_up(
 
 @dataclass(frozen=True, slots=True)
 class StoredSubject:
-    """What lies in blobs/sha256/: digests, and the sum of the sizes; `known` says whether anything refers to one."""
+    """The files in blobs/sha256/: digests, and the sum of the sizes; `known` says whether anything refers to one."""
 
     index: Index
     stored: dict[bytes, int]
@@ -115,7 +115,7 @@ def _named_by(row: ResourceRow) -> tuple[int, ...]:
 def check_rows(subject: ResourcesSubject) -> Iterator[Problem]:
     """A digest has 32 bytes, a size is 0 to 16 TiB (section 7).
 
-    Stays, though rebuilding contents finds the same: a shallow verification rebuilds none.
+    Rebuilding contents finds the same, but a shallow verification does not rebuild any.
     """
     sql = "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND ?"
     for resource_id, size in subject.table.database.query(sql, (limits.FILE,)):
@@ -124,11 +124,11 @@ def check_rows(subject: ResourcesSubject) -> Iterator[Problem]:
 
 @rule("resources.filters", ResourcesSubject, error=FilterError)
 def check_filters(subject: ResourcesSubject) -> Iterator[Problem]:
-    """Every filter can be resolved: known, in bounds, without a circle, slices are leaves and add up (section 7)."""
+    """Every filter can be resolved: known, in bounds, no cycle, slices are leaves and add up (section 7)."""
     errors: list[OtabuildError] = []
 
     def keep(error: OtabuildError) -> None:
-        if len(errors) <= SHOWN:  # one more, so that it is told that there are more
+        if len(errors) <= SHOWN:  # one more, to report that more exist
             errors.append(error)
 
     for _ in subject.table.groups(lambda _: True, keep):
@@ -139,9 +139,9 @@ def check_filters(subject: ResourcesSubject) -> Iterator[Problem]:
 
 @rule("resources.leaves", ResourcesSubject, error=IntegrityError)
 def check_leaves(subject: ResourcesSubject) -> Iterator[Problem]:
-    """A resource without a filter is a stored blob of that size (section 7).
+    """A resource without a filter is a stored blob of its size (section 7).
 
-    Stays, though rebuilding contents finds the same: a shallow verification rebuilds none.
+    Rebuilding contents finds the same, but a shallow verification does not rebuild any.
     """
     sql = "SELECT digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
     for digest, size in subject.table.database.query(sql):
@@ -153,7 +153,7 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Problem]:
 
 @rule("resources.contents", JoinSubject, error=IntegrityError)
 def check_contents(subject: JoinSubject) -> Iterator[Problem]:
-    """Every content that is not inlined has a row in the resource table, of the same size (sections 6 and 7)."""
+    """Every content that is not inlined has a row of the same size in the resource table (sections 6 and 7)."""
     for digest, size, row in _looked_up(subject.files, subject.resources):
         where = f"{subject.files.database.name}: {format_digest(digest)}"
         if row is None:
@@ -164,7 +164,7 @@ def check_contents(subject: JoinSubject) -> Iterator[Problem]:
 
 @rule("resources.orphan", NeededSubject, severity="note")
 def check_orphans(subject: NeededSubject) -> Iterator[Problem]:
-    """Every resource is a content of a payload, or part of one; one that is not harms nobody."""
+    """Every resource is a content of a payload, or part of one; an unused resource is harmless."""
     for row in subject.resources.rows():
         if row.resource_id not in subject.parts and row.resource_id not in subject.contents:
             yield Problem(f"{NAME}: resource {row.resource_id}", "needed by no payload")
@@ -172,7 +172,7 @@ def check_orphans(subject: NeededSubject) -> Iterator[Problem]:
 
 @rule("blobs.extra", StoredSubject, error=IntegrityError)
 def check_extra(subject: StoredSubject) -> Iterator[Problem]:
-    """Every stored blob is named by a descriptor or by the resource table (section 2)."""
+    """A descriptor or the resource table names every stored blob (section 2)."""
     for digest in subject.stored:
         if not subject.known(digest):
             yield Problem(format_digest(digest), "a blob that nothing refers to")
@@ -180,7 +180,7 @@ def check_extra(subject: StoredSubject) -> Iterator[Problem]:
 
 @rule("blobs.count", StoredSubject, error=IntegrityError)
 def check_count(subject: StoredSubject) -> Iterator[Problem]:
-    """blobs-count and blobs-size of index.json count the stored blobs (section 2)."""
+    """blobs-count and blobs-size of index.json match the stored blobs (section 2)."""
     counted = {ann.BLOBS_COUNT: len(subject.stored), ann.BLOBS_SIZE: sum(subject.stored.values())}
     for key, number in counted.items():
         if subject.index.annotations.get(key) != number:

@@ -1,4 +1,4 @@
-"""How the contents of a payload are stored, and which blobs each of them needs."""
+"""The storage forms of the contents of a payload, and the blobs that each content needs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Leaf = tuple[bytes, int]
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A content that has a place in the resource table.
+    """A content in the resource table.
 
     Attributes:
         digest: 32 bytes.
         size: bytes of the content.
-        form: what was done to it last; `plain` is a blob of its own, as it is.
-        leaves: the distinct blobs that must be there to make it.
-        bundle_size: bytes of the bundle it is cut from; 0 without one.
+        form: the last step that made it; `plain` is a blob of its own without any step.
+        leaves: the distinct blobs needed to make it.
+        bundle_size: bytes of the bundle that it is cut from; 0 without a bundle.
     """
 
     digest: bytes
@@ -35,7 +35,7 @@ class Stored:
 
 
 def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[Stored]:
-    """Those of the wanted contents (keys are digests) that the resource table holds.
+    """Yield the wanted contents (keys are digests) that are in the resource table.
 
     Raises:
         FilterError, LimitError: one of them cannot be resolved.
@@ -57,9 +57,9 @@ def _form(plan: Plan) -> Form:
 
 
 def shares(contents: Iterable[Stored]) -> dict[bytes, float]:
-    """Bytes of blobs that fall to each content, by digest.
+    """Return each content's share of the bytes of blobs, by digest.
 
-    A blob is divided among the contents that need it in proportion to their sizes: all shares add up to the blobs.
+    A blob is divided among the contents that need it, in proportion to their sizes. All shares add up to the blobs.
     """
     contents = tuple(contents)
     sharers: Counter[bytes] = Counter()

@@ -1,4 +1,4 @@
-"""The two tables of an image, opened as hostile (specification, sections 6 and 7)."""
+"""Opens the two tables of an image as hostile input (specification, sections 6 and 7)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from otabuild.storage.zstd import decompress
 
 
 def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], name: str) -> Database:
-    """Open the table that a descriptor names.
+    """Open the table for a descriptor.
 
     Args:
         blobs: the blobs of the image.
-        descriptor: of the table; its media type says whether it is compressed.
-        statements: what makes the schema that the table must have.
-        name: of the table, for messages.
+        descriptor: the descriptor of the table; its media type says whether the table is compressed.
+        statements: the statements that create the expected schema.
+        name: the name of the table, for messages.
 
     Raises:
-        IntegrityError: the blob is missing, damaged or not what the descriptor says.
-        TableError: no SQLite database of this schema, or values of other types in it.
-        LimitError: it decompresses to more than a table may have.
+        IntegrityError: the blob is missing, damaged or does not match the descriptor.
+        TableError: not an SQLite database of this schema, or its values have wrong types.
+        LimitError: it decompresses to more than the limit for tables.
     """
     statements = tuple(statements)
     database = open_database(table_chunks(blobs, descriptor, name), name)
@@ -44,7 +44,7 @@ def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], 
 
 
 def table_chunks(blobs: Blobs, descriptor: Descriptor, name: str) -> Iterator[Chunk]:
-    """The bytes of a table as SQLite wants them, in parts; good only once the iterator has ended.
+    """Yield the bytes of a table as SQLite expects them, in parts; they can be trusted only after the last part.
 
     Raises:
         IntegrityError, LimitError: as `open_table`.
@@ -64,10 +64,11 @@ def _check_types(database: Database, statements: Iterable[str]) -> None:
 
 
 class FileEntry(NamedTuple):
-    """One path of a payload, as the file table has it.
+    """One path of a payload, as recorded in the file table.
 
-    `mode` is the whole st_mode. `digest` (32 bytes), `size` (bytes) and `contents` (where inlined) are a regular
-    file's; `meta` is a symlink's target. `packed_xattrs` is MessagePack.
+    `mode` is the whole st_mode. `digest` (32 bytes), `size` (bytes) and `contents` (if inlined) belong to a regular
+    file;
+    `meta` is the target of a symlink. `packed_xattrs` is MessagePack.
     """
 
     path: str
@@ -95,7 +96,7 @@ class FileEntry(NamedTuple):
 
     @property
     def target(self) -> str | None:
-        """What a symlink points at; None for anything else."""
+        """The target of a symlink; None for anything else."""
         if self.meta is None:
             return None
         try:
@@ -104,7 +105,7 @@ class FileEntry(NamedTuple):
             raise TableError("symlink target is not UTF-8", where=self.path, observed=self.meta[:100]) from None
 
     def to_value(self) -> dict[str, object]:
-        """The entry as plain JSON values; attribute values and digest in hex."""
+        """Return the entry as plain JSON values; attribute values and digest are hex."""
         value: dict[str, object] = {
             "path": self.path,
             "type": _KINDS.get(stat.S_IFMT(self.mode), "unknown"),
@@ -145,14 +146,14 @@ class FileTable:
 
     @classmethod
     def open(cls, blobs: Blobs, descriptor: Descriptor, name: str) -> FileTable:
-        """Open the file table of a payload; errors as in `open_table`."""
+        """Open the file table of a payload; raises the same errors as `open_table`."""
         return cls(open_table(blobs, descriptor, cls.statements, name))
 
     def select(self, query: str, condition: str = "", parameters: Iterable[object] = ()) -> Iterator[FileEntry]:
-        """Entries of one kind (DIRECTORIES, NON_REGULARS or REGULARS), streaming.
+        """Yield entries of one kind (DIRECTORIES, NON_REGULARS or REGULARS).
 
         Raises:
-            TableError: a row points at an inode or a resource that is not there.
+            TableError: a row refers to a missing inode or resource.
         """
         for row in self.database.query(f"{query} {condition}", parameters):
             if row[2] is None or (query is REGULARS and row[9] is None):
@@ -160,27 +161,27 @@ class FileTable:
             yield FileEntry(*row)
 
     def entries(self) -> Iterator[FileEntry]:
-        """Every entry, joined from all tables, in byte order of the paths; streaming."""
+        """Yield every entry, joined from all tables, in byte order of the paths."""
         parts = (self.select(query, "ORDER BY path") for query in _KINDS_OF_ENTRY)
         return heapq.merge(*parts, key=attrgetter("path"))
 
     def below(self, prefix: str) -> Iterator[FileEntry]:
-        """Every entry whose path starts with `prefix`, which ends in `/`; in byte order, streaming."""
+        """Yield every entry whose path starts with `prefix`, which ends in `/`, in byte order."""
         condition = "WHERE path >= ? AND path < ? ORDER BY path"
         end = prefix[:-1] + chr(ord("/") + 1)
         parts = (self.select(query, condition, (prefix, end)) for query in _KINDS_OF_ENTRY)
         return heapq.merge(*parts, key=attrgetter("path"))
 
     def find(self, path: str) -> FileEntry | None:
-        """The entry of a path; None where there is none."""
+        """Return the entry of a path, or None."""
         found = (entry for query in _KINDS_OF_ENTRY for entry in self.select(query, "WHERE path = ?", (path,)))
         return next(found, None)
 
     def count(self, expression: str) -> int:
-        """The value of `SELECT expression`, a whole number; 0 where it is NULL."""
+        """Return the value of `SELECT expression`, an integer; 0 if it is NULL."""
         (row,) = self.database.query(f"SELECT {expression}")
         return int(row[0] or 0)
 
     def close(self) -> None:
-        """Let go of the table."""
+        """Close the table."""
         self.database.close()

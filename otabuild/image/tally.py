@@ -1,4 +1,4 @@
-"""Counting what is done, and telling of it."""
+"""Counts the work done and reports progress."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from otabuild.errors import StorageError
 
 Progress = Callable[[int, int], None]
-"""Called now and then, from any thread, with bytes done and bytes in all."""
+"""Called now and then, from any thread, with the bytes done and the total."""
 
 
 class Tally:
-    """Bytes done of `total`; threads may add to it."""
+    """Counts bytes done out of `total`; thread-safe."""
 
     def __init__(self, total: int = 0, progress: Progress | None = None) -> None:
         self.total = total
@@ -21,7 +21,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def add(self, count: int) -> None:
-        """Count bytes, and tell of them."""
+        """Count bytes and report progress."""
         with self._lock:
             self._done += count
             if self._progress is not None:
@@ -31,7 +31,7 @@ class Tally:
         """Make sure that everything was done.
 
         Raises:
-            StorageError: it was not.
+            StorageError: something was not done.
         """
         if self._done != self.total:
             raise StorageError("not everything was written", where=where, observed=self._done, expected=self.total)

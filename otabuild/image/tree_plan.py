@@ -1,4 +1,4 @@
-"""What a deployment will write, from the file table alone; nothing here touches the target."""
+"""Plans what a deployment will write, from the file table alone; does not touch the target."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _INODES = """(SELECT count(*) FROM ft_dir) + (SELECT count(DISTINCT inode_id) FR
 
 @dataclass(frozen=True, slots=True)
 class Demands:
-    """What the target must be able to hold.
+    """What the target must support.
 
     Attributes:
-        inodes: how many inodes.
+        inodes: the number of inodes.
         content_size: bytes of all contents, each inode counted once.
         owners: every (uid, gid).
-        samples: for each kind of entry (S_IFMT bits), attribute name and set of special mode bits one entry that has it.
+        samples: one example entry for each kind of entry (S_IFMT bits), attribute name and set of special mode bits.
     """
 
     inodes: int
@@ -34,30 +34,30 @@ class Demands:
 
 
 class TreePlan:
-    """The entries of a file table in the order in which they are written. The table must have passed its rules."""
+    """The entries of a file table in writing order. The table must have passed its rules."""
 
     def __init__(self, table: FileTable) -> None:
         self._table = table
 
     def directories(self, *, bottom_up: bool = False) -> Iterator[FileEntry]:
-        """Every directory, parents first; or last, when `bottom_up`."""
+        """Yield every directory, parents first, or parents last with `bottom_up`."""
         return self._table.select(DIRECTORIES, f"ORDER BY path {'DESC' if bottom_up else ''}")
 
     def non_regulars(self) -> Iterator[list[FileEntry]]:
-        """Symlinks and whiteouts; each list is the paths of one inode."""
+        """Yield symlinks and whiteouts; each list has the paths of one inode."""
         return _by_inode(self._table.select(NON_REGULARS, "ORDER BY ft_non_regular.inode_id, path"))
 
     def inlined(self) -> Iterator[list[FileEntry]]:
-        """Regular files whose content stands in the table; each list is the paths of one inode."""
+        """Yield regular files with inlined content; each list has the paths of one inode."""
         return _by_inode(self._table.select(REGULARS, "WHERE contents IS NOT NULL ORDER BY ft_regular.inode_id, path"))
 
     def with_content(self, digest: bytes) -> list[list[FileEntry]]:
-        """Regular files of a content that is not inlined; each list is the paths of one inode."""
+        """Return the regular files with a content that is not inlined; each list has the paths of one inode."""
         condition = "WHERE digest = ? AND contents IS NULL ORDER BY ft_regular.inode_id, path"
         return list(_by_inode(self._table.select(REGULARS, condition, (digest,))))
 
     def demands(self) -> Demands:
-        """What the target must be able to hold."""
+        """Return what the target must support."""
         query = self._table.database.query
         owners = frozenset((uid, gid) for uid, gid in query("SELECT DISTINCT uid, gid FROM ft_inode"))
         samples: dict[object, FileEntry] = {}

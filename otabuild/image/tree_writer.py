@@ -20,12 +20,14 @@ _PROBE = ".probe"
 class TreeWriter:
     """Writes below one folder, from several threads.
 
-    A file is written, then gets its owner, then its mode (a change of owner clears setuid), then its attributes (a
-    write clears capabilities). Directories get theirs last, so that nothing is inherited and everything can be made.
+    A file is written, then gets its owner, then its mode (changing the owner clears setuid), then its attributes
+    (writing
+    clears capabilities). Directories get their metadata last, so that nothing is inherited and everything can be
+    created.
 
     Args:
         root: descriptor of the folder, which is empty and private.
-        no_owner: leave everything to the calling user.
+        no_owner: let the calling user own everything.
     """
 
     def __init__(self, root: int, *, no_owner: bool) -> None:
@@ -43,10 +45,10 @@ class TreeWriter:
         return found
 
     def rehearse(self, demands: Demands) -> None:
-        """Do everything once that the operating system may refuse, and undo it.
+        """Try once everything that the operating system may refuse, and undo it.
 
         Raises:
-            MetaApplyError: an owner, mode, device or attribute of the payload cannot be had here.
+            MetaApplyError: an owner, mode, device or attribute of the payload cannot be set here.
         """
         samples = {(stat.S_IFMT(e.mode), e.mode & 0o7000, e.packed_xattrs): e for e in demands.samples}
         for sample in samples.values():
@@ -88,13 +90,13 @@ class TreeWriter:
             self._remove_probe(is_directory=False)
 
     def make_directory(self, entry: FileEntry) -> None:
-        """Make a directory, for now with the caller's owner and open to the caller; `/` is there already."""
+        """Make a directory, for now owned by and open to the caller; `/` already exists."""
         if entry.path != "/":
             folder, name = self._folders.parent_of(entry.path)
             fs_at.make_folder(name, folder, entry.path, entry.mode)
 
     def finish_directory(self, entry: FileEntry) -> None:
-        """Give a directory its owner, mode and attributes; when all below it is done."""
+        """Set owner, mode and attributes of a directory, after everything below it is finished."""
         self._finish(self._folders.at(entry.path), entry)
 
     def make_non_regular(self, paths: Sequence[FileEntry]) -> None:
@@ -114,7 +116,7 @@ class TreeWriter:
         self._link(paths)
 
     def write_file(self, paths: Sequence[FileEntry], open_content: Opener) -> int:
-        """Write a regular file; further paths become hard links of the first. Returns the bytes written."""
+        """Write a regular file; further paths become hard links of the first. Return the number of bytes written."""
         entry = paths[0]
         folder, name = self._folders.parent_of(entry.path)
         written = 0
@@ -147,6 +149,6 @@ class TreeWriter:
                 os.close(folder)
 
     def close(self) -> None:
-        """Let go of every descriptor but the root's."""
+        """Close every descriptor except the root's."""
         for folders in self._all_folders:
             folders.close()

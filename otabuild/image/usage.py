@@ -1,4 +1,4 @@
-"""Where the bytes of a rootfs are: by directory, by form of storage, the largest files, duplicates."""
+"""Where the bytes of a rootfs are: by directory, by storage form, the largest files, duplicates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SMALLEST_SHARE = 0.001
 
 @dataclass(slots=True)
 class Node:
-    """A directory, or a file large enough to be shown; sizes in bytes, of all below it.
+    """A directory, or a file that is large enough to show; sizes in bytes, including everything below.
 
-    `size` counts a hard-linked file once; `stored` is what the image holds for it.
+    `size` counts a hard-linked file once; `stored` is its share of the image.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Node:
     children: dict[str, Node] = field(default_factory=dict)
 
     def add(self, path: str, size: int, stored: float) -> None:
-        """Count a file, here and in every directory on the way to it."""
+        """Count a file, in this node and in every directory on the way to it."""
         node = self
         for name in (None, *path.strip("/").split("/")):
             if name is not None:
@@ -39,7 +39,7 @@ class Node:
             node.files += 1
 
     def prune(self, smallest_size: float, smallest_stored: float) -> None:
-        """Drop what is too small to be seen; it still counts above."""
+        """Drop what is too small to show; the directories above still count it."""
         self.children = {
             name: child
             for name, child in sorted(self.children.items(), key=lambda item: (-item[1].size, item[0]))
@@ -51,7 +51,7 @@ class Node:
 
 @dataclass(slots=True)
 class FormUse:
-    """How many contents are stored in one form, their bytes, and the bytes of blobs that fall to them."""
+    """The number of contents stored in one form, their bytes, and their share of the bytes of blobs."""
 
     contents: int = 0
     size: int = 0
@@ -60,7 +60,7 @@ class FormUse:
 
 @dataclass(frozen=True, slots=True)
 class ContentUse:
-    """A content: where the rootfs has it (hard links once), its size, form, and share of the blobs, in bytes."""
+    """A content: its paths in the rootfs (hard links once), its size, form, and share of the blobs, in bytes."""
 
     paths: tuple[str, ...]
     size: int
@@ -69,7 +69,7 @@ class ContentUse:
 
     @property
     def repeated(self) -> int:
-        """Bytes that the copies beyond the first take on the device."""
+        """Bytes on the device for the copies after the first."""
         return self.size * (len(self.paths) - 1)
 
 
@@ -78,11 +78,11 @@ class Usage:
     """Where the bytes of one rootfs are.
 
     Attributes:
-        payloads: names of the payloads that have it.
-        tree: `/`, with everything in it that is large enough to be shown.
-        forms: by form of storage; `inline` contents stand in the file table.
+        payloads: names of the payloads with it.
+        tree: `/`, with everything in it that is large enough to show.
+        forms: by storage form; `inline` contents are in the file table.
         largest: the largest contents, largest first.
-        duplicates: the contents whose copies take most, most first.
+        duplicates: the contents whose copies take the most space, largest first.
     """
 
     payloads: tuple[str, ...]
@@ -93,10 +93,10 @@ class Usage:
 
 
 def usage(image: Image, payloads: Sequence[Payload]) -> Usage:
-    """Where the bytes are of the rootfs that these payloads share.
+    """Return where the bytes of the rootfs shared by these payloads are.
 
     Raises:
-        TableError, FilterError, LimitError: file table or resource table do not hold.
+        TableError, FilterError, LimitError: file table or resource table is invalid.
     """
     contents = _contents(payloads[0])
     stored = tuple(stored_contents(image.resources, contents))
@@ -123,7 +123,7 @@ def usage(image: Image, payloads: Sequence[Payload]) -> Usage:
 
 
 def _contents(payload: Payload) -> dict[bytes, list[FileEntry]]:
-    """The entries of each content; of hard links the first in path order."""
+    """Return the entries of each content; of hard links only the first in path order."""
     contents: defaultdict[bytes, list[FileEntry]] = defaultdict(list)
     linked: set[int] = set()
     for entry in payload.file_table.select(REGULARS, "ORDER BY path"):

@@ -1,7 +1,7 @@
-"""Verification: everything that makes an image good, in order, collected and not first-only (specification, all of it).
+"""Verification: checks everything that makes an image valid, in order, and collects all findings (whole specification).
 
-This is the rim: it reads, hands documents and tables to the rules, and keeps count. A step that cannot be taken is an
-error by then: its input did not parse, and that is in the findings.
+This module reads the image, hands documents and tables to the rules, and collects what they find. If a step cannot run,
+the reason is already a finding: its input did not parse.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ _BLOB = re.compile(f"{_BLOB_PREFIX}[0-9a-f]{{64}}")
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What verification found.
+    """The result of verification.
 
     Attributes:
-        image: where the image was opened.
-        shallow: whether contents were left out: then stored blobs were hashed, but no content rebuilt.
+        image: the path of the image.
+        shallow: whether contents were skipped: stored blobs were hashed, but no content was rebuilt.
         strict: whether notes count as errors.
-        signature: who signed; None where the signature does not hold, or was not to be checked.
-        counts: how many payloads, blobs, bytes and contents were looked at.
-        findings: all of them, in the order of the checks.
+        signature: the signer; None if the signature is invalid or was not checked.
+        counts: the number of payloads, blobs, bytes and contents checked.
+        findings: all findings in the order of the checks.
     """
 
     image: str
@@ -61,11 +61,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether the image is good: no error, and with `strict` no note."""
+        """Whether the image is valid: no error and, with `strict`, no note."""
         return not any(self.strict or finding.severity == "error" for finding in self.findings)
 
     def to_value(self) -> dict[str, object]:
-        """The report as plain JSON values."""
+        """Return the report as plain JSON values."""
         return {
             "ok": self.ok,
             "image": self.image,
@@ -88,23 +88,23 @@ def verify(
     without_signature: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Verify an image entirely.
+    """Verify an image completely.
 
     Args:
         image: an open image.
-        policy: whom to trust. None finds an error, unless the signature is not to be checked.
+        policy: whom to trust. None results in an error, unless the signature is not checked.
         now: Unix seconds.
-        shallow: do not rebuild contents; every stored blob is hashed all the same.
-        strict: notes make the image bad, too.
+        shallow: do not rebuild contents; every stored blob is still hashed.
+        strict: notes also make the image invalid.
         compat: also read tokens of early builders, with PEM certificates.
-        without_signature: judge everything but authenticity, as for an image that is not signed yet.
-        progress: told of the bytes hashed.
+        without_signature: check everything except authenticity, as for an image that is not signed yet.
+        progress: called with the bytes hashed.
 
     Returns:
-        The report; `ok` says whether the image is good.
+        The report; its `ok` says whether the image is valid.
 
     Raises:
-        StorageError: no room for temporary files.
+        StorageError: no space for temporary files.
     """
     run = _Run(image, Tally(progress=progress))
     signature = None if without_signature else run.check_signature(policy, now, compat=compat)
@@ -139,7 +139,7 @@ class _Run:
 
     @contextmanager
     def gathered(self, rule: str) -> Iterator[Callable[[OtabuildError], None]]:
-        """Takes errors from threads; adds the first of them in an order that does not depend on the threads."""
+        """Take errors from threads; add the first of them in an order that does not depend on the threads."""
         found: list[Finding] = []
         lock = threading.Lock()
 
@@ -181,10 +181,8 @@ class _Run:
             self.check_resources(files, shallow=shallow)
 
     def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
-        """Check the documents and the file table of each payload; returns the tables that are good to read."""
-        opened: dict[
-            tuple[bytes, int, str], FileTable
-        ] = {}  # a descriptor that lies shares no table with an honest one
+        """Check the documents and the file table of each payload; return the tables that can be read."""
+        opened: dict[tuple[bytes, int, str], FileTable] = {}  # a false descriptor shares no table with an honest one
         for payload in payloads:
             self.counts["payloads"] = self.counts.get("payloads", 0) + 1
             with self.collected("manifest"):
@@ -245,7 +243,7 @@ class _Run:
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
 
     def known(self) -> Callable[[bytes], bool]:
-        """Whether anything refers to a blob; taken for granted where a document that could is not readable."""
+        """Return whether anything refers to a blob; assume so if a document that might is unreadable."""
         if any(finding.rule in _DOCUMENTS for finding in self.findings):
             return lambda _digest: True
 
@@ -256,9 +254,9 @@ class _Run:
         return is_known
 
     def rebuild_contents(self, needed: NeededSubject) -> None:
-        """Rebuild every content of a file; what it is made from is verified on the way.
+        """Rebuild every content of a file; this verifies what it is made of.
 
-        A resource that no payload needs is a note, and nothing to spend time on: its blobs are hashed with the rest.
+        A resource that no payload needs is a note and is not rebuilt: its blobs are hashed with the rest.
         """
         sizes = [row.size for row in needed.resources.rows() if row.resource_id in needed.contents]
         self.tally.total += sum(sizes)
@@ -267,7 +265,7 @@ class _Run:
             for chunk in open_content():
                 self.tally.add(len(chunk))
 
-        # Rows that cannot be resolved are findings already (resources.filters).
+        # Rows that cannot be resolved are already findings (resources.filters).
         groups = needed.resources.groups(
             lambda row: row if row.resource_id in needed.contents else None, on_error=lambda _: None
         )
@@ -276,7 +274,7 @@ class _Run:
         self.counts["contents"] = len(sizes)
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
-        """Hash the stored blobs that nothing has read to its end yet."""
+        """Hash the stored blobs that nothing has read to the end yet."""
         rest = [digest for digest in stored if digest not in self.verified]
         self.tally.total += sum(stored[digest] for digest in rest)
 

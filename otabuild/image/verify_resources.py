@@ -1,4 +1,4 @@
-"""verify-resources: whether stored blobs are what their names say."""
+"""verify-resources: checks that stored blobs match their names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 @dataclass(frozen=True, slots=True)
 class ResourcesReport:
-    """How many blobs were hashed, and what was wrong with which."""
+    """The number of hashed blobs, and what was wrong with which of them."""
 
     blobs: int
     findings: tuple[Finding, ...]
@@ -28,7 +28,7 @@ class ResourcesReport:
         return not self.findings
 
     def to_value(self) -> dict[str, object]:
-        """The report as plain JSON values."""
+        """Return the report as plain JSON values."""
         return {"ok": self.ok, "blobs": self.blobs, "findings": [finding.to_value() for finding in self.findings]}
 
 
@@ -37,12 +37,12 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
 
     Args:
         image: an open image.
-        digests: which, as `sha256:` and 64 hex digits; every stored blob, and every leaf of the resource table, where
-            none is given.
+        digests: the blobs to hash, as `sha256:` and 64 hex digits; default: every stored blob, and every leaf of the
+            resource table.
 
     Raises:
-        FormatError: not a digest, or no index of this format.
-        IntegrityError, TableError: the resource table, which says what should be there, does not hold.
+        FormatError: not a digest, or not an index of this format.
+        IntegrityError, TableError: the resource table, which lists the expected blobs, is invalid.
     """
     wanted = {parse_digest(text) for text in digests}
     if not wanted:

@@ -1,4 +1,4 @@
-"""verify-sign: whether index.json is what a trusted signer signed."""
+"""verify-sign: checks that a trusted signer signed index.json."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from otabuild.signing.verify import SignatureReport, verify_index_jwt
 
 
 def verify_sign(image: Image, policy: TrustPolicy | None, now: int, *, compat: bool = False) -> SignatureReport:
-    """Verify the signature, and that it is over this index.json.
+    """Verify the signature, and that it covers this index.json.
 
     Args:
         image: an open image.
-        policy: whom to trust; None checks everything but the trust anchor, which the report then says.
+        policy: whom to trust; None checks everything except the trust anchor, and the report says so.
         now: Unix seconds.
         compat: also read tokens of early builders, with PEM certificates.
 
     Raises:
-        TrustError: the image is not signed, or the chain or signature does not hold.
+        TrustError: the image is not signed, or the chain or signature is invalid.
         FormatError, LimitError: index.jwt does not follow the format.
-        IntegrityError: it is about another index.json.
+        IntegrityError: it covers a different index.json.
     """
     if image.token_raw is None:
         raise TrustError("the image is not signed", where=image.path)
