@@ -147,8 +147,8 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
                 hint="choose a folder of its own for `output-dir`, or remove this one",
             )
         fresh = _beside(place)
+        _remove_left(fresh)
         try:
-            fs.remove_tree(fresh)
             _fill_directory(fresh, contents, progress)
             fs.sync_tree(fresh)
             if taken:
@@ -172,9 +172,16 @@ def remove_directory(path: str) -> None:
     """
     place = os.path.realpath(path)
     with files.alone(place), fs.undisturbed():
-        fs.remove_tree(_beside(place))
+        _remove_left(_beside(place))
         fs.rename(place, _beside(place))
         fs.remove_tree(_beside(place))
+
+
+def _remove_left(fresh: str) -> None:
+    """Remove what a killed run left; a link is no folder, and goes without more ado."""
+    if os.path.isdir(fresh) and not os.path.islink(fresh):
+        fs.check_left(os.lstat(fresh), os.stat(os.path.dirname(fresh)), fresh)
+    fs.remove_tree(fresh)
 
 
 def _beside(place: str) -> str:

@@ -135,10 +135,12 @@ def _remove_left(staged: str, parent: int, target: str) -> None:
         return
     except OSError as error:
         raise storage_error(error, "open what an earlier deployment left", target) from error
-    locked = fs.lock(left)
-    os.close(left)
-    if not locked:
-        raise StateError("another deployment writes to this target", where=target)
+    try:
+        if not fs.lock(left):
+            raise StateError("another deployment writes to this target", where=target)
+        fs.check_left(os.fstat(left), os.fstat(parent), os.path.join(os.path.dirname(target), staged))
+    finally:
+        os.close(left)
     fs_at.remove_tree(staged, parent, target)
 
 

@@ -13,12 +13,13 @@ import fcntl
 import os
 import shutil
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal
 
-from otabuild.errors import StorageError
+from otabuild.errors import StateError, StorageError
 
 Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
@@ -93,6 +94,23 @@ def lock(fd: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def check_left(left: os.stat_result, folder: os.stat_result, path: StrPath) -> None:
+    """Look at what an earlier run seems to have left, before it is removed.
+
+    Raises:
+        StateError: somebody else may have put it there, or something of ours under its name.
+    """
+    writers = 0o002 if folder.st_gid == os.getegid() else 0o022  # our own group is often ours alone (umask 002)
+    others_may_rename = folder.st_mode & writers and not folder.st_mode & stat.S_ISVTX
+    if left.st_uid != os.geteuid() or folder.st_uid not in (0, os.geteuid()) or others_may_rename:
+        raise StateError(
+            "something has the name of our temporary folder, and others may write to the folder that it lies in",
+            where=path,
+            observed=f"owner {left.st_uid}; folder of owner {folder.st_uid}, mode {stat.S_IMODE(folder.st_mode):04o}",
+            hint="remove it, if an earlier run left it",
+        )
 
 
 def rename(source: StrPath, target: StrPath) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.build.assemble import document, write_directory
-from otabuild.errors import InputError
+from otabuild.errors import InputError, StateError
 from otabuild.format.annotations import BUILDER_VERSION
 from otabuild.format.digest import Descriptor
 from otabuild.format.index import OCI_LAYOUT, Index
@@ -88,6 +88,19 @@ def test_a_link_that_an_earlier_build_left_is_no_hindrance(tmp_path: Path) -> No
     write(tmp_path / "image", "new")
     assert blob(tmp_path / "real") == "old"
     assert sorted(os.listdir(tmp_path)) == ["image", "real"]
+
+
+def test_what_others_may_have_put_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "image.otabuild-tmp"
+    precious.mkdir()
+    (precious / "file").touch()
+    tmp_path.chmod(0o777)
+    with pytest.raises(StateError, match="others may write"):
+        write(tmp_path / "image", "new")
+    assert os.listdir(precious) == ["file"]
+    tmp_path.chmod(0o775)  # as with umask 002
+    write(tmp_path / "image", "new")
+    assert os.listdir(tmp_path) == ["image"]
 
 
 @pytest.mark.parametrize("mask", [0o077, 0])

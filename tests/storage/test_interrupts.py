@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from otabuild.errors import StorageError
+from otabuild.errors import StateError, StorageError
 from otabuild.image.deploy import deploy
 from otabuild.image.image import open_image
 from otabuild.rootfs.spool import Spool
@@ -150,6 +150,15 @@ def test_a_deployment(tmp_path: Path) -> None:
     for first in range(1, total + 1, 7):
         interrupted_from(first, act)
         assert leftovers(tmp_path) == []
+
+
+def test_a_folder_that_others_may_have_put_in_the_way_of_a_deployment(tmp_path: Path) -> None:
+    artifact = forge.forge().artifact(tmp_path / "image.zip")
+    (tmp_path / ".tree.otabuild-tmp/precious").mkdir(parents=True)
+    tmp_path.chmod(0o777)
+    with open_image(artifact) as image, pytest.raises(StateError, match="others may write"):
+        deploy(image.payload("main"), tmp_path / "tree", forge.policy(), pki.NOW, no_owner=True)
+    assert (tmp_path / ".tree.otabuild-tmp/precious").is_dir()
 
 
 def test_a_spool(tmp_path: Path) -> None:
