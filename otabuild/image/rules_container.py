@@ -44,7 +44,7 @@ class IndexSubject:
 def check_places(subject: ContainerSubject) -> Iterator[Problem]:
     """An image only has regular files and folders with known names (section 1).
 
-    This rule is for directories: the reader of an artifact has already checked it.
+    Kept for directories: the reader of an artifact has already checked it.
     """
     for member in subject.source.members():
         if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):

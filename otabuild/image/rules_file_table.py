@@ -264,7 +264,7 @@ _query(
     "table.resource",
     """A digest has 32 bytes, a size is 0 to 16 TiB, and 0 for the empty content only (sections 6 and 12).
 
-    The rules about inlining and the resource table find the same, but this rule names the error itself.""",
+    Kept although the rules about inlining and the resource table find the same: it names the error itself.""",
     "digest or size of a resource is not legal",
     """SELECT resource_id, size FROM ft_resource WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND $file
         OR (size = 0) <> (digest = $empty)""",

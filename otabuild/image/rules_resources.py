@@ -115,7 +115,7 @@ def _named_by(row: ResourceRow) -> tuple[int, ...]:
 def check_rows(subject: ResourcesSubject) -> Iterator[Problem]:
     """A digest has 32 bytes, a size is 0 to 16 TiB (section 7).
 
-    Rebuilding contents finds the same, but a shallow verification does not rebuild any.
+    Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
     """
     sql = "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND ?"
     for resource_id, size in subject.table.database.query(sql, (limits.FILE,)):
@@ -141,7 +141,7 @@ def check_filters(subject: ResourcesSubject) -> Iterator[Problem]:
 def check_leaves(subject: ResourcesSubject) -> Iterator[Problem]:
     """A resource without a filter is a stored blob of its size (section 7).
 
-    Rebuilding contents finds the same, but a shallow verification does not rebuild any.
+    Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
     """
     sql = "SELECT digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
     for digest, size in subject.table.database.query(sql):

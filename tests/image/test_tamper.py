@@ -35,7 +35,7 @@ def _isolating() -> dict[str, str]:
 def test_rule_has_an_input_that_only_it_refuses(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = _isolating().get(rule)
     if name is None:
-        assert "Stays" in RULES[rule].doc, "no case isolates this rule, and it does not say why it stays"
+        assert "Kept" in RULES[rule].doc, "no case isolates this rule, and it does not say why it is kept"
         return
     path = forge.forge(**cases.ALL[name].mutations).artifact(tmp_path / "image.zip")
     assert worlds.errors_of(path) == {rule}
