@@ -1,5 +1,5 @@
-"""Recipes to ordered steps: each knows what it depends on, and whether what it made is still good.
+"""Turns recipes into ordered steps. Each step knows what it depends on, and whether its output is still valid.
 
-A step is decided by its stamp, a small file that is written last and removed first. No task runner's memory is
-needed, so a killed run, a lost database or another runner changes nothing.
+The stamp of a step decides whether it runs: a small file that is written last and removed first. The memory of a task
+runner is not needed, so a killed run, a lost database or a different runner changes nothing.
 """

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def open_base(recipe: Recipe, path: str) -> Iterator[Base]:
-    """The bundles of the artifact that a recipe names as its base, while it is open.
+    """Open the artifact that a recipe names as its base, and yield its bundles while it is open.
 
     Raises:
-        OtabuildError: it is no image, or its resource table does not hold.
+        OtabuildError: it is not an image, or its resource table is invalid.
     """
     from otabuild.image.image import open_image
 

@@ -1,4 +1,4 @@
-"""The steps behind an artifact: verify it, deploy it, and hold what was deployed against what was scanned."""
+"""The steps after the artifact: verify it, deploy it, and check the deployed tree against the scanned one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DAY = 86_400
 
 
 def verify_step(job: Job) -> Step:
-    """Verify the artifact entirely."""
+    """Verify the artifact completely."""
     recipe = job.recipe
 
     def run() -> Outcome:
@@ -69,12 +69,12 @@ def _policy(job: Job) -> TrustPolicy | None:
 
 
 def deployed_tar(job: Job, rootfs: str) -> str:
-    """Where `deploy` leaves the tar of a rootfs."""
+    """Return where `deploy` writes the tar of a rootfs."""
     return os.path.join(os.path.dirname(job.workspace.work), "deploy", job.recipe.name, f"{rootfs}.tar")
 
 
 def deploy_step(job: Job) -> Step:
-    """Deploy one payload of each rootfs as a tar file, which needs no root."""
+    """Deploy one payload of each rootfs as a tar file, which does not require root."""
     recipe = job.recipe
     tars = {payload.rootfs: deployed_tar(job, payload.rootfs) for payload in recipe.payloads}
 
@@ -108,7 +108,7 @@ def deploy_step(job: Job) -> Step:
 
 
 def roundtrip_step(job: Job) -> Step:
-    """Read what was deployed as a new rootfs, and hold it against the tree that was built."""
+    """Read the deployed tar as a new rootfs, and check it against the tree that was built."""
     names = sorted({payload.rootfs for payload in job.recipe.payloads})
 
     def run() -> Outcome:
@@ -132,10 +132,10 @@ def roundtrip_step(job: Job) -> Step:
 
 
 def _compare(rootfs: str, deployed: Iterator[Entry], built: Iterator[TreeRow]) -> None:
-    """Hold two trees against each other, entry by entry; hard-link groups by their first paths.
+    """Compare two trees entry by entry; hard-link groups are compared by their first paths.
 
     Raises:
-        IntegrityError: they differ; names the first path where they do.
+        IntegrityError: the trees differ; the message names the first different path.
     """
     first: tuple[dict[object, str], dict[object, str]] = {}, {}
     for entry, row in zip_longest(deployed, built):

@@ -39,7 +39,7 @@ _RACY = "a file was changed within two seconds of the last scan, so times may hi
 
 
 def scan_step(job: Job, rootfs: str) -> Step:
-    """Walk the inputs of a rootfs; its entries, prepared, go to a file."""
+    """Walk the inputs of a rootfs and write its prepared entries to a file."""
     options = rootfs_options(job.recipe.rootfs[rootfs])
     entries = job.rootfs_path(rootfs, "entries")
     archives = os.path.join(job.workspace.work, "archives")
@@ -96,7 +96,7 @@ def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> No
 
 
 class _Newest:
-    """Passes entries on, and notes the newest time of any file, from `time_ns` on."""
+    """Passes entries on, and records the newest time of any file, starting at `time_ns`."""
 
     def __init__(self, time_ns: int) -> None:
         self.time_ns = time_ns
@@ -109,7 +109,7 @@ class _Newest:
 
 
 def _system(release: ReleaseFiles) -> Results:
-    """What the rootfs says of itself: name and version of the system, and of the Jetson BSP."""
+    """Return the names and versions that a rootfs states for its system, and for the Jetson BSP."""
     named: dict[str, str] = {}
     for line in (release.os_release or b"").decode("utf-8", "replace").splitlines():
         name, equals, value = line.partition("=")
@@ -120,12 +120,12 @@ def _system(release: ReleaseFiles) -> Results:
 
 
 def _unquoted(value: str) -> str:
-    """A value of os-release as a shell would read it; one that it would refuse stays as it is."""
+    """Read a value of os-release like a shell; a value that a shell would refuse is not changed."""
     try:
         read = " ".join(shlex.split(value))
     except ValueError:
         return value
-    return re.sub(r"\\([$`])", r"\1", read)  # within quotes shlex leaves these two as they are
+    return re.sub(r"\\([$`])", r"\1", read)  # shlex does not unescape these two within quotes
 
 
 def store_step(job: Job) -> Step:
@@ -142,7 +142,7 @@ def store_step(job: Job) -> Step:
     def key() -> Key:
         scans = {name: job.results("scan", name) for name in names}
         listed = {f"entries of rootfs {name}": found["entries"] for name, found in scans.items()}
-        racy = [found["racy at"] for found in scans.values()]  # what was read at that time may be another since
+        racy = [found["racy at"] for found in scans.values()]  # a file read at that time may have changed since
         earlier = base and [base, *_base_state(base)]
         return {
             **listed,
@@ -181,13 +181,13 @@ def store_step(job: Job) -> Step:
 
 
 def _base_state(base: str) -> list[int]:
-    """What tells that an earlier release was not touched; of an image directory its index, which names all in it."""
+    """Return what shows that an earlier release is unchanged; for an image directory, the state of its index."""
     document = os.path.join(base, "index.json")
     return files.file_state(os.path.realpath(document if os.path.exists(document) else base))
 
 
 def tables_step(job: Job) -> Step:
-    """Write the file table of each rootfs and the resource table of the image; they become blobs of the cache."""
+    """Write the file table of each rootfs and the resource table of the image as blobs in the cache."""
     names = list(job.recipe.rootfs)
     leaves_file, database = job.path("leaves"), job.path("resource_table.sqlite3")
 
@@ -213,7 +213,7 @@ def tables_step(job: Job) -> Step:
 
 
 def _write_resources(job: Job, database: str, leaves_file: str) -> None:
-    """Write the resource table and the list of leaves; rows take much memory, which is given back before more is."""
+    """Write the resource table and the list of leaves. The rows take much memory, which is freed on return."""
     with open(job.path("storage"), "rb") as file:
         resources = Resources(Storage.read(file))
     write_resource_table(database, resources.rows())
@@ -221,7 +221,7 @@ def _write_resources(job: Job, database: str, leaves_file: str) -> None:
 
 
 def _file_table(job: Job, name: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], Results]:
-    """Begin the file table of a tree; one that was made from the same tree is taken from the cache."""
+    """Start the file table of a tree; a table made from the same tree is taken from the cache."""
     tree = job.rootfs_path(name, "tree")
     key = f"file table {__version__} {job.results('store')[f'tree {name}']} {library_version()}".encode()
     known = cache.recall(key)
@@ -249,5 +249,5 @@ def _blob_value(blob: Blob) -> Results:
 
 
 def read_leaves(job: Job) -> list[Blob]:
-    """The blobs of contents that the image must hold."""
+    """Return the blobs of contents that the image must contain."""
     return [Blob(*leaf) for leaf in msgpack.unpackb(files.read_file(job.path("leaves")))]

@@ -1,7 +1,7 @@
-"""Signatures that are made outside: what has to be signed, the answers, and those that are known already.
+"""Signatures made outside of otabuild: what has to be signed, the answers, and known signatures.
 
-A signature is known by the digest that it signs. So nothing has to remember which image, recipe or request it belongs
-to: whatever asks for a signature of the same bytes gets it, and nothing else can.
+A signature is identified by the digest that it signs. Therefore nothing has to record its image, recipe or request: a
+request to sign the same bytes gets the signature, and no other request can.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ _TOKEN = re.compile(rb"[\w=-]+\.[\w=-]+\.[\w=-]+\n?")
 def signing_requests(
     index_json: bytes, issued_at: int, chain: Sequence[Certificate], *, legacy: bool
 ) -> tuple[SigningRequest, ...]:
-    """What has to be signed: index.jwt and, with legacy compatibility, metadata.jwt.
+    """Return what has to be signed: index.jwt and, with legacy compatibility, metadata.jwt.
 
     Args:
-        index_json: index.json, byte for byte, with signed-at already in it.
+        index_json: index.json, byte for byte, including signed-at.
         issued_at: `iat`, Unix seconds; the same as signed-at.
         chain: the signing certificate first.
         legacy: whether the image has files for legacy clients.
@@ -50,15 +50,15 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
 
     Args:
         answer: a signature in any form that `parse_answer` reads, or a whole token.
-        requests: what may have been signed.
+        requests: the possible requests.
         where: the file of the answer, for messages.
 
     Returns:
         The request, and the signature: r and s, 64 bytes, verified with its certificate.
 
     Raises:
-        FormatError: the answer holds no signature.
-        TrustError: it signs none of the requests with the key of the certificate.
+        FormatError: the answer has no signature.
+        TrustError: it does not sign any of the requests with the key of the certificate.
     """
     for request in requests:
         if answer.startswith(request.signing_input + b"."):
@@ -87,7 +87,7 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
 
 
 def is_signature(signature: bytes, request: SigningRequest) -> bool:
-    """Whether r and s, 64 bytes, are a signature of a request with the key of its certificate."""
+    """Whether 64 bytes (r and s) are a signature of a request with the key of its certificate."""
     return _verifies(index_jwt.signing_key(request.chain[0]), request.digest, signature)
 
 
@@ -101,7 +101,7 @@ def _verifies(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -
 
 
 def _token_signature(token: bytes, where: str) -> bytes:
-    """The signature of index.jwt (raw) or metadata.jwt (DER)."""
+    """Return the signature of index.jwt (raw) or metadata.jwt (DER)."""
     part = token.rpartition(b".")[2].rstrip(b"\n")
     try:
         raw = base64.b64decode(part + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
@@ -111,19 +111,19 @@ def _token_signature(token: bytes, where: str) -> bytes:
 
 
 class KnownSignatures:
-    """Signatures of one key that were made before, each in a file named by the digest that it signs. None is secret."""
+    """Known signatures of one key, each in a file named by the digest that it signs. They are not secret."""
 
     def __init__(self, folder: str, key: ec.EllipticCurvePublicKey) -> None:
         self._folder, self._key = folder, key
 
     def find(self, digest: bytes) -> bytes | None:
-        """The signature of a digest (32 bytes), if a good one is there: r and s, 64 bytes."""
+        """Return the valid signature of a digest (32 bytes), if known: r and s, 64 bytes."""
         path = self._path(digest)
         signature = files.read_file(path) if os.path.isfile(path) else b""
         return signature if _verifies(self._key, digest, signature) else None
 
     def keep(self, digest: bytes, signature: bytes) -> None:
-        """Keep the signature of a digest."""
+        """Store the signature of a digest."""
         files.write_file(self._path(digest), signature, durable=True)
 
     def _path(self, digest: bytes) -> str:
@@ -131,12 +131,12 @@ class KnownSignatures:
 
 
 class ReusingSigner:
-    """Gives signatures that are known already, and asks another signer for the rest.
+    """Return known signatures, and asks another signer for the others.
 
     Args:
-        find: gives the signature of a digest where it is known.
-        signer: makes the others; None where that happens outside.
-        target: the recipe or image that is signed, for messages.
+        find: returns the known signature of a digest, or None.
+        signer: makes the others; None if they are made outside.
+        target: the recipe or image to sign, for messages.
     """
 
     def __init__(self, find: Callable[[bytes], bytes | None], signer: Signer | None, target: str) -> None:
@@ -151,7 +151,7 @@ class ReusingSigner:
         """See `Signer.sign`.
 
         Raises:
-            StateError: the signature is made outside, and is not there yet.
+            StateError: the signature is made outside and does not exist yet.
         """
         known = self._find(digest)
         if known is not None:

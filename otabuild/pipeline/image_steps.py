@@ -1,4 +1,4 @@
-"""The steps behind the contents: documents and artifact."""
+"""The steps after the contents: documents and artifact."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def index_step(job: Job) -> Step:
 
 
 def _payloads(job: Job, cache: Cache) -> tuple[list[Descriptor], list[Blob]]:
-    """Descriptors of all payloads in the order of the recipe, and the blobs that they name."""
+    """Return the descriptors of all payloads in recipe order, and the blobs that they name."""
     manifests: list[Descriptor] = []
     blobs: list[Blob] = []
     for payload in job.recipe.payloads:
@@ -105,7 +105,7 @@ def _payloads(job: Job, cache: Cache) -> tuple[list[Descriptor], list[Blob]]:
 
 
 def _specs(job: Job, payload: PayloadRecipe, sys_config: Descriptor | None) -> Iterator[PayloadSpec]:
-    """What the documents of a payload say, for each of its release keys."""
+    """Yield the data for the documents of a payload, for each of its release keys."""
     rootfs, found = job.recipe.rootfs[payload.rootfs], job.results("scan", payload.rootfs)["system"]
     table = job.results("tables")[f"file table {payload.rootfs}"]
     spec = PayloadSpec(
@@ -129,13 +129,13 @@ def _specs(job: Job, payload: PayloadRecipe, sys_config: Descriptor | None) -> I
 
 
 def build_step(job: Job) -> Step:
-    """Write the artifact, and the image directory where the recipe wants one."""
+    """Write the artifact, and the image directory if the recipe requests one."""
     recipe = job.recipe
 
     def run() -> Outcome:
         try:
             sha256 = _publish(job)
-        except DamagedBlobError as damaged:  # what made it is run again; a cache is there to be lost
+        except DamagedBlobError as damaged:  # the step that made it runs again; losing a cache is harmless
             job.workspace.warn(f"{damaged}")
             with job.workspace.open_cache() as cache:
                 cache.discard_damaged()
@@ -174,7 +174,7 @@ def _publish(job: Job) -> str:
 
 
 def _legacy(job: Job, cache: Cache) -> list[Member]:
-    """The files for legacy clients, where the recipe asks for them."""
+    """Return the files for legacy clients if the recipe requests them."""
     if not needs_legacy(job):
         return []
     folder = {name: Blob(*blob) for name, blob in msgpack.unpackb(files.read_file(job.path("release"))).items()}

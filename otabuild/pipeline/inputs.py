@@ -1,4 +1,4 @@
-"""From what a recipe says to what the layers below take."""
+"""Converts the settings of a recipe for the lower layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from otabuild.storage import files
 
 
 def storage_plan(storage: Storage) -> StoragePlan:
-    """The numbers of a recipe's profile, with those that the recipe sets itself."""
+    """Return the numbers of a recipe's profile, overridden by those that the recipe sets."""
     profile = PROFILES[storage.profile]
     bundle_size = storage.bundle_size or profile.bundle_size
     member_max = storage.bundle_member_max or profile.bundle_member_max
@@ -33,7 +33,7 @@ def storage_plan(storage: Storage) -> StoragePlan:
 
 
 def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
-    """How a rootfs is scanned and prepared."""
+    """Return how to scan and prepare a rootfs."""
     default = _owner(rootfs.owner)
     return RootfsOptions(
         sources=tuple(_input(source, default, rootfs.architecture) for source in rootfs.sources),
@@ -69,9 +69,9 @@ def _owner(owner: object) -> Owner:
 
 
 def release_states(package: OtaclientPackage) -> dict[str, list[int] | None]:
-    """What tells that no file of an otaclient release was touched, by path; empty where its manifest cannot be read.
+    """Return what shows that no file of an otaclient release changed, by path; empty if its manifest cannot be read.
 
-    Whoever reads the release then says what is wrong with it.
+    In that case, the step that reads the release reports the error.
     """
     manifest = os.path.join(package.release_dir, RELEASE_MANIFEST)
     try:
@@ -84,5 +84,5 @@ def release_states(package: OtaclientPackage) -> dict[str, list[int] | None]:
 
 
 def input_hashes(paths: Iterable[str]) -> dict[str, str | None]:
-    """The SHA-256 of small inputs, as hex; None for what is no file."""
+    """Return the hex SHA-256 of small inputs; None for paths that are not files."""
     return {path: files.hash_file(path) if os.path.isfile(path) else None for path in paths}

@@ -1,4 +1,4 @@
-"""A recipe on its way through a workspace: where its steps keep what they made."""
+"""A recipe in a workspace: the locations of the output of its steps."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from otabuild.recipe.model import Recipe
 
 @dataclass(frozen=True)
 class Job:
-    """A recipe and the workspace it is built in."""
+    """A recipe and the workspace in which it is built."""
 
     recipe: Recipe
     workspace: Workspace
 
     def path(self, name: str) -> str:
-        """Where an intermediate file of the recipe lies."""
+        """Return the path of an intermediate file of the recipe."""
         return os.path.join(self.workspace.folder(self.recipe.name), name)
 
     def rootfs_path(self, rootfs: str, kind: str) -> str:
-        """Where an intermediate file of a rootfs lies: in a folder of its own, since a rootfs may have any name."""
+        """Return the path of an intermediate file of a rootfs, in its own folder because a rootfs may have any name."""
         return self.path(os.path.join("rootfs", f"{rootfs}.{kind}"))
 
     def name(self, kind: str, part: str = "") -> str:
-        """The name of a step, such as `scan:vehicle/main`."""
+        """Return the name of a step, such as `scan:vehicle/main`."""
         return f"{kind}:{self.recipe.name}" + (f"/{part}" if part else "")
 
     def results(self, kind: str, part: str = "") -> Results:
-        """What a step that ran before has to say.
+        """Return the results of an earlier step.
 
         Raises:
-            InputError: it did not run yet.
+            InputError: it has not run yet.
         """
         return read_results(self._stamp(kind, part), self.name(kind, part))
 
@@ -51,7 +51,7 @@ class Job:
         clean: tuple[str, ...] = (),
         targets: tuple[str, ...] = (),
     ) -> Step:
-        """A step of this recipe."""
+        """Make a step of this recipe."""
 
         def run_prepared() -> Outcome:
             self.workspace.prepare(self.recipe.name)

@@ -1,4 +1,4 @@
-"""What a work directory keeps for later builds, and how it is kept within a size. Hold the lock of the work directory."""
+"""What a work directory keeps for later builds, and how its size is limited. Callers hold the work directory's lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from otabuild.storage import files, fs
 
 
 class Usage(NamedTuple):
-    """Bytes of stored blobs and their number, of the cache on disk (with its database), and of indexes of archives."""
+    """Bytes and number of stored blobs, bytes of the cache on disk (with its database) and of archive indexes."""
 
     blobs: int
     blob_bytes: int
@@ -21,20 +21,20 @@ class Usage(NamedTuple):
 
 
 def usage(workspace: Workspace) -> Usage:
-    """How much the work directory keeps."""
+    """Return how much the work directory keeps."""
     with workspace.open_cache() as cache:
         return Usage(*cache.usage(), sum(size for _, size in _archive_files(workspace)))
 
 
 def keep_within(workspace: Workspace, limit: int, *, spare: int) -> None:
-    """Drop what was not used for longest until the blobs and the indexes of archives take at most `limit` bytes.
+    """Drop the least recently used blobs and indexes of archives until they take at most `limit` bytes.
 
-    Layers of container images that no scan uses any more go first.
+    Layers of container images that no scan uses any more are dropped first.
 
     Args:
-        workspace: whose cache.
+        workspace: the workspace with the cache.
         limit: in bytes.
-        spare: what was used at this time (Unix nanoseconds) or later stays, even if that is more.
+        spare: keep what was used at this time (Unix nanoseconds) or later, even if it exceeds the limit.
     """
     with workspace.open_cache() as cache:
         cache.mark_used([], workspace.now_ns)
@@ -45,7 +45,7 @@ def keep_within(workspace: Workspace, limit: int, *, spare: int) -> None:
 
 
 def remove_archives(workspace: Workspace) -> None:
-    """Drop the indexes of all archives; each is read anew when it is needed."""
+    """Drop the indexes of all archives; each archive is read again when it is needed."""
     fs.remove_tree(_archives(workspace))
 
 
@@ -61,7 +61,7 @@ def _archive_files(workspace: Workspace) -> Iterator[tuple[str, int]]:
 
 
 def _remove_unused_layers(workspace: Workspace) -> int:
-    """Remove every layer that no list of used ones names; gives the bytes."""
+    """Remove every layer that is not in a list of used layers; return the bytes."""
     layers = [(path, size) for path, size in _archive_files(workspace) if os.path.dirname(path).endswith("layers")]
     used: set[str] = set()
     for path, _ in layers:
@@ -69,7 +69,7 @@ def _remove_unused_layers(workspace: Workspace) -> int:
             try:
                 used.update(json.loads(files.read_file(path)))
             except (ValueError, TypeError):
-                return 0  # it will be written anew; until then nobody knows
+                return 0  # the list will be rewritten; until then the used layers are unknown
     freed = 0
     for path, size in layers:
         if not path.endswith(".used") and os.path.basename(path).partition(".")[0] not in used:

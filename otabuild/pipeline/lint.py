@@ -1,4 +1,4 @@
-"""The rules of lint on a recipe, before anything is built."""
+"""Applies the lint rules to a recipe before anything is built."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ from otabuild.storage.files import read_file
 
 
 def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[Finding]:
-    """What of the image that a recipe would make will bite on the device.
+    """Find what will cause trouble on the device with the image of a recipe.
 
     Args:
-        recipe: to look at; its rootfs are scanned as the build scans them.
-        workspace: where the build works; archives that are read are kept there.
-        base: what devices run now.
+        recipe: the recipe to check; its rootfs are scanned as in a build.
+        workspace: the workspace of the build; indexes of archives are kept there.
+        base: the image that devices run now.
 
     Raises:
-        InputError: an input cannot be read, or is none the build would take.
-        OtabuildError: the base does not hold, or a certificate cannot be read.
+        InputError: an input cannot be read, or the build would not accept it.
+        OtabuildError: the base is invalid, or a certificate cannot be read.
     """
     yield from lint_release_keys((key for payload in recipe.payloads for key in payload.release_keys), recipe.file)
     yield from lint_time(recipe.timestamp, f"{recipe.file}: timestamp", workspace.now)
@@ -67,7 +67,7 @@ def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | 
     if options.unsupported != "skip":
         for left_out in result.notes.left_out:
             findings[Finding("unsupported-entry", f"rootfs {name}", left_out)] = None
-    # Payloads that share a rootfs may have had different ones in the base; what is new for one of them is found.
+    # Payloads that share a rootfs may have had different ones in the base; whatever is new for one is reported.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
     for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
         findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)))

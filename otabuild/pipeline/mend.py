@@ -1,4 +1,4 @@
-"""Work that finds what was kept of its inputs damaged: that is dropped, and the work done again."""
+"""Repeats work whose stored inputs turn out to be damaged, after dropping those."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ T = TypeVar("T")
 
 
 def mended(workspace: Workspace, work: Callable[[], T], *, scan_again: Callable[[], None] = lambda: None) -> T:
-    """Do some work; where what was kept in the work directory turns out to be damaged, make that anew and start over.
+    """Do some work. If data in the work directory turns out to be damaged, rebuild it and start over.
 
     Args:
-        workspace: whose work directory.
+        workspace: the workspace with the work directory.
         work: may be called several times.
-        scan_again: makes anew what the work reads.
+        scan_again: rebuilds the input of the work.
 
     Raises:
         OtabuildError: the work failed for another reason, or a second time for the same.
@@ -45,9 +45,9 @@ def _is_kept(workspace: Workspace, path: str, folder: str = "") -> bool:
 
 
 def _drop(workspace: Workspace, path: str, error: LostContentError | DamagedEntriesError) -> bool:
-    """Drop what does not hold; false where it is an input, which is not ours."""
+    """Drop a damaged file; return False if it is an input, which is not ours to drop."""
     if isinstance(error, LostContentError) and error.content.stat_key is not None:
-        with workspace.open_cache() as cache:  # the file is as it was, so the digest that was noted is not its own
+        with workspace.open_cache() as cache:  # the file is unchanged, so the recorded digest is wrong
             cache.forget_hashed()
         return True
     if _is_kept(workspace, path, "archives"):

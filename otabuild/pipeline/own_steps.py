@@ -1,6 +1,6 @@
-"""Steps of a product's own in the task graph of a recipe.
+"""A product's own steps in the task graph of a recipe.
 
-In a dodo.py, or before `otabuild.build` is called:
+Use them in a dodo.py, or before calling `otabuild.build`:
 
     import otabuild
 
@@ -14,8 +14,8 @@ In a dodo.py, or before `otabuild.build` is called:
         "Write the release notes."
         ...
 
-The first is the task `input:vehicle/main`, the second `notes:vehicle`. They run every time: what they do when there is
-nothing to do is theirs to decide.
+The first is the task `input:vehicle/main`, the second `notes:vehicle`. They run every time, and decide themselves
+whether they have anything to do.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TAKEN = (
 
 
 class OwnSteps(NamedTuple):
-    """What was registered: by (recipe, rootfs), and by (recipe, name of the step)."""
+    """The registered steps: by (recipe, rootfs), and by (recipe, name of the step)."""
 
     before_scan: dict[tuple[str, str], BeforeScan]
     after_build: dict[tuple[str, str], AfterBuild]
@@ -47,10 +47,10 @@ _tasks: set[str] = set()
 
 
 def before_scan(recipe: str, rootfs: str) -> Callable[[BeforeScan], BeforeScan]:
-    """Run a function before a rootfs of a recipe is scanned; it takes nothing.
+    """Run a function without arguments before a rootfs of a recipe is scanned.
 
     Raises:
-        StateError: there is such a step already.
+        StateError: such a step already exists.
     """
 
     def register(function: BeforeScan) -> BeforeScan:
@@ -63,7 +63,7 @@ def before_scan(recipe: str, rootfs: str) -> Callable[[BeforeScan], BeforeScan]:
 
 
 def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
-    """Run a function, under its own name, after a recipe was built; it takes the path of the artifact.
+    """Run a function, under its own name, after a recipe was built; its argument is the path of the artifact.
 
     Raises:
         StateError: the name is taken.
@@ -80,7 +80,7 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
 
 
 def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
-    """What is wrong with an input step for a rootfs that its recipe has not: nothing would ever run it."""
+    """Return the error for an input step of a rootfs that its recipe does not have: it would never run."""
     return StateError(
         "a step for a rootfs that the recipe has not",
         where=f"input:{recipe}/{rootfs}",
@@ -90,15 +90,15 @@ def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
 
 
 def note_tasks(names: Iterable[str]) -> None:
-    """Note all tasks of a doit run: a `task_input` of the product's makes input steps that nobody registered."""
+    """Record all tasks of a doit run: a `task_input` of the product makes input steps without registering them."""
     _tasks.update(names)
 
 
 def has_input_step(recipe: str, rootfs: str) -> bool:
-    """Whether a step runs before the scan of a rootfs, and may make what is scanned."""
+    """Whether a step that may create the scan's input runs before the scan of a rootfs."""
     return (recipe, rootfs) in _registered.before_scan or bool(fnmatch.filter(_tasks, f"input*:{recipe}/{rootfs}"))
 
 
 def own_steps() -> OwnSteps:
-    """A copy of what was registered so far."""
+    """Return a copy of the steps registered so far."""
     return OwnSteps(dict(_registered.before_scan), dict(_registered.after_build))

@@ -1,4 +1,4 @@
-"""The build report: what a run did and why, as JSON beside the artifact."""
+"""The build report: JSON beside the artifact that says what a run did and why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from otabuild.version import __version__
 
 
 def versions() -> dict[str, str]:
-    """The versions of otabuild and of everything that bytes of an image may depend on."""
+    """Return the versions of otabuild and of everything that may affect the bytes of an image."""
     return {
         "otabuild": __version__,
         "python": platform.python_version(),
@@ -28,9 +28,9 @@ def versions() -> dict[str, str]:
 
 
 def build_report(artifact: str, sha256: str, done: Iterable[Done]) -> dict[str, Any]:
-    """What a run did: the artifact it ended with, each step with its reasons and counts, their totals, the versions.
+    """Return what a run did: its artifact, each step with its reasons and counts, their totals, the versions.
 
-    Totals of what did not run are 0: a run that found nothing to do hashed no file.
+    Totals of steps that did not run are 0: a run with nothing to do did not hash any file.
     """
     steps = list(done)
     totals = dict.fromkeys(Counts().to_value(), 0)
@@ -49,17 +49,17 @@ def build_report(artifact: str, sha256: str, done: Iterable[Done]) -> dict[str, 
 
 
 def artifact_line(artifact: str, sha256: str) -> str:
-    """An artifact as a person wants to see it: path, size, digest."""
+    """Describe an artifact for a person: path, size, digest."""
     return f"{artifact}  {human_size(os.path.getsize(artifact))}  sha256:{sha256}"
 
 
 def report_path(artifact: str) -> str:
-    """Where the report of an artifact lies."""
+    """Return the path of the report of an artifact."""
     return f"{artifact}.report.json"
 
 
 def write_report(artifact: str, sha256: str, done: Iterable[Done], *, built: bool) -> None:
-    """Write the report of a run that ended with this artifact; one that did not write it leaves the report as it is."""
+    """Write the report of a run with this artifact; if the run did not write the artifact, keep the old report."""
     path = report_path(artifact)
     if built or not os.path.isfile(path):
         write_file(path, json.dumps(build_report(artifact, sha256, done), indent=2).encode() + b"\n")

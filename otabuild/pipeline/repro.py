@@ -1,4 +1,4 @@
-"""Whether two builds of one recipe gave the same image, and in what they differ first."""
+"""Checks whether two builds of one recipe made the same image, and finds the first difference."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _OTHER_BYTES = "the same values in other bytes"
 
 
 def signs_alike(sign: Sign) -> bool:
-    """Whether the signer of a recipe gives the same signature each time, without asking anybody.
+    """Whether the signer of a recipe makes the same signature each time without asking anybody.
 
-    Keys at hand sign with RFC 6979; a token or program takes a random number, or nobody knows.
+    File and environment keys sign by RFC 6979. A token or program uses a random number, or its behaviour is unknown.
     """
     return isinstance(sign.key, FileKey | EnvKey) and isinstance(sign.passphrase, EnvSecret | None)
 
 
 def first_difference(one: Image, other: Image) -> str | None:
-    """The first object in which two images differ, causes ahead of what follows from them; None where none does.
+    """Return the first object in which two images differ, or None. Causes come before their consequences.
 
     Raises:
-        OtabuildError: one of them is no good image.
+        OtabuildError: one of them is not a valid image.
     """
     return next(_differences(one, other), None)
 
@@ -78,7 +78,7 @@ def _in_resources(one: Image, other: Image) -> Iterator[str]:
 
 
 def _name(image: Image, digest: bytes) -> str:
-    """What a resource is: the content of a path, or a bundle or frame of contents."""
+    """Describe a resource: the content of a path, or a bundle or frame of contents."""
     for payload in image.payloads:
         for entry in payload.entries():
             if entry.digest == digest:
@@ -104,7 +104,7 @@ def _in_values(where: str, one: Any, other: Any) -> Iterator[str]:
 
 
 def _in_files(one: Image, other: Image) -> Iterator[str]:
-    """Names, and the bytes of everything that no digest stands for."""
+    """Yield differences in names, and in the bytes of everything without a digest."""
     for member, twin in zip_longest(one.source.members(), other.source.members()):
         if member is None or twin is None or member.name != twin.name:
             yield f"file {(member or twin).name}: only in one of them, or in another place"

@@ -1,7 +1,8 @@
-"""Sign an image that is there already: anew, for the first time, or with a signature that was made before.
+"""Signs an existing image: again, for the first time, or with a signature that was made before.
 
-Of index.json only signed-at changes, as text; every other file is copied as it is and hashed on its way. An artifact
-is replaced by one rename and a directory by one exchange, so no signing of ours is ever seen half done.
+Only signed-at changes in index.json, as text; every other file is copied unchanged and hashed on the way. An artifact
+is
+replaced by one rename and a directory by one exchange, so no unfinished signing is ever visible.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ _LEGACY = ("data/", legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """How an image is to be signed.
+    """How to sign an image.
 
     Attributes:
         chain: the signing certificate first, checked by `preflight`.
         issued_at: signed-at and `iat`, Unix seconds.
-        signer: holds the key; None where all signatures are among the answers.
-        answers: signatures or tokens that were made before, each with its file.
+        signer: has the key; None if all signatures are among the answers.
+        answers: existing signatures or tokens, each with its file.
     """
 
     chain: tuple[Certificate, ...]
@@ -50,10 +51,10 @@ class Signing:
 
 
 def index_signed_at(index_json: bytes, signed_at: int) -> bytes:
-    """index.json with another signed-at (Unix seconds), or with one at all; no other byte of it changes.
+    """Set or replace signed-at (Unix seconds) in index.json; no other byte of it changes.
 
     Raises:
-        FormatError: signed-at, or created-at before it, does not stand there in plain letters, once.
+        FormatError: signed-at, or created-at before it, is not in plain letters in the file, exactly once.
     """
     number = re.compile(rb'("%s"\s*:\s*)[0-9]+' % re.escape(ann.SIGNED_AT.encode()))
     text, count = number.subn(rb"\g<1>%d" % signed_at, index_json)
@@ -68,10 +69,10 @@ def index_signed_at(index_json: bytes, signed_at: int) -> bytes:
 
 
 def check_state(image: Image) -> str | None:
-    """Find out whether the image may be signed as it is.
+    """Check whether the image may be signed in its current state.
 
     Returns:
-        What a signing that was interrupted left, in words; None where all is well.
+        What an interrupted signing left behind, in words, or None.
 
     Raises:
         StateError: the image is not finalized.
@@ -101,7 +102,7 @@ def check_state(image: Image) -> str | None:
 
 
 def image_requests(image: Image, issued_at: int, chain: Sequence[Certificate]) -> tuple[SigningRequest, ...]:
-    """What has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
+    """Return what has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
     legacy = any(member.name.startswith(_LEGACY) for member in image.source.members())
     return signing_requests(index_signed_at(image.index_raw, issued_at), issued_at, chain, legacy=legacy)
 
@@ -114,19 +115,19 @@ def resign(
     workers: int,
     progress: Progress | None = None,
 ) -> None:
-    """Write the image with a new signature, as what it is: an artifact or a directory.
+    """Write the image with a new signature in its form: an artifact or a directory.
 
     Args:
         image: an open image, checked by `check_state`.
         output: the artifact or directory to write; may be the image itself.
         signing: the certificates, the time, and where signatures come from.
-        workers: how many threads copy.
-        progress: told of the bytes copied.
+        workers: number of threads for copying.
+        progress: called with the bytes copied.
 
     Raises:
-        TrustError, FormatError: an answer is no signature of this image with this certificate.
-        IntegrityError: a file of the image is damaged or missing, or has no place in it.
-        OtabuildError: the signer failed, or writing did; what was at `output` is still there.
+        TrustError, FormatError: an answer is not a signature of this image with this certificate.
+        IntegrityError: a file of the image is damaged or missing, or does not belong in it.
+        OtabuildError: the signer or writing failed; the previous `output` still exists.
     """
     chain, issued_at = signing.chain, signing.issued_at
     requests = image_requests(image, issued_at, chain)
@@ -156,7 +157,7 @@ def resign(
 
 
 def _known(image: Image, requests: Sequence[SigningRequest]) -> dict[bytes, bytes]:
-    """The signature for legacy clients, which is still good where the certificate stays the same."""
+    """Return the signature for legacy clients, which remains valid as long as the certificate is the same."""
     token = image.read_file(legacy_jwt.NAME, limits.JWT)
     try:
         request, signature = match_answer(token or b"", requests, legacy_jwt.NAME)
@@ -166,7 +167,7 @@ def _known(image: Image, requests: Sequence[SigningRequest]) -> dict[bytes, byte
 
 
 def _copied(image: Image) -> list[Member]:
-    """Every file of the image but its signature, to be copied from where it lies."""
+    """Return every file of the image except its signature, to be copied from its location."""
     found = []
     for name, size, _mode in image.source.members():
         if not legal_name(name):
@@ -179,7 +180,7 @@ def _copied(image: Image) -> list[Member]:
 
 
 def _check_blobs(image: Image, copied: Sequence[Member]) -> None:
-    """Sign no image that lost a blob: index.json tells how many there are, and their size."""
+    """Refuse to sign an image without all its blobs: index.json has their number and size."""
     sizes = [member.size for member in copied if member.name.startswith("blobs/sha256/")]
     annotations = image.index.annotations or {}
     for key, number in ((ann.BLOBS_COUNT, len(sizes)), (ann.BLOBS_SIZE, sum(sizes))):

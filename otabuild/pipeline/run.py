@@ -1,4 +1,4 @@
-"""Run the steps of a recipe without a task runner."""
+"""Runs the steps of a recipe without a task runner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from otabuild.pipeline.step import NOT_BUILT, Results, Step
 
 
 class Done(NamedTuple):
-    """What became of a step: why it ran (empty where it did not), what it made, counted, and how long it took."""
+    """The outcome of a step: why it ran (empty if it did not), its counts, and how long it took."""
 
     name: str
     reasons: tuple[str, ...]
@@ -19,27 +19,27 @@ class Done(NamedTuple):
     seconds: float
 
     def to_value(self) -> dict[str, Any]:
-        """The step as the build report shows it."""
+        """Return the step in the form of the build report."""
         return {"step": self.name, "ran-because": self.reasons, "seconds": round(self.seconds, 3), **self.counts}
 
 
 class Planned(NamedTuple):
-    """A step and why it would run; empty where it would not."""
+    """A step and why it would run; empty if it would not."""
 
     name: str
     reasons: tuple[str, ...]
 
 
 def run_steps(steps: Iterable[Step], clock: Callable[[], float], tell: Callable[[str], None]) -> list[Done]:
-    """Run every step that has a reason to; hold the lock of the work directory.
+    """Run every step that has a reason to run. Callers hold the lock of the work directory.
 
     Args:
-        steps: in the order in which they run.
-        clock: seconds from anywhere.
-        tell: told of each step that runs, and why.
+        steps: the steps in execution order.
+        clock: returns seconds since any point in time.
+        tell: called with a text for each step that runs, and why.
 
     Raises:
-        OtabuildError: a step failed; those before it are done.
+        OtabuildError: a step failed; earlier steps are complete.
     """
     done = []
     for step in steps:
@@ -55,7 +55,7 @@ def run_steps(steps: Iterable[Step], clock: Callable[[], float], tell: Callable[
 
 
 def plan_steps(steps: Sequence[Step]) -> list[Planned]:
-    """What would run and why; nothing is changed."""
+    """Return what would run and why; change nothing."""
     planned: list[Planned] = []
     running: set[str] = set()
     for step in steps:
@@ -65,7 +65,7 @@ def plan_steps(steps: Sequence[Step]) -> list[Planned]:
         except InputError:
             if not waits_for:
                 raise
-            reasons = ()  # what it needs is not there yet
+            reasons = ()  # its input does not exist yet
         if waits_for and not reasons:
             reasons = (f"if {' or '.join(waits_for)} gives something new" if step.was_built else NOT_BUILT,)
         if reasons:

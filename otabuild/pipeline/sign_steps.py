@@ -1,4 +1,4 @@
-"""The steps about the signature: the preflight before any work, and signing behind it."""
+"""The steps for the signature: the preflight before any work, and signing after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DAY = 86_400
 
 
 def preflight_step(job: Job) -> Step:
-    """Everything that can be known to be wrong before any work is done."""
+    """Check everything that can be checked before any work is done."""
     recipe = job.recipe
 
     def problems() -> list[Problem]:
@@ -61,7 +61,7 @@ def preflight_step(job: Job) -> Step:
 
 
 def _sign_key(job: Job, sign: Sign) -> Key:
-    """What the preflight of a signature depends on; of a key only a digest, of a passphrase nothing at all."""
+    """Return what the preflight of a signature depends on: of a key only a digest, of a passphrase nothing at all."""
     found: Key = {"sign": sign.model_dump(mode="json"), "files": input_hashes([sign.certificate, *sign.chain])}
     if isinstance(sign.key, FileKey):
         found["key"] = input_hashes([sign.key.file])
@@ -71,7 +71,7 @@ def _sign_key(job: Job, sign: Sign) -> Key:
 
 
 def _preflight(job: Job, sign: Sign) -> tuple[list[str], tuple[Certificate, ...], Signer | None]:
-    """Check all of it; returns the warnings, and what to sign with."""
+    """Check everything; return the warnings and the means to sign."""
     chain = load_chain(sign.certificate, sign.chain)
     signer = make_signer(sign, job.workspace)
     policy = trust_policy(job.recipe.verify) if job.recipe.verify else None
@@ -116,7 +116,7 @@ def sign_step(job: Job, sign: Sign) -> Step:
 
 
 def _known(job: Job, sign: Sign) -> list[str | None]:
-    """The signatures that were given for what is to be signed: another good one of the same is to be used, too."""
+    """Return the known signatures of what has to be signed: a different valid one has to be used, too."""
     chain = load_chain(sign.certificate, sign.chain)
     index = files.read_file(job.path("index.json"))
     requests = signing_requests(index, job.recipe.timestamp, chain, legacy=needs_legacy(job))
@@ -125,21 +125,21 @@ def _known(job: Job, sign: Sign) -> list[str | None]:
 
 
 def needs_legacy(job: Job) -> bool:
-    """Whether the recipe asks for files for legacy clients."""
+    """Whether the recipe requests files for legacy clients."""
     package = job.recipe.otaclient_package
     return package is not None and package.legacy
 
 
 def known_signatures(job: Job, chain: tuple[Certificate, ...]) -> KnownSignatures:
-    """Signatures that were made for this recipe with the key of its certificate."""
+    """Return the signatures made for this recipe with the key of its certificate."""
     return KnownSignatures(job.path("signatures"), signing_key(chain[0].x509))
 
 
 def recipe_requests(job: Job, sign: Sign) -> tuple[SigningRequest, ...]:
-    """What has to be signed for the index.json that was built last.
+    """Return what has to be signed for the index.json that was built last.
 
     Raises:
-        StorageError: it was not built yet.
+        StorageError: it has not been built yet.
         OtabuildError: the preflight failed.
     """
     _, chain, _ = _preflight(job, sign)

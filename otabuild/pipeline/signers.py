@@ -1,4 +1,4 @@
-"""From the `sign` section of a recipe to a signer."""
+"""Makes a signer from the `sign` section of a recipe."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from otabuild.signing.keys import (
 from otabuild.signing.signer import CommandSigner, PemSigner, Signer
 
 PKCS11_MODULE = "PKCS11_MODULE_PATH"
-"""Environment variable that names the PKCS#11 module where the URI of a key does not."""
+"""Environment variable with the PKCS#11 module, used if the URI of a key does not name one."""
 
 
 def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
-    """The signer that a recipe names; None where the signature is made outside.
+    """Return the signer of a recipe, or None if the signature is made outside.
 
     Raises:
         InputError: the key is missing, wrong, or cannot be opened.
@@ -42,7 +42,7 @@ def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
 
 
 def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:
-    """Asks where the recipe says, once for a run: a file descriptor is empty after that, and people are patient."""
+    """Get the passphrase from its source once per run: a file descriptor can be read only once."""
     match sign.passphrase:
         case None:
             return None
@@ -65,7 +65,7 @@ def _once(where: str, ask: Passphrase, workspace: Workspace) -> Passphrase:
 
 
 def _key_place(key: Key) -> str:
-    """Where a key that has a passphrase is, for the person who is asked for it."""
+    """Describe the location of a key with a passphrase to the person who is asked for the passphrase."""
     match key:
         case FileKey():
             return key.file

@@ -1,4 +1,4 @@
-"""A step: what it depends on, what it writes, and the stamp that tells whether it must run."""
+"""A step: its dependencies, its outputs, and the stamp that decides whether it must run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from otabuild.storage import files, fs
 from otabuild.version import __version__
 
 Results = dict[str, Any]
-"""What later steps want to know of a step, as JSON; part of their keys."""
+"""Results of a step for later steps, as JSON; part of their keys."""
 Key = dict[str, Any]
-"""Everything that a step depends on, as JSON, by a name that a user understands."""
+"""Everything that a step depends on, as JSON, with names that a user understands."""
 
 
 NOT_BUILT = "not built yet"
 
 
 class Outcome(NamedTuple):
-    """What a step has to say when it is done.
+    """The outcome of a step that has finished.
 
     `results` go to later steps, `counts` into the build report (numbers and lists of notes). `again` is why the step
-    must run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
+    must
+    run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
     """
 
     results: Results
@@ -37,7 +38,7 @@ class Outcome(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """Why a step must run (empty: all it made is still good), and the key that says so, as digests."""
+    """Why a step must run (empty: its output is still valid), and the digests of its key."""
 
     reasons: tuple[str, ...]
     key: Mapping[str, str]
@@ -48,15 +49,15 @@ class Step:
     """One step of a recipe.
 
     Attributes:
-        name: such as `scan:vehicle/main`.
+        name: the name, such as `scan:vehicle/main`.
         doc: one line of help.
-        stamp: where its stamp lies.
-        after: the names of the steps that come before.
-        key: everything it depends on; may look at inputs.
-        outputs: the files and image directories that it writes and that must stay as it left them.
+        stamp: path of its stamp.
+        after: the names of the steps that come before it.
+        key: returns everything it depends on; may look at inputs.
+        outputs: the files and image directories that it writes and that must not change afterwards.
         run: does the work.
-        targets: the outputs that a user may ask for by name.
-        clean: what `doit clean` removes besides the stamp: outputs, and what is written beside them.
+        targets: the outputs that a user may request by name.
+        clean: what `doit clean` removes in addition to the stamp: outputs, and files beside them.
         now: Unix seconds when the run began.
     """
 
@@ -72,17 +73,17 @@ class Step:
     now: int = 0
 
     def decide(self) -> Decision:
-        """Whether and why the step must run.
+        """Decide whether and why the step must run.
 
         Raises:
-            OtabuildError: an input that cannot be looked at.
+            OtabuildError: an input cannot be examined.
         """
         key = self._key_digests()
         return Decision(tuple(self._reasons(_read(self.stamp), key)), key)
 
     @property
     def was_built(self) -> bool:
-        """Whether the step ever ran to its end, and nothing was lost since."""
+        """Whether the step has ever finished, and its output still exists."""
         return _read(self.stamp) is not None
 
     def _reasons(self, stamp: Mapping[str, Any] | None, key: Mapping[str, str]) -> Iterator[str]:
@@ -103,15 +104,15 @@ class Step:
             yield "since then a certificate or revocation list has expired or become valid"
 
     def execute(self, key: Mapping[str, str] | None = None) -> Outcome:
-        """Run the step; its stamp tells of it only when everything is in its place.
+        """Run the step; its stamp is written only when everything is in place.
 
         Args:
-            key: what `decide` found just now; without it the step looks again.
+            key: the key that `decide` has just found; by default it is determined again.
 
         Raises:
-            OtabuildError: the step failed; what it made before is no longer taken for good.
+            OtabuildError: the step failed; its earlier output no longer counts as valid.
         """
-        key = self._key_digests() if key is None else key  # before the work: what changes meanwhile is seen next time
+        key = self._key_digests() if key is None else key  # before the work: later changes are seen next time
         fs.unlink(self.stamp, missing_ok=True)
         outcome = self.run()
         stamp = {
@@ -127,17 +128,17 @@ class Step:
         return outcome
 
     def results(self) -> Results:
-        """What the step had to say when it ran last.
+        """Return the results of the last run of the step.
 
         Raises:
-            InputError: it did not run yet.
+            InputError: it has not run yet.
         """
         return read_results(self.stamp, self.name)
 
     def remove(self, *, dry_run: bool = False) -> list[str]:
-        """Remove what the step made, or only tell what that is; returns the paths.
+        """Remove the output of the step, or with `dry_run` only list it; return the paths.
 
-        The stamp goes last: without it nobody knows any more what else was made.
+        The stamp is removed last: without it, the other outputs are unknown.
         """
         stamp = _read(self.stamp)
         made = stamp["outputs"] if stamp else {}
@@ -150,11 +151,11 @@ class Step:
         return found
 
     def _is_ours(self, path: str, made: Mapping[str, Any]) -> bool:
-        """Whether the step made what is there, and not somebody whose file or folder has the name of an output."""
+        """Whether this step made the existing file or folder, and not somebody else under the name of an output."""
         if os.path.isdir(path):
             return isinstance(made.get(path), str) and is_image_directory(path)
         if os.path.dirname(path) == os.path.dirname(self.stamp):
-            return True  # nobody else writes to that folder
+            return True  # nothing else writes to that folder
         return bool(made) if path not in self.outputs else isinstance(made.get(path), list)
 
     def _key_digests(self) -> dict[str, str]:
@@ -162,10 +163,10 @@ class Step:
 
 
 def read_results(stamp: str, name: str) -> Results:
-    """The results of a step that ran before.
+    """Return the results of an earlier step.
 
     Raises:
-        InputError: it did not run yet.
+        InputError: it has not run yet.
     """
     found = _read(stamp)
     if found is None:
@@ -193,7 +194,7 @@ def _sha256(value: object) -> str:
 
 
 def _state(path: str) -> list[int] | str | None:
-    """What tells that a file, or a directory with all that is in it, was not touched; None where nothing is there."""
+    """Return what shows that a file, or a directory with its content, is unchanged; None if it does not exist."""
     try:
         return files.tree_state(path) if os.path.isdir(path) else files.file_state(path)
     except StorageError:

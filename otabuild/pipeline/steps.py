@@ -1,4 +1,4 @@
-"""All steps of a recipe, in the order in which they run."""
+"""All steps of a recipe in execution order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from otabuild.recipe.places import clashes
 
 
 def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
-    """The steps from inputs to artifact; each comes after those it needs.
+    """Return the steps from inputs to artifact; each comes after those that it needs.
 
     Raises:
-        RecipeError: an output of the recipe is in the way of an input, or of the work directory.
+        RecipeError: an output of the recipe collides with an input or the work directory.
     """
     if found := clashes(recipe, work=workspace.work):
         raise RecipeError(found)
@@ -31,6 +31,6 @@ def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
 
 
 def check_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
-    """The steps behind the artifact, which run on request only."""
+    """Return the steps after the artifact, which only run on request."""
     job = Job(recipe, workspace)
     return [verify_step(job), deploy_step(job), roundtrip_step(job)]

@@ -1,4 +1,4 @@
-"""From the `verify` section of a recipe to a trust policy."""
+"""Makes a trust policy from the `verify` section of a recipe."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from otabuild.storage.fs import storage_error
 
 
 def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
-    """Whom a recipe trusts.
+    """Return the trust policy of a recipe.
 
     Raises:
-        InputError: a file is no PEM certificate or no revocation list.
+        InputError: a file is not a PEM certificate or not a revocation list.
         StorageError: a file cannot be read.
-        TrustError: there is no trust anchor among the files.
+        TrustError: no file has a trust anchor.
     """
     return TrustPolicy(
         anchors=load_anchors(verify.trust),
@@ -30,7 +30,7 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
 
 
 def next_date(recipe: Recipe, now: int) -> int | None:
-    """When after `now` the first certificate or revocation list expires or becomes valid, in Unix seconds; None: never.
+    """Return the Unix time after `now` when a certificate or revocation list first expires or becomes valid, or None.
 
     Raises:
         OtabuildError: one of them cannot be read.
@@ -43,7 +43,7 @@ def next_date(recipe: Recipe, now: int) -> int | None:
 
 
 def trust_key(verify: VerifyRecipe) -> list[object]:
-    """What the policy depends on: the recipe's words, and every file that it is read from; of a folder, all in it.
+    """Return what the policy depends on: the settings of the recipe, and every file it is read from, also in folders.
 
     Raises:
         StorageError: a folder cannot be read.

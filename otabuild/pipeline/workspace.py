@@ -1,4 +1,4 @@
-"""Where a run works, and with what: work directory, threads, time, progress. Paths are relative to the current folder."""
+"""The surroundings of a run: work directory, threads, time, progress. Paths are relative to the current folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CACHE_LIMIT = 20 * limits.GIB
 _TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be made anew.\n"
 
 Progress = Callable[[str, int, int], None]
-"""Told (what is done, bytes done, bytes in all or 0 where nobody knows)."""
+"""Called with (what is done, bytes done, total bytes or 0 if unknown)."""
 
 
 def _silent(_what: str, _done: int, _total: int) -> None:
-    """No progress is shown."""
+    """Show no progress."""
 
 
 def _no_prompt(_what: str) -> bytes:
@@ -34,19 +34,19 @@ def _no_prompt(_what: str) -> bytes:
 
 @dataclass(frozen=True)
 class Workspace:
-    """The surroundings of a run; nothing of it reaches a byte of an image.
+    """The surroundings of a run. They do not affect any byte of an image.
 
     Attributes:
         work: the work directory: cache, stamps, intermediate files.
-        now: Unix seconds when the run began.
+        now: start of the run in Unix seconds.
         now_ns: the same in nanoseconds.
-        workers: threads to use.
+        workers: number of threads.
         environ: the environment, for keys and passphrases.
         prompt: asks a person for a passphrase.
-        warn: told of what a user should know but that stops nothing.
+        warn: called with a message for the user that does not stop the run.
         progress: see Progress.
-        cache_limit: how many bytes the work directory keeps for later builds.
-        secrets: passphrases that were asked for in this run, by where they belong; never shown.
+        cache_limit: maximum number of bytes that the work directory keeps for later builds.
+        secrets: passphrases entered during this run, by what they are for; never shown.
     """
 
     now_ns: int
@@ -61,15 +61,15 @@ class Workspace:
 
     @property
     def now(self) -> int:
-        """Unix seconds when the run began."""
+        """Start of the run in Unix seconds."""
         return self.now_ns // 10**9
 
     def folder(self, recipe: str) -> str:
-        """The folder of a recipe's stamps and intermediate files."""
-        return os.path.join(self.work, "recipes", recipe)  # a name may be that of something else in `work`
+        """Return the folder of a recipe's stamps and intermediate files."""
+        return os.path.join(self.work, "recipes", recipe)  # a recipe may have any name, also one used in `work`
 
     def prepare(self, recipe: str) -> None:
-        """Make the folder of a recipe, and mark the work directory as one that backups and git pass over."""
+        """Make the folder of a recipe, and mark the work directory so that backups and git ignore it."""
         fs.makedirs(self.folder(recipe))
         for name, content in (("CACHEDIR.TAG", _TAG), (".gitignore", b"*\n")):
             path = os.path.join(self.work, name)
@@ -77,13 +77,13 @@ class Workspace:
                 files.write_file(path, content)
 
     def open_cache(self) -> Cache:
-        """The cache of the work directory; hold the lock (storage/lock.py)."""
+        """Open the cache of the work directory. Callers hold the lock (storage/lock.py)."""
         from otabuild.storage.cache import Cache  # noqa: PLC0415  (a workspace is made by commands that build nothing, too)
 
         return Cache(os.path.join(self.work, "cache"))
 
     def environment(self, cache: Cache, what: str, total: int) -> Environment:
-        """What a build step gets from outside."""
+        """Return what a build step gets from outside."""
         from otabuild.build.store import Environment  # noqa: PLC0415  (as above)
 
         return Environment(cache, self.workers, self.now_ns, Tally(total, partial(self.progress, what)).add)
