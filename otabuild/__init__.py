@@ -6,7 +6,7 @@
         policy = otabuild.TrustPolicy(otabuild.load_anchors(["certs/root-ca.pem"]))
         report = otabuild.verify(image, policy, now=int(time.time()))
 
-Names are loaded when they are first used: `import otabuild` is cheap.
+Names are loaded on first use, so `import otabuild` is cheap.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def __getattr__(name: str) -> object:
 
 
 class _Package(ModuleType):
-    """`otabuild.build` stays the function when the package of that name is imported."""
+    """Keeps `otabuild.build` the function when the package of that name is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
         if not (name == "build" and isinstance(value, ModuleType)):

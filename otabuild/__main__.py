@@ -4,7 +4,7 @@ import signal
 import sys
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` sees to it; an import is no place for a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` handles it: no traceback during imports
 
 from otabuild.cli import main
 

@@ -1,4 +1,4 @@
-"""Building from Python, without doit at the front."""
+"""Builds from Python, without doit as the front end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from otabuild.recipe.model import Recipe
 
 @dataclass(frozen=True)
 class BuildResult:
-    """An artifact that was built, or was up to date: its path, its SHA-256 as hex, its size in bytes, and the steps."""
+    """The built or up-to-date artifact: its path, its SHA-256 as hex, its size in bytes, and the steps."""
 
     artifact: str
     sha256: str
@@ -29,7 +29,7 @@ class BuildResult:
 
     @property
     def changed(self) -> bool:
-        """Whether any step had work to do."""
+        """Whether any step ran."""
         return any(step.reasons for step in self.steps)
 
 
@@ -40,17 +40,17 @@ def build(
     wait: bool = False,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> BuildResult:
-    """Build the artifact of a recipe; does only what changed.
+    """Build the artifact of a recipe; only outdated steps run.
 
     Args:
-        recipe: a loaded recipe, or the path of one.
-        workspace: where to work; default: that of the project in the current folder.
+        recipe: a loaded recipe, or the path of a recipe.
+        workspace: the workspace; default: that of the project in the current folder.
         wait: wait while another build works in the same directory.
-        tell: told of each step that runs, and why.
+        tell: called with a text for each step that runs, and why.
 
     Raises:
         RecipeError: the recipe cannot be loaded.
-        StateError: another build works in the same directory; or an own step is for a rootfs that is not there.
+        StateError: another build works in the same directory, or a product's own step is for a missing rootfs.
         OtabuildError: a step failed.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)

@@ -1,4 +1,4 @@
-"""What doit is given besides tasks: a state file that survives, and a reporter that says each error once."""
+"""Parts for doit besides tasks: a state file that survives damage, and a reporter that shows each error once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from otabuild.storage import fs
 
 
 class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
-    """doit's memory of tasks in one SQLite file: folder made when missing, thrown away when damaged.
+    """doit's memory of tasks in one SQLite file. Creates a missing folder and discards a damaged file.
 
-    Our own steps do not need it; a product's tasks in the same dodo.py do.
+    otabuild's own steps do not need it, but a product's tasks in the same dodo.py do.
     """
 
     def __init__(self, name: str, codec: Any, **options: Any) -> None:
@@ -38,7 +38,7 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
 
 
 class Record(NamedTuple):
-    """A task of this run: whether it ran, how long it took, and what it gave back."""
+    """A task of this run: whether it ran, how long it took, and what it returned."""
 
     ran: bool
     seconds: float
@@ -46,11 +46,11 @@ class Record(NamedTuple):
 
 
 at_end: list[Callable[[dict[str, Record]], None]] = []
-"""Called with all tasks of a run, by name, when it is over."""
+"""Called at the end of a run with all its tasks by name."""
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
-    """One line for each task as it starts, one message for each error; every line at once, on pipes, too."""
+    """Shows one line for each task when it starts and one message for each error, each at once, also on pipes."""
 
     desc = "one line for each task, one message for each error"
 
@@ -60,12 +60,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._records: dict[str, Record] = {}
 
     def write(self, text: str) -> None:
-        """Write and flush: a CI log that comes at the end is none."""
+        """Write and flush, so that a CI log shows progress as it happens."""
         self.outstream.write(text)
         self.outstream.flush()
 
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
-        """Take the lock before anything is looked at, and note which steps there are."""
+        """Take the lock before anything else, and record the steps of the run."""
         super().initialize(tasks, selected_tasks)
         session.handle_signals()
         sys.excepthook = _quiet_interrupt
@@ -73,23 +73,23 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         note_tasks(tasks)
 
     def execute_task(self, task: Task) -> None:
-        """Tell that a task starts."""
+        """Show that a task starts."""
         self._task_started = time.monotonic()
         super().execute_task(task)
 
     def add_success(self, task: Task) -> None:
-        """Note what a task did."""
+        """Record what a task did."""
         self._records[task.name] = Record(True, time.monotonic() - self._task_started, dict(task.values))
 
     def skip_uptodate(self, task: Task) -> None:
-        """Note, and tell, that a task has nothing to do."""
+        """Record and show that a task has nothing to do."""
         self._records[task.name] = Record(False, 0, {})
         super().skip_uptodate(task)
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
-        """Tell of a failure once; what could not run because of it needs no telling."""
+        """Show a failure once, and nothing for the tasks that it prevents from running."""
         if isinstance(fail, UnmetDependency):
-            fail.__class__ = TaskFailed  # else `doit run -c` ends with 2, which stands for a bug
+            fail.__class__ = TaskFailed  # otherwise `doit run -c` exits with 2, which means a bug
             return
         super().add_failure(task, fail)
 
@@ -98,7 +98,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self.write(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}\n")
 
     def complete_run(self) -> None:
-        """What doit itself has to say, the reports, and the time."""
+        """Show doit's own messages, the reports and the time."""
         failed = self._finish()
         for text in self.runtime_errors:
             self.write(f"{text}\n")
@@ -107,10 +107,10 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self.write(f"FAILED: {names}\n")
         self.write(f"{time.monotonic() - self._started:.1f} s\n")
         if failed:
-            raise SystemExit(1)  # doit asks tasks alone how a run went
+            raise SystemExit(1)  # doit derives the exit code of a run from tasks only
 
     def _finish(self) -> bool:
-        """Do what is to be done at the end; tells of each known error, and returns whether there was one."""
+        """Do what is due at the end; show each known error, and return whether one occurred."""
         failed = False
         for finish in at_end:
             try:
@@ -124,5 +124,5 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted; the steps that were finished stay finished", file=sys.stderr)
-        raise SystemExit(130)  # else Python ends itself by the signal, which is no exit code
+        raise SystemExit(130)  # otherwise Python terminates itself by the signal, which is not an exit code
     sys.__excepthook__(kind, error, traceback)

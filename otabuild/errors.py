@@ -1,7 +1,7 @@
-"""Every error otabuild raises on purpose: one root, one sentence for each child.
+"""Every error that otabuild raises on purpose: one root class, and one sentence for each subclass.
 
-Core code raises these; only the shell renders them. An error says what is wrong, where, what was observed, what was
-expected, and what to do about it.
+Core code raises these errors, and only the shell displays them. An error says what is wrong, where, what was observed,
+what was expected, and what to do about it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ class OtabuildError(Exception):
 
     Args:
         what: what is wrong, one sentence without a full stop.
-        where: the file, key path, table row or object it is about.
-        observed: what was found there.
+        where: the file, key path, table row or object in question.
+        observed: what was found.
         expected: what should have been found.
         hint: what to do next.
     """
@@ -32,11 +32,11 @@ class OtabuildError(Exception):
         self.hint = hint
 
     def to_value(self) -> dict[str, object]:
-        """The error as plain JSON values."""
+        """Return the error as plain JSON values."""
         return {name: getattr(self, name) for name in ("what", "where", "observed", "expected", "hint")}
 
     def __str__(self) -> str:
-        """The message on one line, and the hint on a line of its own."""
+        """Return the message on one line, and the hint on a separate line."""
         text = printable(f"{self.where}: {self.what}" if self.where else self.what)
         facts = [
             f"{name} {printable(value)}"
@@ -49,9 +49,9 @@ class OtabuildError(Exception):
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong in a recipe: file, line and column, path of keys, and what to do about it.
+    """One problem in a recipe: file, line and column, path of keys, and what to do about it.
 
-    Lines and columns count from 1; 0 stands for the file as a whole.
+    Lines and columns count from 1; 0 means the file as a whole.
     """
 
     file: str
@@ -64,7 +64,7 @@ class Problem(NamedTuple):
     hint: str = ""
 
     def __str__(self) -> str:
-        """The problem as an error would say it."""
+        """Return the problem in the form of an error message."""
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         where = f"{place}: {self.key}" if self.key else place
         return str(
@@ -73,7 +73,7 @@ class Problem(NamedTuple):
 
 
 class RecipeError(OtabuildError):
-    """A recipe that cannot be loaded; lists every problem found, in order of line."""
+    """A recipe that cannot be loaded; lists every problem in line order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: problem[:4]))
@@ -81,17 +81,17 @@ class RecipeError(OtabuildError):
         super().__init__(f"{count} in the recipe", where=self.problems[0].file)
 
     def to_value(self) -> dict[str, object]:
-        """The error with each of its problems, as plain JSON values."""
+        """Return the error with each of its problems, as plain JSON values."""
         return {**super().to_value(), "problems": [problem._asdict() for problem in self.problems]}
 
     def __str__(self) -> str:
-        """Every problem, one below the other."""
+        """Return every problem, one below the other."""
         head = [f"{self.where}: {len(self.problems)} problems"] if len(self.problems) > 1 else []
         return "\n".join([*head, *map(str, self.problems)])
 
 
 class InputError(OtabuildError):
-    """An input of the build that otabuild cannot use as it is."""
+    """An input of the build that otabuild cannot use."""
 
 
 class InputChangedError(InputError):
@@ -99,7 +99,7 @@ class InputChangedError(InputError):
 
 
 class InputUnreadableError(InputError):
-    """An input that the operating system does not let us read."""
+    """An input that the operating system does not allow to be read."""
 
 
 class UnsupportedEntryError(InputError):
@@ -107,7 +107,7 @@ class UnsupportedEntryError(InputError):
 
 
 class TrustError(OtabuildError):
-    """A signature, certificate or chain that is not valid."""
+    """An invalid signature, certificate or chain."""
 
 
 class FormatError(OtabuildError):
@@ -131,14 +131,14 @@ class IntegrityError(OtabuildError):
 
 
 class NotVerifiedError(IntegrityError):
-    """An image in which verification found errors; lists every one of them."""
+    """An image in which verification found errors; lists all of them."""
 
     def __init__(self, image: str, findings: Iterable[object]) -> None:
         self.findings = tuple(findings)
         super().__init__("the image is not good", where=image)
 
     def __str__(self) -> str:
-        """The message, and each finding on a line of its own."""
+        """Return the message, and each finding on a separate line."""
         return "\n".join([super().__str__(), *(f"{finding}" for finding in self.findings)]).replace("\n", "\n  ")
 
 
@@ -155,7 +155,7 @@ class MetaApplyError(OtabuildError):
 
 
 class StateError(OtabuildError):
-    """A file, folder or lock that is not in the state that this operation needs."""
+    """A file, folder or lock that is not in the required state."""
 
 
 class StorageError(OtabuildError):
@@ -163,7 +163,7 @@ class StorageError(OtabuildError):
 
 
 def printable(text: object) -> str:
-    """Text that is safe to print: control characters, lone surrogates and the like escaped as in a Python string."""
+    """Return text that is safe to print: control characters, lone surrogates and the like are escaped as in Python."""
     shown = str(text)
     if shown.isprintable():
         return shown

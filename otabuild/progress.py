@@ -1,4 +1,4 @@
-"""Progress on stderr: bars on a terminal, a plain line now and then in a log."""
+"""Progress on stderr: bars on a terminal, an occasional plain line in a log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _lock = threading.Lock()
 
 
 class _Shown:
-    """What is shown at the moment."""
+    """What is currently shown."""
 
     what = ""
     bar: tqdm[Any] | None = None
@@ -25,26 +25,26 @@ class _Shown:
 
 
 def silence() -> None:
-    """Show no progress any more."""
+    """Stop showing progress."""
     global _quiet  # noqa: PLW0603  (one switch of the process, for -q)
     _quiet = True
 
 
 def tell(text: str) -> None:
-    """Tell what goes on, if progress is to be shown."""
+    """Show a message, if progress is to be shown."""
     if not _quiet:
         clear()
         print(text, file=sys.stderr, flush=True)
 
 
 def clear() -> None:
-    """Take away a bar that stands there."""
+    """Remove a visible bar."""
     with _lock:
         _end()
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """Take note that `done` bytes of `total` (0: nobody knows) are done; may be called from any thread."""
+    """Record that `done` bytes of `total` (0: unknown) are done; may be called from any thread."""
     if _quiet:
         return
     with _lock:

@@ -1,4 +1,4 @@
-"""What the shell takes from its surroundings: settings, clock, environment, the lock, signals."""
+"""The surroundings of the shell: settings, clock, environment, the lock, signals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from otabuild.storage import fs
 from otabuild.storage.lock import WorkLock
 
 FAILURES = (OtabuildError, OSError, MemoryError, RuntimeError)
-"""What `known` may know."""
+"""The kinds of errors that `known` may recognise."""
 
 _LOCKED = "OTABUILD_LOCKED"
 _held: dict[str, WorkLock] = {}
@@ -42,10 +42,10 @@ class Settings:
 
 
 def load_settings() -> Settings:
-    """The settings of the project in the current folder; the defaults where it has none.
+    """Return the settings of the project in the current folder, or the defaults if it has none.
 
     Raises:
-        InputError: pyproject.toml cannot be read, or says what we do not know.
+        InputError: pyproject.toml cannot be read, or has unknown settings.
     """
     try:
         with open("pyproject.toml", "rb") as file:
@@ -72,10 +72,10 @@ def load_settings() -> Settings:
 
 
 def make_workspace(settings: Settings | None = None) -> Workspace:
-    """The workspace of this process in the current folder; with its settings, if none are given.
+    """Make the workspace of this process in the current folder; the default settings are those of the folder.
 
     Raises:
-        InputError: as for `load_settings`, or OTABUILD_JOBS is no number.
+        InputError: as for `load_settings`, or OTABUILD_JOBS is not a number.
     """
     settings = settings or load_settings()
     return Workspace(
@@ -129,7 +129,7 @@ def hold_lock(work: str, *, wait: bool = False) -> None:
 
 @contextmanager
 def locked(work: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a work directory for a while, or as long as it is held anyway; errors as for `hold_lock`."""
+    """Hold the lock of a work directory for a while, unless the process already holds it; errors as for `hold_lock`."""
     path = os.path.abspath(work)
     hold_lock(work, wait=wait)
     try:
@@ -143,7 +143,7 @@ def locked(work: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def lock_or_exit() -> None:
-    """Hold the lock of this project's work directory, or end the process with the reason: for where doit would not."""
+    """Hold the lock of this project's work directory, or exit with the reason, in code where doit would not exit."""
     try:
         hold_lock(load_settings().work)
     except OtabuildError as error:
@@ -152,14 +152,14 @@ def lock_or_exit() -> None:
 
 
 def open_streams() -> None:
-    """Let a standard stream that is closed lead nowhere, else the next file that is opened would take its place."""
+    """Connect closed standard streams to nothing; otherwise, the next opened file would take their place."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (as long as the process)
 
 
 def known(error: Exception) -> OtabuildError | None:
-    """What went wrong, as an error to show; None for a bug of ours."""
+    """Return an exception as an error to show; None for a bug in otabuild."""
     if isinstance(error, OtabuildError):
         return error
     if isinstance(error, OSError):
@@ -179,10 +179,10 @@ def known(error: Exception) -> OtabuildError | None:
 
 
 def handle_signals() -> None:
-    """Let signals end the process as an exception does, so that nothing half-written stays; but not ignored ones."""
+    """Let signals end the process like an exception, so that no partial files remain; ignored signals stay ignored."""
     fs.interrupted = None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as for what runs under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIG_IGN is set by nohup, for example
             signal.signal(number, _end)
 
 
@@ -192,5 +192,5 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def render(error: OtabuildError) -> str:
-    """An error as the shell shows it."""
+    """Return an error in the form that the shell shows."""
     return f"error: {error}"

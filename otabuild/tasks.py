@@ -1,6 +1,6 @@
 """The doit tasks of every recipe: `from otabuild.tasks import *` in a dodo.py.
 
-doit only schedules. Whether a step must run is decided by its stamp (see otabuild.pipeline.step), so a killed run, a
+doit only schedules. The stamp of a step decides whether it must run (see otabuild.pipeline.step), so a killed run, a
 lost database or a needless call changes nothing. Settings come from `[tool.otabuild]` of pyproject.toml: `recipes`,
 the folder of recipes (default `recipes`), `work`, the work directory (default `build/.otabuild`), and `cache-size`, how
 much it keeps for later builds (default `20GiB`).
@@ -60,7 +60,7 @@ _KINDS = {
 
 
 class _Project(NamedTuple):
-    """The good recipes and all their steps by name, and what is wrong with the others, by the name of their task."""
+    """The valid recipes and all their steps by name, and the errors of the others by the name of their task."""
 
     workspace: Workspace
     recipes: dict[str, Recipe]
@@ -87,7 +87,7 @@ def _project() -> _Project:
 
 
 def _named(broken: Mapping[str, OtabuildError], recipes: Collection[str]) -> dict[str, OtabuildError]:
-    """Errors by names that doit takes for tasks and that no good recipe has, made from stems of files."""
+    """Return errors by task names made from file stems; the names are valid in doit and not used by valid recipes."""
     named: dict[str, OtabuildError] = {}
     for stem, error in broken.items():
         name = re.sub("[^A-Za-z0-9._-]", "_", stem)
@@ -98,9 +98,9 @@ def _named(broken: Mapping[str, OtabuildError], recipes: Collection[str]) -> dic
 
 
 class _Current:
-    """doit's question whether a step is up to date, answered by the step."""
+    """Lets a step answer doit's question whether it is up to date."""
 
-    decisions: dict[str, Decision] = {}  # noqa: RUF012  (one memory for the run: what was looked at is not again)
+    decisions: dict[str, Decision] = {}  # noqa: RUF012  (shared by the run, so that nothing is examined twice)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -109,7 +109,7 @@ class _Current:
         try:
             decision = _project().steps[self.name].decide()
         except OtabuildError:
-            return False  # running the step will tell what is wrong
+            return False  # running the step will report the error
         self.decisions[self.name] = decision
         return not decision.reasons
 
@@ -119,7 +119,7 @@ class _Current:
 
 
 def run_step(name: str) -> dict[str, Any] | TaskFailed:
-    """Run a step and give its counts; a known error becomes one message."""
+    """Run a step and return its counts; a known error becomes one message."""
     try:
         session.hold_lock(_project().workspace.work)
         decision = _Current.decisions.pop(name, None)
@@ -132,7 +132,7 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
 
 
 def run_own(name: str) -> TaskFailed | None:
-    """Run a step of the product's own; a known error becomes one message."""
+    """Run a product's own step; a known error becomes one message."""
     kind, _, rest = name.partition(":")
     own = own_steps()
     recipe, _, rootfs = rest.partition("/")
@@ -154,7 +154,7 @@ def _failed(error: Exception) -> TaskFailed:
 
 
 def clean_step(name: str, dryrun: bool) -> None:
-    """Remove what a step made; not while a build works with it."""
+    """Remove the output of a step, unless a build is using it."""
     if not dryrun:
         session.lock_or_exit()
     for path in _project().steps[name].remove(dry_run=dryrun):
@@ -176,19 +176,19 @@ def run_repro(name: str) -> TaskFailed | None:
 
 
 def run_inspect(name: str) -> TaskFailed | None:
-    """Print what an artifact holds."""
+    """Print the content of an artifact."""
     from otabuild.cli import main  # noqa: PLC0415  (as above)
 
     return None if main(["list-image", _project().recipes[name].output]) == 0 else TaskFailed("it cannot be read")
 
 
 def refuse(message: str) -> TaskFailed:
-    """Say why a recipe cannot be built."""
+    """Report why a recipe cannot be built."""
     return TaskFailed(message)
 
 
 def _task(name: str, doc: str, action: tuple[Callable[..., Any], list[str]], after: Iterable[str] = ()) -> Task:
-    """A task that doit always runs."""
+    """Make a task that doit always runs."""
     kind, _, rest = name.partition(":")
     return {
         "basename": kind,
@@ -211,7 +211,7 @@ def _step(step: Step) -> Task:
 
 
 def task__steps() -> Iterator[Task]:
-    """Every step of every recipe."""
+    """Yield every step of every recipe."""
     project = _project()
     for kind, doc in _KINDS.items():
         yield {"basename": kind, "name": None, "doc": doc}
@@ -229,16 +229,16 @@ def task__steps() -> Iterator[Task]:
 
 
 def task__own_steps() -> Iterator[Task]:
-    """Steps that were registered with otabuild.before_scan and otabuild.after_build."""
+    """Yield the steps registered with otabuild.before_scan and otabuild.after_build."""
     before, after = own_steps()
     project = _project()
     for (recipe, rootfs), function in before.items():
         name = f"input:{recipe}/{rootfs}"
         error = _unknown(name, recipe, rootfs)
         if error and (recipe in project.recipes or not project.broken):
-            raise InvalidDodoFile(str(error))  # nothing would ever run it
+            raise InvalidDodoFile(str(error))  # it would never run
         task = _own(name, function, error)
-        del task["name"]  # outside the group `input`, which a product's own task_input may make
+        del task["name"]  # outside the group `input`, which a task_input of the product may define
         yield {**task, "basename": name}
     for (recipe, kind), finish in after.items():
         name = f"{kind}:{recipe}"
@@ -247,7 +247,7 @@ def task__own_steps() -> Iterator[Task]:
 
 
 def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError | None:
-    """What is wrong with a step of the product's own that no good recipe has a place for."""
+    """Return what is wrong with a product's own step that does not fit any valid recipe."""
     _, recipes, _, broken = _project()
     if recipe not in recipes:
         known = ", ".join(recipes) or None
@@ -264,7 +264,7 @@ def _own(name: str, function: Callable[..., None], error: OtabuildError | None, 
 
 
 def _write_reports(records: dict[str, Record]) -> None:
-    """Tell of every artifact that was asked for and is good, and write its report where it is new."""
+    """Show every requested artifact that is valid, and write its report if it is new."""
     project = _project()
     for name, recipe in project.recipes.items():
         if f"build:{name}" not in records:
@@ -281,7 +281,7 @@ def _write_reports(records: dict[str, Record]) -> None:
 
 
 def _limit_cache(records: dict[str, Record]) -> None:
-    """Keep the work directory within its size, if anything was built."""
+    """Limit the size of the work directory, if anything was built."""
     if any(record.ran and name.startswith("build:") for name, record in records.items()):
         workspace = _project().workspace
         keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)
