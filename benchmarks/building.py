@@ -70,7 +70,7 @@ def nothing_changed(bench: Bench, project: Project, name: str, target: float) ->
     ours, nothing = bench.meter.compare(project.again("otabuild, nothing changed"), python_pass(bench), times=_QUICK)
     yield _more(f"{name}: wall, over python -c pass", ours, nothing, target)
     yield Figure(f"{name}: CPU", ours.cpu, "s")
-    yield Figure(f"{name}: files hashed", project.report()["files-hashed"], target=0)
+    yield Figure(f"{name}: files-hashed", project.report()["files-hashed"], target=0)
 
 
 def one_file(bench: Bench) -> Iterator[Figure]:
@@ -83,7 +83,7 @@ def one_file(bench: Bench) -> Iterator[Figure]:
     whole, ours = bench.meter.compare(project.cold("otabuild, cold, copied tree"), changed)
     totals = project.report()
     yield ratio("one 4 KiB file changed / cold build: wall", ours.wall, whole.wall, 0.15)
-    yield Figure("one file changed: files hashed", totals["files-hashed"], target=1)
+    yield Figure("one file changed: files-hashed", totals["files-hashed"], target=1)
     yield Figure("one file changed: blobs compressed", totals["blobs-compressed"], target=1)
     yield Figure("one file changed: bytes compressed", totals["bytes-compressed"])
     yield peak("one file changed: peak memory", ours, 300)

@@ -63,9 +63,9 @@ def build(
         for function in before.values():
             function()
         done = run_steps(build_steps(loaded, workspace), time.monotonic, tell)
-        built, sha256 = bool(done[-1].reasons), str(done[-1].results["sha256"])
-        write_report(loaded.output, sha256, done, built=built)
-        if built:
+        sha256 = str(done[-1].results["sha256"])
+        write_report(loaded.output, sha256, done)
+        if done[-1].reasons:
             keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)
         for (name, _step), after in own.after_build.items():
             if name == loaded.name:

@@ -264,7 +264,7 @@ def _own(name: str, function: Callable[..., None], error: OtabuildError | None, 
 
 
 def _write_reports(records: dict[str, Record]) -> None:
-    """Show every requested artifact that is valid, and write its report if it is new."""
+    """Write the report of every requested artifact, and show the artifact."""
     project = _project()
     for name, recipe in project.recipes.items():
         if f"build:{name}" not in records:
@@ -276,7 +276,7 @@ def _write_reports(records: dict[str, Record]) -> None:
             for values in [record.values]
         ]
         sha256 = project.steps[f"build:{name}"].results()["sha256"]
-        write_report(recipe.output, sha256, done, built=records[f"build:{name}"].ran)
+        write_report(recipe.output, sha256, done)
         print(artifact_line(recipe.output, sha256), flush=True)
 
 

@@ -58,8 +58,7 @@ def report_path(artifact: str) -> str:
     return f"{artifact}.report.json"
 
 
-def write_report(artifact: str, sha256: str, done: Iterable[Done], *, built: bool) -> None:
-    """Write the report of a run with this artifact; if the run did not write the artifact, keep the old report."""
-    path = report_path(artifact)
-    if built or not os.path.isfile(path):
-        write_file(path, json.dumps(build_report(artifact, sha256, done), indent=2).encode() + b"\n")
+def write_report(artifact: str, sha256: str, done: Iterable[Done]) -> None:
+    """Write the report of the last run beside the artifact, even if that run had nothing to do."""
+    report = json.dumps(build_report(artifact, sha256, done), indent=2)
+    write_file(report_path(artifact), report.encode() + b"\n")
