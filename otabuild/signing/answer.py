@@ -1,4 +1,4 @@
-"""Signatures made elsewhere, in whatever form a program, a token or a key service gives them."""
+"""Parses signatures made elsewhere, in any form that a program, a token or a key service returns."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from otabuild.format.document import parse_json
 from otabuild.format.index_jwt import SIGNATURE_SIZE
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""The order n of P-256: r and s lie in 1 to n-1."""
+"""The order n of P-256: r and s are in 1 to n-1."""
 
 
 def parse_answer(raw: bytes, where: str) -> bytes:
-    """The signature in an answer: DER or raw r‖s, binary, hex or base64, or the JSON response of AWS KMS `Sign`.
+    """Return the signature in an answer: DER or raw r‖s, binary, hex or base64, or the JSON response of AWS KMS `Sign`.
 
-    A high s is left as it is: readers accept either half.
+    A high s is not changed, because readers accept both halves.
 
     Args:
         raw: the answer.
-        where: who gave it, for the message.
+        where: the source of the answer, for messages.
 
     Returns:
         r and s, 64 bytes.
 
     Raises:
-        FormatError: the answer holds no P-256 signature.
+        FormatError: the answer has no P-256 signature.
     """
     for candidate in _readings(raw, where):
         signature = _raw_signature(candidate)
@@ -46,9 +46,9 @@ def parse_answer(raw: bytes, where: str) -> bytes:
 
 
 def _readings(raw: bytes, where: str) -> Iterator[bytes]:
-    """What the bytes may mean, the most exact reading first."""
+    """Yield the possible meanings of the bytes, the most exact one first."""
     yield raw
-    yield raw.removesuffix(b"\n").removesuffix(b"\r")  # by a program that ends everything with a line end
+    yield raw.removesuffix(b"\n").removesuffix(b"\r")  # a program may end its output with a line end
     if raw.lstrip().startswith(b"{"):
         raw = _kms_signature(parse_json(raw, where, limits.JWT), where).encode()
     text = b"".join(raw.split())

@@ -1,4 +1,4 @@
-"""Certificates and where they were read from, so that every message can name the file or the place in the token."""
+"""Certificates with their origin, so that every message can name the file or the place in the token."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from otabuild.format.times import utc
 from otabuild.storage.files import read_file
 
 FILE_LIMIT = 16 * limits.MIB
-"""Bytes of a file of certificates, keys or revocation lists that we are willing to read."""
+"""Maximum number of bytes read from a file of certificates, keys or revocation lists."""
 
 
 class Certificate(NamedTuple):
-    """A certificate and where it came from: a file, or a place in index.jwt."""
+    """A certificate and its origin: a file, or a place in index.jwt."""
 
     x509: x509.Certificate
     where: str
 
     @property
     def subject(self) -> str:
-        """The subject as RFC 4514 writes it, safe to print; a word for an empty one."""
+        """The subject in RFC 4514 form, safe to print; a placeholder if it is empty."""
         return printable(self.x509.subject.rfc4514_string()) or "(empty name)"
 
     @property
     def issuer(self) -> str:
-        """The issuer as RFC 4514 writes it, safe to print; a word for an empty one."""
+        """The issuer in RFC 4514 form, safe to print; a placeholder if it is empty."""
         return printable(self.x509.issuer.rfc4514_string()) or "(empty name)"
 
     @property
     def common_name(self) -> str | None:
-        """The common name of the subject, if it has one."""
+        """The common name of the subject, or None."""
         names = self.x509.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         return str(names[0].value) if names else None
 
@@ -59,7 +59,7 @@ class Certificate(NamedTuple):
 
     @property
     def p256_key(self) -> ec.EllipticCurvePublicKey | None:
-        """Its public key where that is on P-256."""
+        """Return its public key if that is on P-256, or None."""
         try:
             key = self.x509.public_key()
         except (ValueError, UnsupportedAlgorithm):
@@ -68,11 +68,11 @@ class Certificate(NamedTuple):
 
     @property
     def is_self_signed(self) -> bool:
-        """Whether it is its own issuer, by name and by signature."""
+        """Whether it is its own issuer, by name and signature."""
         return self.is_issued_by(self)
 
     def is_issued_by(self, issuer: Certificate) -> bool:
-        """Whether the issuer's name and key made this certificate; says nothing of the issuer's right to do so."""
+        """Whether the issuer's name and key made this certificate; does not check that the issuer may do so."""
         try:
             self.x509.verify_directly_issued_by(issuer.x509)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
@@ -81,12 +81,12 @@ class Certificate(NamedTuple):
 
 
 def read_certificates(path: str) -> tuple[Certificate, ...]:
-    """Every certificate of a PEM file, in the order of the file.
+    """Return every certificate of a PEM file, in file order.
 
     Raises:
-        InputError: the file does not hold PEM certificates.
-        FormatError: one of them cannot be read.
-        StorageError: it cannot be read.
+        InputError: the file has no PEM certificates.
+        FormatError: a certificate cannot be parsed.
+        StorageError: the file cannot be read.
     """
     raw = read_file(path, FILE_LIMIT)
     try:

@@ -1,7 +1,7 @@
-"""The certificates that go into x5c, and every rule they have to follow (specification, sections 8 and 12).
+"""The certificates for x5c, and every rule that they must follow (specification, sections 8 and 12).
 
-The rules are checked here one by one, so that each mistake has a message of its own that names file, fact and remedy.
-Whether the chain ends at a trusted root is the business of `otabuild.signing.trust`.
+The rules are checked one by one, so that each mistake has a message that names file, fact and remedy.
+`otabuild.signing.trust` checks whether the chain ends at a trusted root.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def load_chain(certificate: str, intermediates: Sequence[str] = ()) -> tuple[Cer
     """Read the chain of a signature: the signing certificate first, then every intermediate, without the root.
 
     Args:
-        certificate: path of a PEM file that starts with the signing certificate; what follows in it is chain.
+        certificate: path of a PEM file that starts with the signing certificate; the rest of it is part of the chain.
         intermediates: paths of PEM files with the rest, in order.
 
     Raises:
-        InputError: a file holds no PEM certificate.
+        InputError: a file has no PEM certificate.
         StorageError: a file cannot be read.
     """
     return tuple(found for path in (certificate, *intermediates) for found in read_certificates(path))
@@ -51,12 +51,12 @@ def load_chain(certificate: str, intermediates: Sequence[str] = ()) -> tuple[Cer
 def chain_problems(
     chain: Sequence[Certificate], moments: Mapping[str, int], *, strict_eku: bool = False
 ) -> Iterator[OtabuildError]:
-    """Everything that is wrong with a chain by itself, root causes first.
+    """Yield everything that is wrong with a chain by itself, root causes first.
 
     Args:
         chain: the signing certificate first.
-        moments: when every certificate has to be valid: a name for the message, and Unix seconds.
-        strict_eku: demand the extended key usage codeSigning, where otherwise its absence is fine.
+        moments: the times at which every certificate must be valid: a name for the message, and Unix seconds.
+        strict_eku: require the extended key usage codeSigning; by default it may be absent.
     """
     if not chain:
         yield InputError("the chain has no certificate")
@@ -74,7 +74,7 @@ def chain_problems(
 
 
 def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustError]:
-    """Why a certificate may not issue others; `below` is the number of CA certificates under it."""
+    """Yield why a certificate may not issue others; `below` is the number of CA certificates under it."""
     basic = _extension(certificate, x509.BasicConstraints)
     usage = _extension(certificate, x509.KeyUsage)
     hint = "have the CA certificate issued anew with `basicConstraints=critical,CA:TRUE` and `keyUsage=critical,keyCertSign,cRLSign`"
@@ -93,7 +93,7 @@ def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustEr
 
 
 def validity_problems(certificate: Certificate, moments: Mapping[str, int]) -> Iterator[TrustError]:
-    """At which of the named moments (Unix seconds) a certificate is not valid."""
+    """Yield the named moments (Unix seconds) at which a certificate is not valid."""
     for name, moment in moments.items():
         if moment < certificate.not_before:
             yield _problem(
@@ -121,7 +121,7 @@ def _membership_problems(chain: Sequence[Certificate]) -> Iterator[OtabuildError
             hint="leave out the root, and every certificate that is no part of the chain",
         )
     for position, certificate in enumerate(chain):
-        if certificate.x509.subject == certificate.x509.issuer:  # clients go by the names
+        if certificate.x509.subject == certificate.x509.issuer:  # clients compare the names
             remedy = (
                 "sign with a certificate that a CA issued; `otabuild pki demo DIR` makes a set for tests"
                 if position == 0
@@ -206,7 +206,7 @@ def _problem(certificate: Certificate, what: str, hint: str) -> TrustError:
 
 
 def _extension(certificate: Certificate, kind: type[ExtensionType]) -> x509.Extension[ExtensionType] | None:
-    """An extension; None also where extensions cannot be read, which `_form_problems` reports."""
+    """Return an extension, or None; also None if extensions cannot be read, which `_form_problems` reports."""
     try:
         return certificate.x509.extensions.get_extension_for_class(kind)
     except (x509.ExtensionNotFound, ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):

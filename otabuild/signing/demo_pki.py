@@ -1,4 +1,4 @@
-"""A root, an intermediate and a signing certificate to try things with; never for real images."""
+"""A root, an intermediate and a signing certificate for experiments; never use them for real images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_demo_pki(directory: str, now: int) -> list[str]:
         The paths written.
 
     Raises:
-        StateError: one of the files is already there; nothing is overwritten.
+        StateError: one of the files already exists; nothing is overwritten.
         StorageError: a file cannot be written.
     """
     root, intermediate, sign = (_Party(name) for name in ("root-ca", "intermediate", "sign"))
@@ -53,7 +53,7 @@ def write_demo_pki(directory: str, now: int) -> list[str]:
 
 
 class _Party:
-    """A name with a key of its own."""
+    """A name with its own key."""
 
     def __init__(self, role: str) -> None:
         self.role = role
@@ -63,7 +63,7 @@ class _Party:
 
 
 def _issue(subject: _Party, issuer: _Party, path_length: int | None, now: int) -> x509.Certificate:
-    """A certificate; one with a path length is a CA."""
+    """Issue a certificate; with a path length it is a CA."""
     is_ca = path_length is not None
     middle = datetime.fromtimestamp(now, UTC)
     builder = (

@@ -1,4 +1,4 @@
-"""A signature in two steps, for keys that no build machine sees: write a request, take the answer."""
+"""Signing in two steps, for keys that no build machine sees: write a request, then accept the answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LIMIT = limits.MIB
 
 @dataclass(frozen=True, slots=True)
 class SigningRequest:
-    """What somebody with the key has to sign.
+    """What the owner of the key has to sign.
 
     Attributes:
         name: the file that the signature is for, such as `index.jwt`.
@@ -38,7 +38,7 @@ class SigningRequest:
         return hashlib.sha256(self.signing_input).digest()
 
     def to_json(self) -> bytes:
-        """The request as a file: for people, for scripts, and with the parameters of an AWS KMS `Sign` call."""
+        """Return the request as a file: for people, for scripts, and with the parameters of an AWS KMS `Sign` call."""
         return dump_json(self._to_value()) + b"\n"
 
     def _to_value(self) -> dict[str, Any]:
@@ -58,10 +58,10 @@ class SigningRequest:
 
     @classmethod
     def from_json(cls, raw: bytes, where: str) -> SigningRequest:
-        """Read a request; every field has to be what `to_json` would write.
+        """Read a request; every field must be exactly what `to_json` would write.
 
         Raises:
-            FormatError: not a request, or one that was changed.
+            FormatError: not a request, or a modified one.
             LimitError: larger than any request.
         """
         value = parse_json(raw, where, _LIMIT)

@@ -28,13 +28,13 @@ class Pkcs11Signer:
     """Signs with a P-256 key that never leaves its token.
 
     Args:
-        uri: `pkcs11:token=LABEL;object=LABEL;id=%01?module-path=/usr/lib/…/module.so&pin-source=file:/run/pin`. Every
-            attribute narrows the choice, which has to leave one key.
-        pin: asked once; without it and without pin-source the token is used without login.
-        module: path of the PKCS#11 module, where the URI names none.
+        uri: `pkcs11:token=LABEL;object=LABEL;id=%01?module-path=/usr/lib/…/module.so&pin-source=file:/run/pin`. The
+            attributes together must match exactly one key.
+        pin: returns the PIN, called once; without it and without pin-source, the token is used without login.
+        module: path of the PKCS#11 module, used if the URI does not name one.
 
     Raises:
-        InputError: the URI names something unknown, or holds the PIN itself.
+        InputError: the URI has an unknown attribute, or contains the PIN itself.
     """
 
     def __init__(self, uri: str, pin: Passphrase | None = None, *, module: str | None = None) -> None:
@@ -43,13 +43,13 @@ class Pkcs11Signer:
         if not self._module:
             _refuse("no module-path", "add ?module-path=/path/of/the/module.so, or set PKCS11_MODULE_PATH")
         self._pin = None if pin is None else cache(pin)
-        # The token is looked at once, before the build, and again to sign: it may be pulled out in between.
+        # The token is checked once before the build, and again to sign: it may be removed in between.
         with self._session() as (pkcs11, session):
             self._public_key = self._read_public_key(pkcs11, session)
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey | None:
-        """The public key, where the token has it beside the private one."""
+        """The public key, if the token stores it beside the private key."""
         return self._public_key
 
     def sign(self, digest: bytes) -> bytes:
@@ -136,7 +136,7 @@ class Pkcs11Signer:
 
 
 def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Path and query attributes of a URI, still percent-encoded in the path."""
+    """Return the path and query attributes of a URI; the path is still percent-encoded."""
     scheme, _, rest = uri.partition(":")
     path, _, query = rest.partition("?")
     attributes, options = _pairs(path, ";"), {name: unquote(value) for name, value in _pairs(query, "&").items()}
@@ -165,7 +165,7 @@ def _pairs(text: str, separator: str) -> dict[str, str]:
 
 
 def _refuse(what: str, hint: str = "") -> NoReturn:
-    # The URI itself is not shown: it may hold a PIN.
+    # The URI itself is not shown, because it may contain a PIN.
     raise InputError(what, where="sign.key.pkcs11", hint=hint or "see RFC 7512 for the form of such a URI")
 
 

@@ -1,4 +1,4 @@
-"""Private keys: PEM, encrypted or not, on P-256. Nothing of a key ever gets into a message."""
+"""Private keys: PEM, encrypted or not, on P-256. No message ever contains any part of a key."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from otabuild.storage.files import read_file
 from otabuild.storage.fs import storage_error
 
 Passphrase = Callable[[], bytes]
-"""Gives a passphrase or PIN when one is needed: from the environment, a file descriptor, or a prompt of the shell."""
+"""Return a passphrase or PIN when needed: from the environment, a file descriptor, or a prompt of the shell."""
 
 
 def passphrase_from_env(name: str, environ: Mapping[str, str]) -> Passphrase:
-    """A passphrase in an environment variable; asking for it raises InputError where the variable is not set."""
+    """Return a passphrase source for an environment variable; it raises InputError if the variable is not set."""
     return lambda: env_secret(name, environ, "passphrase")
 
 
 def passphrase_from_fd(fd: int) -> Passphrase:
-    """A passphrase on a file descriptor, up to its end or its first line end; asking raises InputError if it is closed."""
+    """Return a source that reads a descriptor to its end or first line end; it raises InputError if that is closed."""
 
     def read() -> bytes:
         try:
@@ -44,7 +44,7 @@ def passphrase_from_fd(fd: int) -> Passphrase:
 
 
 def env_secret(name: str, environ: Mapping[str, str], what: str) -> bytes:
-    """The value of an environment variable, byte for byte.
+    """Return the value of an environment variable, byte for byte.
 
     Raises:
         InputError: it is not set, or empty.
@@ -56,11 +56,11 @@ def env_secret(name: str, environ: Mapping[str, str], what: str) -> bytes:
 
 
 def read_key_file(path: str, passphrase: Passphrase | None, warn: Callable[[str], None]) -> ec.EllipticCurvePrivateKey:
-    """Load a key file; warns where group or others may read it.
+    """Load a key file; warn if group or others may read it.
 
     Raises:
-        InputError: it holds no P-256 private key, or the passphrase is missing or wrong.
-        StorageError: it cannot be read.
+        InputError: it has no P-256 private key, or the passphrase is missing or wrong.
+        StorageError: the file cannot be read.
     """
     pem = read_file(path, FILE_LIMIT)
     try:
@@ -76,12 +76,12 @@ def load_key(pem: bytes, where: str, passphrase: Passphrase | None = None) -> ec
     """Load a private key.
 
     Args:
-        pem: the key, PEM; what stands around its block is ignored.
+        pem: the key as PEM; text around its block is ignored.
         where: file or environment variable, for messages.
-        passphrase: asked only if the key is encrypted.
+        passphrase: called only if the key is encrypted.
 
     Raises:
-        InputError: no private key, not on P-256, or the passphrase is missing or wrong.
+        InputError: not a private key, not on P-256, or the passphrase is missing or wrong.
     """
     try:
         key = load_pem_private_key(pem, None)

@@ -1,4 +1,4 @@
-"""Everything about a signature that can be checked before any work is done."""
+"""Checks everything about a signature that can be checked before any work is done."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def preflight(
     *,
     policy: TrustPolicy | None = None,
 ) -> list[str]:
-    """Hold chain, key and timestamp of a build against every rule of clients.
+    """Check chain, key and timestamp of a build against every rule of clients.
 
     Args:
         chain: the signing certificate first; see `otabuild.signing.chain.load_chain`.
-        public_key: of the signer, where it is known beforehand.
-        timestamp: of the build, Unix seconds; it becomes `iat`.
+        public_key: the public key of the signer, if known in advance.
+        timestamp: the time of the build in Unix seconds; it becomes `iat`.
         now: Unix seconds.
-        policy: where given, the chain must also end at one of its anchors, and its signer be an allowed one.
+        policy: if given, the chain must also end at one of its anchors, and the signer must be allowed.
 
     Returns:
-        Warnings: of each certificate that expires within 30 days.
+        Warnings for certificates that expire within 30 days.
 
     Raises:
-        TrustError: the image would be refused, by clients or by the policy.
+        TrustError: clients or the policy would refuse the image.
         LimitError: the chain has too many certificates.
     """
     if timestamp > now:

@@ -27,34 +27,35 @@ class RevocationList(NamedTuple):
 
     @property
     def dates(self) -> tuple[int, ...]:
-        """From when on it is current, and from when on it no longer is; Unix seconds."""
+        """Return from when it is current, and from when it no longer is, in Unix seconds."""
         until = self.x509.next_update_utc
         return int(self.x509.last_update_utc.timestamp()), *([int(until.timestamp()) + 1] if until else [])
 
 
 def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
-    """Read revocation lists: files of one in DER form, or of any number in PEM form, with or without text around them.
+    """Read revocation lists: a file has one list as DER, or any number as PEM, with or without text around them.
 
     Raises:
-        InputError: a file is no revocation list, or is one of a kind we do not judge (delta, indirect, partial).
+        InputError: a file is not a revocation list, or of an unsupported kind (delta, indirect, partial).
         StorageError: a file cannot be read.
     """
     return tuple(crl for path in paths for crl in _load(path))
 
 
 def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int) -> None:
-    """Look every certificate of a path up in the revocation lists.
+    """Look up every certificate of a path in the revocation lists.
 
-    Without any list nothing is checked. With lists, every issuer of the path must have one that it signed and that is
-    current at `moment` (Unix seconds). A revoked certificate is refused whatever the date of its revocation.
+    Without any list, nothing is checked. With lists, every issuer of the path must have a list that it signed and that
+    is
+    current at `moment` (Unix seconds). A revoked certificate is refused regardless of its revocation date.
 
     Args:
-        path: from the signing certificate to the root, already validated; the root is not looked up.
+        path: from the signing certificate to the root, already validated; the root itself is not looked up.
         crls: the revocation lists.
         moment: Unix seconds.
 
     Raises:
-        TrustError: a certificate is revoked, or there is no current list to tell.
+        TrustError: a certificate is revoked, or a current list is missing.
     """
     if not crls:
         return
@@ -105,7 +106,7 @@ def _load(path: str) -> list[RevocationList]:
 
 
 def _read_whole(crl: x509.CertificateRevocationList) -> None:
-    """Read all that is looked at later: what of it is malformed is found out only when it is read."""
+    """Read everything that is used later, because malformed parts are detected only when they are read."""
     _span(crl)
     _ = crl.issuer, crl.extensions
     for revoked in crl:

@@ -1,6 +1,6 @@
-"""Who makes the signature: a key in PEM form, or a program of the user's.
+"""Makes signatures with a key in PEM form or with a program of the user.
 
-A token of PKCS#11 is in `otabuild.signing.pkcs11`, the signature made outside the pipeline in
+For a PKCS#11 token see `otabuild.signing.hsm`, for signatures made outside the pipeline see
 `otabuild.signing.external`.
 """
 
@@ -27,11 +27,11 @@ from otabuild.signing.certificates import Certificate
 
 
 class Signer(Protocol):
-    """Something that holds, or can reach, one P-256 private key."""
+    """Has, or can reach, one P-256 private key."""
 
     @property
     def public_key(self) -> ec.EllipticCurvePublicKey | None:
-        """The public key, where it is known before signing."""
+        """The public key, if known before signing."""
 
     def sign(self, digest: bytes) -> bytes:
         """Sign a digest.
@@ -51,10 +51,10 @@ def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], 
     """Sign index.json.
 
     Args:
-        index_json: index.json, byte for byte, with signed-at already in it.
+        index_json: index.json, byte for byte, including signed-at.
         issued_at: `iat`, Unix seconds; the same as signed-at.
         chain: the signing certificate first; see `otabuild.signing.preflight`.
-        signer: holds the key of the signing certificate.
+        signer: has the key of the signing certificate.
 
     Returns:
         index.jwt, verified.
@@ -68,10 +68,10 @@ def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], 
 
 
 def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, bytes]:
-    """Make the files for clients of the generation before; arguments and errors as for `sign_index`.
+    """Make the files for the previous generation of clients; arguments and errors as for `sign_index`.
 
     Returns:
-        The bytes of certificate.pem, and of metadata.jwt, verified.
+        The bytes of certificate.pem, and the verified bytes of metadata.jwt.
     """
     certificate_pem = legacy_certificate(chain[0].x509)
     signed = legacy_signing_input(certificate_pem)
@@ -79,7 +79,7 @@ def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, by
 
 
 class PemSigner:
-    """Signs with a key in memory, deterministically (RFC 6979): same input, same bytes."""
+    """Signs with a key in memory, deterministically (RFC 6979): the same input gives the same bytes."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -115,7 +115,7 @@ class CommandSigner:
 
     @property
     def public_key(self) -> None:
-        """Not known: only the signature tells whose key it was."""
+        """None, because only the signature shows which key it was."""
 
     def sign(self, digest: bytes) -> bytes:
         """See `Signer.sign`."""
@@ -134,8 +134,8 @@ class CommandSigner:
         return parse_answer(answer, where)
 
     def _run(self, digest: bytes) -> tuple[int, bytes, bytes]:
-        """Exit code, answer and what was said; where we are ended, nothing that the program started stays."""
-        # Who has a terminal may be asked there for a PIN; a signal from there reaches all of it anyway.
+        """Return exit code, answer and stderr; if this process ends, everything that the program started ends, too."""
+        # With a terminal, the program may ask for a PIN there; signals from the terminal reach all of it anyway.
         is_alone = not os.isatty(0)
         with subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; no shell
             self._argv,
@@ -156,5 +156,5 @@ class CommandSigner:
 
 
 def _tail(stderr: bytes | None) -> str:
-    """The last words of a program."""
+    """Return the end of the stderr of a program."""
     return (stderr or b"")[-500:].decode("utf-8", "replace").strip() or "nothing on stderr"

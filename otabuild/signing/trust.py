@@ -1,7 +1,7 @@
-"""Whom to trust, and whether a chain ends there.
+"""Decides whom to trust, and whether a chain ends there.
 
-Every chain is judged twice: by our own rules (`otabuild.signing.chain`), which give the better message, and by the path
-validation of the cryptography package. Both must accept.
+Every chain is checked twice: by otabuild's own rules (`otabuild.signing.chain`), which have better messages, and by the
+path validation of the cryptography package. Both must accept it.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _ANCHOR_SUFFIXES = (".pem", ".crt")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
-    """What makes an image trustworthy to the caller. Times are Unix seconds.
+    """The conditions under which the caller trusts an image. Times are Unix seconds.
 
     Attributes:
         anchors: the trusted roots; see `load_anchors`.
         not_before: refuse images signed before this time.
         max_age: refuse images signed more than this many seconds ago.
-        allowed_signers: common names, or whole subjects as RFC 4514 writes them (what has a `=` in it), one of which
-            must have signed; empty for any.
-        crls: revocation lists; where there is one, every issuer of the chain needs a current one.
-        strict_eku: demand codeSigning of the signing certificate, where otherwise it may have no extended key usage.
+        allowed_signers: common names, or whole subjects in RFC 4514 form (with a `=`), one of which must have signed;
+            empty for any.
+        crls: revocation lists; if there are any, every issuer of the chain needs a current one.
+        strict_eku: require codeSigning of the signing certificate; by default it may have no extended key usage.
     """
 
     anchors: tuple[Certificate, ...]
@@ -57,9 +57,9 @@ def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
     """Read the trust anchors: the self-signed certificates of PEM files, and of the *.pem and *.crt files of folders.
 
     Raises:
-        InputError: a file, or a *.pem or *.crt file of a folder, holds no PEM certificate.
+        InputError: a file, or a *.pem or *.crt file of a folder, has no PEM certificate.
         StorageError: one of them cannot be read.
-        TrustError: no anchor was found at all.
+        TrustError: no anchor was found.
     """
     files = [file for path in paths for file in _files(path)]
     anchors = tuple(c for file in files for c in read_certificates(file) if c.is_self_signed)
@@ -79,13 +79,13 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     Args:
         chain: the signing certificate first.
         policy: whom to trust.
-        now: the time to judge by, Unix seconds.
+        now: the time to check validity at, Unix seconds.
 
     Returns:
         The trusted root.
 
     Raises:
-        TrustError: the chain breaks a rule, is not valid at that time, is revoked, or ends at no anchor.
+        TrustError: the chain breaks a rule, is not valid at that time, is revoked, or does not end at an anchor.
     """
     for problem in chain_problems(chain, {VERIFICATION: now}, strict_eku=policy.strict_eku):
         raise problem
@@ -121,12 +121,12 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
 
 
 def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
-    """Look a signing certificate up among the allowed signers.
+    """Check that a signing certificate is among the allowed signers.
 
     Raises:
-        TrustError: there are allowed signers, and it is none of them.
+        TrustError: allowed signers are set, and it is not one of them.
     """
-    # A common name may look like a whole subject; only what looks like none is compared with it.
+    # A common name may look like a whole subject; only names that do not are compared with it.
     is_allowed = any(
         text == (certificate.subject if "=" in text else certificate.common_name) for text in policy.allowed_signers
     )

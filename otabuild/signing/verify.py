@@ -1,7 +1,7 @@
-"""Whether index.json is what a trusted signer signed (specification, section 8).
+"""Verifies that a trusted signer signed index.json (specification, section 8).
 
-What makes an image authentic is all of: a chain that ends at a trusted root, the signature, and the size and digest of
-index.json. Each check stands alone; a report exists only where all of them hold.
+An image is authentic if all of these are valid: a chain that ends at a trusted root, the signature, and the size and
+digest of index.json. Each check is independent; a report exists only if all of them pass.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
 @dataclass(frozen=True, slots=True)
 class SignatureReport:
-    """A signature that holds.
+    """A valid signature.
 
     Attributes:
         chain: the certificates of x5c, the signing certificate first.
-        anchor: the trusted root at which the chain ends; None where the caller gave none, and then the signature tells
-            nothing about who signed.
+        anchor: the trusted root at which the chain ends; None if the caller gave no policy, and then the signature does
+            not show who signed.
         issued_at: `iat`, Unix seconds, if the token has it.
     """
 
@@ -35,11 +35,11 @@ class SignatureReport:
 
     @property
     def path(self) -> tuple[Certificate, ...]:
-        """The chain, and the anchor if there is one."""
+        """The chain, and the anchor if known."""
         return (*self.chain, self.anchor) if self.anchor else self.chain
 
     def to_value(self) -> dict[str, object]:
-        """The report as plain JSON values."""
+        """Return the report as plain JSON values."""
         return {
             "trusted": self.anchor is not None,
             "signed-at": None if self.issued_at is None else utc(self.issued_at),
@@ -58,17 +58,17 @@ class SignatureReport:
 def check_index_jwt(
     token_raw: bytes, index_raw: bytes, policy: TrustPolicy | None, now: int, *, compat: bool = False
 ) -> tuple[SignatureReport | None, list[OtabuildError]]:
-    """Check a signature and collect all that is wrong with it.
+    """Check a signature and collect everything that is wrong with it.
 
     Args:
         token_raw: the bytes of index.jwt.
         index_raw: the bytes of index.json.
-        policy: whom to trust; None checks everything but the trust anchor.
-        now: the time to judge by, Unix seconds.
+        policy: whom to trust; None checks everything except the trust anchor.
+        now: the time to check validity at, Unix seconds.
         compat: also read tokens of early builders, with PEM certificates.
 
     Returns:
-        The report and no problem, or no report and at least one problem.
+        The report and no problems, or no report and at least one problem.
     """
     problems: list[OtabuildError] = []
     anchor: Certificate | None = None
@@ -102,8 +102,8 @@ def verify_index_jwt(
     Raises:
         FormatError: the token does not follow the format.
         LimitError: the token is too large.
-        TrustError: the chain, the signature or the policy does not hold.
-        IntegrityError: the token is about another index.json.
+        TrustError: the chain or the signature is invalid, or the policy refuses it.
+        IntegrityError: the token covers a different index.json.
     """
     report, problems = check_index_jwt(token_raw, index_raw, policy, now, compat=compat)
     if problems:
