@@ -1,1 +1,1 @@
-"""Where bytes live: every mutation of the file system goes through here."""
+"""Storage of bytes: every change of the file system goes through here."""

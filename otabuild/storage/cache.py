@@ -1,12 +1,13 @@
-"""The cache of a work directory: stored blobs, what was made from what, and which files were hashed.
+"""The cache of a work directory: stored blobs, results by their inputs, and the digests of hashed files.
 
-    <folder>/packs/<n>          blobs one behind the other; each run that stores any adds one such file
-    <folder>/cache.sqlite3      `blobs`: digest -> pack, offset, size; `made`: key of a recipe for bytes -> what came
-                                of it; `hashed`: host file -> digest
+    <folder>/packs/<n>          concatenated blobs; each run that stores any adds one such file
+    <folder>/cache.sqlite3      `blobs`: digest -> pack, offset, size; `made`: key of a recipe for bytes -> its result;
+                                `hashed`: host file -> digest
 
-Packs, because to create a file for each of ten thousand blobs costs more than to write them. Nothing is trusted by
-name: whoever reads a blob holds it against its digest, and a damaged or lost database only means more work. One process
-at a time has a cache open: worker processes of one run wait for each other. Its methods may be called from several threads.
+Blobs are in packs because creating a file for each of ten thousand blobs costs more than writing them. Names are never
+trusted: every reader of a blob checks it against its digest, and a damaged or lost database only costs time. One
+process
+at a time has a cache open: worker processes of one run wait for each other. Its methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER N
     ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, PRIMARY KEY (device, inode)) WITHOUT ROWID;
 """
 _STRIDE = 8 << 20
-"""The disk begins with a pack when it has grown by so many bytes, and not only when the artifact is synced."""
+"""Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746132
 
 FileKey = tuple[int, int, int, int, int]
@@ -50,14 +51,14 @@ class Blob(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a blob lies: `size` bytes of a file, from `offset` on."""
+    """The location of a blob: `size` bytes of a file, starting at `offset`."""
 
     path: str
     offset: int
 
 
 class Cache:
-    """See the module. A context manager: leaving it commits what was remembered, also after an error."""
+    """See the module. As a context manager, it commits what was remembered on exit, also after an error."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -87,16 +88,16 @@ class Cache:
             self._close()
 
     def place(self, digest: bytes) -> Place | None:
-        """Where the blob of a digest lies; None where the cache has none."""
+        """Return the location of the blob of a digest, or None."""
         row = self._one("SELECT pack, offset FROM blobs WHERE digest = ?", digest)
         return None if row is None else Place(self._pack_path(row[0]), row[1])
 
     def has(self, blob: Blob) -> bool:
-        """Whether the cache has a blob of that digest and size; its bytes are checked when they are read."""
+        """Whether the cache has a blob with that digest and size. Its bytes are checked when they are read."""
         return self._one("SELECT 1 FROM blobs WHERE digest = ? AND size = ?", *blob) is not None
 
     def add(self, data: bytes) -> Blob:
-        """Store bytes, unless they are stored already."""
+        """Store bytes, unless they are already stored."""
         blob = Blob(hashlib.sha256(data).digest(), len(data))
         if not self.has(blob):
             offset = self._reserve(blob.size)
@@ -105,11 +106,11 @@ class Cache:
         return blob
 
     def new_blob(self, room: int) -> BlobWriter:
-        """A writer for a blob whose digest is not known yet, with room for so many bytes."""
+        """Return a writer for a blob whose digest is not known yet, with space for `room` bytes."""
         return BlobWriter(self, self._reserve(room + 1))
 
     def discard_damaged(self) -> list[Blob]:
-        """Read every blob, and forget those that are damaged; gives these."""
+        """Read every blob, and forget damaged ones; return those."""
         damaged = []
         for blob, place in self.blobs():
             data = read_place(place, blob.size)
@@ -119,16 +120,16 @@ class Cache:
         return damaged
 
     def recall(self, key: bytes) -> list[Any] | None:
-        """What was remembered for a key; None where nothing was."""
+        """Return what was remembered for a key, or None."""
         row = self._one("SELECT value FROM made WHERE key = ?", key)
         return None if row is None else list(msgpack.unpackb(row[0]))
 
     def remember(self, key: bytes, value: Sequence[Any]) -> None:
-        """Remember what came of a key."""
+        """Remember the result for a key."""
         self._execute("REPLACE INTO made VALUES (?, ?)", (key, msgpack.packb(value)))
 
     def hashed(self, key: FileKey) -> tuple[bytes, bytes | None] | None:
-        """Digest and inlined content of a host file in that state, if it is known and the note of it is whole."""
+        """Return digest and inlined content of a host file in that state, if an intact record of them exists."""
         row = self._one(
             "SELECT digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
             *_signed(key),
@@ -147,11 +148,11 @@ class Cache:
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
 
     def forget_hashed(self) -> None:
-        """Forget the digests of all host files; what is stored stays."""
+        """Forget the digests of all host files; stored blobs are kept."""
         self._execute("DELETE FROM hashed", ())
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
-        """Note that these blobs are in use at `now` (Unix nanoseconds), and so is what was stored since the last note."""
+        """Record that these blobs, and those stored since the last call, are in use at `now` (Unix nanoseconds)."""
         with self._using():
             self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
             self._db.execute("UPDATE blobs SET used = ? WHERE used = 0", (now,))
@@ -162,22 +163,23 @@ class Cache:
             self._db.commit()
 
     def blobs(self) -> Iterator[tuple[Blob, Place]]:
-        """Every blob and where it lies, in the order of their places."""
+        """Yield every blob and its location, in location order."""
         rows = self._all("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset")
         return ((Blob(digest, size), Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
 
     def usage(self) -> tuple[int, int, int]:
-        """How many blobs there are, their bytes, and the bytes that the cache takes on the disk."""
+        """Return the number of blobs, their bytes, and the bytes of the cache on disk."""
         count, size = self._one("SELECT count(*), total(size) FROM blobs")
         with os.scandir(self.folder) as files, os.scandir(self._packs) as packs:
             disk = sum(entry.stat().st_blocks * 512 for entry in (*files, *packs))
         return count, int(size), disk
 
     def shrink(self, size: int, spare: int) -> int:
-        """Drop the blobs that were not used for longest until at most `size` bytes are left; gives how many.
+        """Drop the least recently used blobs until at most `size` bytes are left; return the number of blobs dropped.
 
-        What was used at `spare` (Unix nanoseconds) or later stays, and so does what nobody marked as used yet. Where the
-        file system knows no holes, the room comes back when all of a pack is dropped.
+        Blobs used at `spare` (Unix nanoseconds) or later are kept, and so are blobs that were never marked as used. If
+        the file
+        system does not support holes, space is freed only when a whole pack is dropped.
         """
         older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
             FROM blobs) WHERE total > ? AND used BETWEEN 1 AND ?"""
@@ -193,18 +195,18 @@ class Cache:
         return dropped
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write a part of a blob to its reserved place."""
+        """Write a part of a blob to its reserved space."""
         fd, end = self._descriptor(), offset + len(data)
         fs.pwrite(fd, data, offset, self._pack_path(self._pack))
         if end // _STRIDE > offset // _STRIDE:
             fs.start_writing_out(fd, offset // _STRIDE * _STRIDE, _STRIDE)
 
     def record(self, blob: Blob, offset: int) -> None:
-        """Note that a blob is whole, and where it lies."""
+        """Record that a blob is complete, and its location."""
         self._execute("REPLACE INTO blobs VALUES (?,?,?,?,0)", (blob.digest, self._pack, offset, blob.size))
 
     def _reserve(self, size: int) -> int:
-        """Room in this run's pack; what is reserved and not written stays a hole and takes no space."""
+        """Reserve space in this run's pack; space that is not written remains a hole and uses no disk."""
         with self._lock:
             offset, self._end = self._end, self._end + size
         return offset
@@ -221,7 +223,7 @@ class Cache:
         return os.path.join(self._packs, str(number))
 
     def _remove_orphans(self) -> int:
-        """Remove packs that no blob lies in any more, such as those of a killed run; the highest number in use."""
+        """Remove packs without any blobs, such as those of a killed run; return the highest number in use."""
         used = {row[0] for row in self._all("SELECT DISTINCT pack FROM blobs")} | {self._pack}
         found = {int(name) for name in os.listdir(self._packs) if name.isdigit()}
         for number in found - used:
@@ -229,7 +231,7 @@ class Cache:
         return max(used | found)
 
     def _punch_holes(self) -> None:
-        """Give back the room between the blobs of each pack."""
+        """Free the space between the blobs of each pack."""
         blobs: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
         for blob, place in self.blobs():
             blobs[place.path].append((place.offset, blob.size))
@@ -237,7 +239,7 @@ class Cache:
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             except OSError:
-                continue  # its blobs will be made anew
+                continue  # its blobs will be rebuilt
             try:
                 at = 0
                 for offset, size in [*extents, (os.fstat(fd).st_size, 0)]:
@@ -250,7 +252,7 @@ class Cache:
 
     @contextmanager
     def _using(self) -> Iterator[None]:
-        """One thread at a time in the database, and its errors as ours."""
+        """Allow one thread at a time in the database, and convert its errors."""
         with self._lock:
             try:
                 yield
@@ -272,7 +274,7 @@ class Cache:
 
 
 class BlobWriter:
-    """Writes one blob, hashing as it goes; what was not committed is never found."""
+    """Writes and hashes one blob; it cannot be found before it is committed."""
 
     def __init__(self, cache: Cache, offset: int) -> None:
         self._cache, self._offset = cache, offset
@@ -286,14 +288,14 @@ class BlobWriter:
         self.size += len(data)
 
     def commit(self) -> Blob:
-        """The blob is whole: let it be found."""
+        """Finish the blob and make it available."""
         blob = Blob(self._hash.digest(), self.size)
         self._cache.record(blob, self._offset)
         return blob
 
 
 def read_place(place: Place, size: int) -> bytes | None:
-    """The bytes that lie at a place; None where they are not all there."""
+    """Return the bytes at a location, or None if they are incomplete."""
     try:
         with open(place.path, "rb") as file:
             file.seek(place.offset)
@@ -304,7 +306,7 @@ def read_place(place: Place, size: int) -> bytes | None:
 
 
 def _signed(key: FileKey) -> tuple[int, ...]:
-    """SQLite's integers are signed; an inode number may use all 64 bits."""
+    """Convert to signed integers for SQLite; an inode number may use all 64 bits."""
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in key)
 
 
@@ -321,7 +323,7 @@ def _waited_for_others(path: str) -> Iterator[None]:
 
 
 def _open_database(path: str) -> sqlite3.Connection:
-    """Open the cache database; one that is damaged or of another version is thrown away."""
+    """Open the cache database; discard it if it is damaged or of another version."""
     for _attempt in (1, 2):
         try:
             with ExitStack() as undo:

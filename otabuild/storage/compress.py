@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 
 def compressor(level: int) -> zstandard.ZstdCompressor:
-    """This thread's compressor of a level. A compressor without worker threads: with them the bytes differ."""
+    """Return this thread's compressor for a level. It has no worker threads, because they would change the bytes."""
     key = f"level_{level}"
     made: zstandard.ZstdCompressor | None = getattr(_local, key, None)
     if made is None:
@@ -25,12 +25,12 @@ def compressor(level: int) -> zstandard.ZstdCompressor:
 
 
 def compress(data: bytes, level: int) -> bytes:
-    """The frame of these bytes; the same bytes for the same level and the same libzstd."""
+    """Return the frame of these bytes; it depends only on the bytes, the level and the version of libzstd."""
     return compressor(level).compress(data)
 
 
 def compress_table(path: str) -> bytes:
-    """The frame of a database file: short matches pay here, since rows repeat numbers of three bytes.
+    """Return the frame of a database file. Short matches pay off, because rows repeat numbers of three bytes.
 
     Raises:
         StorageError: the file cannot be read.
@@ -51,5 +51,5 @@ def compress_table(path: str) -> bytes:
 
 
 def library_version() -> str:
-    """The version of libzstd, of which compressed bytes depend."""
+    """Return the version of libzstd, which affects compressed bytes."""
     return ".".join(map(str, zstandard.ZSTD_VERSION))

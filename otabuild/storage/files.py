@@ -1,4 +1,4 @@
-"""Whole files, written so that a reader sees the old one or the new one, never a part."""
+"""Writes and reads whole files; a reader sees the old file or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _LEFT = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextmanager
 def alone(path: str) -> Iterator[int]:
-    """Keep other processes of ours from writing `path` meanwhile: yields a new file beside it, locked; it goes at the end.
+    """Keep other otabuild processes from writing `path`: yield a new locked file beside it, removed at the end.
 
     Raises:
-        StateError: another process writes it.
-        StorageError: the file cannot be made.
+        StateError: another process is writing it.
+        StorageError: the file cannot be created.
     """
     temporary = _beside(path)
     fs.makedirs(os.path.dirname(path) or ".")
@@ -55,13 +55,13 @@ def _create(path: str) -> int:
             fd = os.open(temporary, _NEW, 0o600)
             if fs.lock(fd) and _is_at(temporary, fd):
                 return fd
-            os.close(fd)  # another process took it for what is left of a killed one
+            os.close(fd)  # another process removed it as the rest of a killed one
             continue
         _remove_left(path)
 
 
 def _remove_left(path: str) -> None:
-    """Remove the temporary file of a killed process; one that lives holds a lock on it."""
+    """Remove the temporary file of a killed process; a running process holds a lock on it."""
     temporary = _beside(path)
     try:
         fd = os.open(temporary, _LEFT)
@@ -95,14 +95,15 @@ def _is_at(path: str, fd: int) -> bool:
 
 @contextmanager
 def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterator[int]:
-    """Write a file anew: yields a descriptor to write to; the file appears under `path` when the block ends well.
+    """Replace a file: yield a descriptor to write to; the file appears under `path` when the block succeeds.
 
-    The mode is exact whatever the umask. With `durable` one sync of the file system stands before the rename, and one
-    of the folder behind it. When the block raises, what was under `path` before is still there, untouched.
+    The mode is exact regardless of the umask. With `durable`, the file system is synced before the rename, and the
+    folder
+    after it. If the block raises, the previous file under `path` is unchanged.
 
     Raises:
-        StateError: another process writes it, or it is something else than a plain file.
-        StorageError: the file cannot be made, synced or renamed.
+        StateError: another process is writing it, or it is not a regular file.
+        StorageError: the file cannot be created, synced or renamed.
     """
     _check_replaceable(path)
     temporary = _beside(path)
@@ -120,7 +121,7 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
 
 
 def _check_replaceable(path: str) -> None:
-    """Leave devices, pipes and the like alone, and the links by which a process finds its own files."""
+    """Refuse devices, pipes and the like, and the links by which a process finds its own files."""
     with suppress(OSError):
         leads_to = os.readlink(path) if os.path.islink(path) else ""
         if not stat.S_ISREG(mode := os.stat(path).st_mode) or leads_to.startswith("/proc/"):
@@ -134,17 +135,17 @@ def _check_replaceable(path: str) -> None:
 
 @contextmanager
 def replacing_stream(path: str) -> Iterator[BinaryIO]:
-    """As `replacing` does, but yields a buffered file to write to.
+    """Do the same as `replacing`, but yield a buffered file to write to.
 
     Raises:
-        StorageError: the file cannot be made, written or renamed.
+        StorageError: the file cannot be created, written or renamed.
     """
     with replacing(path) as fd, io.BufferedWriter(_Writer(fd, path), _BUFFER) as file:
         yield file
 
 
 class _Writer(io.RawIOBase):
-    """Writes to a descriptor, each time all of it."""
+    """Writes everything to a descriptor in each call."""
 
     def __init__(self, fd: int, path: str) -> None:
         self._fd, self._path = fd, path
@@ -160,10 +161,10 @@ class _Writer(io.RawIOBase):
 
 @contextmanager
 def creating(path: str, *, mode: int = 0o644) -> Iterator[int]:
-    """Write a file that must not exist yet, inside a folder that is itself put in place later.
+    """Write a file that must not exist yet, inside a folder that is itself moved into place later.
 
     Raises:
-        StorageError: it cannot be made, or is there already.
+        StorageError: it cannot be created, or already exists.
     """
     with fs.change("create", path):
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
@@ -183,10 +184,10 @@ def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = Fal
 
 
 def read_file(path: str, limit: int | None = None) -> bytes:
-    """All bytes of a file.
+    """Return all bytes of a file.
 
     Raises:
-        StorageError: it cannot be read, is no plain file, or holds more than `limit` bytes.
+        StorageError: it cannot be read, is not a regular file, or has more than `limit` bytes.
     """
     try:
         with open(path, "rb", opener=_without_waiting) as file:
@@ -201,15 +202,15 @@ def read_file(path: str, limit: int | None = None) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Open as `open` does, but let no fifo make us wait for its writer."""
+    """Open as `open` does, but never wait for the writer of a fifo."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def file_state(path: str) -> list[int]:
-    """What tells that a file was not touched: inode, size, mtime and ctime (in nanoseconds).
+    """Return what shows that a file is unchanged: inode, size, mtime and ctime (in nanoseconds).
 
     Raises:
-        StorageError: it is not there.
+        StorageError: it does not exist.
     """
     try:
         found = os.lstat(path)
@@ -219,7 +220,7 @@ def file_state(path: str) -> list[int]:
 
 
 def tree_state(path: str) -> str:
-    """The same of everything in a directory (behind a link, too), with its names, as one digest.
+    """Return the state of everything in a directory (also behind a link), with names, as one digest.
 
     Raises:
         StorageError: it cannot be walked.
@@ -240,7 +241,7 @@ def tree_state(path: str) -> str:
 
 
 def hash_file(path: str) -> str:
-    """The SHA-256 of a file, as hex.
+    """Return the SHA-256 of a file, as hex.
 
     Raises:
         StorageError: it cannot be read.

@@ -1,7 +1,7 @@
-"""Every change of the file system, one function for each operation; nothing else in otabuild mutates it.
+"""All changes of the file system, one function per operation; nothing else in otabuild changes it.
 
-So a test can stop a build or a deployment before or after its n-th change: it sets `observer`, which is called with
-the name of the operation and its path before and after each. Paths may be relative to a directory descriptor.
+This lets a test stop a build or a deployment before or after its n-th change: it sets `observer`, which is called with
+the name of the operation and its path before and after each change. Paths may be relative to a directory descriptor.
 An OSError becomes a StorageError that names operation and path.
 """
 
@@ -25,14 +25,14 @@ Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
 
 interrupted: BaseException | None = None
-"""What the handler of a signal raised to end this process; a library that calls us back may have made an error of it."""
+"""What a signal handler raised to end this process; a library that calls back may have turned it into an error."""
 
 observer: Callable[[Phase, str, str], None] | None = None
 """Called before and after each change with (phase, operation, path); for tests."""
 
 
 class change:  # noqa: N801 reads as a function; a class, because a generator costs more than many of the changes
-    """Announce one change to the observer and turn an OSError into a StorageError."""
+    """Announces one change to the observer and turns an OSError into a StorageError."""
 
     __slots__ = ("_operation", "_path")
 
@@ -53,15 +53,15 @@ class change:  # noqa: N801 reads as a function; a class, because a generator co
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let a signal that would end the process wait until a clean-up is over; then it does what it would have done.
+    """Delay a signal that would end the process until a clean-up is complete; then let it take effect.
 
-    Python tells only the main thread of signals, so other threads need nothing.
+    Python delivers signals only to the main thread, so other threads need nothing.
     """
     came: list[int] = []
     try:
         with ExitStack() as stack:
             for number in _ENDING if threading.current_thread() is threading.main_thread() else ():
-                if (handler := signal.getsignal(number)) is not None:  # None: not ours to put back
+                if (handler := signal.getsignal(number)) is not None:  # None: not ours to restore
                     stack.callback(signal.signal, number, handler)
                     signal.signal(number, lambda number, _frame: came.append(number))
             yield
@@ -71,7 +71,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def storage_error(error: OSError, operation: str, path: object) -> StorageError:
-    """What the operating system refused, as our error."""
+    """Return an OSError as a StorageError."""
     hint = {
         errno.ENOSPC: "free some space, or point the work directory elsewhere",
         errno.EDQUOT: "free some of your quota, or point the work directory elsewhere",
@@ -83,9 +83,9 @@ def storage_error(error: OSError, operation: str, path: object) -> StorageError:
 
 
 def lock(fd: int) -> bool:
-    """Lock a file or folder until its descriptor is closed; false where another process has.
+    """Lock a file or folder until its descriptor is closed; return False if another process has it.
 
-    True also on a file system without locks: there, only one process at a time.
+    Also returns True on a file system without locks; there, only one process at a time is supported.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -97,7 +97,7 @@ def lock(fd: int) -> bool:
 
 
 def check_left(left: os.stat_result, folder: os.stat_result, path: StrPath) -> None:
-    """Look at what an earlier run seems to have left, before it is removed.
+    """Check what an earlier run seems to have left behind, before it is removed.
 
     Raises:
         StateError: somebody else may have put it there, or something of ours under its name.
@@ -114,20 +114,20 @@ def check_left(left: os.stat_result, folder: os.stat_result, path: StrPath) -> N
 
 
 def rename(source: StrPath, target: StrPath) -> None:
-    """Atomically put `source` in the place of `target`."""
+    """Atomically replace `target` by `source`."""
     with change("rename", target):
         os.rename(source, target)
 
 
 def exchange(one: StrPath, other: StrPath) -> None:
-    """Atomically let two paths of one file system change places."""
+    """Atomically exchange two paths of one file system."""
     with change("exchange", other):
         if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
             raise _last_error()
 
 
 def remove_tree(path: StrPath) -> None:
-    """Remove a directory with all that is in it; a missing one is fine. Links are removed, never followed."""
+    """Remove a directory with its content, if it exists. Links are removed, never followed."""
     with change("remove tree", path), suppress(FileNotFoundError):
         if os.path.islink(path):
             os.unlink(path)
@@ -136,7 +136,7 @@ def remove_tree(path: StrPath) -> None:
 
 
 def unlink(path: StrPath, *, dir_fd: int | None = None, missing_ok: bool = False) -> None:
-    """Remove a file; with `missing_ok` a missing one is fine."""
+    """Remove a file; with `missing_ok`, it may be missing."""
     with change("unlink", path):
         try:
             os.unlink(path, dir_fd=dir_fd)
@@ -152,14 +152,14 @@ def mkdir(path: StrPath, mode: int = 0o777, *, dir_fd: int | None = None) -> Non
 
 
 def make_folder(path: StrPath) -> None:
-    """Make a directory that does not exist yet and that everybody may read, whatever the umask."""
+    """Make a directory that does not exist yet and that everybody may read, regardless of the umask."""
     with change("mkdir", path):
         os.mkdir(path)
-        os.chmod(path, 0o755)  # noqa: S103 -- what a file server hands out
+        os.chmod(path, 0o755)  # noqa: S103 -- a file server publishes it
 
 
 def makedirs(path: StrPath) -> None:
-    """Make a directory and its parents where they are missing."""
+    """Make a directory and its missing parents."""
     with change("mkdir", path):
         os.makedirs(path, exist_ok=True)
 
@@ -182,14 +182,14 @@ def pwrite(fd: int, data: bytes | memoryview, offset: int, path: StrPath) -> Non
 
 
 def punch_hole(fd: int, offset: int, size: int, path: StrPath) -> None:
-    """Give back the room that a part of a file takes; it reads as zeros from then on."""
+    """Free the space of a part of a file; it reads as zeros afterwards."""
     with change("punch a hole", path):
         if _libc.fallocate(fd, _PUNCH_HOLE, ctypes.c_int64(offset), ctypes.c_int64(size)) != 0:
             raise _last_error()
 
 
 def start_writing_out(fd: int, offset: int, size: int) -> None:
-    """Let the disk begin with a part of a file, so that the sync that comes later has less to wait for; only a hint."""
+    """Ask the disk to start writing a part of a file, so that a later sync waits less; only a hint."""
     _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), _RANGE_WRITE)
 
 

@@ -1,7 +1,8 @@
-"""Changes below a directory descriptor, for deployment: no function here follows a symlink or replaces what is there.
+"""Changes below a directory descriptor, for deployment: no function here follows a symlink or replaces anything.
 
-As in `otabuild.storage.fs` each is announced to the observer. What is about owner, mode, attributes or devices raises
-MetaApplyError, all else StorageError. `path` is always for messages only.
+As in `otabuild.storage.fs`, each change is announced to the observer. Failures to set owner, mode, attributes or
+devices
+raise MetaApplyError, all others StorageError. `path` is only used in messages.
 """
 
 from __future__ import annotations
@@ -44,22 +45,22 @@ def _metadata(operation: str, path: str) -> Iterator[None]:
 
 
 def create(name: str, folder: int, mode: int, path: str) -> int:
-    """Make a file that does not exist yet, open to write; the caller closes the descriptor.
+    """Create a file that does not exist yet, for writing; the caller closes the descriptor.
 
-    It gets the plain permission bits of `mode` that the umask leaves; `settle` does the rest.
+    It gets the plain permission bits of `mode`, reduced by the umask; `settle` does the rest.
     """
     with change("create", path):
         return os.open(name, _NEW, mode & 0o777, dir_fd=folder)
 
 
 def close(fd: int, path: str) -> None:
-    """Close a descriptor that was written to; some file systems report a failed write only now."""
+    """Close a descriptor after writing; some file systems report a failed write only now."""
     with change("close", path):
         os.close(fd)
 
 
 def make_folder(name: str, folder: int, path: str, mode: int = 0) -> None:
-    """Make a directory, 0700 and what else of the plain permission bits of `mode` the umask leaves."""
+    """Make a directory with mode 0700 and the other plain permission bits of `mode`, reduced by the umask."""
     with change("mkdir", path):
         os.mkdir(name, mode & 0o777 | 0o700, dir_fd=folder)
 
@@ -77,15 +78,15 @@ def make_whiteout(name: str, folder: int, path: str) -> None:
 
 
 def link(name: str, folder: int, new_name: str, new_folder: int, path: str) -> None:
-    """Make a hard link; of a symlink itself, not of what it points at."""
+    """Make a hard link; to a symlink itself, not to its target."""
     with _metadata("make a hard link", path):
         os.link(name, new_name, src_dir_fd=folder, dst_dir_fd=new_folder, follow_symlinks=False)
 
 
 def settle(fd: int, owner: tuple[int, int] | None, mode: int, path: str) -> None:
-    """Give an open file or directory its exact owner (None: whoever made it) and permission bits, where it lacks them.
+    """Set the exact owner (None: keep) and permission bits of an open file or directory if they differ.
 
-    The owner first, because a change of it clears setuid and setgid.
+    The owner is set first, because changing it clears setuid and setgid.
     """
     status = os.fstat(fd)
     is_owned = owner is None or owner == (status.st_uid, status.st_gid)
@@ -102,16 +103,16 @@ def set_owner(fd: int, uid: int, gid: int, path: str) -> None:
 
 
 def set_owner_at(name: str, folder: int, uid: int, gid: int, path: str) -> None:
-    """Set the owner of what stands under a name."""
+    """Set the owner of the entry with this name."""
     with _metadata("set the owner", path):
         os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
 
 
 def set_mode(fd: int, mode: int, path: str) -> None:
-    """Set the exact permission bits; after the owner, because that clears some.
+    """Set the exact permission bits; call this after setting the owner, which clears some.
 
     Raises:
-        MetaApplyError: the operating system refused, or quietly left out a bit.
+        MetaApplyError: the operating system refused, or silently dropped a bit.
     """
     with _metadata("set the mode", path):
         os.fchmod(fd, stat.S_IMODE(mode))
@@ -124,7 +125,7 @@ def set_mode_at(name: str, folder: int, mode: int, path: str) -> None:
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         with _metadata("set the mode", path):
-            # fchmod takes no O_PATH descriptor, and there is no chmod that follows nothing.
+            # fchmod does not accept an O_PATH descriptor, and no variant of chmod refuses to follow links.
             os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
         _check_mode(os.fstat(fd).st_mode, mode, path)
     finally:
@@ -142,21 +143,21 @@ def _check_mode(observed: int, mode: int, path: str) -> None:
 
 
 def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
-    """Set extended attributes of an open file or directory; last of all, because a write or chown drops some."""
+    """Set extended attributes of an open file or directory; call this last, because a write or chown drops some."""
     for name, value in xattrs.items():
         with _metadata(f"set the attribute {name}", path):
             os.setxattr(fd, name, value)
 
 
 def set_xattrs_at(name: str, folder: int, xattrs: Mapping[str, bytes], path: str) -> None:
-    """Set extended attributes of what stands under a name."""
+    """Set extended attributes of the entry with this name."""
     for attribute, value in xattrs.items():
         with _metadata(f"set the attribute {attribute}", path):
             os.setxattr(f"/proc/self/fd/{folder}/{name}", attribute, value, follow_symlinks=False)
 
 
 def drop_acls(fd: int, path: str) -> None:
-    """Drop the access control lists that a directory got from its parent, so that nothing below inherits them."""
+    """Drop the access control lists that a directory inherited, so that nothing below inherits them."""
     for name in _ACLS:
         with _metadata("drop the inherited access control list", path):
             try:
@@ -167,10 +168,10 @@ def drop_acls(fd: int, path: str) -> None:
 
 
 def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
-    """Rename within a folder, if nothing stands under the new name.
+    """Rename within a folder, if the new name is free.
 
     Raises:
-        StateError: something does.
+        StateError: the new name exists.
     """
     with change("rename", path):
         old, new = os.fsencode(name), os.fsencode(new_name)
@@ -181,12 +182,12 @@ def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
             raise StateError("something was put there meanwhile", where=path)
         if number != errno.EINVAL:
             raise OSError(number, os.strerror(number))
-        # A file system without RENAME_NOREPLACE; at worst an empty directory that came meanwhile is replaced.
+        # A file system without RENAME_NOREPLACE; at worst this replaces an empty directory made meanwhile.
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def remove_tree(name: str, folder: int, path: str) -> None:
-    """Remove a directory of ours and all below it, whatever its modes."""
+    """Remove a directory made by otabuild and everything below it, whatever its modes."""
     todo: list[tuple[str, int, str]] = [(name, folder, path)]
     opened: list[int] = []
     try:
@@ -211,7 +212,7 @@ def remove_tree(name: str, folder: int, path: str) -> None:
 
 
 def _open_own(name: str, folder: int) -> int:
-    """Open a directory whatever its mode; never what a symlink points at that was put in its place."""
+    """Open a directory whatever its mode, but never through a symlink that replaced it."""
     handle = os.open(name, DIRECTORY | os.O_PATH, dir_fd=folder)
     try:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)
@@ -228,9 +229,9 @@ def _unlinked(entry: os.DirEntry[str], folder: int) -> bool:
 
 
 class Folders:
-    """Descriptors of the folders below a root, opened name by name and never through a symlink. For one thread.
+    """Descriptors of the folders below a root, opened name by name and never through a symlink. Not thread-safe.
 
-    Paths are those of a payload: absolute from the root and normal.
+    Paths are paths of a payload: absolute from the root and normalised.
     """
 
     def __init__(self, root: int) -> None:
@@ -238,10 +239,10 @@ class Folders:
         self._open: OrderedDict[str, int] = OrderedDict()
 
     def at(self, path: str) -> int:
-        """A descriptor of the folder; good until the next call.
+        """Return a descriptor of the folder, valid until the next call.
 
         Raises:
-            StorageError: it is not there, or no directory.
+            StorageError: it does not exist, or is not a directory.
         """
         missing: list[str] = []
         while path != "/" and path not in self._open:
@@ -262,11 +263,11 @@ class Folders:
         return fd
 
     def parent_of(self, path: str) -> tuple[int, str]:
-        """A descriptor of the folder that a path lies in, and its name there."""
+        """Return a descriptor of the folder that contains a path, and the name in it."""
         folder, _, name = path.rpartition("/")
         return self.at(folder or "/"), name
 
     def close(self) -> None:
-        """Let go of every descriptor."""
+        """Close every descriptor."""
         while self._open:
             os.close(self._open.popitem()[1])

@@ -1,4 +1,4 @@
-"""One writer at a time in a work directory."""
+"""Allows one writer at a time in a work directory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from otabuild.storage import fs
 class WorkLock:
     """An exclusive lock on a work directory, held until `release` or the end of the process.
 
-    The lock is the kernel's (flock), so a killed holder leaves none behind; the file only tells who holds it.
+    The lock is the kernel's (flock), so a killed holder does not leave it behind; the file only says who holds it.
     """
 
     def __init__(self, folder: str) -> None:
@@ -23,7 +23,7 @@ class WorkLock:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def acquire(self, *, started: str, wait: bool = False) -> None:
-        """Take the lock and note who holds it; `started` says since when, for the message of others.
+        """Take the lock and record who holds it; `started` says since when, for messages of other processes.
 
         Raises:
             StateError: another process holds it, and `wait` is false.
@@ -44,7 +44,7 @@ class WorkLock:
         fs.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path)
 
     def release(self) -> None:
-        """Give the lock up."""
+        """Release the lock."""
         os.close(self._fd)
 
     def _holder(self) -> str:

@@ -1,4 +1,4 @@
-"""A file of an image that is about to be written, and its bytes, checked while they are read."""
+"""A file of an image to be written, and its bytes, checked while they are read."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of an image: bytes at hand, `size` bytes of a file from `offset` on, or a folder (a name ending in `/`).
+    """A file of an image: bytes in memory, `size` bytes of a file from `offset` on, or a folder (its name ends in `/`).
 
-    `digest` (32 bytes) is held against the content of a file while it is copied; such a file is a blob of the cache.
+    While a file is copied, its content is checked against `digest` (32 bytes); such a file is a blob of the cache.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Member:
 
 
 class DamagedBlobError(IntegrityError):
-    """A stored blob that is missing, or no longer what its name says; `digest` tells which."""
+    """A stored blob that is missing or does not match its name; `digest` identifies it."""
 
     def __init__(self, digest: bytes, path: str) -> None:
         super().__init__("a stored blob is missing or damaged", where=path, hint="build again: it will be made anew")
@@ -37,7 +37,7 @@ class DamagedBlobError(IntegrityError):
 
 
 def arrange(members: Iterable[Member]) -> list[Member]:
-    """All members in the order of the format (section 1): index.json, index.jwt, then byte order, folders included."""
+    """Return all members, with folders, in the order of the format (section 1): index.json, index.jwt, byte order."""
     by_name = {member.name: member for member in members}
     for name in list(by_name):
         for end, char in enumerate(name):
@@ -48,10 +48,10 @@ def arrange(members: Iterable[Member]) -> list[Member]:
 
 
 def member_chunks(member: Member) -> Iterator[bytes]:
-    """The bytes of a member, in pieces; the last check comes behind the last piece.
+    """Yield the bytes of a member in pieces; the last check comes after the last piece.
 
     Raises:
-        DamagedBlobError: the file is missing, or its content is not of the member's size and digest.
+        DamagedBlobError: the file is missing, or its content does not have the member's size and digest.
         StorageError: a file without digest cannot be read, or changed its size.
     """
     if member.file is None:

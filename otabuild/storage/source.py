@@ -1,7 +1,7 @@
-"""Where an image is read from: its directory or its artifact, behind one interface.
+"""Reads an image from its directory or its artifact, with one interface.
 
-An image is opened once. A directory is read through directory descriptors that follow no symlink, an artifact through
-its one descriptor; nothing is looked up by path again, so nobody can put another image in its place meanwhile.
+An image is opened once. A directory is read through directory descriptors that follow no symlink, an artifact through a
+single descriptor. Nothing is looked up by path again, so nobody can replace the image meanwhile.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Member(NamedTuple):
 
 
 class Source(ABC):
-    """The files of an image by name, such as `index.json` or `blobs/sha256/<hex>`. Bytes come unverified."""
+    """The files of an image by name, such as `index.json` or `blobs/sha256/<hex>`. Bytes are not verified."""
 
     is_artifact: bool
 
@@ -44,50 +44,50 @@ class Source(ABC):
 
     @abstractmethod
     def members(self) -> Iterator[Member]:
-        """Every file and folder, in the order they lie in (artifact) or by name (directory).
+        """Yield every file and folder, in storage order (artifact) or by name (directory).
 
-        A folder that has no place in an image is named, and not looked into.
+        A folder that does not belong in an image is listed, but not entered.
         """
 
     @abstractmethod
     def size(self, name: str) -> int | None:
-        """Size of a file in bytes; None where there is none.
+        """Return the size of a file in bytes, or None if it does not exist.
 
         Raises:
-            IntegrityError: something else than a plain file stands there.
+            IntegrityError: it is not a regular file.
         """
 
     @abstractmethod
     def chunks(self, name: str) -> Iterator[bytes]:
-        """The bytes of a file in parts of at most 1 MiB; exactly as many as `size` says.
+        """Yield the bytes of a file in parts of at most 1 MiB; exactly as many as `size` says.
 
         Raises:
-            IntegrityError: it is missing, no plain file, or got shorter meanwhile.
-            ContainerError: the artifact gives another CRC for it.
+            IntegrityError: it is missing, not a regular file, or became shorter meanwhile.
+            ContainerError: its CRC differs from that in the artifact.
             StorageError: the operating system could not read it.
         """
 
     @abstractmethod
     def place(self, name: str) -> tuple[str, int]:
-        """Where the bytes of a file that is there lie: the path of a file of the host, and the offset in it."""
+        """Return where the bytes of an existing file are: the path of a host file, and the offset in it."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of every descriptor."""
+        """Close every descriptor."""
 
 
 def open_source(path: StrPath) -> Source:
     """Open an image directory or an artifact.
 
     Raises:
-        InputError: there is nothing, or neither a directory nor a plain file.
+        InputError: the path does not exist, or is neither a directory nor a regular file.
         IntegrityError: the directory, or its blobs folder, is a symlink or missing.
         ContainerError: the artifact is not the strict ZIP of the format.
         StorageError: the operating system could not read it.
     """
     name = os.fspath(path)
     try:
-        # O_NONBLOCK: a fifo must not hang us.
+        # O_NONBLOCK: opening a fifo must not block.
         fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise InputError("no such image", where=name) from None
@@ -232,7 +232,7 @@ class _DirectorySource(Source):
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[int, int]]:
-        """A descriptor of the file and its size; no component of the name may be a symlink."""
+        """Yield a descriptor of the file and its size; no component of the name may be a symlink."""
         folder, _, last = name.rpartition("/")
         todo: list[int] = []
         try:

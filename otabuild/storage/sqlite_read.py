@@ -1,7 +1,8 @@
-"""SQLite databases that somebody else made, opened as hostile.
+"""Opens SQLite databases from elsewhere as hostile input.
 
-In order: header, read-only and immutable, hardened settings, integrity check, schema against a whitelist. What SQLite
-executes is bounded by a budget of instructions, so that no statement runs for ever.
+The steps are: header, read-only and immutable, hardened settings, integrity check, schema against a whitelist. A budget
+of
+instructions limits what SQLite executes, so that no statement runs forever.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from otabuild.storage.fs import storage_error
 
 _MAGIC = b"SQLite format 3\0"
 _STEP = 10_000
-# Measured: what we ask takes under 10 instructions per byte of a table, and 100 million take about a second.
+# Measured: our queries take under 10 instructions per byte of a table, and 100 million take about a second.
 _BUDGET_BASE, _BUDGET_PER_BYTE = 20_000_000, 50
 _SETTINGS = (
     "PRAGMA cell_size_check = ON",
@@ -34,7 +35,7 @@ _PRAGMAS = frozenset({"integrity_check", "table_info", "encoding"})
 
 
 class Database:
-    """A read-only connection; `query` is the way to ask."""
+    """A read-only connection; use `query` to read from it."""
 
     def __init__(self, connection: sqlite3.Connection, name: str, budget: int) -> None:
         self.connection = connection
@@ -47,45 +48,45 @@ class Database:
         return int(self._budget < 0)
 
     def query(self, sql: str, parameters: Iterable[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """The rows of a statement, streaming.
+        """Yield the rows of a statement.
 
         Raises:
             TableError: SQLite found the database malformed.
-            LimitError: the statement, with all before it, took more instructions than a good table needs.
+            LimitError: all statements so far took more instructions than a valid table needs.
         """
         with self.guarded():
-            # Not `yield from`: that would close the cursor of a reader who stops, after the connection is closed.
+            # Not `yield from`: if a reader stops, it would close the cursor after the connection is closed.
             for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 see above
                 yield row
 
     def define(self, name: str, function: Callable[[Any], str | bytes | int | None]) -> None:
-        """Make a pure function of one argument usable in statements."""
+        """Make a pure function of one argument available in statements."""
         self.connection.create_function(name, 1, function, deterministic=True)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
-        """Turn the errors of SQLite into ours."""
+        """Turn the errors of SQLite into otabuild errors."""
         try:
             yield
         except sqlite3.DatabaseError as error:
             raise self._meaning(error) from None
 
     def _meaning(self, error: sqlite3.DatabaseError) -> BaseException:
-        """What an error of SQLite stands for; it also makes one of what a signal raises while it calls us."""
+        """Return the meaning of an SQLite error; SQLite also makes one of what a signal raises during a callback."""
         if fs.interrupted is not None:
             return fs.interrupted
         if self._budget < 0:
             return LimitError("the table takes too long to read", where=self.name)
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # by `_tick`, which returned nothing of the kind
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # `_tick` did not return, it raised
             return KeyboardInterrupt()
         what = "cannot be read" if isinstance(error, sqlite3.OperationalError) else "is malformed"
         return TableError(f"the table {what}", where=self.name, observed=error)
 
     def check_integrity(self) -> None:
-        """Have SQLite check every page, row and index entry.
+        """Let SQLite check every page, row and index entry.
 
         Raises:
-            TableError: something is wrong; says what SQLite said.
+            TableError: something is wrong; the message has SQLite's text.
         """
         # quick_check does not notice an index that disagrees with its table.
         rows = [str(row[0]) for row in self.query("PRAGMA integrity_check(3)")]
@@ -93,18 +94,18 @@ class Database:
             raise TableError("the integrity check of SQLite failed", where=self.name, observed="; ".join(rows)[:300])
 
     def close(self) -> None:
-        """Let go of the connection; its file is gone with it."""
+        """Close the connection; this also deletes its file."""
         self.connection.close()
 
 
 def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
-    """Open the database that these bytes are.
+    """Open a database from its bytes.
 
-    They are written to a private temporary file that no other process can name by the time anything is asked.
+    They are written to a private temporary file, which is unlinked before any query.
 
     Raises:
-        TableError: no plain SQLite database: wrong header, size, encoding or journal mode.
-        StorageError: no room for the temporary file.
+        TableError: not a plain SQLite database: wrong header, size, encoding or journal mode.
+        StorageError: no space for the temporary file.
     """
     path, size = "", 0
     try:
@@ -164,7 +165,7 @@ def _harden(connection: sqlite3.Connection, name: str, size: int) -> Database:
     with database.guarded():
         for setting in _SETTINGS:
             connection.execute(setting)
-        # The first statement that reads: the file must be open before its name is gone.
+        # The first statement that reads: the file must be open before its name is removed.
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     connection.set_authorizer(_authorize)
     return database

@@ -1,4 +1,4 @@
-"""SQLite databases whose bytes depend on their rows alone, not on the library that wrote them."""
+"""Writes SQLite databases whose bytes depend only on their rows, not on the library that wrote them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from otabuild.storage import fs
 _CHANGE_COUNTER, _VERSION_VALID_FOR, _LIBRARY_VERSION = 24, 92, 96
 _FIXED_COUNTER = (1).to_bytes(4, "big")
 _FIXED_LIBRARY = (3_040_001).to_bytes(4, "big")
-"""The header names a library version; any constant will do, and SQLite ignores it but for file format questions."""
+"""Replaces the library version in the header. Any constant works, as SQLite only reads it for file format questions."""
 
 
 @contextmanager
 def writing_database(path: str, statements: Sequence[str], *, page_size: int) -> Iterator[sqlite3.Connection]:
-    """Make a database anew, with these statements; what is inserted until the block ends is in it.
+    """Create a new database with these statements; it includes what is inserted until the block ends.
 
-    The file has journal mode DELETE and encoding UTF-8, holds no free pages, and its header fields that tell of the
-    writing library are constants. Insert sorted rows, one table after the other, and the same rows give the same bytes.
+    The file has journal mode DELETE and encoding UTF-8, no free pages, and constants in the header fields that describe
+    the
+    writing library. Insert sorted rows, one table after the other; then the same rows always produce the same bytes.
 
     Raises:
-        StorageError: there is no room, or the operating system failed.
+        StorageError: no space left, or the operating system failed.
     """
     fs.unlink(path, missing_ok=True)
     with fs.change("create", path), _errors_as_ours(path), closing(sqlite3.connect(path, isolation_level=None)) as db:

@@ -1,6 +1,6 @@
-"""The artifact, read strictly: one ZIP of our own subset (specification, section 1), or a ContainerError.
+"""Reads the artifact strictly: one ZIP of otabuild's own subset (specification, section 1), or a ContainerError.
 
-A ZIP says most things twice, and readers differ in which of the two they believe. So both are read and must agree:
+A ZIP stores most things twice, and readers differ in which copy they believe. Therefore both are read and must agree:
 local headers walked from the first byte on, the central directory beside them, and no byte of the file left over.
 """
 
@@ -26,10 +26,10 @@ _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
 
 _DATE, _TIME = 0x3A21, 0  # 2009-01-01 00:00:00
 _MADE_BY, _MADE_BY64 = 0x0314, 0x032D  # Unix; version 2.0, or 4.5 where CPython's writer uses ZIP64
-_MADE_BY_END64 = (_MADE_BY, _MADE_BY64, 0x002D)  # CPython's writer names no system there
+_MADE_BY_END64 = (_MADE_BY, _MADE_BY64, 0x002D)  # CPython's writer names no system in this record
 _NEEDED, _NEEDED64 = 20, 45
 _UTF8, _FOLDER = 0x800, 0x10
-_NARROW = 0x7FFFFFFF  # up to here nobody needs ZIP64; CPython's writer, which the reference uses, does above
+_NARROW = 0x7FFFFFFF  # up to here nobody needs ZIP64; above, CPython's writer, which the reference uses, writes it
 
 _NAME = re.compile(
     r"index\.json|index\.jwt|oci-layout|metadata\.jwt|certificate\.pem|blobs/(sha256/([0-9a-f]{64})?)?"
@@ -39,7 +39,7 @@ _NAME = re.compile(
 
 
 class ZipEntry(NamedTuple):
-    """A file of the artifact: its bytes are `size` bytes from `offset` on; `crc` is their CRC-32."""
+    """A file of the artifact: its bytes are `size` bytes starting at `offset`; `crc` is their CRC-32."""
 
     name: str
     offset: int
@@ -49,7 +49,7 @@ class ZipEntry(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """One record of the central directory, ZIP64 resolved; `narrow` is the size as its 32-bit field says it."""
+    """One record of the central directory with ZIP64 resolved; `narrow` is the size in its 32-bit field."""
 
     raw_name: bytes
     crc: int
@@ -60,7 +60,7 @@ class _Record(NamedTuple):
 
 
 def legal_name(name: str) -> bool:
-    """Whether a file, or a folder (its name ends in `/`), has a place in an image."""
+    """Whether a file, or a folder (its name ends in `/`), belongs in an image."""
     found = _NAME.fullmatch(name)
     if found is None:
         return False
@@ -72,10 +72,10 @@ def legal_name(name: str) -> bool:
 
 
 def read_entries(fd: int, size: int) -> list[ZipEntry]:
-    """Every entry of the artifact of `size` bytes behind a descriptor, folders included, in the order they lie in.
+    """Return every entry of the artifact of `size` bytes behind a descriptor, with folders, in storage order.
 
     Raises:
-        ContainerError: anything that two ZIP readers could see differently, or that the format does not know.
+        ContainerError: anything that two ZIP readers could see differently, or that is not in the format.
         LimitError: a central directory of more than 512 MiB.
     """
     start, directory_size, count = _read_end(fd, size)
@@ -111,7 +111,7 @@ def _pread(fd: int, length: int, offset: int, where: str) -> bytes:
 
 
 def _read_end(fd: int, size: int) -> tuple[int, int, int]:
-    """Where the central directory starts, its size in bytes and its number of records."""
+    """Return the start of the central directory, its size in bytes and its number of records."""
     head = _pread(fd, min(size, len(_MAGIC)), 0, "beginning")
     if head != _MAGIC:
         _refuse("it does not begin as a ZIP", observed=f"{head!r} in {size} bytes", expected=repr(_MAGIC))
@@ -146,7 +146,7 @@ def _read_end(fd: int, size: int) -> tuple[int, int, int]:
 
 
 def _read_end64(fd: int, end: int) -> tuple[int, int, int, int] | None:
-    """Count, size and start of the directory, and where the ZIP64 end record starts; None where there is none."""
+    """Return count, size and start of the directory, and the start of the ZIP64 end record, or None."""
     at = end - _LOCATOR.size - _END64.size
     if at < 0:
         return None
@@ -205,7 +205,7 @@ def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int
 
 
 def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
-    """Replace each saturated field by its ZIP64 value; the extra field must hold these values and nothing else."""
+    """Replace each saturated field by its ZIP64 value; the extra field must contain exactly these values."""
     saturated = sum(field == _FULL32 for field in fields)
     expected = 4 + 8 * saturated if saturated else 0
     if len(extra) != expected or (extra and struct.unpack_from("<2H", extra) != (1, 8 * saturated)):

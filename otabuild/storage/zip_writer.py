@@ -1,7 +1,7 @@
-"""The artifact: one ZIP, every byte of it determined by names and contents (specification, section 1).
+"""Writes the artifact: one ZIP; names and contents determine every byte of it (specification, section 1).
 
-All sizes are known before the first byte is written, so the whole layout is, too: blobs are copied to their places by
-several threads, and each is hashed on its way.
+All sizes, and therefore the whole layout, are known before the first byte is written. Several threads copy blobs to
+their places, and each blob is hashed on the way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILE_ATTRIBUTES = 0o100644 << 16
 _FOLDER_ATTRIBUTES = 0o40755 << 16 | 0x10
 _LIMIT32, _LIMIT16 = 0xFFFFFFFF, 0xFFFF
 _BATCH = 64
-"""Members that a thread takes at a time: handing over single small ones would cost more than copying them."""
+"""Members that a thread takes at a time: handing over small ones individually would cost more than copying them."""
 
 
 @dataclass(slots=True)
@@ -43,20 +43,20 @@ class _Placed:
 def write_artifact(
     path: str, members: Sequence[Member], *, workers: int, progress: Callable[[int], None] = lambda _size: None
 ) -> str:
-    """Write the members, arranged as the format demands, to an artifact that appears under `path` when complete.
+    """Write the members, arranged as the format requires, to an artifact that appears under `path` when complete.
 
     Args:
-        path: the artifact; what was there is replaced.
+        path: the artifact; an existing one is replaced.
         members: in any order; folders are added.
-        workers: how many threads copy; without effect on the bytes.
-        progress: told the size of each member when it was copied.
+        workers: number of threads for copying; does not affect the bytes.
+        progress: called with the size of each copied member.
 
     Returns:
         The SHA-256 of the artifact, as hex.
 
     Raises:
-        DamagedBlobError: the content of a file is not that of its digest.
-        StorageError: writing failed; what was under `path` is still there.
+        DamagedBlobError: the content of a file does not match its digest.
+        StorageError: writing failed; the previous file under `path` still exists.
     """
     placed, end = _place(arrange(members))
     with files.replacing(path, durable=True) as fd:
@@ -98,13 +98,13 @@ def _copy_members(fd: int, placed: Sequence[_Placed], path: str, workers: int, p
             parts = [placed[start : start + _BATCH] for start in range(0, len(placed), _BATCH)]
             for _done in pool.map(copy, parts):
                 pass
-        except BaseException:  # a signal, too, is not to wait for what nobody wants any more
+        except BaseException:  # an interrupted process must not wait for the remaining work either
             stop.set()
             raise
 
 
 def _copy_member(fd: int, entry: _Placed, path: str, stop: threading.Event) -> None:
-    """Write header and content to their place; the header, which needs the CRC, with a single chunk or behind all."""
+    """Write header and content to their place. The header needs the CRC: it is written with a single chunk or last."""
     at = entry.offset + len(_local_header(entry))
     whole = b""
     for chunk in member_chunks(entry.member):

@@ -1,7 +1,7 @@
-"""zstd frames, decompressed within bounds (specification, section 7).
+"""Decompresses zstd frames within bounds (specification, section 7).
 
-Most ways to decompress accept a frame that is cut off, or write out a second one behind it. Here a resource is exactly
-one whole frame, its header says how large the content is, and never more than that is produced.
+Most decompression functions accept a truncated frame, or also decode a second frame. Here a resource is exactly one
+whole frame, its header has the size of the content, and never more than that is produced.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ import zstandard
 from otabuild.errors import IntegrityError, LimitError
 from otabuild.format import limits
 
-# Four bytes can be a block of 128 KiB, the most that a block holds: so what is handed over is counted in blocks.
+# Four bytes can be a block of 128 KiB, the maximum for a block. Therefore input is counted in blocks.
 _BLOCKS = 8
 _HEADER_MAX = 18
 _RLE = 1
 
 
 def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: int, where: str) -> Iterator[bytes]:
-    """Decompress one frame, streaming.
+    """Decompress one frame as a stream.
 
     Args:
         chunks: the frame, in parts of any size.
-        size: how many bytes the content must have; None where only the frame knows.
-        limit: how many bytes the content may have.
+        size: the required size of the content in bytes; None if only the frame has it.
+        limit: the maximum size of the content in bytes.
         where: the object the frame belongs to, for messages.
 
     Yields:
         the content, in parts of about 1 MiB.
 
     Raises:
-        IntegrityError: cut off, damaged, of another size, not exactly one plain frame with content size and checksum.
-        LimitError: the frame says that it holds more than `limit` bytes or needs a window over 128 MiB.
+        IntegrityError: truncated, damaged, wrong size, or not exactly one plain frame with content size and checksum.
+        LimitError: the frame states more than `limit` bytes or needs a window over 128 MiB.
     """
     parts = iter(chunks)
     head = bytearray()
     while len(head) < _HEADER_MAX and (part := next(parts, None)) is not None:
         head += part
     declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where)
-    # One for each frame: a frame may lie within a frame, and then both are read in turns.
+    # One per frame: a frame may be inside a frame, and then both are read alternately.
     frame = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj()
     produced = 0
     for piece in _pieces(itertools.chain((bytes(head),), parts), zstandard.frame_header_size(bytes(head))):
