@@ -30,11 +30,11 @@ _EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usag
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that asks whether a command near to an unknown one was meant."""
+    """A parser that suggests a similar command for an unknown one."""
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001  (argparse has no other way)
-            from otabuild.recipe.suggest import did_you_mean  # noqa: PLC0415  (only who mistypes needs it)
+            from otabuild.recipe.suggest import did_you_mean  # noqa: PLC0415  (only needed after a typing error)
 
             near = did_you_mean(str(value), action.choices)
             raise argparse.ArgumentError(None, f"no such command: {value}{near and f'; {near}'}")
@@ -42,7 +42,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Return the parser of all commands."""
     parser = _Parser(
         prog="otabuild",
         description="Build, verify and deploy signed, reproducible over-the-air system images from YAML recipes.",
@@ -65,7 +65,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _listing(helps: dict[str, str]) -> str:
-    """The commands by what they are for."""
+    """List the commands grouped by purpose."""
     blocks = [
         "\n".join([f"{group}:", *(f"  {name:<17}  {helps[name]}" for name in names)])
         for group, names in _GROUPS.items()
@@ -91,7 +91,7 @@ class _Parsers:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit code."""
+    """Run a command; return its exit code."""
     session.open_streams()
     session.handle_signals()
     args = argparse.Namespace()
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with suppress(OSError):
             print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # who read our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it
         _end_output()
         return 1
     except session.FAILURES as error:
@@ -133,7 +133,7 @@ def _tell(error: OtabuildError, args: argparse.Namespace) -> None:
 
 
 def _end_output() -> None:
-    """Write what is left of the output, or keep Python from telling at exit that it could not."""
+    """Flush the output; if that fails, keep Python from reporting it at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -1,1 +1,1 @@
-"""The commands of `otabuild`, one module for each group; what they need is imported when they run."""
+"""The commands of `otabuild`, one module per group; they import what they need when they run."""

@@ -50,7 +50,7 @@ def add(parsers: Parsers) -> None:
 
 
 def run_build(args: argparse.Namespace) -> int:
-    """Run every step of a recipe that has a reason to."""
+    """Run every step of a recipe that has a reason to run."""
     from otabuild.api import build
     from otabuild.pipeline.report import artifact_line, build_report
 
@@ -62,7 +62,7 @@ def run_build(args: argparse.Namespace) -> int:
 
 
 def run_plan(args: argparse.Namespace) -> int:
-    """Tell which steps would run and why; those that follow a step that runs may find nothing to do."""
+    """Print which steps would run and why. Steps after them may turn out to have nothing to do."""
     from otabuild.pipeline.run import plan_steps
     from otabuild.pipeline.steps import build_steps
     from otabuild.recipe.load import load_recipe
@@ -82,7 +82,7 @@ def run_schema(_args: argparse.Namespace) -> int:
 
 
 def run_init(args: argparse.Namespace) -> int:
-    """Write a starter recipe, never over something that is there, and what a product needs around it."""
+    """Write a starter recipe and the files that a product needs around it; never overwrite a file."""
     from otabuild.errors import StateError
     from otabuild.recipe.schema import json_schema
     from otabuild.recipe.starter import DODO, GITIGNORE, next_steps, starter_recipe
@@ -96,7 +96,7 @@ def run_init(args: argparse.Namespace) -> int:
         os.path.join(folder, "recipe.schema.json"): json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n",
     }
     with_doit = os.path.abspath(folder) == os.path.abspath(session.load_settings().recipes)
-    if with_doit:  # only where doit would look for this recipe
+    if with_doit:  # only if doit would find this recipe
         files |= {
             name: text for name, text in (("dodo.py", DODO), (".gitignore", GITIGNORE)) if not os.path.lexists(name)
         }

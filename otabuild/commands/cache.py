@@ -30,7 +30,7 @@ def add(parsers: Parsers) -> None:
 
 
 def run_cache(args: argparse.Namespace) -> int:
-    """Show how much is kept; or drop the least recently used; or read every blob and drop what is damaged."""
+    """Show how much is kept, drop the least recently used data, or read every blob and drop damaged ones."""
     workspace = session.make_workspace()
     session.hold_lock(workspace.work, wait=args.wait)
     return {"show": _show, "prune": _prune, "verify": _verify}[args.action](args, workspace)

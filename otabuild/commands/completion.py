@@ -40,7 +40,7 @@ def run_completion(_args: argparse.Namespace) -> int:
 
 
 def completion_script(parser: argparse.ArgumentParser) -> str:
-    """A script for bash, and for zsh with bashcompinit; where no word fits, the shell completes file names."""
+    """Return a script for bash, and for zsh with bashcompinit; if no word fits, the shell completes file names."""
     commands = {"": parser, **next(filter(None, map(_commands, parser._actions)))}  # noqa: SLF001  (argparse has no other way)
     cases = [
         f"    {shlex.quote(name)}) words={shlex.quote(' '.join(_words(command)))} ;;"
@@ -54,6 +54,6 @@ def _commands(action: argparse.Action) -> dict[str, argparse.ArgumentParser] | N
 
 
 def _words(parser: argparse.ArgumentParser) -> list[str]:
-    """The options of a parser, and the words its arguments choose from."""
+    """Return the options of a parser, and the choices of its arguments."""
     shown = [action for action in parser._actions if action.help != argparse.SUPPRESS]  # noqa: SLF001  (the same)
     return [word for action in shown for word in (*action.option_strings, *(action.choices or ()))]

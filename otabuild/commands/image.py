@@ -90,7 +90,7 @@ def add(parsers: Parsers) -> None:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    """List what an image holds."""
+    """List the content of an image."""
     from otabuild.image.image import open_image
     from otabuild.image.list_image import list_image
 
@@ -101,7 +101,7 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def _image_lines(found: ImageList) -> Iterator[str]:
-    """What an image is: about the whole first, then each payload."""
+    """Describe an image: first the whole, then each payload."""
     from otabuild.format import annotations as ann
 
     form = "artifact" if found.is_artifact else "directory"
@@ -135,7 +135,7 @@ def _image_lines(found: ImageList) -> Iterator[str]:
 
 
 def _facts(facts: dict[str, object]) -> Iterator[str]:
-    """Names and values one below the other, without those that have no value."""
+    """List names and values one below the other; skip names without a value."""
     return (f"  {name:<12}  {value}" for name, value in facts.items() if value)
 
 

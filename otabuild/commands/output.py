@@ -1,4 +1,4 @@
-"""How commands speak: data on stdout, talk on stderr."""
+"""Output of commands: data on stdout, messages on stderr."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from otabuild.errors import OtabuildError
 T = TypeVar("T")
 
 Parsers = Any
-"""argparse's subparsers object, whose type has no public name."""
+"""argparse's subparsers object; its type has no public name."""
 
 
 def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
-    """Print a result: one JSON document with --json, else the lines."""
+    """Print a result: one JSON document with --json, otherwise the lines."""
     if args.json:
         print(json.dumps(value, ensure_ascii=False, indent=2))
     else:
@@ -26,22 +26,22 @@ def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
 
 
 def say(text: str) -> None:
-    """Tell a person something that is no result."""
+    """Tell a person something that is not a result."""
     print(text, file=sys.stderr, flush=True)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """The option of every command that prints data."""
+    """Add the option of every command that prints data."""
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
 
 
 def add_image(parser: argparse.ArgumentParser, name: str = "image") -> None:
-    """The argument of every command that reads an image."""
+    """Add the argument of every command that reads an image."""
     parser.add_argument(name, metavar=name.upper(), help="an image: an artifact (ZIP) or a directory")
 
 
 def add_payload(parser: argparse.ArgumentParser) -> None:
-    """The options that pick a payload."""
+    """Add the options that select a payload."""
     parser.add_argument("--ecu-id", required=True, metavar="ID", help="id of the ECU")
     parser.add_argument(
         "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
@@ -49,7 +49,7 @@ def add_payload(parser: argparse.ArgumentParser) -> None:
 
 
 def option_type(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """A parser of values as argparse wants it: one that refuses ends with wrong usage."""
+    """Adapt a parser of values for argparse: a refused value is reported as wrong usage."""
 
     def convert(text: str) -> T:
         try:
@@ -61,7 +61,7 @@ def option_type(parse: Callable[[str], T]) -> Callable[[str], T]:
 
 
 def checked(parse: Callable[[str], object]) -> Callable[[str], str]:
-    """Takes text as it is, if it can be parsed."""
+    """Return a function that returns text unchanged if it can be parsed."""
 
     def check(text: str) -> str:
         parse(text)

@@ -1,4 +1,4 @@
-"""diff, cost, report, lint: what a release engineer looks at before a release."""
+"""diff, cost, report, lint: what a release engineer checks before a release."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def add(parsers: Parsers) -> None:
 
 
 def run_diff(args: argparse.Namespace) -> int:
-    """Print what differs; the exit code is 0 whether anything does or not."""
+    """Print the differences; the exit code is 0 with or without any."""
     from otabuild.image.diff import diff
     from otabuild.image.diff_text import markdown_lines, text_lines
     from otabuild.image.image import open_image
@@ -81,7 +81,7 @@ def run_diff(args: argparse.Namespace) -> int:
 
 
 def run_cost(args: argparse.Namespace) -> int:
-    """Print what an update costs, and hold it against a budget."""
+    """Print the cost of an update, and check it against a budget."""
     from otabuild.image.cost import cost
     from otabuild.image.image import open_image
 
@@ -134,7 +134,7 @@ def _check_rule(text: str) -> None:
 
 
 def run_lint(args: argparse.Namespace) -> int:
-    """Print findings; exit 1 if there are any."""
+    """Print findings; exit with 1 if there are any."""
     findings = [finding for finding in _findings(args) if finding.rule not in args.ignore]
     value = {"ok": not findings, "findings": [finding.to_value() for finding in findings]}
     emit(args, value, _lint_lines(findings))
@@ -161,7 +161,7 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
 
 
 def _lint_lines(findings: list[Finding]) -> Iterator[str]:
-    """The findings by rule, each with its reason; of a long list the beginning."""
+    """Yield the findings by rule, each with its reason; long lists are cut."""
     from otabuild.image.lint import RULES
 
     by_rule: defaultdict[str, list[Finding]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""repro: build twice from nothing under other conditions, and hold the results against each other."""
+"""repro: builds twice from nothing under different conditions, and compares the results."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def add(parsers: Parsers) -> None:
 
 
 class Reproduced(NamedTuple):
-    """What came of two builds.
+    """The outcome of two builds.
 
     Attributes:
         sha256: of both artifacts, as hex.
-        signature: false where they were built without one, because the signer gives another one each time.
+        signature: false if they were built without one, because the signer makes a different one each time.
         difference: the first object in which they differ.
-        images: where both are kept, if they differ.
+        images: where both are kept if they differ.
     """
 
     sha256: tuple[str, str]
@@ -61,12 +61,12 @@ class Reproduced(NamedTuple):
     images: tuple[str, ...]
 
     def to_value(self) -> dict[str, object]:
-        """The result as plain JSON values."""
+        """Return the result as plain JSON values."""
         return {"reproducible": self.difference is None, **self._asdict()}
 
 
 def run_repro(args: argparse.Namespace) -> int:
-    """Build twice and compare; exit 1 if anything differs."""
+    """Build twice and compare; exit with 1 if anything differs."""
     from otabuild.recipe.load import load_recipe
 
     recipe = load_recipe(args.recipe)
@@ -79,7 +79,7 @@ def run_repro(args: argparse.Namespace) -> int:
 
 
 def describe(name: str, found: Reproduced) -> str:
-    """The result as one line."""
+    """Describe the result in one line."""
     without = "" if found.signature else " (compared without signature: this signer gives another one each time)"
     if found.difference:
         return f"{name}: NOT reproducible{without}: {found.difference} (see {' and '.join(found.images)})"
@@ -87,10 +87,10 @@ def describe(name: str, found: Reproduced) -> str:
 
 
 def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
-    """Build a recipe twice from nothing, each time in a process of its own with other surroundings.
+    """Build a recipe twice from nothing, each time in a separate process with different surroundings.
 
     Raises:
-        StateError: a build failed; it has said why. Or another process works in the work directory.
+        StateError: a build failed and has reported why, or another process works in the work directory.
     """
     from otabuild.image.image import open_image
     from otabuild.pipeline.repro import first_difference, signs_alike
@@ -118,7 +118,7 @@ def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]
     environ = {**os.environ, **surroundings, "SOURCE_DATE_EPOCH": str(recipe.timestamp)}
     command = [sys.executable, "-m", "otabuild", "--quiet", "repro", recipe.file, "--once", folder]
     try:
-        done = subprocess.run(command, env=environ, umask=umask, check=False)  # noqa: S603 -- ourselves
+        done = subprocess.run(command, env=environ, umask=umask, check=False)  # noqa: S603 -- runs otabuild itself
     finally:
         with suppress(StorageError):
             fs.remove_tree(os.path.join(folder, _WORK))

@@ -137,7 +137,7 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 
 def _prepare_recipe(path: str) -> list[SigningRequest]:
-    """Build a recipe up to its signature; what is still to be signed."""
+    """Build a recipe up to its signature; return what still has to be signed."""
     from otabuild.pipeline.run import run_steps
     from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
     from otabuild.pipeline.steps import build_steps
@@ -152,7 +152,7 @@ def _prepare_recipe(path: str) -> list[SigningRequest]:
 
 
 def run_finish(args: argparse.Namespace) -> int:
-    """Take answers, and complete the artifact."""
+    """Accept answers, and complete the artifact."""
     files = [*(args.answer or ()), *(args.attach or ())]
     if not files:
         raise InputError("no answer", where="otabuild sign-finish", hint="give --answer FILE or --attach index.jwt")
@@ -190,7 +190,7 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
 
 
 def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest]], answers: list[str]) -> int:
-    """Write an image with signatures that were made for requests, or with the tokens of which these are parts."""
+    """Write an image with signatures made for requests, or with the tokens that contain them."""
     from otabuild.format import index_jwt
     from otabuild.image.image import open_image
     from otabuild.pipeline.resign import Signing
@@ -212,7 +212,7 @@ def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest
 
 
 def _check(image: Image, signing: Signing, anchors: list[str], workspace: Workspace) -> None:
-    """The preflight of signing an image."""
+    """Run the preflight for signing an image."""
     from otabuild.pipeline.resign import check_state
     from otabuild.signing.preflight import preflight
     from otabuild.signing.trust import TrustPolicy, load_anchors
@@ -247,7 +247,7 @@ def run_demo(args: argparse.Namespace) -> int:
 
 
 def _job(path: str) -> tuple[Job, Sign]:
-    """A recipe that is to be signed, and the lock of its work directory."""
+    """Return a recipe that has to be signed; lock its work directory."""
     from otabuild.pipeline.job import Job
     from otabuild.recipe.load import load_recipe
 
@@ -259,7 +259,7 @@ def _job(path: str) -> tuple[Job, Sign]:
 
 
 def _sign_options(args: argparse.Namespace) -> Sign:
-    """The options as the `sign` section of a recipe would say it."""
+    """Convert the options to the `sign` section of a recipe."""
     from pydantic import ValidationError
 
     from otabuild.recipe.signing import Sign
@@ -310,7 +310,7 @@ def _time(text: str) -> int:
 
 
 def _timestamp(given: int | None) -> int:
-    """Unix seconds of a time on the command line, or of the environment, or now."""
+    """Return the Unix seconds of a time on the command line, else of the environment, else now."""
     if given is None and "SOURCE_DATE_EPOCH" in os.environ:
         text = os.environ["SOURCE_DATE_EPOCH"]
         if re.fullmatch("[0-9]{1,11}", text):
@@ -326,7 +326,7 @@ def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:
 
 
 def _tokens(paths: list[str] | tuple[()]) -> list[tuple[str, SigningRequest]]:
-    """What stored tokens sign; those of legacy clients, which have no certificate in them, are left out."""
+    """Return what stored tokens sign, except tokens of legacy clients, which have no certificate."""
     from otabuild.format.index_jwt import NAME, parse_index_jwt
     from otabuild.signing.external import SigningRequest
 

@@ -126,10 +126,10 @@ def _days(text: str) -> int:
 
 
 def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
-    """The policy that the options describe; None where no anchor is named.
+    """Return the policy of the options, or None if no anchor is given.
 
     Raises:
-        TrustError, InputError: an anchor, a list or a time that cannot be used.
+        TrustError, InputError: an anchor, a revocation list or a time cannot be used.
     """
     from otabuild.signing.revocation import load_crls
     from otabuild.signing.trust import TrustPolicy, load_anchors
@@ -153,7 +153,7 @@ def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
 
 
 def _now(args: argparse.Namespace) -> int:
-    """The time to judge by, in Unix seconds."""
+    """Return the time to check validity at, in Unix seconds."""
     return int(time.time()) if args.at is None else int(args.at)
 
 
@@ -183,7 +183,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
 
 def _verdict_lines(image: str, report: Report, now: int) -> Iterator[str]:
-    """Whether an image is good, what was looked at, and who signed it."""
+    """Say whether an image is valid, what was checked, and who signed it."""
     verdict = f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
     counts = [counted(report.counts.get(f"{noun}s", 0), noun) for noun in ("payload", "blob")]
     yield printable(f"{image}: {verdict} ({', '.join([human_size(report.counts.get('bytes', 0)), *counts])})")
@@ -192,7 +192,7 @@ def _verdict_lines(image: str, report: Report, now: int) -> Iterator[str]:
 
 
 def _signature_lines(signature: SignatureReport, now: int) -> Iterator[str]:
-    """Who signed, when, and whether that is trusted; and what will soon end it."""
+    """Say who signed, when, and whether that is trusted; and what expires soon."""
     signer, at = signature.chain[0], signature.issued_at
     when = "" if at is None else f", at {utc(at)}"
     yield f"  signed by  {signer.subject}{when}; certificate valid until {utc(signer.not_after)}"
@@ -268,7 +268,7 @@ def run_deploy(args: argparse.Namespace) -> int:
 
 
 def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
-    """The findings; of many notes of one rule their number and two of them."""
+    """Yield the findings; if a rule has many notes, only their number and two of them."""
     notes: defaultdict[tuple[str, str], list[Finding]] = defaultdict(list)
     for finding in findings:
         if finding.severity == "note":
