@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Setup for all tests."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 
 pytest_plugins = ["tests.softhsm"]
 
-# A job in the background of a script, or under nohup, ignores SIGINT, and so would all that the tests start.
+# A background job of a script, or one under nohup, ignores SIGINT, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs root without it; leave the long sweeps to `pytest -m sweep`."""
+    """Skip tests that need root if there is no root, and leave the long sweeps to `pytest -m sweep`."""
     if os.geteuid() != 0:
         for item in items:
             if item.get_closest_marker("root"):
                 item.add_marker(pytest.mark.skip(reason="needs root"))
     if not config.option.markexpr:
         sweeps = [item for item in items if item.get_closest_marker("sweep")]
-        if len(sweeps) < len(items):  # a sweep that was asked for by name runs
+        if len(sweeps) < len(items):  # run a sweep that was requested by name
             config.hook.pytest_deselected(items=sweeps)
             items[:] = [item for item in items if not item.get_closest_marker("sweep")]

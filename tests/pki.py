@@ -1,7 +1,8 @@
-"""Chains of any shape, right or wrong, with fixed keys and dates: the same bytes in every run.
+"""Certificate chains of any shape, valid or not, with fixed keys and dates: the same bytes in every run.
 
-A party is made by `issue(name, issuer, …)`; every option defaults to what a good certificate has, so a test names only
-what is wrong.
+`issue(name, issuer, …)` makes a party. Every option defaults to that of a valid certificate, so a test only names what
+is
+wrong.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from otabuild.signing.certificates import Certificate
 
 NOW = 1_767_225_600
-"""2026-01-01 00:00:00 UTC, the time of all tests here."""
+"""2026-01-01 00:00:00 UTC, the time in all these tests."""
 DAY = 86_400
 YEAR = 365 * DAY
 CODE_SIGNING = ExtendedKeyUsageOID.CODE_SIGNING
@@ -36,7 +37,7 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
 @cache
 def key(name: str, curve: type[ec.EllipticCurve] = ec.SECP256R1) -> ec.EllipticCurvePrivateKey:
-    """The key that belongs to a name."""
+    """Return the key of a name."""
     return ec.derive_private_key(int.from_bytes(hashlib.sha256(name.encode()).digest()[:23], "big"), curve())
 
 
@@ -90,13 +91,13 @@ def issue(
     """Make a certificate; without an issuer it is self-signed and, unless told otherwise, a CA.
 
     Args:
-        critical: of basicConstraints.
-        basic: whether there are basicConstraints.
-        usage: names of key usages; None for no such extension.
-        own_key: of the subject; by default the one that belongs to its name.
-        signed_with: another key than the issuer's.
-        digest: of the signature; SHA-256 by default.
-        extensions: more of them, each with whether it is critical.
+        critical: whether basicConstraints is critical.
+        basic: whether it has basicConstraints.
+        usage: names of key usages; None to leave out the extension.
+        own_key: the key of the subject; default: that of its name.
+        signed_with: a key that replaces the issuer's.
+        digest: the hash of the signature; default: SHA-256.
+        extensions: further extensions, each with whether it is critical.
     """
     is_ca = issuer is None if ca is None else ca
     subject_key = own_key or key(subject)
@@ -159,7 +160,7 @@ def signer() -> Party:
 
 
 def chain(*parties: Party) -> tuple[Certificate, ...]:
-    """A chain as if read from files named `0.pem`, `1.pem`, …; by default the good one."""
+    """Return a chain as if read from files named `0.pem`, `1.pem`, …; default: the valid chain."""
     found = parties or (signer(), intermediate())
     return tuple(Certificate(party.certificate, f"{i}.pem") for i, party in enumerate(found))
 
@@ -169,7 +170,7 @@ def anchors(*parties: Party) -> tuple[Certificate, ...]:
 
 
 def save(path: Path, *parties: Party) -> str:
-    """Write certificates to one PEM file; returns its path."""
+    """Write certificates to one PEM file; return its path."""
     path.write_bytes(b"".join(party.pem for party in parties))
     return str(path)
 
@@ -203,7 +204,7 @@ def crl(
 
 
 def raw_signature(signing_key: ec.EllipticCurvePrivateKey, message: bytes) -> bytes:
-    """r and s, each as long as the curve needs."""
+    """Return r and s, each as long as the curve needs."""
     r, s = decode_dss_signature(signing_key.sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)))
     size = (signing_key.curve.key_size + 7) // 8
     return r.to_bytes(size, "big") + s.to_bytes(size, "big")
@@ -214,25 +215,25 @@ def base64url(raw: bytes) -> bytes:
 
 
 def token(header: object, claims: object, signing_key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
-    """A token made by hand, of values or of JSON bytes, well signed whatever it says."""
+    """Return a hand-made token of values or JSON bytes with a valid signature, whatever it says."""
     parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, claims)]
     signed = b".".join(base64url(part) for part in parts)
     return signed + b"." + base64url(raw_signature(signing_key or signer().ec_key, signed))
 
 
 def header(*parties: Party, **changes: object) -> dict[str, object]:
-    """The header of a good token; a change to None leaves a parameter out."""
+    """Return the header of a valid token; a change to None removes a parameter."""
     x5c = [base64.b64encode(party.der).decode() for party in parties or (signer(), intermediate())]
     merged = {"alg": "ES256", "typ": "JWT", "x5c": x5c} | changes
     return {parameter: value for parameter, value in merged.items() if value is not None}
 
 
 INDEX = b'{"schemaVersion":2}'
-"""Bytes that stand for an index.json: nothing here looks into them."""
+"""Bytes used as an index.json; nothing here parses them."""
 
 
 def claims(**changes: object) -> dict[str, object]:
-    """The claims of a good token about INDEX."""
+    """Return the claims of a valid token about INDEX."""
     image_index = {
         "size": len(INDEX),
         "digest": f"sha256:{hashlib.sha256(INDEX).hexdigest()}",
@@ -243,7 +244,7 @@ def claims(**changes: object) -> dict[str, object]:
 
 
 def secrets(secret_key: ec.EllipticCurvePrivateKey) -> list[bytes]:
-    """The forms in which a private key may leak: its number as bytes, hex, decimal, base64, and its PEM lines."""
+    """Return the forms in which a key may leak: its number as bytes, hex, decimal, base64, and its PEM lines."""
     number = secret_key.private_numbers().private_value
     scalar = number.to_bytes(32, "big")
     pem = Party(signer().certificate, secret_key).key_pem()

@@ -1,4 +1,4 @@
-"""What lies beside a checkout of the project on some machines: the reference builder's images and an independent judge."""
+"""Optional companions of a checkout: the reference builder's images and an independent verifier."""
 
 from __future__ import annotations
 

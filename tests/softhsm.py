@@ -31,7 +31,7 @@ needs_pkcs11_tool = pytest.mark.skipif(shutil.which("pkcs11-tool") is None, reas
 
 @pytest.fixture(scope="session")
 def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A token `my token` that holds the signer's key as `sign`, id 01; its folder, where `pin` holds the PIN."""
+    """A token `my token` with the signer's key as `sign`, id 01; returns its folder, in which `pin` has the PIN."""
     folder = tmp_path_factory.mktemp("softhsm")
     (folder / "tokens").mkdir()
     (folder / "conf").write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")

@@ -1,4 +1,4 @@
-"""The documentation: generated pages are the newest, links lead somewhere, the recipe of the README loads."""
+"""The documentation: generated pages are up to date, links are valid, the recipe of the README loads."""
 
 from __future__ import annotations
 

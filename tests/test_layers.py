@@ -1,4 +1,4 @@
-"""The layers of the house, read from the imports: they only point down, and each layer keeps to its business."""
+"""The layers of the package, read from the imports: they only point down, and each layer stays within its task."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PARTS = {name: level for level, names in enumerate(LAYERS) for name in names}
 
 
 def part_of(module: str) -> str:
-    """`otabuild/format/digest.py` is of `format`, `otabuild/cli.py` of `cli`; `otabuild/__init__.py` of none."""
+    """`otabuild/format/digest.py` belongs to `format`, `otabuild/cli.py` to `cli`; `otabuild/__init__.py` to none."""
     name = module.split("/")[1].removesuffix(".py")
     return "" if name == "__init__" else name
 
@@ -40,7 +40,7 @@ def tree_of(module: str) -> ast.Module:
 
 
 def imports_of(module: str) -> Iterator[str]:
-    """Names of what a module imports, with the names taken from it: `os`, `os.path`, `otabuild.format.digest`, …"""
+    """Yield what a module imports, with the names taken from it: `os`, `os.path`, `otabuild.format.digest`, …"""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -58,7 +58,7 @@ def outside_imports(module: str) -> set[str]:
 
 
 def calls_of(module: str) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of each call of something imported or built in."""
+    """Yield line and dotted name of each call of something imported or built in."""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Call):
             yield node.lineno, ast.unparse(node.func)
@@ -112,7 +112,7 @@ def test_only_the_shell_prints_and_exits(module: str) -> None:
 
 @pytest.mark.parametrize("module", sorted({*outside(*SHELL)} - {"otabuild/recipe/context.py"}))
 def test_only_the_shell_reads_the_clock(module: str) -> None:
-    """And `Context.from_process`, which is there to read it; loading a recipe is given the time."""
+    """`Context.from_process` also does, because that is its purpose; loading a recipe receives the time."""
     clocks = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "process_time"}
     assert not found_calls(module, {f"time.{name}" for name in clocks} | {"datetime.now", "datetime.utcnow"})
     assert not {f"time.{name}" for name in clocks} & set(imports_of(module))

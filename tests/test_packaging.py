@@ -1,4 +1,4 @@
-"""The packages: what a wheel and a source archive hold, and that they install and run where nothing else is."""
+"""The packages: the content of a wheel and a source archive, and that they install and run in an empty environment."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a wheel and a source archive, built from what git knows."""
+    """A folder with a wheel and a source archive, built from the files in git."""
     copy, out = tmp_path_factory.mktemp("copy") / "otabuild", tmp_path_factory.mktemp("out")
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode != 0:
@@ -98,7 +98,7 @@ def test_the_source_archive_gives_the_same_wheel(built: Path, tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def empty(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment that holds the wheel, and what it asks for."""
+    """The programs of an environment with only the wheel and its dependencies."""
     folder = tmp_path_factory.mktemp("empty")
     venv.create(folder, with_pip=True)
     options = ("--disable-pip-version-check", "--quiet", "--constraint", ROOT / "constraints.txt")

@@ -1,4 +1,4 @@
-"""The repository: what is pinned, and that files are short."""
+"""The repository: versions are pinned, and files are short."""
 
 from __future__ import annotations
 

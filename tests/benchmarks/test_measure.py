@@ -1,4 +1,4 @@
-"""What the benchmarks' own figures rest on."""
+"""The calculations behind the figures of the benchmarks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image directory: put in the place of another image and of nothing else, readable by others, behind a link, too."""
+"""An image directory replaces only another image directory, is readable by others, and may be behind a link."""
 
 from __future__ import annotations
 

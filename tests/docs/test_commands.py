@@ -1,12 +1,12 @@
-"""Every command of the documentation is run, page by page, in an empty folder, and its output compared.
+"""Runs every command of the documentation, page by page, in an empty folder, and compares the output.
 
-A page is a script. ```` ```console ```` holds commands behind `$ ` and what they print (`…` stands for anything); a block
-with `title="FILE"` is written to that file. Comments that readers do not see steer the run:
+A page is a script. ```` ```console ```` has commands after `$ ` and their output (`…` stands for anything); a block
+with `title="FILE"` is written to that file. Comments that readers do not see control the run:
 
     <!-- setup                  a shell script to run first
     ... -->
     <!-- helper: NAME PATH -->  something that a function below makes
-    <!-- needs: TOOL ... -->    the next block, or setup, is skipped where a tool is missing
+    <!-- needs: TOOL ... -->    the next block, or setup, is skipped if a tool is missing
     <!-- exit: N -->            the last command of the next block ends with N
     <!-- not run: WHY -->       the next block is not run; its otabuild commands are still parsed
 """
@@ -77,7 +77,7 @@ class Command(NamedTuple):
 
 
 class Block(NamedTuple):
-    """A fenced block, and the marks that stand before it."""
+    """A fenced block, and the marks in front of it."""
 
     kind: str
     title: str | None
@@ -136,7 +136,7 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
 
 
 class Shell:
-    """Runs commands in one folder; what they export stays, and `cd` does until the block ends."""
+    """Runs commands in one folder; exported variables persist, and `cd` lasts until the end of the block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.exports, self.moves = folder, "", ""
@@ -147,7 +147,7 @@ class Shell:
         self.env = {**kept, **own, **author, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
 
     def begin(self) -> None:
-        """Begin a block."""
+        """Start a block."""
         self.moves = ""
 
     def run(self, command: Command, code: int) -> None:
@@ -191,7 +191,7 @@ def test_what_is_not_run_says_why(page: Path) -> None:
 
 
 def docker_archive(path: Path) -> None:
-    """What `docker save` writes, of an image with one layer."""
+    """Write what `docker save` writes for an image with one layer."""
     layer = _tar({"etc/os-release": b'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n', "etc/hostname": b"debian\n"})
     diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
     config = {"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
@@ -216,7 +216,7 @@ def _tar(files: dict[str, bytes]) -> bytes:
 
 
 def product(path: Path) -> None:
-    """A product's repository: dodo.py, a recipe, a rootfs, demo certificates."""
+    """Make the repository of a product: dodo.py, a recipe, a rootfs, demo certificates."""
     files = {
         "dodo.py": "from otabuild.tasks import *\n",
         "recipes/vehicle.yaml": RECIPE,
@@ -231,7 +231,7 @@ def product(path: Path) -> None:
 
 
 def examples(path: Path) -> None:
-    """The examples as a checkout has them."""
+    """Make the examples as in a checkout."""
     made = shutil.ignore_patterns("build", "dist", "pki", ".doit*", "__pycache__")
     shutil.copytree(ROOT / "examples", path, ignore=made)
 

@@ -1,4 +1,4 @@
-"""The examples, each copied to a repository of its own and run as its users would."""
+"""The examples, each copied to a separate repository and run as a user would."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Example:
 
 @pytest.fixture
 def example(tmp_path: Path) -> Callable[[str], Example]:
-    """Copies an example out of our repository."""
+    """Copies an example out of this repository."""
 
     def copy(name: str) -> Example:
         listed = subprocess.run(["git", "ls-files", "-z", "."], cwd=EXAMPLES / name, capture_output=True, check=False)
@@ -65,7 +65,7 @@ def example(tmp_path: Path) -> Callable[[str], Example]:
             for path in paths:
                 (found.folder / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(EXAMPLES / name / path, found.folder / path)
-        else:  # a source archive: nothing but what belongs to it is there
+        else:  # a source archive: it contains only files that belong to it
             shutil.copytree(EXAMPLES / name, found.folder)
         found.shell("git init -q . && git add . && git -c user.name=t -c user.email=t@example.com commit -qm first")
         return found
@@ -107,7 +107,7 @@ PIP = """\
 
 @pytest.fixture
 def programs(tmp_path: Path) -> str:
-    """A PATH on which pip installs nothing, and gh knows a release."""
+    """A PATH with a pip that installs nothing and a gh that knows a release."""
     for name, text in {"gh": GH, "pip": PIP}.items():
         (tmp_path / "bin").mkdir(exist_ok=True)
         (tmp_path / "bin" / name).write_text(text, encoding="utf-8")
@@ -251,7 +251,7 @@ def test_kms_signed(example: Callable[[str], Example]) -> None:
         key.rename(service / key.name)
     assert "verified" in made.run("./release.sh", KMS_HOME=str(service))
     assert signed(made)
-    made.run("./release.sh", KMS_HOME="/nowhere")  # the signature is known: the service is not asked again
+    made.run("./release.sh", KMS_HOME="/nowhere")  # the signature is known, so the service is not asked again
 
 
 def signed(made: Example) -> bool:

@@ -1,4 +1,4 @@
-"""Write the golden token anew: `python -m tests.format.generate_index_jwt`."""
+"""Write the golden token again: `python -m tests.format.generate_index_jwt`."""
 
 from __future__ import annotations
 

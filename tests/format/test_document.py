@@ -1,4 +1,4 @@
-"""Documents of a hostile image: what is wrong is named in a few words and in little memory."""
+"""Documents of a hostile image: errors are short and take little memory."""
 
 from __future__ import annotations
 

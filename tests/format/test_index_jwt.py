@@ -29,7 +29,7 @@ def made() -> bytes:
 
 
 def refused(token: bytes, error: type[OtabuildError], text: str, *, compat: bool = False) -> None:
-    """The token is refused, by parsing or by its signature, for the reason given."""
+    """Check that the token is refused, by parsing or by its signature, for the given reason."""
     with pytest.raises(error, match=text):
         parse_index_jwt(token, compat=compat).verify_signature()
 
@@ -145,7 +145,7 @@ def test_two_certificates_in_one_pem_are_refused() -> None:
 
 
 def test_x5c_is_canonical_base64() -> None:
-    """S14: spare bits behind the last byte are zero."""
+    """S14: unused bits after the last byte are zero."""
     texts = (base64.b64encode(party.der).decode() for party in map(pki.issue, ("a", "bb", "ccc")))
     text = next(text for text in texts if text.endswith("="))
     stem = text.rstrip("=")
@@ -221,7 +221,7 @@ def test_signatures_of_another_shape_are_refused(signature: bytes, text: str) ->
 
 
 def test_s_may_be_low_or_high() -> None:
-    """S13: a fixed choice, both are read."""
+    """S13: a deliberate choice, both are read."""
     signature = parse_index_jwt(GOOD).signature
     other = ORDER - int.from_bytes(signature[32:], "big")
     parse_index_jwt(with_signature(signature[:32] + other.to_bytes(32, "big"))).verify_signature()

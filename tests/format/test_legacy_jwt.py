@@ -1,4 +1,4 @@
-"""metadata.jwt and certificate.pem of the generation before (specification, section 9)."""
+"""metadata.jwt and certificate.pem for the previous generation of clients (specification, section 9)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLAIMS = base64.urlsafe_b64decode(GOOD.split(b".")[1])
 
 
 def token(header: bytes, claims: bytes) -> bytes:
-    """A token with these parts, well signed."""
+    """Return a token of these parts with a valid signature."""
     signed = base64.urlsafe_b64encode(header) + b"." + base64.urlsafe_b64encode(claims)
     return signed + b"." + base64.urlsafe_b64encode(pki.signer().ec_key.sign(signed, ec.ECDSA(hashes.SHA256())))
 

@@ -192,4 +192,4 @@ def test_any_line_is_read_or_our_error(line: str, instead: str) -> None:
     try:
         read_sys_config(FULL.decode().replace(line, instead).encode("utf-8", "surrogatepass"), "s.yaml")
     except FormatError as error:
-        assert error.where.startswith("s.yaml")  # noqa: PT017 -- both outcomes are right
+        assert error.where.startswith("s.yaml")  # noqa: PT017 -- both outcomes are correct

@@ -1,7 +1,8 @@
-"""Every way to tamper with an image that a rule refuses: named after its row in the list of threats.
+"""Every way to tamper with an image that a rule refuses, named after its row in the list of threats.
 
-Each case says which rules find it, and no others may: what is above the change is made anew. `deploy` is the error
-with which deployment refuses the image; None where the change does not touch what is deployed.
+Each case lists the rules that find it; no others may. Everything above the change is rebuilt. `deploy` is the error
+with
+which deployment refuses the image, or None if the change does not affect what is deployed.
 """
 
 from __future__ import annotations

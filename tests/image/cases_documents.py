@@ -136,7 +136,7 @@ def _index_cases() -> Iterator[Case]:
 
 
 def _no_payload() -> Case:
-    """An image of a resource table and its leaves alone."""
+    """An image with only a resource table and its leaves."""
     kept: list[str] = []
 
     def manifests(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -126,7 +126,7 @@ def _longer(content: bytes) -> Mutation:
 
 
 def _frame_cases() -> Iterator[Case]:
-    """F6 and F7: another frame in place of the one of TEXT, as a good blob with a good row."""
+    """F6 and F7: another frame replaces that of TEXT, as a valid blob with a valid row."""
     good = frame(forge.TEXT)
     skippable = b"\x50\x2a\x4d\x18\x04\x00\x00\x00junk"
     other = forge.TEXT[:-1] + b"~"

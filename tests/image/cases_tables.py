@@ -48,7 +48,7 @@ def tables() -> Iterator[Case]:
 
 
 def _path_rules(path: str) -> frozenset[str]:
-    """An illegal path may lack its parent, too."""
+    """Return the rules for an illegal path, which may also lack its parent."""
     parent = path.rpartition("/")[0] or "/"
     return frozenset({"table.path"} | ({"table.parent"} if parent not in ("/", "/etc", "/bin") else set()))
 
@@ -295,7 +295,7 @@ def _schema_cases() -> Iterator[Case]:
 
 
 def _type_cases() -> Iterator[Case]:
-    """T4: a value of each storage class in each column, where SQLite lets it stand there."""
+    """T4: a value of each storage class in each column, if SQLite allows it there."""
     wrong: dict[str, Any] = {"real": 1.5, "text": "text", "blob": b"\1", "integer": 7}
     columns = {
         "ft_inode": ("uid", "gid", "mode", "links_count", "xattrs"),

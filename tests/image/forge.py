@@ -1,7 +1,7 @@
-"""A second writer of images, for tests: a small good image, and any part of it changed before what is above it.
+"""A second image writer for tests: makes a small valid image, with any part changed before the parts above it are made.
 
-It shares nothing with `otabuild.build`. A test names a stage and what to do to it; everything above that stage is made
-anew from the result (digests, labels, counts, signature), so that only the check under test can fire.
+It shares nothing with `otabuild.build`. A test names a stage and a change to it. Everything above that stage is rebuilt
+from the result (digests, labels, counts, signature), so that only the tested check can fail.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ MEMBERS = [b"first member of the bundle " * 4, b"second member " * 10]
 INLINE = b"hello\n"
 
 Mutation = Callable[[Any], Any]
-"""Takes a stage and changes it in place, or returns what to put in its place."""
+"""Takes a stage and changes it in place, or returns its replacement."""
 
 
 def sha256(data: bytes) -> bytes:
@@ -67,7 +67,7 @@ def digest_text(data: bytes) -> str:
 
 
 def frame(data: bytes, **options: Any) -> bytes:
-    """A zstd frame as the format wants it, unless told otherwise."""
+    """Return a zstd frame in the form that the format requires, unless told otherwise."""
     good: dict[str, Any] = {"level": 3, "write_checksum": True, "write_content_size": True}
     return zstandard.ZstdCompressor(**(good | options)).compress(data)
 
@@ -109,7 +109,7 @@ def policy() -> TrustPolicy:
 def database(
     script: str, tables: dict[str, list[tuple[Any, ...]]], mutation: Mutation | None, extra: str = ""
 ) -> bytes:
-    """The bytes of an SQLite file; `mutation` gets the open connection, before it is closed."""
+    """Return the bytes of an SQLite file; `mutation` gets the open connection before it is closed."""
     fd, name = tempfile.mkstemp()
     os.close(fd)
     connection = sqlite3.connect(name, isolation_level=None)
@@ -130,7 +130,7 @@ def database(
 
 
 def file_rows() -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of the good file table."""
+    """Return the rows of the valid file table."""
     contents = [b"", INLINE, *MEMBERS, TEXT, RANDOM, b"".join(SLICES), BIG_TEXT]
     reg, directory, link, char = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR
     xattrs = msgpack.packb({"user.note": b"\0\1"})
@@ -181,7 +181,7 @@ def file_rows() -> dict[str, list[tuple[Any, ...]]]:
 
 
 def resource_rows() -> tuple[dict[int, list[Any]], dict[bytes, bytes]]:
-    """The rows of the good resource table by id, and the blobs."""
+    """Return the rows of the valid resource table by id, and the blobs."""
     bundle = b"".join(MEMBERS)
     bundle_frame, text_frame, big_frame = frame(bundle), frame(TEXT), frame(BIG_TEXT)
     half = len(big_frame) // 2
@@ -205,7 +205,7 @@ def resource_rows() -> tuple[dict[int, list[Any]], dict[bytes, bytes]]:
 
 
 def labels_of(raw: bytes) -> dict[str, int]:
-    """What the labels must say of a file table; zeros where it cannot be read."""
+    """Return the labels for a file table; zeros if it cannot be read."""
     connection = sqlite3.connect(":memory:")
     connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
     if not raw:
@@ -330,7 +330,7 @@ class _Builder:
 
 
 def forge(**mutations: Mutation) -> Forged:
-    """The good image, with mutations by stage.
+    """Return the valid image, with mutations by stage.
 
     Stages, from the bottom up: `resources` ((rows by id, blobs)), `leaves` (digest -> blob), `resource_table` and
     `file_table` (an open connection; `_rows`, `_raw` and `_frame` of each), `sys_config`, `config`, `manifest`,

@@ -1,4 +1,4 @@
-"""Small images made by the builder itself, for the verbs that compare two of them."""
+"""Small images made by the real builder, for the commands that compare two of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def workspace(folder: Path) -> Workspace:
 
 
 def make_tree(root: Path, tree: Tree) -> Path:
-    """Make a tree; a path that starts with `=` is a hard link to what its value names."""
+    """Make a tree; a path that starts with `=` is a hard link to the path in its value."""
     root.mkdir(parents=True)
     for name, value in tree.items():
         path = root / name.lstrip("=")
@@ -45,7 +45,7 @@ def make_tree(root: Path, tree: Tree) -> Path:
 
 
 def write_recipe(folder: Path, tree: Tree, *, rootfs: dict[str, Any] | None = None, **keys: Any) -> Path:
-    """A recipe for one payload, main/dev and main/prd, with a tree of its own; `keys` are keys of the recipe."""
+    """Write a recipe for one payload, main/dev and main/prd, with its own tree; `keys` are keys of the recipe."""
     make_tree(folder / "rootfs", tree)
     recipe = {
         "recipe": 1,

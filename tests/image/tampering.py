@@ -1,4 +1,4 @@
-"""What a case of the tamper sweep is, and the small tools that make one."""
+"""The cases of the tamper sweep, and small tools to make them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sql(*statements: str | tuple[str, tuple[Any, ...]]) -> Mutation:
 
 
 def rewritten_schema(name: str, old: str, new: str) -> Mutation:
-    """Change what the schema says of an object, behind SQLite's back."""
+    """Change the schema of an object without SQLite's checks."""
 
     def mutate(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA writable_schema = ON")
@@ -62,5 +62,5 @@ def case(name: str, rules: str, deploy: str | None, **mutations: Mutation) -> Ca
 
 
 def constant(value: Any) -> Mutation:
-    """Put a value in the place of the stage, whatever that was."""
+    """Replace the stage by a value."""
     return lambda _: value

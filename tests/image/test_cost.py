@@ -1,4 +1,4 @@
-"""cost: what a device fetches, why, and the budget."""
+"""cost: what a device downloads, why, and the budget."""
 
 from __future__ import annotations
 

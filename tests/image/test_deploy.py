@@ -1,4 +1,4 @@
-"""Threats D and J9: where a tree is deployed to, what is refused beforehand, and that a failure leaves nothing."""
+"""Threats D and J9: where a tree is deployed to, what is refused in advance, and that failures leave nothing."""
 
 from __future__ import annotations
 

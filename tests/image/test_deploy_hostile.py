@@ -1,4 +1,4 @@
-"""Threats D2, D5, D7, D9, S18, F9: others at work beside the deployment, attributes, and many readers at once."""
+"""Threats D2, D5, D7, D9, S18, F9: other processes that interfere, attributes, and many readers at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def on_root(test: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def meanwhile(act: Callable[[], None]) -> Iterator[None]:
-    """Repeat an act in a thread of its own while the block runs."""
+    """Repeat an act in a separate thread while the block runs."""
     stop = threading.Event()
 
     def repeat() -> None:

@@ -1,4 +1,4 @@
-"""diff: every way in which two payloads can differ, the packages, and what is printed of it."""
+"""diff: every way in which two payloads can differ, the packages, and the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threat F8: filters nested in every order give the bytes of the model."""
+"""Threat F8: filters nested in any order return the same bytes as the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST = 100
 
 
 class _Model:
-    """Wraps a content in filters, and knows which rows and blobs that takes."""
+    """Wraps a content in filters, and records the rows and blobs for that."""
 
     def __init__(self) -> None:
         self.rows: dict[int, list[object]] = {}
@@ -31,7 +31,7 @@ class _Model:
         return number
 
     def store(self, content: bytes, filters: str) -> int:
-        """Store a content behind these filters, the outermost first; gives its resource."""
+        """Store a content with these filters, the outermost first; return its resource."""
         if not filters:
             return self.add(content, None)
         code, inner = filters[0], filters[1:]

@@ -1,4 +1,4 @@
-"""A good image verifies without a finding, and deploys to exactly its tree; so does what the reference builder made."""
+"""A valid image verifies without findings and deploys to exactly its tree; so do images of the reference builder."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_reference_image_deploys_to_its_tree(tmp_path: Path, key: str, as_tar: b
 
 
 def as_fixture(tree: dict[str, Any]) -> dict[str, Any]:
-    """A described tree in the form of the fixtures' JSON."""
+    """Return a described tree in the form of the JSON fixtures."""
     found: dict[str, Any] = {}
     for path, facts in tree.items():
         mode = facts["mode"]

@@ -1,4 +1,4 @@
-"""lint: each rule finds what it is about, on images and on recipes, and is silent otherwise."""
+"""lint: each rule finds its problem on images and in recipes, and is silent otherwise."""
 
 from __future__ import annotations
 

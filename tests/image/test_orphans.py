@@ -1,4 +1,4 @@
-"""Resources that no payload needs: noted, never rebuilt, and as many of them as there may be take little memory."""
+"""Resources that no payload needs: they are noted, never rebuilt, and even very many take little memory."""
 
 from __future__ import annotations
 

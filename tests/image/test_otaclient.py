@@ -36,7 +36,7 @@ def described(data: bytes, kind: str, **more: Any) -> dict[str, Any]:
 def with_package(
     manifest: Change = lambda _: None, descriptor: Change = lambda _: None, legacy: tuple[str, ...] = ()
 ) -> dict[str, Mutation]:
-    """Stages of an image with a package, these changes of it, and these of the legacy files."""
+    """Return the stages of an image with a package, with changes of it and of the legacy files."""
     facts = {key: value for key, value in PACKAGE.items() if key != "filename"}
     value: dict[str, Any] = {
         "schemaVersion": 2,

@@ -1,4 +1,4 @@
-"""Random damage below good digests: every image is refused by a named error, or gives exactly the good tree."""
+"""Random damage below valid digests: every image is refused with a named error, or deploys to the good tree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def root(test: Callable[..., None]) -> Callable[..., None]:
 
 
 def flipped(choice: random.Random, count: int = 1) -> Mutation:
-    """Flip some bits, anywhere."""
+    """Flip some bits anywhere."""
 
     def mutate(data: bytes) -> bytes:
         damaged = bytearray(data)
@@ -43,7 +43,7 @@ def flipped(choice: random.Random, count: int = 1) -> Mutation:
 
 
 def torn(choice: random.Random) -> Mutation:
-    """Overwrite a run of bytes of one page: with noise, zeros, or a piece of another page."""
+    """Overwrite a run of bytes of one page with noise, zeros, or a piece of another page."""
 
     def mutate(data: bytes) -> bytes:
         size = choice.choice((1, 2, 8, 60, 600))
@@ -55,13 +55,13 @@ def torn(choice: random.Random) -> Mutation:
 
 
 def refused_or_right(path: Path, folder: Path, rows: Rows | None = None) -> None:
-    """Verify and deploy; what was deployed is what the file table says, and all that verifies can be deployed."""
+    """Verify and deploy: the tree must match the file table, and everything that verifies must be deployable."""
     folder.mkdir()
     is_good = not worlds.errors_of(path)
     try:
         tree = worlds.deployed(path, folder / "tree")
     except MetaApplyError:
-        # The table may ask for what no file system here can hold, such as an attribute in a strange namespace.
+        # The table may request what no file system here supports, such as an attribute in an unknown namespace.
         assert list(folder.iterdir()) == []
     except OtabuildError:
         assert not is_good
@@ -71,7 +71,7 @@ def refused_or_right(path: Path, folder: Path, rows: Rows | None = None) -> None
 
 
 def rows_of(raw: bytes) -> Rows:
-    """The rows of a file table as SQLite reads them without any of our care."""
+    """Return the rows of a file table as plain SQLite reads them, without otabuild's checks."""
     connection = sqlite3.connect(":memory:")
     connection.deserialize(raw)
     try:
@@ -86,7 +86,7 @@ def good_files() -> tuple[tuple[str, bytes], ...]:
 
 
 def damaged(name: str, mutation: Mutation, path: Path) -> Path:
-    """The good image with one file changed, and nothing above it made anew."""
+    """Write the good image with one file changed and nothing above it rebuilt."""
     files = [(each, mutation(data) if each == name else data) for each, data in good_files()]
     return forge.Forged(files).artifact(path)
 
@@ -155,7 +155,7 @@ def test_t3_index_that_disagrees_with_its_table(stage: str, index: str, column: 
 
 
 def through_file(raw: bytes, mutate: Mutation, path: Path) -> bytes:
-    """Change a database in place, without the VACUUM that would mend it."""
+    """Change a database in place, without a VACUUM, which would repair it."""
     path.write_bytes(raw)
     connection = sqlite3.connect(path, isolation_level=None)
     mutate(connection)

@@ -1,4 +1,4 @@
-"""report: one page that holds its own, whatever the image holds; read by a parser, and by a browser where there is one."""
+"""report: one safe page for any content of an image, read by a parser and, if available, by a browser."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NEW: Tree = BASE | {
 
 
 class Page(HTMLParser):
-    """What a page holds: text, tags with attributes, and the contents of scripts."""
+    """The content of a page: text, tags with attributes, and scripts."""
 
     VOID = frozenset({"meta", "link", "br", "img"})
 
@@ -195,7 +195,7 @@ def test_command(images: tuple[Path, Path], tmp_path: Path, capsys: pytest.Captu
 
 
 def rendered(page: bytes, folder: Path) -> Page:
-    """The document after its scripts have run in a browser."""
+    """Return the document after its scripts have run in a browser."""
     (folder / "report.html").write_bytes(page)
     options = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
     command = [str(CHROMIUM), *options.split(), "--disable-component-update", f"--user-data-dir={folder / 'profile'}"]

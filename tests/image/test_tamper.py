@@ -1,4 +1,4 @@
-"""The tamper sweep: each case is found by exactly the rules that it names, and refused by deploy where it matters."""
+"""The tamper sweep: exactly the named rules find each case, and deploy refuses it if it matters there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_case_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def _isolating() -> dict[str, str]:
-    """For each rule a case that only it finds."""
+    """Return, for each rule, a case that only this rule finds."""
     found: dict[str, str] = {}
     for name, case in cases.ALL.items():
         if len(case.rules) == 1:

@@ -1,4 +1,4 @@
-"""What tests of the reading verbs share: verify and deploy in one call, a tree as a value, a sentinel beside it."""
+"""Helpers for tests of reading commands: verify and deploy in one call, a tree as a value, a sentinel beside it."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ needs_root = [pytest.mark.root, pytest.mark.skipif(not IS_ROOT, reason="needs ro
 
 
 def verified(path: Path, **options: Any) -> Report:
-    """The report on an image, by the test's own trust."""
+    """Return the report on an image, with the trust policy of the tests."""
     with open_image(path) as image:
         return verify(image, forge.policy(), pki.NOW, **options)
 
 
 def errors_of(path: Path) -> set[str]:
-    """The ids of all errors that verification finds; the name of the class where the image cannot even be opened."""
+    """Return the ids of all errors that verification finds, or the class of the error if it cannot be opened."""
     try:
         report = verified(path)
     except OtabuildError as error:
@@ -40,9 +40,9 @@ def errors_of(path: Path) -> set[str]:
 
 
 def deploy_error(path: Path, target: Path) -> str | None:
-    """The class of the error with which deployment as a tar refuses an image; None where it does not.
+    """Return the class of the error with which deployment as a tar refuses an image, or None.
 
-    No owner is set, so that this runs for any user; what stands beside the target must be as it was.
+    No owner is set, so that this runs for any user; everything beside the target must be unchanged.
     """
     before = sorted(os.listdir(target.parent))
     try:
@@ -55,14 +55,14 @@ def deploy_error(path: Path, target: Path) -> str | None:
 
 
 def deployed(path: Path, target: Path, **options: Any) -> dict[str, Any]:
-    """Deploy payload main/dev as a tree, and describe what came of it."""
+    """Deploy payload main/dev as a tree, and describe the result."""
     with open_image(path) as image:
         deploy(image.payload("main"), target, forge.policy(), pki.NOW, **options)
     return describe(target)
 
 
 def describe(root: Path) -> dict[str, Any]:
-    """A tree as a value: type, mode, owner, content, target, device, attributes and hard links of every path."""
+    """Return a tree as a value: type, mode, owner, content, target, device, attributes and hard links of every path."""
     found: dict[str, Any] = {}
     groups: dict[int, list[str]] = {}
     for folder, folders, files in os.walk(root):
@@ -89,7 +89,7 @@ def describe(root: Path) -> dict[str, Any]:
 
 
 def expected_tree(rows: dict[str, list[tuple[Any, ...]]] | None = None) -> dict[str, Any]:
-    """What deploying the good forged image gives; or one with these rows in its file table."""
+    """Return the result of deploying the good forged image, or one with these rows in its file table."""
     rows = rows or forge.file_rows()
     inodes = {row[0]: row for row in rows["ft_inode"]}
     digests = {row[0]: row[1].hex() for row in rows["ft_resource"]}

@@ -1,4 +1,4 @@
-"""A ZIP writer that can lie: every field of every header is the test's to set."""
+"""A ZIP writer that can lie: a test can set every field of every header."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Entry:
-    """An entry of a ZIP; `local` and `central` override fields of the one header."""
+    """An entry of a ZIP; `local` and `central` override fields of one header."""
 
     name: str
     data: bytes
@@ -51,7 +51,7 @@ def zip_bytes(entries: Sequence[Entry], **end: Any) -> bytes:
 
 
 def header_fields(name: str, data: bytes, offset: int) -> dict[str, Any]:
-    """What the headers of an entry say where nothing lies."""
+    """Return the correct header fields of an entry."""
     return {
         "name": name.encode("utf-8", "surrogateescape"),
         "needed": 20,

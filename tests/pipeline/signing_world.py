@@ -57,7 +57,7 @@ class World:
     def write(
         self, key: str | None = "{file: sign.key}", *, parties: tuple[Party, ...] = (), more: str = "", verify: str = ""
     ) -> None:
-        """Write the recipe; without a key it is not signed."""
+        """Write the recipe; without a key, the image is not signed."""
         chain = parties or (signer(), intermediate())
         for number, party in enumerate(chain):
             pki.save(self.folder / f"{number}.pem", party)
@@ -70,7 +70,7 @@ class World:
         (self.folder / "v.yaml").write_text(RECIPE + trust + sign + more)
 
     def release(self) -> None:
-        """An otaclient release: two squashfs packages, and a patch that stays out of the package."""
+        """Write an otaclient release: two squashfs packages, and a patch that is not part of the package."""
         folder = self.folder / "release"
         folder.mkdir()
         packages = []
@@ -114,22 +114,22 @@ class World:
         return Job(self.recipe, self.workspace)
 
     def build(self) -> bytes:
-        """Build; gives the artifact."""
+        """Build; return the artifact."""
         self.told.clear()
         run_steps(build_steps(self.recipe, self.workspace), lambda: 0.0, self.told.append)
         return self.artifact.read_bytes()
 
     def built(self) -> list[str]:
-        """The steps that ran in the last build."""
+        """Return the steps that ran in the last build."""
         return [text.partition(":")[0] for text in self.told]
 
     def forget(self) -> None:
-        """Lose everything that was built."""
+        """Remove everything that was built."""
         for name in ("work", "dist"):
             shutil.rmtree(self.folder / name)
 
     def files(self) -> dict[str, bytes]:
-        """Every file below the folder but for the marks of the work directory."""
+        """Return every file below the folder except the marks of the work directory."""
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
             for path in self.folder.rglob("*")
@@ -138,7 +138,7 @@ class World:
 
 
 def check(image: Path, now: int = NOW) -> None:
-    """Verify with our own reader and, where it is there, with an independent one."""
+    """Verify with otabuild's reader and, if available, with an independent one."""
     with open_image(image) as opened:
         report = verify(opened, TrustPolicy(anchors=pki.anchors()), now)
     assert not [str(finding) for finding in report.findings if finding.severity == "error"]
@@ -157,6 +157,6 @@ def check(image: Path, now: int = NOW) -> None:
 
 
 def entries(artifact: Path) -> dict[str, bytes]:
-    """What an artifact holds."""
+    """Return the content of an artifact."""
     with zipfile.ZipFile(artifact) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

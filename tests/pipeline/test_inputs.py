@@ -1,4 +1,4 @@
-"""Inputs beside the rootfs: what changes in them is seen by the next build, and what is wrong in them at once."""
+"""Inputs other than the rootfs: the next build notices changes in them, and errors in them are reported at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.pki import intermediate, issue, key
 
 @pytest.fixture
 def old(world: World) -> World:
-    """A world in which every file is old, so that only what changed is looked at again."""
+    """A world in which every file is old, so that only changed files are examined again."""
     world.now = int(time.time()) + 1000
     return world
 
@@ -54,7 +54,7 @@ def test_a_base_that_is_a_folder_and_was_filled_anew(old: World) -> None:
     old.build()
     assert old.built() == []
     Path("one/index.json").write_bytes(Path("two/index.json").read_bytes())
-    with pytest.raises(OtabuildError):  # what it names is not there
+    with pytest.raises(OtabuildError):  # the named file does not exist
         old.build()
     assert "store" in old.built()
 

@@ -1,4 +1,4 @@
-"""What the work directory keeps of inputs, lost or damaged: the next build makes it anew."""
+"""Lost or damaged data in the work directory: the next build rebuilds it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ DAMAGES = {
 
 @pytest.fixture
 def archives(world: World) -> World:
-    """A rootfs of a compressed archive, and one of a container image."""
+    """A rootfs from a compressed archive, and one from a container image."""
     with tarfile.open(world.folder / "a.tar.gz", "w:gz") as tar:
         tar.add(world.folder / "rootfs", ".")
     layout = Layout(world.folder / "layout")
@@ -71,7 +71,7 @@ def archives(world: World) -> World:
 
 
 def change(world: World, *, scan: bool) -> None:
-    """Have the next build do all over again but for the scan, or that, too."""
+    """Make the next build repeat everything, with or without the scan."""
     with (world.folder / "v.yaml").open("a") as file:
         file.write(OTHER)
     if scan:

@@ -1,4 +1,4 @@
-"""Names of recipes and rootfs that are also names of files of ours."""
+"""Names of recipes and rootfs that are also names of otabuild's own files."""
 
 from __future__ import annotations
 

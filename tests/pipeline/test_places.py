@@ -1,4 +1,4 @@
-"""An error about what a recipe names tells the file, the line and the key of the recipe that names it."""
+"""An error about something named in a recipe includes the file, the line and the key of the recipe."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GOOD = "{directory: rootfs}"
 
 
 def message(source: str = GOOD, more: str = "os: {}", last: str = "") -> str:
-    """The message of the build of a recipe in the current folder, which has to fail."""
+    """Return the message of the build of a recipe in the current folder, which must fail."""
     Path("r.yaml").write_text(RECIPE.format(source=source, more=more, last=last))
     with pytest.raises(OtabuildError) as caught:
         build("r.yaml", workspace=Workspace(now_ns=time.time_ns()))

@@ -1,4 +1,4 @@
-"""Inputs that are changed again so soon that the times of the file system do not tell."""
+"""Inputs that change again so soon that the time stamps of the file system do not show it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.pipeline.signing_world import RECIPE, World
 
 @pytest.fixture
 def coarse(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A file system whose clock stands still."""
+    """A file system whose clock does not advance."""
     world.now = int(time.time())
     tick = world.now * 10**9
 
@@ -30,7 +30,7 @@ def coarse(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def later(world: World) -> bytes:
-    """What a build makes ten seconds later, which is what one makes that knows nothing."""
+    """Return the result of a build ten seconds later, which must equal that of a build from scratch."""
     world.now += 10
     found = world.build()
     told = list(world.told)

@@ -1,4 +1,4 @@
-"""Signing an image that is there already, without building it."""
+"""Signing an existing image without building it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SIGNED_AT = re.compile(rb'"vnd\.tier4\.ota\.image\.signed-at":\d+')
 
 
 def sign(image: Path, output: Path | None = None, at: int = NOW, **answers: bytes) -> str | None:
-    """Sign with the next key; gives what was noticed before."""
+    """Sign with the next key; return what was noticed before."""
     with open_image(image) as opened:
         noticed = check_state(opened)
         given = tuple((answer, name) for name, answer in answers.items())
@@ -52,7 +52,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def built(world: World) -> World:
-    """An artifact with everything, and its directory."""
+    """An artifact with all features, and its directory."""
     world.release()
     world.write(more=f"{LEGACY}output-dir: dist/v\n")
     world.build()
@@ -125,7 +125,7 @@ def test_the_legacy_signature_is_kept_while_its_certificate_is(built: World) -> 
 
 
 def test_an_answer_about_another_time_is_refused(built: World) -> None:
-    """This signature happens to have two dots among its bytes, as a token has."""
+    """This signature happens to have two dots among its bytes, like a token."""
     before = built.artifact.read_bytes()
     with open_image(built.artifact) as image:
         request, _ = image_requests(image, NOW - 5, NEXT_CHAIN)
@@ -170,7 +170,7 @@ def test_an_old_image_is_refused_where_the_policy_says_so(built: World) -> None:
     ],
 )
 def test_a_mix_of_two_signings_is_noticed_and_repaired(built: World, names: set[str], noticed: str | None) -> None:
-    """S20: what a signing that is no rename leaves; the reader refuses it."""
+    """S20: the result of a signing without a rename; the reader refuses it."""
     folder, other = built.folder / "dist/v", built.folder / "dist/other"
     sign(folder, other)
     for name in names:
@@ -208,7 +208,7 @@ def test_a_signature_that_is_torn_or_gone_is_made_anew(built: World, damage: str
 def test_a_signing_that_is_stopped_anywhere_leaves_the_old_image_or_the_new(
     built: World, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S20: stopped before each change of the file system, as by a full disk; at every point the image verifies."""
+    """S20: stopped before each change of the file system, as by a full disk; the image always verifies."""
     image = built.artifact if kind == "artifact" else built.folder / "dist/v"
 
     def content() -> object:
@@ -221,7 +221,7 @@ def test_a_signing_that_is_stopped_anywhere_leaves_the_old_image_or_the_new(
         def stop(phase: str, operation: str, path: str) -> None:
             nonlocal seen
             seen += phase == "before"
-            if seen == at + 1:  # noqa: B023  (called only while this round lasts)
+            if seen == at + 1:  # noqa: B023  (called only during this round)
                 raise StorageError(f"cannot {operation}", where=path)
 
         monkeypatch.setattr(fs, "observer", stop)
@@ -282,7 +282,7 @@ def test_an_image_that_is_not_finalized_is_not_signed(built: World) -> None:
 
 
 def test_every_byte_of_a_foreign_index_stays() -> None:
-    """Unknown fields, spaces and order are somebody else's."""
+    """Unknown fields, spaces and order belong to somebody else."""
     index = b'{ "x" : 1,\n "annotations":{"vnd.tier4.ota.image.signed-at" : 5 , "a":"\\u00e9"}, "manifests" : [ ] }'
     assert index_signed_at(index, 7) == index.replace(b": 5 ,", b": 7 ,")
 

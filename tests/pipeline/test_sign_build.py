@@ -1,4 +1,4 @@
-"""Whole builds with every kind of key, and with every mistake that stops them before any work."""
+"""Complete builds with every kind of key, and with every mistake that stops them before any work."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PEM = signer().key_pem().decode()
 
 
 def refused(world: World) -> OtabuildError:
-    """Build; it stops in the preflight, and nothing is written but the marks of the work directory."""
+    """Build; it must stop in the preflight and write nothing but the marks of the work directory."""
     before = world.files()
     with pytest.raises(OtabuildError) as caught:
         world.build()

@@ -1,4 +1,4 @@
-"""Signatures that are made outside the pipeline, kept, and attached; files for legacy clients; no key leaks."""
+"""Signatures made outside the pipeline, stored and attached; files for legacy clients; no key leaks."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def requests(world: World) -> tuple[SigningRequest, ...]:
 
 
 def kms(request: SigningRequest) -> bytes:
-    """What a key service answers: it sees the digest alone, and its nonce is random."""
+    """Answer like a key service: it sees only the digest, and its nonce is random."""
     call = json.loads(request.to_json())["aws-kms-sign"]
     der = signer().ec_key.sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
     return json.dumps({"Signature": base64.b64encode(der).decode(), "SigningAlgorithm": "ECDSA_SHA_256"}).encode()
 
 
 def take(world: World, answer: bytes) -> None:
-    """What `sign-finish` does before it builds."""
+    """Do what `sign-finish` does before it builds."""
     sign = world.recipe.sign
     assert sign is not None
     request, signature = match_answer(answer, requests(world), "answer")
@@ -65,7 +65,7 @@ def test_a_build_stops_before_the_signature_and_goes_on_with_the_answer(world: W
     first = world.artifact.read_bytes()
     world.build()
     assert [step for step in world.built() if step != "scan"] == []
-    (world.folder / "work/recipes/v/sign.stamp").unlink()  # signed again, with the signature that is known
+    (world.folder / "work/recipes/v/sign.stamp").unlink()  # signed again with the known signature
     assert world.build() == first
 
 
@@ -118,7 +118,7 @@ def test_a_damaged_stored_signature_is_not_used(world: World) -> None:
 
 
 def test_an_attached_signature_makes_a_clean_rebuild_equal_the_release(world: World) -> None:
-    """Its signatures are random: without the stored tokens nobody could build these bytes again."""
+    """Its signatures are random: without the stored tokens, nobody could build these bytes again."""
     world.release()
     world.write("external", more=LEGACY)
     with pytest.raises(StateError):
@@ -173,7 +173,7 @@ def test_an_image_directory_has_them_too(world: World) -> None:
 
 
 def structure(artifact: Path) -> object:
-    """Header and claims of metadata.jwt without its one digest, and which files there are."""
+    """Return header and claims of metadata.jwt without its only digest, and the names of the files."""
     with zipfile.ZipFile(artifact) as archive:
         token, certificate = archive.read("metadata.jwt"), archive.read("certificate.pem")
         names = [name for name in archive.namelist() if name.startswith("data/")]
@@ -201,7 +201,7 @@ def test_legacy_files_equal_those_of_the_reference_in_structure(world: World) ->
 def test_no_form_of_the_key_gets_anywhere(
     world: World, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """S21: outputs, messages, stamps, reports, and every temporary file at the moment before it goes."""
+    """S21: outputs, messages, stamps, reports, and every temporary file just before its removal."""
     secret_key = issue("fresh", own_key=ec.generate_private_key(ec.SECP256R1())).ec_key
     party = issue("fresh", pki.intermediate(), own_key=secret_key)
     pem = party.key_pem(b"secret").decode()

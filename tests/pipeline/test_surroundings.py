@@ -1,4 +1,4 @@
-"""What is wrong with the surroundings of a recipe is told before any work, all at once."""
+"""Errors in the surroundings of a recipe are all reported at once, before any work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a build tells while it works, and what it warns of."""
+"""The messages and warnings of a build."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ rootfs:
     prepare: {{exclude: ["/no/such/**", "/etc/unwanted"]}}
 payloads: [{{ecu: main, rootfs: main}}]
 """
-LATER = 2**60 + 10**18  # the files that tests make are old by then
+LATER = 2**60 + 10**18  # the files made by the tests are old by then
 
 
 @pytest.mark.parametrize("policy", ["warn", "skip"])
@@ -49,9 +49,9 @@ def test_what_is_left_out_and_what_matches_nothing(
 def test_progress_of_contents_ends_at_their_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rootfs").mkdir()
-    for number in range(1100):  # so many that digests of the first are noted before the last is looked at
+    for number in range(1100):  # so many that digests of the first are recorded before the last is examined
         (tmp_path / f"rootfs/{number}").write_text(f"{number}" * 40)
-    for number in range(40):  # so many that the first are stored before the others are begun
+    for number in range(40):  # so many that the first are stored before the others are started
         (tmp_path / f"rootfs/large{number}").write_bytes(bytes([number]) * ((1 << 20) + 1))
     (tmp_path / "r.yaml").write_text(RECIPE.format(policy="error"))
     seen: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""The verify step of a recipe: when it runs again, and what it says."""
+"""The verify step of a recipe: when it runs again, and what it reports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def revoke(world: World, revoked: Sequence[Party]) -> None:
 
 @pytest.fixture
 def step(world: World) -> Step:
-    """The verify step of a signed image, which ran once; the recipe has revocation lists that name nobody."""
+    """The verify step of a signed image after its first run; the recipe has revocation lists without entries."""
     world.write(verify=", crl: [ca.crl, root.crl]")
     revoke(world, [])
     world.build()
@@ -54,14 +54,14 @@ def test_each_finding_has_a_line(world: World, step: Step) -> None:
 
 
 def test_a_resource_that_no_payload_needs_is_a_note(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients pass over such a row, so an image of another builder that has one is not refused for it."""
+    """Clients ignore such a row, so an image of another builder is not refused for it."""
     world.write()
     (world.folder / "more").mkdir()
     (world.folder / "more/file").write_text("in no payload" * 100)
     spare = '  spare: {source: {directory: more}, base-image: "test:1", architecture: x86_64, owner: "0:0"}\npayloads'
     path = world.folder / "v.yaml"
     path.write_text(path.read_text().replace("payloads", spare))
-    monkeypatch.setattr(checks, "_unused", lambda _tree: iter(()))  # we do not build such an image
+    monkeypatch.setattr(checks, "_unused", lambda _tree: iter(()))  # otabuild does not build such an image
     world.build()
     notes = verify_step(world.job).execute().counts["notes"]
     assert any("needed by no payload" in note for note in notes)

@@ -1,4 +1,4 @@
-"""Write the messages of the broken recipes anew: `python -m tests.recipe.regenerate`."""
+"""Write the messages of the broken recipes again: `python -m tests.recipe.regenerate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BROKEN = pathlib.Path(world.HERE) / "broken"
 
 
 def message(recipe: pathlib.Path) -> str:
-    """All that is said about a broken recipe, without the hint that only one machine has."""
+    """Return the whole message about a broken recipe, without hints that depend on the machine."""
     try:
         load_recipe(recipe, world.OUTSIDE_GIT, root=str(BROKEN))
     except RecipeError as error:

@@ -1,4 +1,4 @@
-"""Broken recipes: each gives its message, and nothing but a message."""
+"""Broken recipes: each produces its message, and only a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Good recipes: what the model holds."""
+"""Valid recipes: the content of the model."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def test_a_base_that_is_missing(tmp_path: pathlib.Path) -> None:
     ],
 )
 def test_links_hide_no_clash(tmp_path: pathlib.Path, output: str, what: str) -> None:
-    """An output over a link replaces the link, and the file behind it stays; both are as bad where they are inputs."""
+    """An output over a link replaces the link, and the file behind it stays; neither may be an input."""
     for folder in ("overlay", "out"):
         (tmp_path / folder).mkdir()
     for name, target in (("link.zip", "real.tar"), ("tree.tar", "real.tar"), ("behind", "overlay"), ("out/link", "x")):

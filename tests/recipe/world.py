@@ -1,4 +1,4 @@
-"""The world that the recipes of the tests are loaded in."""
+"""The context in which the tests load recipes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A project with an artifact and an image directory, on a file system where a sync costs little if there is one."""
+"""A project with an artifact and an image directory, on a file system where a sync is cheap, if available."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MEMORY = "/dev/shm"
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder in memory, where there is such a place."""
+    """A folder in memory, if available."""
     path = tempfile.mkdtemp(prefix="otabuild-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None)
     yield Path(path)
     shutil.rmtree(path)

@@ -1,8 +1,8 @@
-"""Build and deploy on a file system that is too small, of every size; needs leave to mount (root or `unshare -r`).
+"""Build and deploy on file systems of every size that is too small; needs permission to mount (root or `unshare -r`).
 
     full_disk.py PART       in the folder of a project; tries this part (0 to 1) of the sizes
 
-Prints JSON: how many sizes were tried, at how many it failed, and what went wrong.
+Prints JSON: how many sizes were tried, how many of them failed, and what went wrong.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ RECIPE = Path("recipes/vehicle.yaml")
 
 
 def mount(size: int) -> None:
-    """Put an empty file system of so many bytes in the place; or give the one that is there another size."""
+    """Mount an empty file system of this size in bytes, or resize the mounted one."""
     options = f"{'remount,' if SMALL.is_mount() else ''}size={size}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", SMALL], check=True)
 
 
 def use_small(target: str) -> None:
-    """Have the recipe write there."""
+    """Make the recipe write there."""
     text = RECIPE.read_text(encoding="utf-8").replace("../dist/", "../small/dist/")
     RECIPE.write_text(text, encoding="utf-8")
     Path("pyproject.toml").write_text(f'[tool.otabuild]\nwork = "{target}"\n', encoding="utf-8")
 
 
 def quiet(act: Callable[[], None]) -> Callable[[], None]:
-    """With standard error in a file, to look at."""
+    """Redirect standard error to a file, for inspection."""
 
     def run() -> None:
         os.dup2(os.open("said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
@@ -47,7 +47,7 @@ def quiet(act: Callable[[], None]) -> Callable[[], None]:
 
 
 def try_size(world: World, outputs: tuple[Path, ...], size: int) -> tuple[int, str | None]:
-    """Exit code, and what went wrong, if anything."""
+    """Return the exit code, and what went wrong, if anything."""
     mount(size)
     shutil.copytree("old", SMALL / "dist")
     before = tuple(map(digest, outputs))
@@ -68,7 +68,7 @@ def try_size(world: World, outputs: tuple[Path, ...], size: int) -> tuple[int, s
 
 
 def sizes(part: float) -> Iterator[int]:
-    """From too small for anything to enough, in pages."""
+    """Yield sizes in pages, from too small for anything to large enough."""
     needed = 3 * sum(path.stat().st_size for path in Path("old").rglob("*") if path.is_file())
     for size in range(PAGE * 8 + needed // 3, needed * 5 // 4, PAGE):
         if random.Random(size).random() < part:

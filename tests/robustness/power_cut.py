@@ -1,9 +1,9 @@
-"""Run a world of the sweeper on a disk that forgets what was not synced, and look at it after every change.
+"""Run a world of the sweeper on a disk that forgets unsynced data, and examine it after every change.
 
     power_cut.py WORLD      in the folder of a project; prints JSON: how many changes, and what went wrong
 
-Two ways to forget: everything since the last sync; or only the bytes of files, while names reach the disk at once. A
-sync of a file system keeps all there is; a sync of a folder keeps its names.
+There are two modes: the disk forgets everything since the last sync, or it forgets only the bytes of files, while names
+reach the disk at once. A sync of a file system keeps everything; a sync of a folder keeps its names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Listing = dict[str, int]
 
 
 class Disk:
-    """What of a folder would be there after a power cut; inodes by number."""
+    """What would remain of a folder after a power cut; inodes by number."""
 
     def __init__(self, root: str) -> None:
         self.root = os.stat(root).st_ino
@@ -48,12 +48,12 @@ class Disk:
         self.folders[os.stat(path).st_ino] = {entry.name: entry.inode() for entry in os.scandir(path)}
 
     def lose_bytes(self, path: str) -> bytes:
-        """A file whose name reached the disk at once, and its bytes only with a sync."""
+        """Return a file whose name reached the disk at once, but whose bytes need a sync."""
         now = content(path)
         return now if self.files.get(os.lstat(path).st_ino) == now else b"lost"
 
     def listing(self, path: Path) -> int | None:
-        """The inode of a path on the disk."""
+        """Return the inode of a path on the disk."""
         inode: int | None = self.root
         for name in path.parts:
             inode = None if inode is None else self.folders.get(inode, {}).get(name)
@@ -61,7 +61,7 @@ class Disk:
 
 
 def content(path: str) -> bytes:
-    """What a file holds, or where a link leads."""
+    """Return the content of a file, or the target of a link."""
     found = os.lstat(path)
     if stat.S_ISREG(found.st_mode):
         return Path(path).read_bytes()
@@ -69,7 +69,7 @@ def content(path: str) -> bytes:
 
 
 def after_cut(disk: Disk, path: Path) -> str:
-    """A digest of names and contents of what is under a path when all that was not synced is lost."""
+    """Return a digest of names and contents below a path after all unsynced data is lost."""
 
     def add(inode: int | None, name: str) -> None:
         if inode in disk.folders:
@@ -84,7 +84,7 @@ def after_cut(disk: Disk, path: Path) -> str:
 
 
 def after_cut_of_bytes(disk: Disk, path: Path) -> str:
-    """The same when only bytes of files are lost."""
+    """Return the same if only bytes of files are lost."""
 
     def add(where: Path, name: str) -> None:
         if where.is_dir() and not where.is_symlink():
@@ -99,7 +99,7 @@ def after_cut_of_bytes(disk: Disk, path: Path) -> str:
 
 
 def run(world: World, report: str) -> Callable[[], None]:
-    """What a child does: the work of the world, on such a disk; tells of each state that is neither old nor new."""
+    """Return what a child does: the work of the world on such a disk; it reports states neither old nor new."""
 
     def act() -> None:
         disk = Disk(".")

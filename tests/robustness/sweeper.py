@@ -1,10 +1,12 @@
-"""Stop builds and deployments at their n-th change of the file system, again and again, from one warm process.
+"""Stop builds and deployments at their n-th change of the file system, repeatedly, from one warm process.
 
     sweeper.py WORLD SIGNAL [POINT ...]     in the folder of a project; without points: at every change
 
-For each point the world is set back, a forked child is hit by the signal at that change, and what it left is judged:
-old or new, entirely. Then the same is done once more, to its end, and must give what it gives in a clean world, with
-no temporary file left. Prints JSON: how many changes there are, how many points were tried, and what went wrong.
+For each point the world is reset, a forked child receives the signal at that change, and its result is checked: it must
+be
+completely old or completely new. Then the same work is done again to its end, and must have the same result as in a
+clean
+world, without temporary files. Prints JSON: the number of changes, the number of points tried, and what went wrong.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ OUTPUTS = (Path("dist/vehicle.zip"), Path("dist/image"))
 
 
 def digest(path: Path) -> str:
-    """What tells of a file, or of a tree with names, types, modes, links and contents; `missing` where nothing is."""
+    """Describe a file, or a tree with names, types, modes, links and contents; `missing` if it does not exist."""
     if not os.path.lexists(path):
         return "missing"
     found = hashlib.sha256()
@@ -47,7 +49,7 @@ def digest(path: Path) -> str:
 
 
 def fork(act: Callable[[], object], observe: Callable[[int], object] | None = None) -> int:
-    """Run in a child; `observe` gets the number of each change. Gives its exit code, negative for a signal."""
+    """Run in a child; `observe` gets the number of each change. Return its exit code, negative for a signal."""
     pid = os.fork()
     if pid:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -61,7 +63,7 @@ def fork(act: Callable[[], object], observe: Callable[[int], object] | None = No
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
-    except BaseException:  # noqa: BLE001 -- a child tells of anything, and never returns
+    except BaseException:  # noqa: BLE001 -- a child reports everything, and never returns
         traceback.print_exc()
     finally:
         sys.stderr.flush()
@@ -73,7 +75,7 @@ def _tell(observe: Callable[[int], object], numbers: Iterator[int], *_change: st
 
 
 class World:
-    """What is done, to what end; `old` and `new` are the digests of the outputs before and after."""
+    """The work, and its result; `old` and `new` are the digests of the outputs before and after."""
 
     outputs: tuple[Path, ...] = OUTPUTS
 
@@ -119,14 +121,14 @@ class ColdBuild(World):
 
 
 class WarmBuild(ColdBuild):
-    """A build after a change, with everything there that the build before it left."""
+    """A build after a change, with everything that the previous build left."""
 
     def __init__(self) -> None:
         super().__init__()
         self.content = "new"
 
     def reset(self) -> None:
-        """What is new becomes old; the cache is emptied now and then, so that contents are stored anew."""
+        """The new output becomes the old one; the cache is sometimes emptied, so that contents are stored again."""
         if not hasattr(self, "content"):
             return super().reset()
         self.content = {"old": "new", "new": "old"}[self.content]
@@ -137,7 +139,7 @@ class WarmBuild(ColdBuild):
 
 
 class Deploy(World):
-    """A deployment to a directory that is not there."""
+    """A deployment to a directory that does not exist."""
 
     outputs = (Path("target/root"),)
     run = staticmethod(deploy)
@@ -162,7 +164,7 @@ class Deploy(World):
 
 
 class DeployTar(Deploy):
-    """A deployment as a tar file, over one that is there."""
+    """A deployment as a tar file that replaces an existing one."""
 
     outputs = (Path("target/root.tar"),)
     run = staticmethod(deploy_tar)
@@ -176,7 +178,7 @@ WORLDS = {"cold": ColdBuild, "warm": WarmBuild, "deploy": Deploy, "tar": DeployT
 
 
 def count(world: World) -> int:
-    """How many changes there are, each seen before and after."""
+    """Return the number of changes; each is seen before and after."""
     world.reset()
     with open("changes", "wb", buffering=0) as file:
         assert fork(world.act, lambda _number: file.write(b".")) == 0
@@ -184,7 +186,7 @@ def count(world: World) -> int:
 
 
 def try_point(world: World, point: int, number: int) -> str | None:
-    """Hit it once; what went wrong, if anything."""
+    """Stop it once; return what went wrong, if anything."""
     world.reset()
     code = fork(world.act, lambda seen: os.kill(os.getpid(), number) if seen == point else None)
     if code not in ({0, -number} if number == signal.SIGKILL else {128 + number}):

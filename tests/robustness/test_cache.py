@@ -1,4 +1,4 @@
-"""What is kept for later builds: shown, verified, pruned, and kept within its size."""
+"""The data kept for later builds: shown, verified, pruned, and limited in size."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_pack_without_blobs_goes(cache: Cache) -> None:
     folder = Path(cache.folder)
     fill(cache, 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "_pack", cache._pack + 1)  # as another run would
+        patch.setattr(cache, "_pack", cache._pack + 1)  # as in another run
         cache.shrink(0, spare=100)
     assert os.listdir(folder / "packs") == []
 

@@ -1,4 +1,4 @@
-"""Several builds in one work directory: one wins, the others say why, or wait."""
+"""Several builds in one work directory: one wins, the others report why they stop, or wait."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ WHY = re.compile(r"another build works in this directory \(observed (pid \d+, st
 
 
 def race(project: Project, *command: str, count: int = 4, **env: str) -> list[tuple[int, str]]:
-    """Exit codes and what was said on standard error."""
+    """Return exit codes and standard error."""
     started: list[subprocess.Popen[str]] = [project.start(*command, **env) for _ in range(count)]
     said = [process.communicate(timeout=300)[1] for process in started]
     return [(process.returncode, text) for process, text in zip(started, said, strict=True)]
 
 
 def rounds(project: Project, count: int) -> None:
-    """All losers say why, the winners make the same, and nothing is left."""
+    """Check that all losers say why, all winners make the same, and nothing is left behind."""
     sha256 = project.build()
     for number in range(count):
         if number % 2:

@@ -1,4 +1,4 @@
-"""A disk that is full or fails: one message, exit code 1, what was there is still there, and the next run goes well."""
+"""A full or failing disk: one message, exit code 1, existing output is kept, and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_system_call_that_fails(project: Project, call: str, path: str) -> Non
     done = _strace(project, call, path)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
     assert done.stderr.count("error: ") == 1
-    assert path == "dist" or project.sha256 == old  # behind the rename, the new one may be there
+    assert path == "dist" or project.sha256 == old  # after the rename, the new one may be there
     assert project.leftovers() == []
     new = project.build()
     assert new != old

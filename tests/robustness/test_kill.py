@@ -1,4 +1,4 @@
-"""Killed or interrupted at any change: the old or the new is whole, and the next run gives what a clean one gives."""
+"""Killed or interrupted at any change: the old or the new output is complete, and the next run equals a clean one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SAMPLE = 20
 
 
 def sweep(project: Project, world: str, number: int, points: list[float]) -> dict[str, Any]:
-    """Hit a world at these parts of its way, 0 to 1; at every change without them."""
+    """Stop a world at these fractions of its changes (0 to 1), or at every change without them."""
     done = project.run(SWEEPER, world, str(int(number)), *map(str, points), OTABUILD_JOBS="1", PYTHONPATH=_root())
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out)

@@ -1,4 +1,4 @@
-"""Large, endless and hostile inputs: memory stays bounded, nothing hangs, and no name reaches a terminal as it is."""
+"""Large, endless and hostile inputs: memory is bounded, nothing hangs, and names reach a terminal only escaped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUILD = ["build", "recipes/vehicle.yaml"]
 
 
 def peak(project: Project, *arguments: str) -> int:
-    """The most memory that a command took, in KiB."""
+    """Return the peak memory of a command in KiB."""
     done = project.run("-c", PEAK, *arguments, PYTHONPATH=str(Path(__file__).parent.parent.parent))
     assert done.code == 0, done.err
     return int(done.out.split()[-1])
@@ -32,7 +32,7 @@ def peak(project: Project, *arguments: str) -> int:
 
 @pytest.mark.sweep
 def test_memory_does_not_grow_with_a_file(tmp_path: Path, project: Project) -> None:
-    """Not in memory, as the others: the file is 1 GiB of zeros."""
+    """This test is on disk, unlike the others: the file is 1 GiB of zeros."""
     moved = Project(tmp_path / "product")
     shutil.copytree(project.root, moved.root, symlinks=True)
     os.truncate(moved.root / "rootfs/usr/bin/tool", 1 << 30)
@@ -46,7 +46,7 @@ def test_memory_of_a_file_of_64_mib(project: Project) -> None:
     before = peak(project, *BUILD)
     with (project.root / "rootfs/usr/bin/large").open("wb") as file:
         os.truncate(file.fileno(), 64 * MIB)
-    assert peak(project, *BUILD) < before + 100 * 1024  # a slice of 32 MiB, and what reads ahead of it
+    assert peak(project, *BUILD) < before + 100 * 1024  # a slice of 32 MiB, and the read-ahead
 
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\n\u202e"

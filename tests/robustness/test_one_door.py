@@ -1,4 +1,4 @@
-"""Nothing changes a file but through storage/fs: each call that may is named here with its reason."""
+"""Only storage/fs changes files: each other call that may is listed here with its reason."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALLOWED = {
         "tempfile.mkstemp",
     ): "in the folder for temporary files, its name gone before it is used",
 }
-"""Module and function, and why it may."""
+"""Module and function, and why the call is allowed."""
 WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "_NEW")
 CHANGING = {"ftruncate", "truncate", "posix_fallocate", "copy_file_range", "sendfile", "fchmod", "splice", "pwritev"}
 
@@ -50,7 +50,7 @@ def may_change(call: ast.Call) -> bool:
 
 
 def announced(module: ast.Module) -> set[ast.AST]:
-    """What stands in a `with` that tells the observer."""
+    """Return the nodes inside a `with` that informs the observer."""
     doors = ("fs.change(", "change(")
     return {
         inner

@@ -1,4 +1,4 @@
-"""A power cut at any change leaves the old or the new, and what was reported as done stays done (see power_cut.py)."""
+"""A power cut at any change leaves the old or the new output, and reported work stays done (see power_cut.py)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same input gives the same bytes, and where it does not, repro says what differs first."""
+"""The same input produces the same bytes; otherwise, repro reports the first difference."""
 
 from __future__ import annotations
 

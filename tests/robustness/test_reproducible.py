@@ -1,4 +1,4 @@
-"""The same input gives the same bytes: other copies of the tree, other SQLite, other Pythons, other work directories."""
+"""The same input produces the same bytes: copies of the tree, other SQLite, other Pythons, other work directories."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def copy_through_tar(rootfs: Path) -> None:
 
 
 def copy_backwards(rootfs: Path) -> None:
-    """Every entry made in another order, so inodes and directory order are others; times are now."""
+    """Make every entry in reverse order, so that inodes and directory order differ; times are the current time."""
     for path in sorted(rootfs.rglob("*"), reverse=True):
         if path.is_file() and not path.is_symlink():
             target = Path(f"{rootfs}.copy") / path.relative_to(rootfs)

@@ -1,4 +1,4 @@
-"""Tar archives written by hand, field by field, so that they can be as wrong as a test wants."""
+"""Tar archives written by hand, field by field, so that a test can make any error."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def padded(data: bytes) -> bytes:
 
 
 def member(name: bytes, data: bytes = b"", kind: bytes = b"0", *, link: bytes = b"", **fields: bytes) -> bytes:
-    """A header and the body behind it."""
+    """Return a header and the body after it."""
     return header(name, kind, size=len(data), link=link, mode=0o644, **fields) + padded(data)
 
 

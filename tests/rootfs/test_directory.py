@@ -82,7 +82,7 @@ def test_b8_links_are_named_by_path_not_by_inode(tmp_path: Path) -> None:
 
 @pytest.fixture
 def deep_path(tmp_path: Path) -> Iterator[Path]:
-    """A folder for trees deeper than Python's own rmtree gets."""
+    """A folder for trees that are too deep for Python's own rmtree."""
     yield tmp_path
     subprocess.run(["rm", "-rf", *tmp_path.iterdir()], check=True)
 

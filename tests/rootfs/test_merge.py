@@ -82,7 +82,7 @@ def test_a_directory_over_a_symlink_is_a_directory_in_layers() -> None:
 
 
 def test_a_directory_over_a_symlink_is_refused_where_links_are_kept() -> None:
-    """A folder of an overlay would hide all that a merged /usr has behind the link: no program could be loaded."""
+    """A folder of an overlay would hide everything behind the link of a merged /usr: no program could be loaded."""
     base = [folder("/"), symlink("/lib", "usr/lib"), folder("/usr"), folder("/usr/lib"), regular("/usr/lib/ld.so")]
     over = [folder("/"), folder("/lib"), regular("/lib/x")]
     implied = [folder("/"), Entry("/lib", Mark.IMPLIED, 0, 0, {}, None, None, None), regular("/lib/y")]

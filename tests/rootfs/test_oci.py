@@ -1,4 +1,4 @@
-"""Container images written by hand, so that they can be as wrong as a test wants."""
+"""Container images written by hand, so that a test can make any error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def sha(data: bytes) -> str:
 
 
 class Layout:
-    """An OCI layout that is being written."""
+    """An OCI layout in the making."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -169,7 +169,7 @@ def test_b12_nothing_goes_through_a_link_of_a_lower_layer(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("whiteout", [b"l/.wh.x", b"l/.wh..wh..opq", b"l/deep/.wh.x"])
 def test_b12_no_whiteout_goes_through_a_link_of_a_lower_layer(tmp_path: Path, whiteout: bytes) -> None:
-    """Programs that unpack layers follow the link, and would take away what we kept."""
+    """Programs that unpack layers follow the link, and would remove what otabuild keeps."""
     lower = member(b"d/x") + member(b"d/deep/x") + member(b"l", kind=b"2", link=b"d") + member(b"f")
     with pytest.raises(InputError, match="takes something away below what is no directory"):
         stack(tmp_path, lower, member(whiteout))
@@ -190,7 +190,7 @@ def test_hard_links_between_layers(tmp_path: Path) -> None:
 
 
 def test_a_hard_link_of_a_layer_leads_to_what_stands_there_when_it_comes(tmp_path: Path) -> None:
-    """As the layer is unpacked: umoci and docker do so."""
+    """This matches unpacking the layer, as umoci and docker do."""
     link = member(b"h", kind=b"1", link=b"f")
     found = stack(tmp_path, member(b"f", b"old"), link + member(b"f", b"new"))
     assert texts(found) == {"/f": b"new", "/h": b"old"}
@@ -205,7 +205,7 @@ def test_a_hard_link_of_a_layer_leads_to_what_stands_there_when_it_comes(tmp_pat
 @pytest.mark.parametrize("behind", [member(b"evil"), END + member(b"evil") + END, b"x"])
 @pytest.mark.parametrize("mark", [END, END[:512]])
 def test_b13_a_layer_ends_with_its_end_mark(tmp_path: Path, mark: bytes, behind: bytes) -> None:
-    """What reads a layer stops there, so nobody would see what follows."""
+    """Readers of a layer stop there, so nobody would see what follows."""
     layout, layer = Layout(tmp_path / "layout"), member(b"a", b"1") + mark
     with pytest.raises(InputError, match="end mark"):
         entries(layout.index(layout.image(layer + behind)), tmp_path / "work")
@@ -214,7 +214,7 @@ def test_b13_a_layer_ends_with_its_end_mark(tmp_path: Path, mark: bytes, behind:
 
 @pytest.mark.parametrize("layer", [b"", bytes(512), member(b"b")])
 def test_a_layer_may_lack_its_end_mark(tmp_path: Path, layer: bytes) -> None:
-    """Its diff_id tells that it is whole."""
+    """Its diff_id shows that it is complete."""
     layout = Layout(tmp_path / "layout")
     found = entries(layout.index(layout.image(member(b"a") + END, layer)), tmp_path / "work")
     assert sorted({*found} - {"/b"}) == ["/", "/a"]
@@ -227,7 +227,7 @@ def test_hard_links_between_layers_to_nothing(tmp_path: Path, target: bytes) -> 
 
 
 def test_many_hard_links_between_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every layer is read a few times, however many links there are."""
+    """Every layer is read a few times, regardless of the number of links."""
     reads: list[str] = []
     read = Index.read
 

@@ -66,7 +66,7 @@ _PATH = st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=5).
 
 
 def _naive(pattern: str, path: str) -> bool:
-    """The rules, spelt as a backtracking expression."""
+    """The rules as a backtracking expression."""
     names = [n for n in pattern.split("/") if n]
     if not pattern.startswith("/"):
         names.insert(0, "**")

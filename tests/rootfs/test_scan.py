@@ -54,7 +54,7 @@ def test_a_folder_of_an_overlay_or_later_source_replaces_no_link(tmp_path: Path)
 @pytest.mark.skipif(not IS_ROOT, reason="needs root to mount")
 @pytest.mark.parametrize(("excluded", "fine"), [("/data", True), ("dat*", True), ("/data/**", False)])
 def test_b5_a_mount_that_is_excluded_itself(tmp_path: Path, excluded: str, fine: bool) -> None:
-    """Not where its directory stays: owner and mode would be those of the mounted file system."""
+    """Not if its directory stays: owner and mode would be those of the mounted file system."""
     root = make_tree(tmp_path / "root", {"data": None, "x": b"1"})
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", root / "data"], check=False, capture_output=True).returncode:
         pytest.skip("may not mount")
@@ -180,7 +180,7 @@ def test_release_files_are_found_through_the_link(tmp_path: Path) -> None:
 
 
 def test_what_a_user_may_not_read_is_told_at_once(tmp_path: Path) -> None:
-    """Folders and files of all inputs, but not what is left out, replaced, or readable although the mode looks strict."""
+    """Folders and files of all inputs, except those left out, replaced, or readable although the mode looks strict."""
     closed = {"root/x", "gone/x", "tmp/x", "etc/shadow", "etc/gshadow", "etc/own", "etc/replaced", "cache/x", "marked"}
     root = make_tree(tmp_path / "root", {**dict.fromkeys(closed, b"x"), "etc/open": b"x"})
     over = make_tree(tmp_path / "over", {"etc/replaced": b"x", "secret/x": b"x"})

@@ -172,7 +172,7 @@ def test_folders_of_an_incremental_archive(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packing", ["plain", "gzip"])
 def test_holes_take_no_room(tmp_path: Path, packing: str) -> None:
-    """A lastlog of 3 GiB is as good as empty, and mostly dropped; swap files are zeros all over."""
+    """A lastlog of 3 GiB is almost empty, and is usually dropped; swap files consist of zeros."""
     size = (256 << 20) + 5
     lastlog = pax((b"GNU.sparse.size", b"%d" % size), (b"GNU.sparse.map", b"0,4")) + member(b"lastlog", b"1234")
     found = read(tmp_path, PACKED[packing](lastlog + member(b"swap", bytes(32 << 20)) + END))
@@ -212,7 +212,7 @@ def test_concatenated_archives_lie_over_each_other(tmp_path: Path) -> None:
 
 
 def test_a_hard_link_of_a_concatenated_archive_keeps_what_it_was_made_to(tmp_path: Path) -> None:
-    """As the archives would be unpacked one after the other."""
+    """The result is the same as unpacking the archives one after the other."""
     one = member(b"f", b"old") + member(b"h", kind=b"1", link=b"f") + END
     two = member(b"g", kind=b"1", link=b"h") + member(b"e", kind=b"1", link=b"f") + member(b"f", b"new")
     found = read(tmp_path, one + two + member(b"f2", kind=b"1", link=b"f") + END)
@@ -366,7 +366,7 @@ def test_an_archive_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_index_of_another_version_is_not_taken(
     tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another version may read the same archive in another way."""
+    """Another version may read the same archive in a different way."""
     data = PACKED[packing](member(b"a", b"1") + END)
     read(tmp_path, data)
     for old in (tmp_path / "work").rglob("*.entries"):

@@ -1,4 +1,4 @@
-"""Container images made by umoci and skopeo, and what umoci unpacks, as the judge of our merge."""
+"""Container images made by umoci and skopeo; the result of umoci's unpacking is the reference for otabuild's merge."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def umoci(*arguments: object) -> None:
 
 
 def table(source: Input, work: Path) -> list[Row]:
-    """All that the tables of an image say of a rootfs, hard links as the paths that share an inode."""
+    """Return all that the tables of an image record for a rootfs, hard links as the paths that share an inode."""
     options = RootfsOptions((source,), clean=False, stub_resolv_conf=False)
     entries = list(scan(options, euid=0, work=str(work)).entries)
     groups = defaultdict(list)
@@ -52,7 +52,7 @@ def _row(entry: Entry, group: list[str]) -> Row:
 
 
 def layered_image(folder: Path) -> tuple[Path, Path]:
-    """An image of four layers with whiteouts, and the directory that it unpacks to."""
+    """An image of four layers with whiteouts, and the directory that umoci unpacks it to."""
     layout, bundle = folder / "layout", folder / "bundle"
     umoci("init", "--layout", layout)
     umoci("new", "--image", f"{layout}:v1")
@@ -89,7 +89,7 @@ def test_one_rootfs_in_every_form_is_one_table(tmp_path: Path) -> None:
     subprocess.run(["tar", "--xattrs", "--xattrs-include=*", "-C", root, "-cf", tars / "plain.tar", "."], check=True)
     subprocess.run(["tar", "--xattrs", "--xattrs-include=*", "-C", root, "-czf", tars / "x.tar.gz", "."], check=True)
     expected = table(Input("directory", str(root)), tmp_path)
-    # umoci drops the attribute-free times only; symlink hard links survive its layers as well
+    # umoci only drops times; hard links of symlinks survive its layers
     work = tmp_path / "work"
     for source in (
         Input("tar", str(tars / "plain.tar")),
@@ -133,7 +133,7 @@ _NAMES = ("a", "b", "a-b")
 
 
 def random_layer(r: random.Random, below: dict[str, str]) -> tuple[list[tuple[str, str, str]], dict[str, str]]:
-    """Members (path, kind, data) of a layer that fits over a tree (path -> kind), and the tree that results."""
+    """Return members (path, kind, data) of a layer that fits over a tree (path -> kind), and the resulting tree."""
     tree = dict(below)
     members: list[tuple[str, str, str]] = []
     seen: set[str] = set()

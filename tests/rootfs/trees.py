@@ -1,4 +1,4 @@
-"""Trees for the tests: written from a description, and walked by other means than ours."""
+"""Trees for the tests: written from a description, and walked without otabuild's code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Node = bytes | str | None
 
 @contextmanager
 def as_nobody(folder: Path) -> Iterator[None]:
-    """Without the powers of root, whoever runs the test; the way to a folder is open."""
+    """Drop the privileges of root for any user who runs the test; the path to a folder is accessible."""
     for parent in (folder, *folder.parents):
         if IS_ROOT and not parent.stat().st_mode & 0o001:
             parent.chmod(0o755)
@@ -48,7 +48,7 @@ def make_tree(root: Path, nodes: Mapping[str, Node]) -> Path:
 
 
 def nasty_tree(root: Path, *, seed: int = 1, as_root: bool = IS_ROOT) -> Path:
-    """A small tree with odd names, sizes, modes, links and attributes; owners and whiteouts as root only."""
+    """Make a small tree with odd names, sizes, modes, links and attributes; owners and whiteouts only as root."""
     r = random.Random(seed)
     names = (
         "ファイル",
@@ -94,7 +94,7 @@ def nasty_tree(root: Path, *, seed: int = 1, as_root: bool = IS_ROOT) -> Path:
 
 
 def regular(path: str, *, size: int = 0, mode: int = 0o644, link: str | None = None, at: str = "") -> Entry:
-    """An entry of a regular file whose content lies nowhere unless `at` says where."""
+    """Return an entry of a regular file; its content does not exist anywhere unless `at` is given."""
     return Entry(path, stat.S_IFREG | mode, 0, 0, {}, None, Content(at or path, 0, size, None, None), link)
 
 

@@ -11,5 +11,5 @@ from tests.shell.projects import Project, make_project
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A repository with one recipe, `vehicle`, not built yet."""
+    """A repository with one recipe, `vehicle`, which is not built yet."""
     return make_project(tmp_path / "product")

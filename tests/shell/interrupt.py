@@ -1,4 +1,4 @@
-"""Run a command, and have it hit by a signal at its n-th change of the file system.
+"""Run a command, and send it a signal at its n-th change of the file system.
 
 interrupt.py N SIGNAL build RECIPE      `otabuild build RECIPE`, or with `doit` in front of arguments: doit
 interrupt.py 0 0 build RECIPE           no signal: prints each change

@@ -1,4 +1,4 @@
-"""A product's repository to run commands in: a dodo.py, a recipe, a rootfs and demo certificates."""
+"""A product's repository for running commands: a dodo.py, a recipe, a rootfs and demo certificates."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ STEPS = [
 
 @cache
 def _pki() -> str:
-    """Certificates made once for all tests of this process."""
+    """Return certificates that are made once for all tests of this process."""
     import tempfile
 
     folder = tempfile.mkdtemp(prefix="otabuild-tests-pki-")
@@ -56,7 +56,7 @@ def _pki() -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that has ended."""
+    """A finished command."""
 
     code: int
     out: str
@@ -64,13 +64,13 @@ class Ended:
 
     @property
     def ran(self) -> list[str]:
-        """The tasks that doit ran."""
+        """Return the tasks that doit ran."""
         return [line[3:] for line in self.out.splitlines() if line.startswith(".  ")]
 
 
 @dataclass
 class Project:
-    """Runs commands as a user would, each in a process of its own."""
+    """Runs commands as a user would, each in a separate process."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
@@ -120,7 +120,7 @@ class Project:
         return self.run("-m", "otabuild", *arguments, cwd=cwd, umask=umask, **env)
 
     def build(self, **env: str) -> str:
-        """Build with doit; gives the SHA-256 of the artifact."""
+        """Build with doit; return the SHA-256 of the artifact."""
         done = self.doit("build", umask=-1, **env)
         assert done.code == 0, done.out + done.err
         return self.sha256
@@ -141,7 +141,7 @@ class Project:
         return {str(path.relative_to(self.root)) for path in self.root.rglob("*")}
 
     def leftovers(self) -> list[str]:
-        """Temporary files that should be gone."""
+        """Return temporary files that should not exist any more."""
         return sorted(path for path in self.files() if "tmp" in os.path.basename(path))
 
 
@@ -158,7 +158,7 @@ def make_project(root: Path) -> Project:
 
 
 def write_rootfs(rootfs: Path) -> None:
-    """Contents that are inlined, bundled, stored by themselves, equal and linked."""
+    """Write contents that are inlined, bundled, stored by themselves, equal and linked."""
     contents = {
         "etc/hostname": b"test\n",
         "etc/os-release": b"NAME=Test\nVERSION_ID=1\n",

@@ -30,7 +30,7 @@ def test_another_process_builds_after_a_build(inside: Project) -> None:
     again = inside.otabuild("build", RECIPE)
     assert again.code == 0, again.err
     assert inside.sha256 == sha256
-    assert otabuild.build(RECIPE).sha256 == sha256  # which is still the function, not the package of that name
+    assert otabuild.build(RECIPE).sha256 == sha256  # this is still the function, not the package of that name
 
 
 def test_the_lock_is_let_go_of_when_a_build_fails(inside: Project) -> None:
@@ -45,7 +45,7 @@ def test_no_other_process_builds_during_a_build(inside: Project) -> None:
     codes: list[int] = []
 
     def tell(_text: str) -> None:
-        codes.append(inside.otabuild("build", RECIPE).code)  # OTABUILD_LOCKED, which lets children in, is not handed on
+        codes.append(inside.otabuild("build", RECIPE).code)  # OTABUILD_LOCKED, which admits children, is not passed on
 
     otabuild.build(RECIPE, tell=tell)
     assert set(codes) == {1}

@@ -1,4 +1,4 @@
-"""Bad input gives exit code 1, a message that helps, and nothing half-written; the messages are golden files."""
+"""Bad input results in exit code 1, a helpful message, and no partial output; the messages are golden files."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ CASES: dict[str, Callable[[Project], None]] = {
 
 
 def _message(project: Project, text: str) -> str:
-    """The message without what differs from run to run."""
+    """Return the message without the parts that differ between runs."""
     text = text.replace(str(project.root), "ROOT")
     text = re.sub(r"^error: [a-z]+:vehicle(/main)?: ", "error: ", text, flags=re.MULTILINE)
     text = re.sub(r"owner of / is \d+:\d+", "owner of / is UID:GID", text)

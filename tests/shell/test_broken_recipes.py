@@ -1,4 +1,4 @@
-"""What is broken in one recipe, or in dodo.py, says so and stops nothing else."""
+"""An error in one recipe, or in dodo.py, is reported and does not stop anything else."""
 
 from __future__ import annotations
 

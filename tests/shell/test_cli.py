@@ -1,4 +1,4 @@
-"""The command `otabuild` as a user runs it: exit codes, and data on stdout apart from talk on stderr."""
+"""The command `otabuild` as a user runs it: exit codes, data on stdout, messages on stderr."""
 
 from __future__ import annotations
 

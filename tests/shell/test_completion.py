@@ -1,4 +1,4 @@
-"""Completion: the script that `otabuild completion` prints, asked by bash."""
+"""Completion: bash runs the script that `otabuild completion` prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("bash"), reason="no bash here")
 
 
 def complete(*words: str) -> set[str]:
-    """What bash would offer for the last of these words."""
+    """Return what bash would offer for the last of these words."""
     line = " ".join(f"'{word}'" for word in words)
     ask = f'COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _otabuild; printf "%s\\n" "${{COMPREPLY[@]}}"'
     script = completion_script(make_parser()) + ask

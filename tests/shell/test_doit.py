@@ -26,7 +26,7 @@ def test_a_fresh_clone_lists_and_cleans(project: Project) -> None:
 
 
 def test_the_second_build_does_nothing(project: Project) -> None:
-    time.sleep(2.1)  # files that are younger are looked at again: their times may hide a later change
+    time.sleep(2.1)  # younger files are examined again, because their times may hide a later change
     assert project.doit("build").ran == STEPS
     before = project.artifact.stat()
     again = project.doit("build")
@@ -158,7 +158,7 @@ def test_output_on_a_pipe_is_live(project: Project) -> None:
     running = project.start("-m", "doit", "wait:vehicle")
     assert running.stdout
     seen = ""
-    while "wait:vehicle" not in seen:  # the task waits for us, so a buffered line would never come
+    while "wait:vehicle" not in seen:  # the task waits for us, so a buffered line would never arrive
         assert select.select([running.stdout], [], [], 60)[0], f"nothing but {seen!r} for a minute"
         seen += os.read(running.stdout.fileno(), 1 << 16).decode()
     assert ".  build:vehicle" in seen

@@ -1,4 +1,4 @@
-"""Help reads as documentation: every command says what it does, every option what it is for; nothing is asked."""
+"""Help is documentation: every command and every option is described, and help never asks anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.shell.projects import Project, make_project
 
 
 def parsers(parser: argparse.ArgumentParser, name: str = "otabuild") -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """A parser, and those of its commands."""
+    """Yield a parser, and those of its commands."""
     yield name, parser
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

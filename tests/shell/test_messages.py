@@ -1,4 +1,4 @@
-"""What commands say: the words a person reads when something is wrong, or right. Run in this process."""
+"""The messages of commands, for errors and for success. The commands run in this process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CA = ("--ca", "pki/root-ca.pem")
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that was built, for tests that change nothing in it."""
+    """A built project, for tests that do not change it."""
     project = make_project(tmp_path_factory.mktemp("built") / "product")
     for name, target in (("loop", "loop"), ("absolute", "/etc/hostname"), ("outside", "../../../../etc/hostname")):
         (project.root / "rootfs/etc" / name).symlink_to(target)
@@ -253,7 +253,7 @@ def test_ls_cat_and_stat_go_through_links(run: Run) -> None:
     assert "tool-again" in inside
     assert run("ls", *payload, "/bin/").out == inside
     assert "path: /usr/bin/tool\n" in run("stat", *payload, "/bin/tool").out
-    assert run("cat", *payload, "/bin/../etc/hostname").code == 1  # /usr/etc is not there
+    assert run("cat", *payload, "/bin/../etc/hostname").code == 1  # /usr/etc does not exist
     for path in ("/bin/../../etc/hostname", "/etc/absolute", "/etc/outside"):
         assert run("cat", *payload, path).out == "test\n"
     assert "no such path" in run("cat", *payload, "/etc/hostname/x").err

@@ -1,4 +1,4 @@
-"""Every kind of entry, two rootfs and three payloads, judged by an independent program."""
+"""Every kind of entry, two rootfs and three payloads, checked by an independent program."""
 
 from __future__ import annotations
 

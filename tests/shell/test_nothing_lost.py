@@ -1,4 +1,4 @@
-"""Killed, interrupted and damaged builds: the next one gives what a clean one gives."""
+"""Killed, interrupted and damaged builds: the next build has the same result as a clean one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ids = pytest.mark.parametrize("shell", SHELLS, ids=["otabuild", "doit"])
 
 
 def changes(project: Project) -> list[str]:
-    """Every change of the file system that a clean build with one thread makes, in its order."""
+    """Return every change of the file system in a clean build with one thread, in order."""
     done = project.run(INTERRUPT, "0", "0", *SHELLS[0], OTABUILD_JOBS="1")
     assert done.code == 0, done.err
     return [line for line in done.out.splitlines() if line.startswith("change ")]
@@ -29,13 +29,13 @@ def hit(project: Project, number: int, number_of_signal: int, shell: list[str]) 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], str]:
-    """The changes that a clean build makes, and the SHA-256 of what it makes."""
+    """The changes of a clean build, and the SHA-256 of its result."""
     project = make_project(tmp_path_factory.mktemp("clean") / "product")
     return changes(project), project.sha256
 
 
 def _commits(found: list[str]) -> list[int]:
-    """Where a step takes back its stamp, and just before and after it writes it; and the same of the artifact."""
+    """Find where a step removes its stamp, and just before and after it writes it; the same for the artifact."""
     places = []
     for number, change in enumerate(found, 1):
         _, phase, operation, path = change.split(maxsplit=3)
@@ -51,7 +51,7 @@ def test_a_kill_in_any_step(project: Project, clean: tuple[list[str], str]) -> N
     found, sha256 = clean
     stamps = [number for number in _commits(found) if "rename" in found[number - 1]]
     assert len(stamps) >= 2 * len(STEPS)
-    for number in stamps:  # each goes on where the one before was killed
+    for number in stamps:  # each continues where the previous one was killed
         (project.root / "rootfs/etc/hostname").write_text("test\n")
         code = hit(project, number, signal.SIGKILL, SHELLS[number % 2])
         assert code in {-signal.SIGKILL, 0}
@@ -201,5 +201,5 @@ def test_the_two_shells_make_the_same(project: Project, clean: tuple[list[str], 
 
 
 def test_source_date_epoch_wins(project: Project, clean: tuple[list[str], str]) -> None:
-    assert project.build(SOURCE_DATE_EPOCH="1735689600") == clean[1]  # 2025-01-01, what the recipe says
+    assert project.build(SOURCE_DATE_EPOCH="1735689600") == clean[1]  # 2025-01-01, as in the recipe
     assert project.build(SOURCE_DATE_EPOCH="1735689601") != clean[1]

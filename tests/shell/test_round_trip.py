@@ -1,4 +1,4 @@
-"""Built, verified and deployed by the commands: the tree that comes out is the tree that went in."""
+"""Built, verified and deployed by the commands: the resulting tree equals the original tree."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEEP_ALL = """\
     prepare: {clean: none, resolv-conf: keep}
     xattrs: {drop: []}
 """
-# Imported as root: the interpreter may lie where others cannot read.
+# Imported as root, because the interpreter may be in a place that others cannot read.
 AS_NOBODY = f"""
 import os, sys, encodings.idna
 import otabuild.cli, otabuild.image.deploy, otabuild.image.deploy_tar, otabuild.progress
@@ -87,7 +87,7 @@ def test_nasty_tree_of_the_independent_tool_comes_back(project: Project, tmp_pat
 
 
 def as_nobody(project: Project, folder: Path, *arguments: str) -> Ended:
-    """Run deploy-image as a user without any privilege, in a folder of its own."""
+    """Run deploy-image as a user without any privileges, in a separate folder."""
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
     image = ("--image", str(project.artifact), "--ecu-id", "main", "--ca", str(project.root / "pki/root-ca.pem"))

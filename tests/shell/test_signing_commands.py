@@ -34,7 +34,7 @@ def key_of(project: Project) -> ec.EllipticCurvePrivateKey:
 
 
 def answer(project: Project, request: str, target: str) -> None:
-    """Sign a request as a key service does."""
+    """Sign a request like a key service."""
     call = json.loads((project.root / request).read_text())["aws-kms-sign"]
     der = key_of(project).sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
     (project.root / target).write_text(json.dumps({"Signature": base64.b64encode(der).decode()}))
@@ -46,7 +46,7 @@ def verifies(project: Project, image: str = "dist/vehicle.zip") -> bool:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that was built, for tests that change nothing in it."""
+    """A built project, for tests that do not change it."""
     project = make_project(tmp_path_factory.mktemp("built") / "product")
     project.build()
     return project
@@ -230,7 +230,7 @@ def test_mistakes_change_nothing(built: Project, arguments: list[str], text: str
 
 
 def test_no_form_of_the_key_is_anywhere(project: Project, tmp_path: Path) -> None:
-    """S21: outputs, reports, work directory, temporary files and what is said, with the traceback on."""
+    """S21: outputs, reports, work directory, temporary files and messages, with tracebacks enabled."""
     key = key_of(project)
     pem = (project.root / "pki/sign.key").read_text()
     for path in (project.root / "pki").glob("*.key"):

@@ -1,4 +1,4 @@
-"""What the command is started with, and what the operating system refuses: one message, and no traceback."""
+"""The environment of the command, and refusals of the operating system: one message, and no traceback."""
 
 from __future__ import annotations
 

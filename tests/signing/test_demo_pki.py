@@ -1,4 +1,4 @@
-"""The demo certificates: good for everything but real images."""
+"""The demo certificates: valid for everything but real images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading keys: every mistake has a message that names the file and keeps the secret (threats S19, S21)."""
+"""Loading keys: every mistake has a message that names the file and does not reveal the secret (threats S19, S21)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The preflight: every mistake that people make with certificates stops before any work, with a message that helps."""
+"""The preflight: every common mistake with certificates stops before any work, with a helpful message."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def rsa_key(bits: int) -> rsa.RSAPrivateKey:
 
 
 def leaf(**options: object) -> Party:
-    """A signing certificate with one thing different."""
+    """Return a signing certificate with one difference."""
     return issue("signer", intermediate(), **options)  # type: ignore[arg-type]  # options of issue, named by the cases
 
 
 def middle(**options: object) -> list[Party]:
-    """A chain whose intermediate has one thing different."""
+    """Return a chain whose intermediate has one difference."""
     ca = issue("intermediate", root(), **({"ca": True} | options))  # type: ignore[arg-type]  # as above
     return [issue("signer", ca), ca]
 
@@ -51,7 +51,7 @@ def long_chain(length: int) -> list[Party]:
     return [issue("signer", chain[-1]), *reversed(chain[1:])]
 
 
-# A certificate of version 1 for the key of the signer; the cryptography package makes none.
+# A certificate of version 1 for the key of the signer; the cryptography package cannot make one.
 V1 = x509.load_pem_x509_certificate(b"""\
 -----BEGIN CERTIFICATE-----
 MIIBQjCB6gIBBzAKBggqhkjOPQQDAjAwMRcwFQYDVQQKDA5vdGFidWlsZCB0ZXN0
@@ -66,7 +66,7 @@ FACTS = re.compile(r"subject .*, issuer .*, valid \d{4}-\d\d-\d\dT[\d:]+Z to \d{
 OLD_NAME = "of another CA"
 
 MISTAKES: dict[str, tuple[Callable[[], list[Party]], str, str, str]] = {
-    # what: (chain, the file at fault, the fact, a word of the remedy)
+    # name: (chain, the file at fault, the fact, a word of the remedy)
     "expired": (
         lambda: [leaf(not_after=NOW - 2 * DAY), intermediate()],
         "0.pem",

@@ -1,4 +1,4 @@
-"""Revocation lists: with them, every issuer has to tell (threat S8)."""
+"""Revocation lists: if there are any, every issuer needs one (threat S8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that can hold the key: memory, a program, a token, somebody elsewhere; and that no key leaks (threat S21)."""
+"""Every holder of a key: memory, a program, a token, an external party; and no key leaks (threat S21)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_answers_in_every_form(answer: bytes) -> None:
 
 @pytest.mark.parametrize("text", [DER, RAW], ids=["DER", "raw"])
 def test_no_text_is_taken_for_binary(text: bytes) -> None:
-    """Base64 that happens to look like the start of DER is still base64."""
+    """Base64 that looks like the start of DER is still base64."""
     signature = bytes([0xD1, 0x50]) + RAW[2:]
     assert base64.b64encode(signature).startswith(b"0V")
     assert parse_answer(base64.b64encode(signature), "answer") == signature
@@ -157,7 +157,7 @@ def test_any_request_is_our_error(raw: bytes) -> None:
         SigningRequest.from_json(raw, "request.json")
 
 
-# Somebody elsewhere.
+# An external party.
 
 
 def request() -> SigningRequest:
@@ -170,7 +170,7 @@ def test_a_request_comes_back_as_it_was() -> None:
 
 
 def test_a_key_service_completes_the_signature() -> None:
-    """A simulated AWS KMS: it sees the digest alone, and signs with a random nonce."""
+    """A simulated AWS KMS: it sees only the digest, and signs with a random nonce."""
     call = json.loads(request().to_json())["aws-kms-sign"]
     assert (call["MessageType"], call["SigningAlgorithm"]) == ("DIGEST", "ECDSA_SHA_256")
     der = KEY.sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
@@ -265,7 +265,7 @@ def test_nothing_that_a_program_started_stays_when_it_is_killed(tmp_path: Path) 
     with pytest.raises(InputError, match="no answer"):
         CommandSigner(script(tmp_path, source), timeout=3).sign(DIGEST)
     with held.open("r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # waits for the last that has it
+        fcntl.flock(file, fcntl.LOCK_EX)  # waits for the last process with the lock
     assert not survived.exists()
 
 

@@ -105,7 +105,7 @@ def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("signing", range(3))
 def test_roots_of_one_name_each_stand_for_themselves(order: tuple[int, ...], signing: int) -> None:
-    """S5: two trusted roots and a third one, all with one name; any order."""
+    """S5: two trusted roots and a third one with the same name, in any order."""
     roots = [issue("root", own_key=pki.key(f"root key {i}"), not_after=NOW + (i + 1) * YEAR) for i in range(3)]
     ca = issue("ca", roots[signing], ca=True)
     token = signed_by(issue("leaf", ca), ca)
@@ -127,12 +127,12 @@ def test_a_renewed_root_with_the_same_key_is_as_good() -> None:
         verify(policy=TrustPolicy(anchors=pki.anchors(old)))
 
 
-# The shape of chains: S6, S7, S10. The rules one by one are tests of the preflight.
+# The shape of chains: S6, S7, S10. The tests of the preflight check the rules one by one.
 
 
 @cache
 def chains() -> dict[str, tuple[list[Party], Party]]:
-    """Chains that no verifier may accept, with the root they would end at."""
+    """Return chains that no verifier may accept, with the root at which they would end."""
     leaf_as_ca = issue("leaf", intermediate())
     deep = issue("deep", intermediate(), ca=True)
     no_sign = issue("ca", root(), ca=True, usage=["crl_sign"])
@@ -176,7 +176,7 @@ def test_chains_that_nobody_may_accept(case: str) -> None:
 
 @pytest.mark.parametrize("case", chains())
 def test_path_validation_is_a_second_judge(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With our own rules switched off, the cryptography package still refuses."""
+    """If otabuild's own rules are disabled, the cryptography package still refuses the chain."""
     monkeypatch.setattr(trust, "chain_problems", lambda *_args, **_options: ())
     monkeypatch.setattr(trust, "authority_problems", lambda *_args: ())
     parties, anchor = chains()[case]

@@ -1,4 +1,4 @@
-"""The verdict on a signature: chain, signature, index and policy, none of them left out (threats S1, S2, S16)."""
+"""The result for a signature: chain, signature, index and policy are all required (threats S1, S2, S16)."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_names_in_a_hostile_token_are_safe_to_print() -> None:
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_damaged_certificate_never_verifies_nor_crashes(which: int) -> None:
-    """A bit of each byte of x5c changed, in a token that is signed anew."""
+    """One changed bit of each byte of x5c, in a token that is signed again."""
     x5c = [signer().der, intermediate().der]
     for position in range(len(x5c[which])):
         changed = bytearray(x5c[which])
@@ -170,7 +170,7 @@ def test_a_damaged_certificate_never_verifies_nor_crashes(which: int) -> None:
 
 @pytest.mark.parametrize("report", [None, SignatureReport((), None, None)])
 def test_no_verdict_is_no_good_verdict(monkeypatch: pytest.MonkeyPatch, report: SignatureReport | None) -> None:
-    """Fail-closed, should a check ever come back with neither problem nor anchor."""
+    """Fail closed if a check ever returns neither a problem nor an anchor."""
     monkeypatch.setattr(verify_module, "check_index_jwt", lambda *_args, **_options: (report, []))
     with pytest.raises(TrustError, match="was not verified"):
         verify()

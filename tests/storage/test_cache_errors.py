@@ -1,4 +1,4 @@
-"""The cache when its database is damaged or cannot be opened: our error, and nothing left open."""
+"""The cache if its database is damaged or cannot be opened: an otabuild error, and nothing remains open."""
 
 from __future__ import annotations
 

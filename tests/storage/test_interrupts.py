@@ -1,4 +1,4 @@
-"""A signal that arrives in a clean-up waits until it is over, however many come."""
+"""A signal during a clean-up waits until the clean-up is complete, even if several arrive."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def interrupt_and_fail() -> None:
 
 
 def interrupted_from(first: int, act: Callable[[], None]) -> int:
-    """Interrupt it at a change (from 1) and at each that follows; gives how many there were."""
+    """Interrupt it at a change (from 1) and at each later one; return the number of changes."""
     seen = 0
 
     def observe(*_change: str) -> None:
@@ -168,7 +168,7 @@ def test_a_spool(tmp_path: Path) -> None:
             spool.keep(str(tmp_path / "spool"))
 
     total = interrupted_from(1 << 30, act)
-    for first in range(3, total + 1):  # once it was made
+    for first in range(3, total + 1):  # after it was made
         interrupted_from(first, act)
         assert leftovers(tmp_path) == []
 

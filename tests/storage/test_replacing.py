@@ -1,4 +1,4 @@
-"""A file is replaced by one process at a time, through a temporary file that nobody else had a hand in."""
+"""Only one process at a time replaces a file, through a temporary file that no other process can touch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_only_one_process_writes_an_image_directory(tmp_path: Path) -> None:
 
 
 def test_who_comes_meanwhile_loses_nothing(tmp_path: Path) -> None:
-    """What stands under the name of the temporary file after the rename is another process's."""
+    """After the rename, a file under the name of the temporary file belongs to another process."""
     path = tmp_path / "file"
     with files.alone(str(path)):
         os.rename(temporary(path), path)

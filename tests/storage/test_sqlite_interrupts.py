@@ -1,4 +1,4 @@
-"""A signal that comes while SQLite calls us back ends what runs; SQLite would make an error of the table of it."""
+"""A signal during a callback of SQLite ends the work; SQLite would report it as an error of the table."""
 
 from __future__ import annotations
 

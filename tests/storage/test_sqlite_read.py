@@ -1,4 +1,4 @@
-"""Databases that somebody else made: what is refused, and what a statement may not do."""
+"""Databases from elsewhere: what is refused, and what a statement may not do."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_t1_statement_without_end_is_stopped(good: bytes) -> None:
     database = open_database([good], "t")
     with pytest.raises(LimitError):
         list(database.query(_COUNT_FOR_EVER))
-    with pytest.raises(LimitError):  # the budget is that of the table, not of one statement
+    with pytest.raises(LimitError):  # the budget applies to the table, not to one statement
         list(database.query(_COUNT_FOR_EVER))
     database.close()
 

@@ -1,4 +1,4 @@
-"""Threats Z1 to Z7: whatever two ZIP readers could see differently is refused, and nothing is read that is not there."""
+"""Threats Z1 to Z7: what two ZIP readers could see differently is refused, and only existing bytes are read."""
 
 from __future__ import annotations
 

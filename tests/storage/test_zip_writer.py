@@ -1,4 +1,4 @@
-"""Writing an artifact ends soon after it was interrupted."""
+"""Writing an artifact ends soon after an interrupt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Threats F6 and F7: one whole frame of the size that is due, or an error; never more bytes than that."""
+"""Threats F6 and F7: exactly one whole frame of the expected size, or an error; never more bytes than that."""
 
 from __future__ import annotations
 
