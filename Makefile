@@ -1,4 +1,4 @@
-# One target for each chore; `nox` runs the same ones on every Python.
+# One target per chore; `nox` runs the same chores on every Python.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -40,14 +40,14 @@ lint: $(VENV)/developed  ## check style and format
 types: $(VENV)/developed  ## check types
 	$(BIN)/mypy
 
-docs: $(VENV)/developed  ## write the generated pages of docs/reference anew, and the site to build/site
+docs: $(VENV)/developed  ## regenerate the pages of docs/reference, and the site to build/site
 	$(BIN)/python -m tools.reference docs/reference
 	$(BIN)/python -m mkdocs build --strict
 
 examples: $(VENV)/developed  ## run every example as its users would
 	$(PYTEST) tests/examples $(ARGS)
 
-constraints:  ## find the newest versions of everything, and pin them
+constraints:  ## find the newest versions of all dependencies, and pin them
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet --upgrade pip
@@ -56,6 +56,6 @@ constraints:  ## find the newest versions of everything, and pin them
 	build/constraints/bin/python -m pip freeze --all --exclude otabuild --exclude setuptools >> build/constraints.txt
 	mv build/constraints.txt constraints.txt
 
-clean:  ## remove all that the other targets made
+clean:  ## remove everything made by the other targets
 	rm -rf $(VENV) .nox build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

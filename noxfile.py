@@ -1,4 +1,4 @@
-"""The chores of the project, each on the Pythons it must hold on: `nox`, `nox -s tests-3.12`, `nox -s lint`."""
+"""The chores of the project, each on the required Pythons: `nox`, `nox -s tests-3.12`, `nox -s lint`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PINNED = ("--constraint", "constraints.txt")
 
 
 def _install(session: nox.Session, group: str) -> None:
-    """Install the project with a dependency group, pinned; the pip of the pin knows groups."""
+    """Install the project with a dependency group at pinned versions; the pinned pip supports groups."""
     session.install(*_PINNED, "pip")
     session.install(*_PINNED, "--editable", ".", "--group", group)
 
@@ -57,7 +57,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site, follow every link, run every command of it, and check that generated pages are the newest."""
+    """Build the site, follow every link, run every command in it, and check that generated pages are up to date."""
     _install(session, "dev")
     session.run("pytest", "tests/test_docs.py", "tests/docs", *session.posargs)
     session.run("mkdocs", "build", "--strict")
@@ -65,7 +65,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """Run the demo, and every example as its users would."""
+    """Run the demo, and every example as a user would."""
     _install(session, "dev")
     session.run("python", "-m", "tools.demo")
     session.run("pytest", "tests/examples", *session.posargs)

@@ -1,4 +1,4 @@
-"""What all benchmarks share: the trees, the tar, the artifact, and the commands of the other side."""
+"""Shared parts of all benchmarks: the trees, the tar, the artifact, and the commands of the compared tools."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Bench:
     """One run of benchmarks.
 
     Attributes:
-        work: a folder for all that they make.
-        rootfs: the tree to build; it is only read.
+        work: a folder for everything that the benchmarks make.
+        rootfs: the tree to build; it is never changed.
         second: the same tree after an update.
-        files: how many files the small and the large made-up tree have.
-        pythons: interpreters that have otabuild, to compare their bytes.
-        meter: what measures.
+        files: the number of files in the small and the large synthetic tree.
+        pythons: interpreters with otabuild, to compare the bytes that they build.
+        meter: runs and measures the commands.
     """
 
     work: Path
@@ -33,17 +33,17 @@ class Bench:
     meter: Meter
 
     def project(self, name: str, source: Path, profile: str = "update") -> Project:
-        """The project of a directory."""
+        """Return the project of a directory."""
         return Project(self.work / name, {"directory": str(source)}, profile)
 
     @functools.cached_property
     def built(self) -> Project:
-        """The project of the rootfs, its artifact built."""
+        """Return the project of the rootfs, with its artifact built."""
         return self._made("update", self.rootfs)
 
     @functools.cached_property
     def built_second(self) -> Project:
-        """The project of the updated rootfs, its artifact built."""
+        """Return the project of the updated rootfs, with its artifact built."""
         if self.second is None:
             raise SystemExit("this benchmark needs --second")
         return self._made("second", self.second)
@@ -60,13 +60,13 @@ class Bench:
 
     @functools.cached_property
     def tarball(self) -> Path:
-        """The rootfs as tar.zst."""
+        """Return the rootfs as tar.zst."""
         path = self.work / "rootfs.tar.zst"
         self.meter.run(self.tar_zstd(path))
         return path
 
     def tar_zstd(self, path: Path) -> Side:
-        """`tar -c | zstd -9 -T2` of the rootfs; what is in its /dev stays out, as the recipe says, too."""
+        """`tar -c | zstd -9 -T2` of the rootfs; the content of /dev is excluded, as in the recipe."""
         script = 'tar -C "$1" --xattrs --xattrs-include="*" --exclude="./dev/*" -c . | zstd -q -9 -T2 -o "$2"'
         command = _pipe(script, self.rootfs, path)
         return Side("tar -c | zstd -9 -T2", command, self.work, lambda: path.unlink(missing_ok=True))
@@ -84,7 +84,7 @@ class Bench:
         return Side("zstd -dc | tar -x", command, self.work, lambda: fresh(folder))
 
     def copy_of_rootfs(self, name: str) -> Path:
-        """A copy of the rootfs that may be changed."""
+        """Return a copy of the rootfs that may be changed."""
         copy = self.work / name
         shutil.rmtree(copy, ignore_errors=True)
         self.meter.run(Side("cp -a", ["cp", "-a", "--reflink=auto", self.rootfs, copy], self.work))
@@ -92,16 +92,16 @@ class Bench:
 
 
 def python_pass(bench: Bench) -> Side:
-    """The start of an interpreter that does nothing."""
+    """Measure the start of an interpreter that does nothing."""
     return Side("python -c pass", [sys.executable, "-c", "pass"], bench.work)
 
 
 def fresh(folder: Path) -> None:
-    """Make an empty folder, whatever was there."""
+    """Make an empty folder, replacing an existing one."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
 
 def _pipe(script: str, *arguments: Path) -> list[str | Path]:
-    """A pipe of commands that fails when one of them does."""
+    """Return a pipe of commands that fails if one of them fails."""
     return ["bash", "-o", "pipefail", "-c", script, "pipe", *arguments]

@@ -1,4 +1,4 @@
-"""Benchmarks of builds: cold, with nothing changed, with one file changed, from an archive, and their bytes."""
+"""Benchmarks of builds: cold, without changes, with one changed file, from an archive, and the bytes built."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from benchmarks.measure import Side, Usage
 from benchmarks.project import Project
 
 _QUICK = 5
-"""Commands of less than a second run this many times as often."""
+"""The factor by which commands of less than a second are repeated more often."""
 _RACY = 3
-"""Seconds after which a file is no longer taken for one that may change without a trace in its times."""
+"""Seconds after which the times of a file reliably show whether it changed."""
 
 
 def cold(bench: Bench) -> Iterator[Figure]:
@@ -47,7 +47,7 @@ def cold(bench: Bench) -> Iterator[Figure]:
 
 
 def size(bench: Bench) -> Iterator[Figure]:
-    """The profile `size`: its size, and what it costs in time."""
+    """The profile `size`: its size, and its cost in time."""
     bench.warm(bench.rootfs)
     project, tarball = bench.project("size", bench.rootfs, "size"), bench.work / "cold.tar.zst"
     ours, tar = bench.meter.compare(project.cold("otabuild, cold, size"), bench.tar_zstd(tarball))
@@ -58,7 +58,7 @@ def size(bench: Bench) -> Iterator[Figure]:
 
 
 def unchanged(bench: Bench) -> Iterator[Figure]:
-    """A second build with nothing changed, and what of it is the import."""
+    """A second build without changes, and the part of the import in it."""
     yield from nothing_changed(bench, bench.built, "nothing changed", 0.9)
     imported = Side("import otabuild", [sys.executable, "-c", "import otabuild"], bench.work)
     ours, nothing = bench.meter.compare(imported, python_pass(bench), times=_QUICK)
@@ -66,7 +66,7 @@ def unchanged(bench: Bench) -> Iterator[Figure]:
 
 
 def nothing_changed(bench: Bench, project: Project, name: str, target: float) -> Iterator[Figure]:
-    """A build that has nothing to do, against the start of the interpreter; target in seconds."""
+    """A build with nothing to do, compared with the start of the interpreter; target in seconds."""
     ours, nothing = bench.meter.compare(project.again("otabuild, nothing changed"), python_pass(bench), times=_QUICK)
     yield _more(f"{name}: wall, over python -c pass", ours, nothing, target)
     yield Figure(f"{name}: CPU", ours.cpu, "s")
@@ -74,7 +74,7 @@ def nothing_changed(bench: Bench, project: Project, name: str, target: float) ->
 
 
 def one_file(bench: Bench) -> Iterator[Figure]:
-    """A file of 4 KiB changed, against the cold build of the same tree."""
+    """One changed file of 4 KiB, compared with the cold build of the same tree."""
     tree = bench.copy_of_rootfs("changing")
     project, changing = bench.project("one-file", tree), tree / "changing-file"
     _write_noise(changing)
@@ -90,7 +90,7 @@ def one_file(bench: Bench) -> Iterator[Figure]:
 
 
 def archive(bench: Bench) -> Iterator[Figure]:
-    """The cold build from a tar.zst against that from the directory of the same tree."""
+    """The cold build from a tar.zst, compared with the one from the directory of the same tree."""
     bench.warm(bench.rootfs)
     directory = bench.project("update", bench.rootfs)
     packed = Project(bench.work / "archive", {"tar": str(bench.tarball)})
@@ -104,7 +104,7 @@ def archive(bench: Bench) -> Iterator[Figure]:
 
 
 def same_bytes(bench: Bench) -> Iterator[Figure]:
-    """Cold builds under other conditions, and a copy of the tree: how many artifacts differ from the first."""
+    """Cold builds under other conditions, and of a copy of the tree: how many artifacts differ from the first."""
     first = bench.built
     wanted = _sha256(first.artifact)
     copied = bench.project("copied", bench.copy_of_rootfs("copy"))
@@ -135,7 +135,7 @@ def _write_noise(path: Path) -> None:
 
 
 def _distinct_contents(tree: Path) -> int:
-    """How many different contents the regular files of a tree have."""
+    """Count the distinct contents of the regular files of a tree."""
     found: set[str] = set()
     for folder, folders, names in os.walk(tree):
         folders[:] = [name for name in folders if not os.path.ismount(os.path.join(folder, name))]

@@ -1,4 +1,4 @@
-"""A figure, its target, and the line that tells of both."""
+"""A figure, its target, and the line that shows both."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Figure:
     """One number.
 
     Attributes:
-        name: what it is.
-        value: in `unit`.
+        name: what it measures.
+        value: the value in `unit`.
         unit: empty for ratios and counts.
-        target: what it should keep; None where there is no target.
-        bound: whether the target is the most or the least.
-        source: the numbers that it was made of.
+        target: the target value, or None.
+        bound: whether the target is a maximum or a minimum.
+        source: the numbers it was computed from.
     """
 
     name: str
@@ -34,32 +34,32 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """PASS, MISS, or nothing where there is no target."""
+        """Return PASS, MISS, or an empty text if there is no target."""
         if self.target is None:
             return ""
         kept = self.value <= self.target if self.bound == "<=" else self.value >= self.target
         return "PASS" if kept else "MISS"
 
     def line(self) -> str:
-        """The figure as a row of the table."""
+        """Return the figure as a row of the table."""
         target = "" if self.target is None else f"{self.bound} {_number(self.target)} {self.unit}"
         return _row(self.name, f"{_number(self.value)} {self.unit}", target, self.verdict, self.source)
 
 
 def head() -> str:
-    """The head of the table."""
+    """Return the head of the table."""
     return _row(*_HEAD)
 
 
 def ratio(
     name: str, ours: float, theirs: float, target: float | None = None, *, unit: str = "s", bound: Bound = "<="
 ) -> Figure:
-    """The figure `ours / theirs`; `unit` is that of both."""
+    """Return the figure `ours / theirs`; both are in `unit`."""
     return Figure(name, ours / theirs, "", target, bound, f"{_number(ours)} / {_number(theirs)} {unit}")
 
 
 def peak(name: str, usage: Usage, target: float | None = None) -> Figure:
-    """The figure of peak memory; the target in MB."""
+    """Return the figure of peak memory; the target is in MB."""
     return Figure(name, usage.peak / MB, "MB", target)
 
 

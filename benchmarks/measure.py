@@ -1,4 +1,4 @@
-"""Run commands side by side, and say what each took."""
+"""Runs commands alternately, and measures each."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one run of a command took.
+    """The resources used by one run of a command.
 
     Attributes:
-        wall: seconds, the sync of the file systems behind it included.
-        cpu: user and system seconds of the command and of all that it started.
+        wall: seconds, including the sync of the file systems afterwards.
+        cpu: user and system seconds of the command and of all processes that it started.
         peak: resident bytes of the largest of these processes.
     """
 
@@ -27,7 +27,7 @@ class Usage:
 
     @classmethod
     def median(cls, runs: Sequence[Usage]) -> Usage:
-        """Each number's median by itself; of the peaks the largest, for a limit must hold every time."""
+        """Return the median of each number; of the peaks the largest, because a limit must never be exceeded."""
         return cls(
             statistics.median(run.wall for run in runs),
             statistics.median(run.cpu for run in runs),
@@ -36,7 +36,7 @@ class Usage:
 
 
 def nothing() -> None:
-    """The preparation of a side that needs none."""
+    """Prepare nothing."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Side:
     """A command to measure.
 
     Attributes:
-        name: how the output calls it.
+        name: its name in the output.
         command: program and arguments.
-        folder: where it runs.
+        folder: the working directory.
         prepare: called before each run, not measured.
-        environ: variables that it has besides ours.
+        environ: additional environment variables.
     """
 
     name: str
@@ -58,15 +58,15 @@ class Side:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     def but(self, *, prepare: Callable[[], object] | None = None, environ: Mapping[str, str] | None = None) -> Side:
-        """The same with another preparation, or with more variables."""
+        """Return a copy with another preparation, or with more variables."""
         return replace(self, prepare=prepare or self.prepare, environ={**self.environ, **(environ or {})})
 
 
 class Meter:
-    """Runs sides; what they print goes to a log.
+    """Runs sides; their output goes to a log.
 
     Args:
-        log: the file for what the commands print.
+        log: the file for the output of the commands.
         rounds: how often each side runs.
     """
 
@@ -76,11 +76,11 @@ class Meter:
         self._log = log
 
     def compare(self, *sides: Side, times: int = 1) -> list[Usage]:
-        """Run the sides in turn, A B A B, and give the medians in the order of the sides.
+        """Run the sides in turn, A B A B, and return the medians in the order of the sides.
 
         Args:
             sides: what to run.
-            times: how many times the rounds asked for; for commands that take less than a second.
+            times: multiplies the number of rounds; for commands that take less than a second.
         """
         runs: list[list[Usage]] = [[] for _ in sides]
         for _ in range(self.rounds * times):

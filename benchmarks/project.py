@@ -1,4 +1,4 @@
-"""Projects to build: a folder with a recipe for one rootfs, and the commands that work on it."""
+"""Projects to build: a folder with a recipe for one rootfs, and the commands for it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from benchmarks.measure import Side
 from otabuild.signing.demo_pki import write_demo_pki
 
 WORKERS = "2"
-"""How many threads every side may use: as many as `zstd -T2`, whatever the machine has."""
+"""The number of threads for every side: like `zstd -T2`, regardless of the machine."""
 ENVIRON = {"OTABUILD_JOBS": WORKERS, "SOURCE_DATE_EPOCH": "1735689600"}
 
 
 class Project:
-    """A project of its own for one rootfs and one storage profile: nothing is shared but the certificates.
+    """A separate project for one rootfs and one storage profile. Projects only share the certificates.
 
     Args:
-        folder: where it lies; made when missing.
+        folder: its folder; created if missing.
         source: the `source` of the recipe's rootfs.
         profile: the storage profile.
     """
@@ -39,37 +39,37 @@ class Project:
         (folder / "recipes/image.yaml").write_text(json.dumps(_recipe(source, profile), indent=1))
 
     def forget(self) -> None:
-        """Remove all that builds left, so that the next one is cold."""
+        """Remove everything that builds left, so that the next one is cold."""
         shutil.rmtree(self.folder / "build", ignore_errors=True)
         shutil.rmtree(self.folder / "dist", ignore_errors=True)
 
     def cold(self, name: str, python: str = sys.executable) -> Side:
-        """`doit build` with nothing there."""
+        """`doit build` without any earlier output."""
         return Side(name, [python, "-m", "doit", "build"], self.folder, self.forget, ENVIRON)
 
     def again(self, name: str) -> Side:
-        """`doit build` with what the last one left, but for its report: without one, each build writes its own."""
+        """`doit build` after an earlier build, but without its report: each build then writes its own."""
         report = Path(f"{self.artifact}.report.json")
         command = [sys.executable, "-m", "doit", "build"]
         return Side(name, command, self.folder, lambda: report.unlink(missing_ok=True), ENVIRON)
 
     def report(self) -> dict[str, int]:
-        """The totals of the last build's report."""
+        """Return the totals of the last build's report."""
         totals: dict[str, int] = json.loads(Path(f"{self.artifact}.report.json").read_bytes())["totals"]
         return totals
 
     def blobs(self) -> int:
-        """How many blobs the artifact holds."""
+        """Return the number of blobs in the artifact."""
         with zipfile.ZipFile(self.artifact) as archive:
             return sum(name.startswith("blobs/") for name in archive.namelist())
 
     def command(self, name: str, verb: str, *arguments: str | Path) -> Side:
-        """A command on an image."""
+        """Return a command on an image."""
         return Side(name, [sys.executable, "-m", "otabuild", verb, *arguments], self.folder, environ=ENVIRON)
 
 
 def answer(side: Side) -> dict[str, Any]:
-    """The JSON that a command prints; nothing is measured."""
+    """Return the JSON that a command prints, without measuring it."""
     done = subprocess.run(
         side.command, cwd=side.folder, env={**ENVIRON, "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, check=True
     )

@@ -1,4 +1,4 @@
-"""Benchmarks of what reads images: deploy, verify, diff, and the cost of an update."""
+"""Benchmarks of reading images: deploy, verify, diff, and the cost of an update."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.project import Project, answer
 
 
 def deploy(bench: Bench) -> Iterator[Figure]:
-    """Deployment, verification included, against zstd -dc | tar -x."""
+    """Deployment, including verification, compared with zstd -dc | tar -x."""
     target, unpacked = bench.work / "deployed", bench.work / "unpacked"
     ours, tar = bench.meter.compare(deploying(bench, bench.built), bench.untar(bench.tarball, unpacked))
     yield ratio("deploy / zstd -dc | tar -x: wall", ours.wall, tar.wall, 2)
@@ -23,7 +23,7 @@ def deploy(bench: Bench) -> Iterator[Figure]:
 
 
 def deploying(bench: Bench, project: Project) -> Side:
-    """The deployment of a project's artifact to `deployed`, which is removed before."""
+    """Deployment of a project's artifact to `deployed`, which is removed before each run."""
     target = bench.work / "deployed"
     trust = ("--ca", project.ca, "--image", project.artifact)
     side = project.command("deploy-image", "deploy-image", *trust, "--ecu-id", "main", "--rootfs-dir", target)
@@ -31,7 +31,7 @@ def deploying(bench: Bench, project: Project) -> Side:
 
 
 def verify(bench: Bench) -> Iterator[Figure]:
-    """The shallow verification against sha256sum, and the whole of it against zstd -t."""
+    """Shallow verification compared with sha256sum, and full verification compared with zstd -t."""
     project = bench.built
     shallow, sha256sum, whole, test = bench.meter.compare(
         verifying(project, "--shallow"),
@@ -47,12 +47,12 @@ def verify(bench: Bench) -> Iterator[Figure]:
 
 
 def verifying(project: Project, *options: str) -> Side:
-    """The verification of a project's artifact."""
+    """Verification of a project's artifact."""
     return project.command(" ".join(("verify", *options)), "verify", project.artifact, "--ca", project.ca, *options)
 
 
 def update(bench: Bench) -> Iterator[Figure]:
-    """What a device with the rootfs fetches to get to the second one."""
+    """What a device with the rootfs downloads to update to the second one."""
     images = bench.built.artifact, bench.built_second.artifact
     found = answer(bench.built.command("cost", "cost", *images, "--ecu-id", "main", "--json"))
     changed, download = found["changed-bytes"] / MB, found["download"] / MB
@@ -64,7 +64,7 @@ def update(bench: Bench) -> Iterator[Figure]:
 
 
 def diff(bench: Bench) -> Iterator[Figure]:
-    """What changed between the two."""
+    """The differences between the two."""
     side = bench.built.command("diff", "diff", bench.built.artifact, bench.built_second.artifact, "--ecu-id", "main")
     (ours,) = bench.meter.compare(side, times=3)
     yield Figure("diff: wall", ours.wall, "s", 1.5, source=f"CPU {ours.cpu:.2f} s")

@@ -1,7 +1,7 @@
-"""Measure otabuild against public tools, on a rootfs of yours: `python -m benchmarks.run ROOTFS --second ROOTFS2`.
+"""Measure otabuild against public tools, on your own rootfs: `python -m benchmarks.run ROOTFS --second ROOTFS2`.
 
-Every command ends with a sync of the file systems; what is compared runs in turn, A B A B, with the page cache warm.
-Ratios count: they hold on other machines, seconds do not. Nothing is asserted: PASS and MISS stand beside the targets.
+Every command ends with a sync of the file systems. Compared commands run in turn, A B A B, with a warm page cache. Only
+ratios are portable: seconds depend on the machine. Nothing is asserted: PASS or MISS is shown beside each target.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TOOLS = {"tar": "--version", "zstd": "--version", "mksquashfs": "-version"}
 
 
 def main() -> int:
-    """Run what was asked for; 0 whatever the figures are."""
+    """Run the requested benchmarks; return 0 whatever the figures are."""
     args = _arguments()
     args.work.mkdir(parents=True, exist_ok=True)
     meter = Meter(args.work / "commands.log", args.rounds)

@@ -19,7 +19,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 
 
 def scale(bench: Bench) -> Iterator[Figure]:
-    """Cost of a file in a small and a large tree, and what the large one takes in memory."""
+    """The cost per file in a small and a large tree, and the memory for the large one."""
     small, large = starmap(bench.project, (_tree(bench, files) for files in bench.files))
     few, many = bench.meter.compare(
         small.cold(f"otabuild, cold, {bench.files[0]} files"), large.cold(f"otabuild, cold, {bench.files[1]} files")
@@ -38,7 +38,7 @@ def scale(bench: Bench) -> Iterator[Figure]:
 
 def _tree(bench: Bench, files: int) -> tuple[str, Path]:
     tree = bench.work / f"tree-{files}"
-    # A process of its own: a child is charged with the memory of who started it.
+    # A separate process, because the memory of a parent counts for its child.
     writer: list[str | Path] = [sys.executable, "-m", "benchmarks.scale_tree", tree, str(files)]
     bench.meter.run(Side("write a tree", writer, _ROOT))
     bench.warm(tree)

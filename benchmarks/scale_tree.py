@@ -1,4 +1,4 @@
-"""A tree of many files whose sizes are those of a Debian system with compilers, the same at each call."""
+"""A tree of many files with the size distribution of a Debian system with compilers, the same at each call."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 _DECILES = (1, 300, 703, 1277, 2145, 3473, 6511, 12586, 23220, 54473, 250_000)
-"""Sizes in bytes; the largest 2 % are left out: they tell of bytes, and these trees of files."""
+"""Sizes in bytes, without the largest 2 %: those measure bytes, and these trees measure files."""
 _FILES_IN_FOLDER = 20
 _WORDS = 3_000_000
 
 
 def write_scale_tree(folder: Path, files: int) -> None:
-    """Write a tree of `files` different files; a tree that was written to its end is kept."""
+    """Write a tree of `files` distinct files; a complete existing tree is kept."""
     done = folder.with_name(f"{folder.name}.done")
     if done.exists():
         return
@@ -29,7 +29,7 @@ def write_scale_tree(folder: Path, files: int) -> None:
 
 
 def _content(choice: random.Random, number: int, text: bytes, noise: bytes) -> bytes:
-    """Text with some noise in it, as programs are; the number makes every content another one."""
+    """Return text with some noise, like the content of programs; the number makes every content distinct."""
     decile = choice.randrange(10)
     size = int(math.exp(choice.uniform(math.log(_DECILES[decile]), math.log(_DECILES[decile + 1]))))
     name = b"%d\n" % number

@@ -1,4 +1,4 @@
-"""Compare a tar with the tree that it should hold; shares no code with otabuild."""
+"""Compare a tar with the tree that it should contain; shares no code with otabuild."""
 
 from __future__ import annotations
 

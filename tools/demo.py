@@ -1,4 +1,4 @@
-"""`make demo`: from a tree of files to a signed artifact, verified, deployed to a tar and compared with the tree."""
+"""`make demo`: makes a signed artifact from a tree of files, verifies it, deploys it to a tar and compares both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BIN = Path(sys.executable).parent
 
 
 def main() -> int:
-    """Run the demo; 0 when the tar holds what the tree holds."""
+    """Run the demo; return 0 if the tar has the same content as the tree."""
     started = time.monotonic()
     _prepare()
     tar = _WORK / "deployed.tar"
@@ -51,7 +51,7 @@ def main() -> int:
 
 
 def _prepare() -> None:
-    """The rootfs anew, so that nobody's changes are in it; the certificates once."""
+    """Rebuild the rootfs, so that it has no local changes; make the certificates once."""
     rootfs, pki = _WORK / "rootfs", _WORK / "pki"
     if rootfs.exists():
         shutil.rmtree(rootfs)

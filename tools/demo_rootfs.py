@@ -1,4 +1,4 @@
-"""A small rootfs made without root: every kind of entry that an ordinary user can make."""
+"""A small rootfs made without root, with every kind of entry that an ordinary user can make."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHARED = b"the same bytes under several names\n" * 40
 
 
 def make_rootfs(root: Path) -> None:
-    """Write the tree; the same bytes in every run."""
+    """Write the tree; every run writes the same bytes."""
     rng = random.Random(1)
     for folder in _FOLDERS:
         (root / folder).mkdir(parents=True)
@@ -66,5 +66,5 @@ def _files(root: Path, rng: random.Random) -> None:
 
 
 def _mark(path: Path, name: str, value: bytes) -> None:
-    with contextlib.suppress(OSError):  # not every file system has attributes of users
+    with contextlib.suppress(OSError):  # not every file system supports user attributes
         os.setxattr(path, name, value)

@@ -1,4 +1,4 @@
-"""Write the reference pages that come from the code: commands, recipe keys, errors, rules, JSON Schema."""
+"""Write the reference pages that are generated from the code: commands, recipe keys, errors, rules, JSON Schema."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _COMMON = {"help", "quiet", "debug"}
 
 
 def pages() -> dict[str, str]:
-    """The pages by name."""
+    """Return the pages by name."""
     schema = json.dumps(json_schema(), ensure_ascii=False, indent=2)
     return {
         "commands.md": "\n".join([_HEAD, *_commands()]),
@@ -45,7 +45,7 @@ def _commands() -> Iterator[str]:
 
 
 def _named(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """The commands of a parser by their whole names; a group such as `pki` is no command itself."""
+    """Yield the commands of a parser by their full names; a group such as `pki` is not itself a command."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001  (the same)
     if not groups:
         yield name, parser

@@ -1,4 +1,4 @@
-"""The pages of the reference about recipes, errors and rules: what the code says about itself, as Markdown."""
+"""Generates the reference pages about recipes, errors and rules as Markdown, from the code itself."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EXIT_CODES = """\
 
 
 def recipe_page() -> str:
-    """Every key of a recipe, from the models."""
+    """Return the page with every key of a recipe, from the models."""
     schema = json_schema()
     lines = [
         "# Recipe keys\n",
@@ -48,7 +48,7 @@ def recipe_page() -> str:
 
 
 def _in_order(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The models below a recipe, in the order in which the keys lead to them."""
+    """Yield the models below a recipe, in the order in which the keys lead to them."""
     seen: dict[str, None] = {}
     waiting = list(_references(schema["properties"]))
     while waiting:
@@ -84,7 +84,7 @@ def _model(name: str, model: dict[str, Any]) -> Iterator[str]:
 
 
 def _profiles() -> Iterator[str]:
-    """The numbers of each storage profile."""
+    """Yield the numbers of each storage profile."""
     yield "The profiles set these numbers. The first four can be overridden by their keys.\n"
     yield f"| number | {' | '.join(f'`{name}`' for name in PROFILES)} |\n|---|{'---|' * len(PROFILES)}"
     for number, show in _NUMBERS.items():
@@ -119,7 +119,7 @@ def _default(value: dict[str, Any]) -> str:
 
 
 def _kind(value: dict[str, Any]) -> str:
-    """What value a key takes, for people."""
+    """Describe the value of a key for people."""
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
@@ -146,7 +146,7 @@ def _cell(text: str) -> str:
 
 
 def errors_page() -> str:
-    """Exit codes, and every class of error."""
+    """Return the page of exit codes and all classes of errors."""
     classes = [found for _, found in inspect.getmembers(errors, inspect.isclass) if issubclass(found, Exception)]
     lines = [
         f"# Errors and exit codes\n\n{_WRITTEN}\n",
@@ -165,7 +165,7 @@ def errors_page() -> str:
 
 
 def rules_page() -> str:
-    """The rules of verify and of lint."""
+    """Return the page of the rules of verify and of lint."""
     lines = [
         f"# Rules\n\n{_WRITTEN}\n\n## Rules of verify\n",
         (

@@ -22,7 +22,7 @@ def verify(session: nox.Session) -> None:
 
 
 def _key(session: nox.Session) -> dict[str, str]:
-    """The key from the environment, or else from demo certificates."""
+    """Return the key from the environment, or else from demo certificates."""
     if "OTA_SIGN_KEY" in session.env:
         return {}
     if not Path("pki").exists():

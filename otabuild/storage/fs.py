@@ -85,7 +85,7 @@ def storage_error(error: OSError, operation: str, path: object) -> StorageError:
 def lock(fd: int) -> bool:
     """Lock a file or folder until its descriptor is closed; return False if another process has it.
 
-    Also returns True on a file system without locks; there, only one process at a time is supported.
+    It also returns True on a file system without locks; there, only one process at a time is supported.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
