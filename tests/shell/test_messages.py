@@ -195,7 +195,7 @@ def test_doit_tells_what_it_built_and_the_report_what_the_last_run_did(project: 
         assert (found["artifact"], found["sha256"]) == ("dist/vehicle.zip", project.sha256)
         assert found["size"] == project.artifact.stat().st_size
         assert found["steps"][0]["ran-because"] == reasons
-        assert found["totals"]["files-hashed"] > 0  # files as young as these are hashed each time
+        assert found["totals"]["files-hashed"] > 0 or not reasons
 
 
 def test_a_changed_artifact_is_told_from_a_missing_one(project: Project) -> None:
