@@ -248,7 +248,7 @@ def run_deploy(args: argparse.Namespace) -> int:
             where=args.image,
             hint="name CA certificates with --ca or --ca-dir, or say --insecure-no-verify",
         )
-    act, target = (deploy_tar, args.to_tar) if args.to_tar else (deploy, args.rootfs_dir)
+    act, target = (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
     with open_image(args.image) as image:
         deployed = act(
             image.payload(args.ecu_id, args.release_key),
