@@ -45,7 +45,8 @@ def interrupted_from(first: int, act: Callable[[], None]) -> int:
     def observe(*_change: str) -> None:
         nonlocal seen
         seen += 1
-        if seen >= first:
+        # A signal that another thread sends would reach the main thread anywhere, even in the middle of a finalizer.
+        if seen >= first and threading.current_thread() is threading.main_thread():
             interrupt()
 
     fs.observer = observe
