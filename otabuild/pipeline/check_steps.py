@@ -116,9 +116,10 @@ def roundtrip_step(job: Job) -> Step:
             options = RootfsOptions(
                 (Input("tar", deployed_tar(job, name)),), clean=False, stub_resolv_conf=False, drop_xattrs=()
             )
-            archives = os.path.join(job.workspace.work, "archives")
             _compare(
-                name, scan(options, euid=os.geteuid(), work=archives).entries, read_tree(job.rootfs_path(name, "tree"))
+                name,
+                scan(options, euid=os.geteuid(), work=job.workspace.archives).entries,
+                read_tree(job.rootfs_path(name, "tree")),
             )
         return Outcome({}, {"rootfs-compared": len(names)})
 

@@ -42,7 +42,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
     """Walk the inputs of a rootfs and write its prepared entries to a file."""
     options = rootfs_options(job.recipe.rootfs[rootfs])
     entries = job.rootfs_path(rootfs, "entries")
-    archives = os.path.join(job.workspace.work, "archives")
+    archives = job.workspace.archives
     named = naming_key(job.recipe, "rootfs", rootfs)
 
     def key() -> Key:

@@ -46,15 +46,11 @@ def keep_within(workspace: Workspace, limit: int, *, spare: int) -> None:
 
 def remove_archives(workspace: Workspace) -> None:
     """Drop the indexes of all archives; each archive is read again when it is needed."""
-    fs.remove_tree(_archives(workspace))
-
-
-def _archives(workspace: Workspace) -> str:
-    return os.path.join(workspace.work, "archives")
+    fs.remove_tree(workspace.archives)
 
 
 def _archive_files(workspace: Workspace) -> Iterator[tuple[str, int]]:
-    for folder, _, names in os.walk(_archives(workspace)):
+    for folder, _, names in os.walk(workspace.archives):
         for name in names:
             path = os.path.join(folder, name)
             yield path, os.lstat(path).st_size

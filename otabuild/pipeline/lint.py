@@ -60,7 +60,7 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
 def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
-    result = scan(tolerant, euid=os.geteuid(), work=os.path.join(workspace.work, "archives"))
+    result = scan(tolerant, euid=os.geteuid(), work=workspace.archives)
     with naming_key(recipe, "rootfs", name):
         rows = [_row(entry) for entry in result.entries]
     findings: dict[Finding, None] = {}

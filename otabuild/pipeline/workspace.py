@@ -64,6 +64,11 @@ class Workspace:
         """Start of the run in Unix seconds."""
         return self.now_ns // 10**9
 
+    @property
+    def archives(self) -> str:
+        """The folder with the indexes of archives."""
+        return os.path.join(self.work, "archives")
+
     def folder(self, recipe: str) -> str:
         """Return the folder of a recipe's stamps and intermediate files."""
         return os.path.join(self.work, "recipes", recipe)  # a recipe may have any name, also one used in `work`
