@@ -21,13 +21,11 @@ from otabuild.build.tree import TreeRow
 from otabuild.format.file_table import EMPTY_DIGEST, pack_xattrs
 from otabuild.format.limits import MIB
 from otabuild.rootfs.content import load_content
-from otabuild.rootfs.entry import Content, Entry, StatKey
+from otabuild.rootfs.entry import RACY_NS, Content, Entry, StatKey
 from otabuild.storage.cache import Blob, Cache
 
 _LARGE = MIB
 """Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
-_RACY_NS = 2 * 10**9
-"""A file modified this shortly before the build is hashed again next time: its times may hide a later change."""
 _BATCH = 1000
 _BACKLOG = 8
 """Bundles and contents in progress per worker, to bound memory."""
@@ -253,7 +251,7 @@ class _Run:
 
     def _remember(self, content: Content, digest: bytes, inline: bytes | None) -> None:
         key = content.stat_key
-        if key is not None and max(key.mtime_ns, key.ctime_ns) < self._environment.now_ns - _RACY_NS:
+        if key is not None and max(key.mtime_ns, key.ctime_ns) < self._environment.now_ns - RACY_NS:
             self._hashed.append((key, digest, inline))
             if len(self._hashed) >= _BATCH:
                 self._flush_hashed()

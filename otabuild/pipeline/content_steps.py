@@ -26,7 +26,7 @@ from otabuild.pipeline.job import Job
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Results, Step
 from otabuild.recipe.inputs import naming_key, problem_at
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.entry import RACY_NS, Entry
 from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files
@@ -34,7 +34,6 @@ from otabuild.storage.cache import Blob, Cache
 from otabuild.storage.compress import compress_table, library_version
 from otabuild.version import __version__
 
-_RACY_NS = 2 * 10**9
 _RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
 
 
@@ -66,7 +65,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
             "dropped xattrs": dict(notes.dropped_xattrs),
             "patterns without a match": notes.unmatched_patterns,
         }
-        racy = newest.time_ns >= job.workspace.now_ns - _RACY_NS
+        racy = newest.time_ns >= job.workspace.now_ns - RACY_NS
         results = {
             "entries": files.hash_file(entries),
             "size": counts.size,

@@ -29,6 +29,10 @@ IN_SPOOL, IN_ARCHIVE = "spool", "archive"
 """Replaces the host path of a content until the location of the files is known."""
 
 
+RACY_NS = 2 * 10**9
+"""A file changed within so many nanoseconds before it is looked at may change again without its times telling."""
+
+
 class StatKey(NamedTuple):
     """Shows that a file was not touched since it was hashed (times in nanoseconds)."""
 

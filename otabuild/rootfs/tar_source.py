@@ -14,7 +14,7 @@ import msgpack
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
-from otabuild.rootfs.entry import Entry, StatKey
+from otabuild.rootfs.entry import RACY_NS, Entry, StatKey
 from otabuild.rootfs.index import Index, write_index
 from otabuild.storage import fs
 from otabuild.storage.files import write_file
@@ -22,8 +22,6 @@ from otabuild.storage.files import write_file
 CHUNK = 1 << 20
 _STDIN = "-"
 _RUN = secrets.token_hex(16)
-_RACY_NS = 2_000_000_000
-"""An archive written this shortly before it was read may change again without a new time stamp."""
 
 
 class TarSource:
@@ -103,7 +101,7 @@ class TarSource:
             raise InputChangedError("the archive changed while it was read", where=self._location, hint="build again")
         write_file(self._state_path, bytes(msgpack.packb((key, digest))))
         now = os.stat(self._state_path).st_mtime_ns
-        if max(key.mtime_ns, key.ctime_ns) > now - _RACY_NS:
+        if max(key.mtime_ns, key.ctime_ns) > now - RACY_NS:
             write_file(self._state_path, bytes(msgpack.packb((key._replace(ctime_ns=-1), digest))))
 
     @contextmanager

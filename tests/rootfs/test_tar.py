@@ -380,7 +380,7 @@ def test_an_index_of_another_version_is_not_taken(
 def test_an_archive_written_just_before_it_was_read_is_hashed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, racy_ns: int, digested: int
 ) -> None:
-    monkeypatch.setattr(tar_source, "_RACY_NS", racy_ns)
+    monkeypatch.setattr(tar_source, "RACY_NS", racy_ns)
     digest = tar_source._digest
     calls: list[int] = []
 
