@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -35,6 +35,8 @@ from otabuild.signing.trust import TrustPolicy
 from otabuild.signing.verify import SignatureReport, check_index_jwt
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
+_BATCH = 64
+"""Blobs that a thread takes at a time: handing over small ones individually would cost more than hashing them."""
 _BLOB_PREFIX = "blobs/sha256/"
 _BLOB = re.compile(f"{_BLOB_PREFIX}[0-9a-f]{{64}}")
 
@@ -278,12 +280,15 @@ class _Run:
         rest = [digest for digest in stored if digest not in self.verified]
         self.tally.total += sum(stored[digest] for digest in rest)
 
-        def work(digest: bytes, _stop: object) -> None:
-            try:
-                for chunk in self.image.blobs.stream(digest):
-                    self.tally.add(len(chunk))
-            except OtabuildError as error:
-                on_error(error)
+        def work(digests: Sequence[bytes], stop: threading.Event) -> None:
+            for digest in digests:
+                if stop.is_set():
+                    return
+                try:
+                    for chunk in self.image.blobs.stream(digest):
+                        self.tally.add(len(chunk))
+                except OtabuildError as error:
+                    on_error(error)
 
         with self.gathered("blob") as on_error:
-            run_parallel(work, rest)
+            run_parallel(work, [rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH)])
