@@ -1,8 +1,7 @@
 """Certificate chains of any shape, valid or not, with fixed keys and dates: the same bytes in every run.
 
 `issue(name, issuer, …)` makes a party. Every option defaults to that of a valid certificate, so a test only names what
-is
-wrong.
+is wrong.
 """
 
 from __future__ import annotations

@@ -147,8 +147,8 @@ class Cutter:
     """Decides where one bundle ends and the next starts; members come in path order.
 
     A member starts a bundle if the hash of its path, scaled by its size, says so, or if it is the first of a directory
-    and
-    the hash of the directory's name says so. Both depend only on that member, so an insertion changes only one bundle.
+    and the hash of the directory's name says so. Both depend only on that member, so an insertion changes only one
+    bundle.
     """
 
     def __init__(self, plan: StoragePlan) -> None:

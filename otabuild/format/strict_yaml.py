@@ -2,8 +2,7 @@
 
 The tree is built from parser events. This bounds its depth and size before anything is expanded. An alias shares the
 node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not write (a tag, a duplicate key)
-produces
-a remark, and the caller decides whether that is an error.
+produces a remark, and the caller decides whether that is an error.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ class Node:
     """One value, its position (counted from 1), and its size when every alias is written out.
 
     `text` is a scalar as written, `value` is its meaning. A list has `items`. A mapping has `pairs` of key and value,
-    in
-    the order of the file.
+    in the order of the file.
     """
 
     kind: Kind

@@ -120,8 +120,7 @@ def parse_sys_config(raw: bytes, where: str) -> SysConfig:
     Raises:
         FormatError: it is not a sys_config, has a value that no client can use, or has something that clients ignore
             silently or read in two ways: an unknown key, a nested `otaclient:`, a tag, a duplicate key. The message
-                names
-            the lines of such places.
+            names the lines of such places.
         LimitError: more than 1 MiB.
     """
     config, notes = read_sys_config(raw, where)

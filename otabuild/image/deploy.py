@@ -45,8 +45,7 @@ def deploy(
     """Deploy a payload as a new directory with exact types, contents, owners, modes, attributes and hard links.
 
     The signature is verified first, then every rule about the payload, its tables and the resource table. Each content
-    is
-    hashed while it is written.
+    is hashed while it is written.
 
     Args:
         payload: a payload of an open image.

@@ -43,8 +43,7 @@ def deploy_tar(
     """Write a payload as a tar file; arguments and checks are those of `deploy`.
 
     Unpack it as root with `tar --xattrs --xattrs-include='*' -xpf`. The same payload always produces the same bytes.
-    With
-    `no_owner` everything belongs to 0:0.
+    With `no_owner` everything belongs to 0:0.
 
     Raises:
         StateError: the target exists and is not a regular file.

@@ -20,8 +20,7 @@ def open_image(path: StrPath) -> Image:
     """Open an image directory or an artifact, for use in a `with` statement.
 
     Everything read from it is verified by digest, starting with index.json. Use `otabuild.verify` to check that
-    index.json
-    itself is authentic.
+    index.json itself is authentic.
 
     Raises:
         InputError: the path is not an image.

@@ -67,8 +67,7 @@ class FileEntry(NamedTuple):
     """One path of a payload, as recorded in the file table.
 
     `mode` is the whole st_mode. `digest` (32 bytes), `size` (bytes) and `contents` (if inlined) belong to a regular
-    file;
-    `meta` is the target of a symlink. `packed_xattrs` is MessagePack.
+    file; `meta` is the target of a symlink. `packed_xattrs` is MessagePack.
     """
 
     path: str

@@ -21,9 +21,8 @@ class TreeWriter:
     """Writes below one folder, from several threads.
 
     A file is written, then gets its owner, then its mode (changing the owner clears setuid), then its attributes
-    (writing
-    clears capabilities). Directories get their metadata last, so that nothing is inherited and everything can be
-    created.
+    (writing clears capabilities). Directories get their metadata last, so that nothing is inherited and everything can
+    be created.
 
     Args:
         root: descriptor of the folder, which is empty and private.

@@ -1,8 +1,7 @@
 """Signs an existing image: again, for the first time, or with a signature that was made before.
 
 Only signed-at changes in index.json, as text; every other file is copied unchanged and hashed on the way. An artifact
-is
-replaced by one rename and a directory by one exchange, so no unfinished signing is ever visible.
+is replaced by one rename and a directory by one exchange, so no unfinished signing is ever visible.
 """
 
 from __future__ import annotations

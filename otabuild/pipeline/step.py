@@ -27,8 +27,7 @@ class Outcome(NamedTuple):
     """The outcome of a step that has finished.
 
     `results` go to later steps, `counts` into the build report (numbers and lists of notes). `again` is why the step
-    must
-    run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
+    must run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
     """
 
     results: Results

@@ -67,8 +67,7 @@ def load_recipes(
 
     Returns:
         The valid recipes by name, and the errors of the others by file stem. Recipes with the same name, or with the
-        same
-            output, are all invalid.
+        same output, are all invalid.
 
     Raises:
         RecipeError: the folder cannot be read.

@@ -21,8 +21,7 @@ def substitute(text: str, context: Context, date: str | None) -> str:
     """Replace the references in a string: `${git:…}`, `${env:NAME}`, `${env:NAME:-default}`, `${date}`.
 
     `$${` stands for `${`. Replaced text is not searched again. `date` is the ISO date of the build, or None if it
-    cannot
-    be used.
+    cannot be used.
 
     Raises:
         RefusedError: a reference is unknown or has no value.

@@ -45,10 +45,8 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
     """Read an archive from start to end.
 
     A hard link gets the entry that is at its target when the link is read, as if the archive were unpacked; replacing
-    the
-    target later does not change the link. If nothing is at the target yet, the rest of the archive also counts. In a
-    layer
-    it does not, because the target is in the layers below.
+    the target later does not change the link. If nothing is at the target yet, the rest of the archive also counts. In
+    a layer it does not, because the target is in the layers below.
 
     Args:
         reader: the plain archive, or several concatenated ones (later ones replace entries of earlier ones).

@@ -80,8 +80,7 @@ class Budget:
     """Limits how large an archive may become, depending on how much of it was read. Sizes are in bytes.
 
     Each limit is the larger of two values. Decompressed data: 400 times the size read, or 4 GiB. Holes in sparse files,
-    which
-    take time but no space: 400 times, or 16 GiB. Names and attributes, which stay in memory: 4 times, or 2 GiB.
+    which take time but no space: 400 times, or 16 GiB. Names and attributes, which stay in memory: 4 times, or 2 GiB.
     """
 
     def __init__(self, where: str) -> None:

@@ -92,8 +92,7 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
 
     Raises:
         InputError: no `/`, a path out of order or duplicate, a parent that is missing or not a directory, an owner,
-            mode,
-            target or attribute beyond the limits, or hard links of one inode that differ.
+            mode, target or attribute beyond the limits, or hard links of one inode that differ.
     """
     folders: set[str] = set()
     links: dict[str, Entry] = {}

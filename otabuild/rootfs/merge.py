@@ -21,14 +21,12 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
     A directory over a directory keeps the content of both and takes the metadata of the upper one. Anything else hides
     everything below its path in lower sources; this includes a whiteout, which itself disappears. Hard links of
-    different
-    sources must have different names: see `apart`.
+    different sources must have different names: see `apart`.
 
     Args:
         sources: the lowest first.
         keep_links: whether to refuse a directory over a symlink. Sources that do not know of each other need this,
-            because
-            what the link leads to would be missing at its path.
+            because what the link leads to would be missing at its path.
 
     Raises:
         InputError: a source, without a directory of its own there, places an entry below a path that is not a directory

@@ -46,8 +46,7 @@ class RootfsOptions:
     """The settings of a recipe for one rootfs.
 
     `sources` are merged, the last one on top, and prepared (`clean`, `exclude`, `stub_resolv_conf`). `overlays` are
-    merged
-    over the result unchanged. Attribute names and `rules` apply to everything.
+    merged over the result unchanged. Attribute names and `rules` apply to everything.
     """
 
     sources: tuple[Input, ...]

@@ -12,10 +12,9 @@ class Source(Protocol):
     """A directory tree or an archive, as a stream of entries.
 
     The stream is in path order (byte order of the whole path, for example `/a`, `/a-b`, `/a/x`), starts with `/`, and
-    has
-    every parent before its children. It may contain entries that the format cannot represent (fifos, names that are not
-    UTF-8); the gate of the scan handles them. A directory that an archive does not describe, but places an entry in, is
-    `implied`: it has mode 0.
+    has every parent before its children. It may contain entries that the format cannot represent (fifos, names that are
+    not UTF-8); the gate of the scan handles them. A directory that an archive does not describe, but places an entry
+    in, is `implied`: it has mode 0.
     """
 
     def fingerprint(self) -> str:

@@ -41,11 +41,10 @@ _KINDS = {
 class Member(NamedTuple):
     """One member, as its headers describe it.
 
-    `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device,
-    `5` directory, `6` fifo. `offset` is the start of the body in the plain archive, `stored` the length of the body in
+    `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device, `5`
+    directory, `6` fifo. `offset` is the start of the body in the plain archive, `stored` the length of the body in
     bytes; `size` is the length of the content. `extents` has the (offset, length) pairs of a sparse file's data, else
-    None.
-    `archive` counts the concatenated archives before this one.
+    None. `archive` counts the concatenated archives before this one.
     """
 
     name: bytes
@@ -69,8 +68,7 @@ def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
     Args:
         reader: the plain archive.
         layer: whether it is a layer of an image, whose digest shows that it is complete: the end mark may be missing,
-            but
-            nothing may follow it. Otherwise, other archives may follow.
+            but nothing may follow it. Otherwise, other archives may follow.
 
     Raises:
         InputError: damaged, truncated, without an end mark, or with something unknown in it.

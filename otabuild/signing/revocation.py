@@ -46,8 +46,7 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
     """Look up every certificate of a path in the revocation lists.
 
     Without any list, nothing is checked. With lists, every issuer of the path must have a list that it signed and that
-    is
-    current at `moment` (Unix seconds). A revoked certificate is refused regardless of its revocation date.
+    is current at `moment` (Unix seconds). A revoked certificate is refused regardless of its revocation date.
 
     Args:
         path: from the signing certificate to the root, already validated; the root itself is not looked up.

@@ -6,8 +6,7 @@
 
 Blobs are in packs because creating a file for each of ten thousand blobs costs more than writing them. Names are never
 trusted: every reader of a blob checks it against its digest, and a damaged or lost database only costs time. One
-process
-at a time has a cache open: worker processes of one run wait for each other. Its methods are thread-safe.
+process at a time has a cache open: worker processes of one run wait for each other. Its methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -178,8 +177,7 @@ class Cache:
         """Drop the least recently used blobs until at most `size` bytes are left; return the number of blobs dropped.
 
         Blobs used at `spare` (Unix nanoseconds) or later are kept, and so are blobs that were never marked as used. If
-        the file
-        system does not support holes, space is freed only when a whole pack is dropped.
+        the file system does not support holes, space is freed only when a whole pack is dropped.
         """
         older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
             FROM blobs) WHERE total > ? AND used BETWEEN 1 AND ?"""

@@ -98,8 +98,7 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
     """Replace a file: yield a descriptor to write to; the file appears under `path` when the block succeeds.
 
     The mode is exact regardless of the umask. With `durable`, the file system is synced before the rename, and the
-    folder
-    after it. If the block raises, the previous file under `path` is unchanged.
+    folder after it. If the block raises, the previous file under `path` is unchanged.
 
     Raises:
         StateError: another process is writing it, or it is not a regular file.

@@ -1,8 +1,7 @@
 """Changes below a directory descriptor, for deployment: no function here follows a symlink or replaces anything.
 
 As in `otabuild.storage.fs`, each change is announced to the observer. Failures to set owner, mode, attributes or
-devices
-raise MetaApplyError, all others StorageError. `path` is only used in messages.
+devices raise MetaApplyError, all others StorageError. `path` is only used in messages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Opens SQLite databases from elsewhere as hostile input.
 
 The steps are: header, read-only and immutable, hardened settings, integrity check, schema against a whitelist. A budget
-of
-instructions limits what SQLite executes, so that no statement runs forever.
+of instructions limits what SQLite executes, so that no statement runs forever.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ def writing_database(path: str, statements: Sequence[str], *, page_size: int) ->
     """Create a new database with these statements; it includes what is inserted until the block ends.
 
     The file has journal mode DELETE and encoding UTF-8, no free pages, and constants in the header fields that describe
-    the
-    writing library. Insert sorted rows, one table after the other; then the same rows always produce the same bytes.
+    the writing library. Insert sorted rows, one table after the other; then the same rows always produce the same
+    bytes.
 
     Raises:
         StorageError: no space left, or the operating system failed.

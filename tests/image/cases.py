@@ -1,8 +1,7 @@
 """Every way to tamper with an image that a rule refuses, named after its row in the list of threats.
 
 Each case lists the rules that find it; no others may. Everything above the change is rebuilt. `deploy` is the error
-with
-which deployment refuses the image, or None if the change does not affect what is deployed.
+with which deployment refuses the image, or None if the change does not affect what is deployed.
 """
 
 from __future__ import annotations

@@ -3,10 +3,9 @@
     sweeper.py WORLD SIGNAL [POINT ...]     in the folder of a project; without points: at every change
 
 For each point the world is reset, a forked child receives the signal at that change, and its result is checked: it must
-be
-completely old or completely new. Then the same work is done again to its end, and must have the same result as in a
-clean
-world, without temporary files. Prints JSON: the number of changes, the number of points tried, and what went wrong.
+be completely old or completely new. Then the same work is done again to its end, and must have the same result as in a
+clean world, without temporary files. Prints JSON: the number of changes, the number of points tried, and what went
+wrong.
 """
 
 from __future__ import annotations
