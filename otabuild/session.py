@@ -143,7 +143,7 @@ def locked(work: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def lock_or_exit() -> None:
-    """Hold the lock of this project's work directory, or exit with the reason, in code where doit would not exit."""
+    """Hold the lock of this project's work directory, or show the reason and exit, where doit would do neither."""
     try:
         hold_lock(load_settings().work)
     except OtabuildError as error:

@@ -178,7 +178,7 @@ def remove_directory(path: str) -> None:
 
 
 def _remove_left(fresh: str) -> None:
-    """Remove what a killed run left; a link is no folder, and goes without more ado."""
+    """Remove what a killed run left; a link needs no check, because it is never followed."""
     if os.path.isdir(fresh) and not os.path.islink(fresh):
         fs.check_left(os.lstat(fresh), os.stat(os.path.dirname(fresh)), fresh)
     fs.remove_tree(fresh)

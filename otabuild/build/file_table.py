@@ -129,7 +129,7 @@ class _Writer:
         return self._inodes
 
     def _resource(self, row: TreeRow, inode_id: int) -> int:
-        """Return the id of a content: that of the first inode with it, which makes the indexes alike and so small."""
+        """Return the id of a content. It is that of the first inode with it: similar indexes compress better."""
         assert row.digest is not None
         known = self._resources.get(row.digest)
         if known is not None:

@@ -46,7 +46,7 @@ def check_schema(objects: Iterable[tuple[str, str | None]], expected: Iterable[s
 
 
 def type_checks(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yields, for each table that these statements create, its name and a query for a row with values of a wrong type.
+    """Yield, for each table that these statements create, its name and a query for a row with values of a wrong type.
 
     SQLite itself allows any type in any column. The query returns the row's key and the types found. For a valid table,
     it returns no row.

@@ -31,7 +31,7 @@ def join(parts: Iterable[object]) -> Html:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """Return a table, or nothing if it has no rows; `numbers` are the right-aligned columns."""
+    """Return a table, or the word none if it has no rows; `numbers` are the right-aligned columns."""
     body = [_row("td", row, numbers) for row in rows]
     if not body:
         return tag("p", "none", class_="none")

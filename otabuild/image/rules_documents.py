@@ -27,7 +27,7 @@ class DocumentsSubject:
 
 @dataclass(frozen=True, slots=True)
 class SysConfigSubject:
-    """A sys_config that was parsed, and the notes from that."""
+    """The notes from parsing a sys_config."""
 
     name: str
     notes: tuple[str, ...]
@@ -37,7 +37,7 @@ def read_sys_config_of(payload: Payload) -> SysConfigSubject:
     """Parse the sys_config of a payload.
 
     Raises:
-        FormatError, LimitError: it is none that clients take (section 5).
+        FormatError, LimitError: clients would refuse it (section 5).
         IntegrityError: the blob is missing or damaged.
     """
     name = f"sys_config of {payload.name}"

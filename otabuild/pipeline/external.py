@@ -131,7 +131,7 @@ class KnownSignatures:
 
 
 class ReusingSigner:
-    """Return known signatures, and asks another signer for the others.
+    """Returns known signatures, and asks another signer for the others.
 
     Args:
         find: returns the known signature of a digest, or None.

@@ -50,13 +50,13 @@ def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
 
 
 def _meant(errors: Iterable[Any], root: Node) -> set[tuple[Key, ...]]:
-    """The keys that unknown ones stand for."""
+    """Return the keys that were probably meant by unknown ones."""
     unknown = (root.follow(error["loc"])[1] for error in errors if error["type"] == "extra_forbidden")
     return {(*trail[:-1], nearest(str(trail[-1]), _free_keys(root, trail)) or "") for trail in unknown}
 
 
 def _free_keys(root: Node, trail: Sequence[Key]) -> list[str]:
-    """The keys that could stand where an unknown one stands."""
+    """Return the keys that are possible in place of an unknown one."""
     present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
     return [name for name in _known_keys(trail[:-1]) if name not in present]
 

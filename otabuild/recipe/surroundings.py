@@ -1,4 +1,4 @@
-"""What a recipe needs of this machine at this time, and what of it is not so."""
+"""Checks what a recipe needs from this machine: sources, places for the outputs, a program that signs, the clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from otabuild.recipe.signing import CommandKey
 
 
 def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -> Iterator[Problem]:
-    """Sources that are missing, outputs that cannot be written, a sign command that is none, a time yet to come.
+    """Yield missing sources, outputs that cannot be written, a missing sign command, and a timestamp in the future.
 
     Args:
         recipe: as loaded with the current folder as its root.
@@ -41,14 +41,14 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
 
 
 def _existing(folder: str) -> str:
-    """The lowest folder on the way to one that is there already."""
+    """Return a folder or, if it does not exist, the nearest folder above it that does."""
     while folder and not os.path.lexists(folder):
         folder = os.path.dirname(folder)
     return folder or os.curdir
 
 
 def _obstacle(folder: str) -> str:
-    """What keeps an output from being written below a folder; empty where nothing does."""
+    """Return what prevents writing an output below a folder, in words, or an empty text."""
     if not os.path.isdir(folder):
         return "lies in what is no folder"
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):

@@ -30,7 +30,7 @@ IN_SPOOL, IN_ARCHIVE = "spool", "archive"
 
 
 RACY_NS = 2 * 10**9
-"""A file changed within so many nanoseconds before it is looked at may change again without its times telling."""
+"""The times of a file that changed less than this many nanoseconds before it was examined may hide a later change."""
 
 
 class StatKey(NamedTuple):

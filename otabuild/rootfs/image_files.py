@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class MissingFileError(InputError):
-    """A file that an image has to have, and has not."""
+    """A file that an image must have is missing."""
 
 
 class Files(Protocol):

@@ -50,7 +50,7 @@ class Blob(NamedTuple):
 
 
 class Place(NamedTuple):
-    """The location of a blob: `size` bytes of a file, starting at `offset`."""
+    """The location of a blob: a file, and the offset in bytes where the blob starts."""
 
     path: str
     offset: int

@@ -55,7 +55,7 @@ def _create(path: str) -> int:
             fd = os.open(temporary, _NEW, 0o600)
             if fs.lock(fd) and _is_at(temporary, fd):
                 return fd
-            os.close(fd)  # another process removed it as the rest of a killed one
+            os.close(fd)  # another process took it for what a killed one left, and removed it
             continue
         _remove_left(path)
 

@@ -100,7 +100,7 @@ def check_left(left: os.stat_result, folder: os.stat_result, path: StrPath) -> N
     """Check what an earlier run seems to have left behind, before it is removed.
 
     Raises:
-        StateError: somebody else may have put it there, or something of ours under its name.
+        StateError: somebody else may have put it there, or renamed something of ours to it.
     """
     writers = 0o002 if folder.st_gid == os.getegid() else 0o022  # our own group is often ours alone (umask 002)
     others_may_rename = folder.st_mode & writers and not folder.st_mode & stat.S_ISVTX
