@@ -27,8 +27,6 @@ from otabuild.format.media_types import OCI_INDEX
 NAME = "index.jwt"
 SIGNATURE_SIZE = 64
 """Size of an ES256 signature in bytes: r and s, 32 bytes each, big endian."""
-LATEST_TIME = 253_402_300_799
-"""The last second of the year 9999, in Unix seconds."""
 
 _BASE64URL = re.compile(rb"[A-Za-z0-9_-]*")
 _PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
@@ -237,7 +235,7 @@ def _check_claims(claims: Any) -> tuple[int | None, Descriptor]:
             expected="iat, image_index",
         )
     issued_at = claims.get("iat")
-    if "iat" in claims and not (type(issued_at) is int and 0 <= issued_at <= LATEST_TIME):
+    if "iat" in claims and not (type(issued_at) is int and 0 <= issued_at <= limits.TIME):
         raise FormatError("`iat` is no Unix time in whole seconds", where=where, observed=repr(issued_at)[:80])
     if "image_index" not in claims:
         raise FormatError("`image_index` is missing", where=where)

@@ -5,7 +5,7 @@ from __future__ import annotations
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 TIME = 253_402_300_799
-"""The last second of the year 9999, the end of the range of calendars."""
+"""The last second of the year 9999 in Unix seconds, the end of the range of calendars."""
 JWT = 64 * KIB
 INDEX = 8 * MIB
 ZIP_DIRECTORY = 512 * MIB

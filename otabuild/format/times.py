@@ -5,9 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from otabuild.errors import InputError
-
-_LAST = 253_402_300_799
-"""9999-12-31T23:59:59Z, the last second that can be written."""
+from otabuild.format import limits
 
 
 def parse_time(text: str) -> int:
@@ -22,9 +20,8 @@ def parse_time(text: str) -> int:
     except (ValueError, OverflowError):
         pass
     else:
-        if (
-            not moment.microsecond and 0 <= seconds <= _LAST
-        ):  # checking the year is not enough, because of the time zone
+        # Checking the year is not enough, because of the time zone.
+        if not moment.microsecond and 0 <= seconds <= limits.TIME:
             return seconds
     raise InputError(
         "is no time",
