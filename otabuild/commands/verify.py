@@ -13,7 +13,7 @@ from otabuild.commands.output import Parsers, add_image, add_json, add_payload, 
 from otabuild.errors import InputError, TrustError, printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import counted, human_size
-from otabuild.format.times import parse_time, utc
+from otabuild.format.times import DAY, parse_time, utc
 from otabuild.progress import show_progress
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from otabuild.signing.trust import TrustPolicy
     from otabuild.signing.verify import SignatureReport
 
-_DAY = 86_400
-_SOON = 30 * _DAY
 _FEW_NOTES = 3
 _NEED_ANCHOR = ("--crl", "--not-before", "--max-age", "--allowed-signer", "--eku-strict")
 
@@ -145,7 +143,7 @@ def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
     return TrustPolicy(
         anchors=load_anchors(anchors),
         not_before=args.not_before,
-        max_age=None if args.max_age is None else args.max_age * _DAY,
+        max_age=None if args.max_age is None else args.max_age * DAY,
         allowed_signers=frozenset(args.allowed_signer),
         crls=load_crls(args.crl),
         strict_eku=args.eku_strict,
@@ -198,8 +196,8 @@ def _signature_lines(signature: SignatureReport, now: int) -> Iterator[str]:
     yield f"  signed by  {signer.subject}{when}; certificate valid until {utc(signer.not_after)}"
     yield f"  trusted    {signature.anchor.subject}" if signature.anchor else "  NOT TRUSTED: no anchor was given"
     for certificate in signature.path:
-        if (left := certificate.not_after - now) < _SOON:
-            days = counted(left // _DAY, "day")
+        if certificate.expires_soon(now):
+            days = counted((certificate.not_after - now) // DAY, "day")
             yield f"note: {certificate.subject}: expires in {days}, at {utc(certificate.not_after)}"
 
 

@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from otabuild.errors import InputError
 from otabuild.format import limits
 
+DAY = 86_400
+"""Seconds of a day."""
+
 
 def parse_time(text: str) -> int:
     """Return the Unix seconds of an ISO 8601 time or date. The default zone is UTC.

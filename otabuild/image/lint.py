@@ -20,7 +20,6 @@ from otabuild.signing.certificates import Certificate
 
 FILES_REUSED = 8192
 DEPTH_REUSED = 35
-EXPIRES_SOON = 30 * 86_400
 HEAD = 20
 """Number of bytes that `Row.head` returns: they include the flags of a .pyc file and the machine of an ELF file."""
 PROGRAMS = tuple(
@@ -243,7 +242,7 @@ def lint_time(seconds: int | None, where: str, now: int) -> Iterator[Finding]:
 def lint_chain(chain: Iterable[Certificate], now: int) -> Iterator[Finding]:
     """Check the certificates in an image."""
     for certificate in chain:
-        if certificate.not_after - now < EXPIRES_SOON:
+        if certificate.expires_soon(now):
             word = "expired" if certificate.not_after < now else "expires"
             yield Finding(
                 "certificate-expires",

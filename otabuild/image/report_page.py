@@ -12,7 +12,7 @@ from importlib import resources
 from otabuild.errors import printable
 from otabuild.format import annotations as ann
 from otabuild.format.sizes import counted, human_change, human_size
-from otabuild.format.times import utc
+from otabuild.format.times import DAY, utc
 from otabuild.image.cost import Cost
 from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_text import aspect_text, entry_text
@@ -21,7 +21,6 @@ from otabuild.image.payload import Payload
 from otabuild.image.report import Report, Signature
 from otabuild.image.usage import ContentUse, Node, Usage
 
-_DAY = 86_400
 _SHOWN = 500
 _FORMS = {
     "bundled": "small files cut from a shared bundle",
@@ -135,7 +134,7 @@ def _signature(signature: Signature | None, now: int) -> Html:
     if signature is None:
         return tag("article", tag("p", "The image is not signed.", class_="bad"))
     rows = [
-        (c.subject, c.issuer, utc(c.not_before)[:10], utc(c.not_after)[:10], f"{(c.not_after - now) // _DAY} days")
+        (c.subject, c.issuer, utc(c.not_before)[:10], utc(c.not_after)[:10], f"{(c.not_after - now) // DAY} days")
         for c in signature.chain
     ]
     issued = "without a time" if signature.issued_at is None else f"at {utc(signature.issued_at)}"

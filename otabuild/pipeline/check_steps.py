@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from otabuild.build.tree import TreeRow, read_tree
 from otabuild.errors import InputError, IntegrityError, NotVerifiedError
 from otabuild.format.file_table import pack_xattrs
+from otabuild.format.times import DAY
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.mend import mended
 from otabuild.pipeline.step import Key, Outcome, Step
@@ -21,8 +22,6 @@ from otabuild.storage import files
 
 if TYPE_CHECKING:
     from otabuild.signing.trust import TrustPolicy
-
-_DAY = 86_400
 
 
 def verify_step(job: Job) -> Step:
@@ -58,7 +57,7 @@ def verify_step(job: Job) -> Step:
         return {
             "artifact": job.results("build"),
             "whom to trust": recipe.verify and trust_key(recipe.verify),
-            "today's date": job.workspace.now // _DAY,
+            "today's date": job.workspace.now // DAY,
         }
 
     return job.step("verify", doc=f"verify {recipe.output}", after=(job.name("build"),), key=key, run=run)

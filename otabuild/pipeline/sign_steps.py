@@ -10,6 +10,7 @@ from otabuild.errors import Problem, RecipeError
 from otabuild.format.index_jwt import signing_key
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
+from otabuild.format.times import DAY
 from otabuild.pipeline.external import KnownSignatures, ReusingSigner, signing_requests
 from otabuild.pipeline.inputs import input_hashes
 from otabuild.pipeline.job import Job
@@ -26,8 +27,6 @@ from otabuild.signing.external import SigningRequest
 from otabuild.signing.preflight import preflight
 from otabuild.signing.signer import Signer, sign_index, sign_legacy
 from otabuild.storage import files
-
-_DAY = 86_400
 
 
 def preflight_step(job: Job) -> Step:
@@ -52,7 +51,7 @@ def preflight_step(job: Job) -> Step:
             "certificates and key": recipe.sign and _sign_key(job, recipe.sign),
             "whom to trust": recipe.verify and trust_key(recipe.verify),
             "timestamp": recipe.timestamp,
-            "today's date": job.workspace.now // _DAY,
+            "today's date": job.workspace.now // DAY,
             "sys_config files": input_hashes(small),
             "what is missing or in the way": [str(problem) for problem in problems()],
         }

@@ -13,11 +13,12 @@ from cryptography.x509.oid import NameOID
 from otabuild.errors import InputError, printable
 from otabuild.format import limits
 from otabuild.format.index_jwt import parse_certificate
-from otabuild.format.times import utc
+from otabuild.format.times import DAY, utc
 from otabuild.storage.files import read_file
 
 FILE_LIMIT = 16 * limits.MIB
 """Maximum number of bytes read from a file of certificates, keys or revocation lists."""
+_SOON = 30 * DAY
 
 
 class Certificate(NamedTuple):
@@ -51,6 +52,10 @@ class Certificate(NamedTuple):
     def not_after(self) -> int:
         """Last second of its validity, Unix time."""
         return int(self.x509.not_valid_after_utc.timestamp())
+
+    def expires_soon(self, now: int) -> bool:
+        """Whether it expires within 30 days of `now` (Unix seconds), or has expired."""
+        return self.not_after - now < _SOON
 
     @property
     def facts(self) -> str:

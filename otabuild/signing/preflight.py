@@ -12,8 +12,6 @@ from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
-_EXPIRES_SOON = 30 * 86_400
-
 
 def preflight(
     chain: Sequence[Certificate],
@@ -57,7 +55,7 @@ def preflight(
         f"{certificate.where}: expires soon, at {utc(certificate.not_after)} ({certificate.subject}); clients will refuse "
         "the image from then on"
         for certificate in chain
-        if certificate.not_after - now < _EXPIRES_SOON
+        if certificate.expires_soon(now)
     ]
 
 

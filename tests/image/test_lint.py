@@ -10,7 +10,6 @@ import stat
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +21,10 @@ from otabuild.image.lint import RULES, Finding, Row, check_ignored, lint_chain, 
 from otabuild.image.lint_image import lint_image
 from otabuild.pipeline.lint import lint_recipe
 from otabuild.recipe.load import load_recipe
+from otabuild.signing.certificates import Certificate
 from otabuild.signing.demo_pki import write_demo_pki
 from tests.image.products import NOW, Tree, build, workspace, write_recipe
+from tests.pki import DAY, issue
 
 FILE, DIRECTORY = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 MAGIC = importlib.util.MAGIC_NUMBER
@@ -125,10 +126,9 @@ def test_times_and_certificates() -> None:
     assert [f.rule for f in lint_time(NOW + 1, "index.jwt", NOW)] == ["future-time"]
     assert not list(lint_time(NOW, "index.jwt", NOW))
     assert not list(lint_time(None, "index.jwt", NOW))
-    day = 86_400
-    chain: Any = [
-        SimpleNamespace(where=name, not_after=NOW + left, subject="CN=x")
-        for name, left in (("late", 31 * day), ("soon", 29 * day), ("past", -1))
+    chain = [
+        Certificate(issue(name, not_after=NOW + left).certificate, name)
+        for name, left in (("late", 31 * DAY), ("soon", 29 * DAY), ("past", -1))
     ]
     assert [(f.where, f.what.split()[0]) for f in lint_chain(chain, NOW)] == [("soon", "expires"), ("past", "expired")]
 
@@ -139,7 +139,7 @@ def test_times_and_certificates() -> None:
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("product")
-    write_demo_pki(str(folder / "pki"), NOW - 3652 * 86_400 + 86_400)
+    write_demo_pki(str(folder / "pki"), NOW - 3652 * DAY + DAY)
     (folder / "sys.yaml").write_text("hostname: main\npersist_files: [/etc/x]\nsysctl: [vm.swappiness=10]\n")
     tree: Tree = {
         "a/m.py": b"x = 1\n",
