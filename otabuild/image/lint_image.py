@@ -25,7 +25,7 @@ from otabuild.image.lint import (
 from otabuild.image.payload import Payload
 from otabuild.image.resources import Member
 from otabuild.image.tables import REGULARS, FileEntry
-from otabuild.signing.certificates import Certificate
+from otabuild.signing.certificates import token_certificates
 
 
 def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
     if image.token_raw is not None:
         token = parse_index_jwt(image.token_raw, compat=True)
         yield from lint_time(token.issued_at, NAME, now)
-        yield from lint_chain((Certificate(c, f"{NAME}: x5c[{i}]") for i, c in enumerate(token.chain)), now)
+        yield from lint_chain(token_certificates(token), now)
     seen: set[tuple[str, str | None]] = set()
     for payload in image.payloads:
         if payload.sys_config is not None:

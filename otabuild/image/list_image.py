@@ -10,10 +10,10 @@ from otabuild.errors import OtabuildError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
 from otabuild.format.image_config import ImageConfig
-from otabuild.format.index_jwt import NAME, parse_index_jwt
+from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.format.times import utc
 from otabuild.image.image import Image
-from otabuild.signing.certificates import Certificate
+from otabuild.signing.certificates import token_certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +111,4 @@ def _signer(token_raw: bytes | None) -> tuple[str | None, int | None]:
         token = parse_index_jwt(token_raw or b"", compat=True)
     except OtabuildError:
         return None, None
-    return Certificate(token.chain[0], NAME).subject, token.issued_at
+    return token_certificates(token)[0].subject, token.issued_at

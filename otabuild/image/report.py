@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from otabuild.errors import InputError, OtabuildError
-from otabuild.format.index_jwt import NAME, parse_index_jwt
+from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.cost import Cost, cost
 from otabuild.image.diff import Diff, diff
 from otabuild.image.image import Image
 from otabuild.image.payload import Payload
 from otabuild.image.usage import Usage, usage
-from otabuild.signing.certificates import Certificate
+from otabuild.signing.certificates import Certificate, token_certificates
 from otabuild.signing.verify import check_index_jwt
 
 
@@ -84,8 +84,7 @@ def _signature(image: Image, now: int) -> Signature | None:
         token = parse_index_jwt(image.token_raw, compat=True)
     except OtabuildError:
         return Signature((), None, tuple(problems))
-    chain = tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))
-    return Signature(chain, token.issued_at, tuple(problems))
+    return Signature(token_certificates(token), token.issued_at, tuple(problems))
 
 
 def _costs(base: Image, image: Image) -> Iterable[tuple[str, Cost]]:

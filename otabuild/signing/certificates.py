@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from otabuild.errors import InputError, printable
 from otabuild.format import limits
-from otabuild.format.index_jwt import parse_certificate
+from otabuild.format.index_jwt import NAME, IndexToken, parse_certificate
 from otabuild.format.times import DAY, utc
 from otabuild.storage.files import read_file
 
@@ -103,3 +103,8 @@ def read_certificates(path: str) -> tuple[Certificate, ...]:
             hint=f"a DER certificate becomes PEM with `openssl x509 -inform DER -in {path} -out NEW.pem`",
         ) from None
     return tuple(Certificate(parse_certificate(one.public_bytes(Encoding.DER), path), path) for one in found)
+
+
+def token_certificates(token: IndexToken) -> tuple[Certificate, ...]:
+    """Return the certificates of x5c, the signing certificate first, each with its place in index.jwt."""
+    return tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))

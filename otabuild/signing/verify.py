@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from otabuild.errors import OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.times import utc
-from otabuild.signing.certificates import Certificate
+from otabuild.signing.certificates import Certificate, token_certificates
 from otabuild.signing.chain import VERIFICATION, chain_problems
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
@@ -76,7 +76,7 @@ def check_index_jwt(
         token = parse_index_jwt(token_raw, compat=compat)
     except OtabuildError as error:
         return None, [error]
-    chain = tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))
+    chain = token_certificates(token)
     with _collected(problems):
         if policy is None:
             problems.extend(chain_problems(chain, {VERIFICATION: now}))
