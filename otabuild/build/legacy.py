@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from otabuild.build.assemble import document, stored_file
-from otabuild.format.legacy_jwt import CERTIFICATE_NAME, NAME
+from otabuild.format.legacy_jwt import CERTIFICATE_NAME, FOLDER, NAME
 from otabuild.storage.cache import Blob, Cache
 from otabuild.storage.member import Member
-
-FOLDER = "data/opt/ota/otaclient_release/"
 
 
 def legacy_members(

@@ -25,6 +25,10 @@ from otabuild.format.index_jwt import parse_certificate, signing_key
 
 NAME = "metadata.jwt"
 CERTIFICATE_NAME = "certificate.pem"
+FOLDER = "data/opt/ota/otaclient_release/"
+"""The place of the release folder for these clients."""
+PREFIXES = ("data/", NAME, CERTIFICATE_NAME)
+"""How the names of all files and folders for these clients begin."""
 
 _HEADER = {"alg": "ES256", "typ": "JWT"}
 _NOTHING = hashlib.sha256(b"").hexdigest()

@@ -16,9 +16,6 @@ from otabuild.image.image import Image
 from otabuild.storage import files, fs
 from otabuild.storage.fs import StrPath
 
-LEGACY_FOLDER = "data/opt/ota/otaclient_release/"
-_LEGACY = ("data/", "metadata.jwt", "certificate.pem")
-
 
 @dataclass(frozen=True, slots=True)
 class OtaclientPackage:
@@ -48,8 +45,8 @@ def list_otaclient_package(image: Image) -> OtaclientPackage:
     """
     descriptor = image.index.otaclient_package
     release = None if descriptor is None else read_package(image, descriptor)[1]
-    legacy = (m for m in image.source.members() if m.name.startswith(_LEGACY) and not m.name.endswith("/"))
-    return OtaclientPackage(release, tuple((member.name, member.size) for member in legacy))
+    legacy = (member for member in image.source.members() if member.name.startswith(legacy_jwt.PREFIXES))
+    return OtaclientPackage(release, tuple((file.name, file.size) for file in legacy if not file.name.endswith("/")))
 
 
 def read_package(image: Image, descriptor: Descriptor) -> tuple[PackageManifest, Release]:
@@ -126,7 +123,7 @@ def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] |
     is_legacy = image.source.size(legacy_jwt.NAME) is not None
     missing = set(due)
     for member in image.source.members():
-        name = member.name.removeprefix(LEGACY_FOLDER)
+        name = member.name.removeprefix(legacy_jwt.FOLDER)
         if name in (member.name, "") or name.endswith("/"):
             continue
         is_legacy = True
@@ -136,4 +133,4 @@ def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] |
         for _ in verified(image.source.chunks(member.name), *due[name], member.name):
             pass
     if is_legacy and missing:
-        raise IntegrityError("legacy files are missing", where=LEGACY_FOLDER, expected=", ".join(sorted(missing)))
+        raise IntegrityError("legacy files are missing", where=legacy_jwt.FOLDER, expected=", ".join(sorted(missing)))

@@ -29,7 +29,6 @@ from otabuild.storage.zip_reader import legal_name
 from otabuild.storage.zip_writer import write_artifact
 
 _SIGNATURE = ("index.json", index_jwt.NAME, legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
-_LEGACY = ("data/", legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def check_state(image: Image) -> str | None:
 
 def image_requests(image: Image, issued_at: int, chain: Sequence[Certificate]) -> tuple[SigningRequest, ...]:
     """Return what has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
-    legacy = any(member.name.startswith(_LEGACY) for member in image.source.members())
+    legacy = any(member.name.startswith(legacy_jwt.PREFIXES) for member in image.source.members())
     return signing_requests(index_signed_at(image.index_raw, issued_at), issued_at, chain, legacy=legacy)
 
 
