@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 
 from otabuild.errors import IntegrityError, LimitError
@@ -10,6 +11,7 @@ from otabuild.format.digest import Descriptor, blob_name, format_digest
 from otabuild.storage.source import Source
 
 Chunk = bytes | memoryview
+_NAME = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
 class Blobs:
@@ -31,6 +33,11 @@ class Blobs:
             IntegrityError: its path is not a regular file.
         """
         return self._source.size(blob_name(digest))
+
+    def stored(self) -> dict[bytes, int]:
+        """Return the size in bytes of every stored blob, by the digest that is its name."""
+        named = ((_NAME.fullmatch(member.name), member.size) for member in self._source.members())
+        return {bytes.fromhex(name[1]): size for name, size in named if name}
 
     def stream(self, digest: bytes, size: int | None = None) -> Iterator[Chunk]:
         """Yield the bytes of a blob in parts of at most 1 MiB. They can be trusted only after the last part.

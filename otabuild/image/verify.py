@@ -6,7 +6,6 @@ the reason is already a finding: its input did not parse.
 
 from __future__ import annotations
 
-import re
 import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,8 +36,6 @@ from otabuild.signing.verify import SignatureReport, check_index_jwt
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
 _BATCH = 64
 """Blobs that a thread takes at a time: handing over small ones individually would cost more than hashing them."""
-_BLOB_PREFIX = "blobs/sha256/"
-_BLOB = re.compile(f"{_BLOB_PREFIX}[0-9a-f]{{64}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,11 +225,7 @@ class _Run:
 
     def check_resources(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
         image = self.image
-        stored = {
-            bytes.fromhex(member.name[len(_BLOB_PREFIX) :]): member.size
-            for member in image.source.members()
-            if _BLOB.fullmatch(member.name)
-        }
+        stored = image.blobs.stored()
         with self.collected("resources"):
             resources = image.resources
             needed = NeededSubject(resources, files)

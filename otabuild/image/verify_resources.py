@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,8 +10,6 @@ from otabuild.format.digest import parse_digest
 from otabuild.image.contents import run_parallel
 from otabuild.image.findings import Finding
 from otabuild.image.image import Image
-
-_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +43,7 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
     """
     wanted = {parse_digest(text) for text in digests}
     if not wanted:
-        names = (_BLOB.fullmatch(member.name) for member in image.source.members())
-        wanted = {bytes.fromhex(name[1]) for name in names if name}
+        wanted = set(image.blobs.stored())
         wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
         wanted.update(descriptor.digest for descriptor in image.index.manifests)
     findings: list[Finding] = []
