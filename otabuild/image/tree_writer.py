@@ -6,7 +6,6 @@ import os
 import stat
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 
 from otabuild.errors import MetaApplyError
 from otabuild.image.contents import Opener
@@ -72,12 +71,11 @@ class TreeWriter:
                 hint=error.hint,
             ) from None
         finally:
-            self._remove_probe(stat.S_ISDIR(sample.mode))
+            self._remove_probe(is_directory=stat.S_ISDIR(sample.mode))
 
-    def _remove_probe(self, is_directory: bool) -> None:
+    def _remove_probe(self, *, is_directory: bool) -> None:
         self.close()
-        with fs.change("remove", _PROBE), suppress(FileNotFoundError):
-            (os.rmdir if is_directory else os.unlink)(_PROBE, dir_fd=self._root)
+        fs_at.remove(_PROBE, self._root, _PROBE, is_directory=is_directory)
 
     def _probe_owners(self, demands: Demands) -> None:
         fd = fs_at.create(_PROBE, self._root, 0o600, _PROBE)

@@ -12,7 +12,7 @@ import os
 import stat
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from otabuild.errors import MetaApplyError, StateError
 from otabuild.storage.fs import change, storage_error
@@ -183,6 +183,15 @@ def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
             raise OSError(number, os.strerror(number))
         # A file system without RENAME_NOREPLACE; at worst this replaces an empty directory made meanwhile.
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def remove(name: str, folder: int, path: str, *, is_directory: bool) -> None:
+    """Remove a file or an empty directory, if it exists."""
+    with change("remove", path), suppress(FileNotFoundError):
+        if is_directory:
+            os.rmdir(name, dir_fd=folder)
+        else:
+            os.unlink(name, dir_fd=folder)
 
 
 def remove_tree(name: str, folder: int, path: str) -> None:
