@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from otabuild.errors import InputError, IntegrityError, OtabuildError, StorageError
 from otabuild.format import limits
-from otabuild.format.digest import Descriptor, blob_name
+from otabuild.format.digest import Descriptor, blob_name, format_digest
 from otabuild.format.index import OCI_LAYOUT, Index
 from otabuild.format.media_types import SYS_CONFIG
 from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
@@ -80,11 +80,12 @@ def _add_package(path: str, package: Package, cache: Cache) -> Blob:
         while chunk := file.read(min(_CHUNK, package.size + 1 - writer.size)):
             writer.write(chunk)
     blob = writer.commit()
-    if blob.size != package.size or f"sha256:{blob.digest.hex()}" != package.checksum:
+    checksum = format_digest(blob.digest)
+    if (blob.size, checksum) != (package.size, package.checksum):
         raise IntegrityError(
             "a file of the otaclient release is not what its manifest.json says",
             where=path,
-            observed=f"{blob.size} bytes, sha256:{blob.digest.hex()}",
+            observed=f"{blob.size} bytes, {checksum}",
             expected=f"{package.size} bytes, {package.checksum}",
         )
     return blob

@@ -31,6 +31,7 @@ _WORDS = {
     "empty": f"x'{EMPTY_DIGEST.hex()}'",
     "file": str(limits.FILE),
     "inline": str(limits.INLINE),
+    "owner": str(limits.OWNER),
 }
 """The replacements for `$word` in the queries below."""
 _NAMESPACED_CAPABILITY = 24
@@ -175,7 +176,7 @@ _query(
     "uid and gid are 0 to 2^32-2 (section 12): chown reads 2^32-1 as an order to change nothing.",
     "uid or gid out of range",
     """SELECT inode_id, uid || ':' || gid FROM ft_inode
-        WHERE uid NOT BETWEEN 0 AND 4294967294 OR gid NOT BETWEEN 0 AND 4294967294""",
+        WHERE uid NOT BETWEEN 0 AND $owner OR gid NOT BETWEEN 0 AND $owner""",
     kind="inode ",
 )
 _query(

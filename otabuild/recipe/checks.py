@@ -126,11 +126,8 @@ def _foreign(key: str) -> tuple[str, str | None, str]:
         return "is set by the builder", None, "remove it"
     if key in ann.KNOWN:
         return "is no annotation of the index", None, "it follows from the rootfs and payloads of the recipe"
-    return (
-        "unknown annotation of a reserved prefix",
-        None,
-        did_you_mean(key, _SETTABLE, cutoff=0.85),
-    )  # their beginnings are alike
+    near = did_you_mean(key, _SETTABLE, cutoff=0.85)  # high, because all these keys begin alike
+    return "unknown annotation of a reserved prefix", None, near
 
 
 def _leaves(node: Node | None, prefix: str = "") -> Iterator[str]:

@@ -15,7 +15,7 @@ from otabuild.errors import InputError
 from otabuild.format import limits
 from otabuild.rootfs import tar_sparse
 from otabuild.rootfs.reader import Reader
-from otabuild.rootfs.tar_fields import number, pax_number, pax_records, text
+from otabuild.rootfs.tar_fields import decimal, number, pax_records, text
 
 BLOCK = 512
 _HEADER_MAX = 4 * limits.MIB
@@ -146,7 +146,7 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
     where = reader.where
     records = dict(pairs)
     name = records.get(b"path") or _header_name(block)
-    size = pax_number(records, b"size", where) if records.get(b"size") else number(block[124:136], where)
+    size = _number(records.get(b"size"), block[124:136], where)
     kind = _KINDS.get(flag)
     if kind is None or size > limits.FILE or (kind == b"1" and size):
         reason = f"is of the unknown type {flag!r}" if kind is None else "has a size that makes no sense"
@@ -161,8 +161,8 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
         name=name,
         kind=kind,
         mode=number(block[100:108], where) & 0o7777,
-        uid=pax_number(records, b"uid", where) if records.get(b"uid") else number(block[108:116], where),
-        gid=pax_number(records, b"gid", where) if records.get(b"gid") else number(block[116:124], where),
+        uid=_number(records.get(b"uid"), block[108:116], where),
+        gid=_number(records.get(b"gid"), block[116:124], where),
         link=records.get(b"linkpath") or block[157:257].split(b"\0")[0],
         device=(number(block[329:337], where), number(block[337:345], where)) if kind in b"34" else (0, 0),
         xattrs=_xattrs(records, where),
@@ -172,6 +172,11 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
         extents=None if sparse is None else sparse.extents,
         archive=archive,
     )
+
+
+def _number(record: bytes | None, field: bytes, where: str) -> int:
+    """Return the number of a pax record; without one, that of the field of the header."""
+    return decimal(record, where) if record else number(field, where)
 
 
 def _flag(block: bytes, where: str) -> bytes:

@@ -32,11 +32,6 @@ def decimal(digits: bytes, where: str) -> int:
     return int(digits)
 
 
-def pax_number(records: dict[bytes, bytes], key: bytes, where: str) -> int:
-    """Return the number in a pax record."""
-    return decimal(records[key], where)
-
-
 def pax_records(body: bytes, where: str) -> list[tuple[bytes, bytes]]:
     """Return the records of a pax header, in order; a key may occur several times.
 

@@ -91,9 +91,7 @@ class TarSource:
             with open(self._state_path, "rb") as file:
                 key, digest = msgpack.unpackb(file.read())
                 return StatKey(*key), str(digest)
-        except FileNotFoundError:
-            return None, ""
-        except (ValueError, TypeError, msgpack.UnpackException):
+        except (FileNotFoundError, ValueError, TypeError, msgpack.UnpackException):
             return None, ""
 
     def _keep_state(self, fd: int, key: StatKey, digest: str) -> None:
