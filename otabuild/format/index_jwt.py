@@ -153,17 +153,23 @@ def signing_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
     Raises:
         TrustError: the key is of another kind.
     """
+    key = p256_key(certificate)
+    if key is None:
+        raise TrustError(
+            "the key of the signing certificate is not P-256",
+            where=certificate.subject.rfc4514_string(),
+            hint="make the signing key with `openssl ecparam -name prime256v1 -genkey -noout`",
+        )
+    return key
+
+
+def p256_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
+    """Return the public key of a certificate if it is on P-256, or None."""
     try:
         key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        key = None
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return key
-    raise TrustError(
-        "the key of the signing certificate is not P-256",
-        where=certificate.subject.rfc4514_string(),
-        hint="make the signing key with `openssl ecparam -name prime256v1 -genkey -noout`",
-    )
+        return None
+    return key if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1) else None
 
 
 def parse_certificate(der: bytes, where: str) -> x509.Certificate:

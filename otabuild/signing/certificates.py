@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from otabuild.errors import InputError, printable
 from otabuild.format import limits
-from otabuild.format.index_jwt import NAME, IndexToken, parse_certificate
+from otabuild.format.index_jwt import NAME, IndexToken, p256_key, parse_certificate
 from otabuild.format.times import DAY, utc
 from otabuild.storage.files import read_file
 
@@ -64,12 +64,8 @@ class Certificate(NamedTuple):
 
     @property
     def p256_key(self) -> ec.EllipticCurvePublicKey | None:
-        """Return its public key if that is on P-256, or None."""
-        try:
-            key = self.x509.public_key()
-        except (ValueError, UnsupportedAlgorithm):
-            return None
-        return key if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1) else None
+        """Its public key if that is on P-256, or None."""
+        return p256_key(self.x509)
 
     @property
     def is_self_signed(self) -> bool:
