@@ -9,7 +9,7 @@ from typing import TypeVar
 from otabuild.errors import printable
 from otabuild.pipeline.workspace import Workspace
 from otabuild.rootfs.content import LostContentError
-from otabuild.rootfs.index import Index
+from otabuild.rootfs.index import ArchiveIndex
 from otabuild.rootfs.stream import DamagedEntriesError
 
 T = TypeVar("T")
@@ -51,5 +51,5 @@ def _drop(workspace: Workspace, path: str, error: LostContentError | DamagedEntr
             cache.forget_hashed()
         return True
     if _is_kept(workspace, path, "archives"):
-        Index.of(path).remove()
+        ArchiveIndex.of(path).remove()
     return _is_kept(workspace, path)

@@ -26,7 +26,7 @@ STAMP = f"{__version__}-2"
 """The version of the code that makes indexes. Another version, or an edited one, may read archives differently."""
 
 
-class Index(NamedTuple):
+class ArchiveIndex(NamedTuple):
     """The two files of an index, `<stem>.entries` and `<stem>.spool`, in a folder of the work directory."""
 
     folder: str
@@ -94,7 +94,7 @@ def by_path(archive: Archive, where: str) -> Iterable[Entry]:
 
 
 def write_index(
-    index: Index,
+    index: ArchiveIndex,
     plain: Iterable[bytes],
     budget: Budget,
     *,

@@ -12,7 +12,7 @@ from otabuild.errors import InputError
 from otabuild.rootfs.archive import Archive
 from otabuild.rootfs.decompress import Budget, decompressed
 from otabuild.rootfs.entry import OPAQUE, Entry, Mark
-from otabuild.rootfs.index import Index, write_index
+from otabuild.rootfs.index import ArchiveIndex, write_index
 from otabuild.rootfs.merge import merge
 
 _PREFIX = ".wh."
@@ -29,12 +29,12 @@ class Layer(NamedTuple):
     chunks: Callable[[], Iterator[bytes]]
     where: str
 
-    def kept(self, work: str) -> Index:
+    def kept(self, work: str) -> ArchiveIndex:
         """Return where the index of the layer is, or will be."""
-        return Index(os.path.join(work, "layers"), f"{self.digest}-{self.diff_id[:32]}")
+        return ArchiveIndex(os.path.join(work, "layers"), f"{self.digest}-{self.diff_id[:32]}")
 
 
-def read_layer(layer: Layer, work: str) -> Index:
+def read_layer(layer: Layer, work: str) -> ArchiveIndex:
     """Return the index of a layer; the layer is read only if its index is missing.
 
     Raises:
@@ -127,7 +127,7 @@ def _senseless(path: str, where: str) -> InputError:
     )
 
 
-def lay(indexes: Sequence[Index]) -> Iterator[Entry]:
+def lay(indexes: Sequence[ArchiveIndex]) -> Iterator[Entry]:
     """Yield the entries of an image, given its layers, the lowest first.
 
     Raises:
@@ -151,7 +151,7 @@ class _Stream:
     `resolved` has the entries of its links to lower layers, `named` the paths that upper layers link to.
     """
 
-    def __init__(self, index: Index, number: int) -> None:
+    def __init__(self, index: ArchiveIndex, number: int) -> None:
         self.index = index
         self.resolved: dict[str, Entry] = {}
         self.named: set[str] = set()

@@ -15,7 +15,7 @@ from otabuild.errors import InputChangedError, InputError, InputUnreadableError
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
 from otabuild.rootfs.entry import RACY_NS, Entry, StatKey
-from otabuild.rootfs.index import Index, write_index
+from otabuild.rootfs.index import ArchiveIndex, write_index
 from otabuild.storage import fs
 from otabuild.storage.files import write_file
 
@@ -57,23 +57,23 @@ class TarSource:
         """
         yield from self._index().read(os.path.abspath(self._location))
 
-    def _index(self) -> Index:
+    def _index(self) -> ArchiveIndex:
         """Return the index of the archive as it is now; make it if it is missing."""
         if self._location == _STDIN:
-            index = Index(self._folder, "stdin")
+            index = ArchiveIndex(self._folder, "stdin")
             budget = Budget("standard input")
             write_index(index, decompressed(read_chunks(0), budget), budget)
             return index
         with self._opened() as fd:
             key = stat_key(os.fstat(fd))
             known, digest = self._state()
-            if known != key or not Index(self._folder, digest).exists():
+            if known != key or not ArchiveIndex(self._folder, digest).exists():
                 digest = _digest(fd)
-                self._write(fd, Index(self._folder, digest))
+                self._write(fd, ArchiveIndex(self._folder, digest))
                 self._keep_state(fd, key, digest)
-        return Index(self._folder, digest)
+        return ArchiveIndex(self._folder, digest)
 
-    def _write(self, fd: int, index: Index) -> None:
+    def _write(self, fd: int, index: ArchiveIndex) -> None:
         if index.exists():
             return
         budget = Budget(self._location)

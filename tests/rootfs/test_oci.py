@@ -16,7 +16,7 @@ import zstandard
 from otabuild.errors import InputError
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.index import Index
+from otabuild.rootfs.index import ArchiveIndex
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
 from tests.rootfs.tars import END, member, pax
 from tests.rootfs.trees import paths
@@ -229,13 +229,13 @@ def test_hard_links_between_layers_to_nothing(tmp_path: Path, target: bytes) -> 
 def test_many_hard_links_between_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every layer is read a few times, regardless of the number of links."""
     reads: list[str] = []
-    read = Index.read
+    read = ArchiveIndex.read
 
-    def counted(index: Index, plain_path: str = "") -> Iterator[Entry]:
+    def counted(index: ArchiveIndex, plain_path: str = "") -> Iterator[Entry]:
         reads.append(index.name)
         return read(index, plain_path)
 
-    monkeypatch.setattr(Index, "read", counted)
+    monkeypatch.setattr(ArchiveIndex, "read", counted)
     lower = b"".join(member(b"f%d" % n, b"%d" % n) for n in range(50))
     upper = b"".join(member(b"g%d" % n, kind=b"1", link=b"f%d" % n) for n in range(50))
     found = stack(tmp_path, lower, upper, member(b"f0", b"new"))
