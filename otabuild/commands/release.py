@@ -15,7 +15,7 @@ from otabuild.format.sizes import counted, human_size, parse_size
 
 if TYPE_CHECKING:
     from otabuild.image.cost import Cost
-    from otabuild.image.lint import Finding
+    from otabuild.image.lint import LintFinding
 
 _SHOWN = 10
 
@@ -143,7 +143,7 @@ def run_lint(args: argparse.Namespace) -> int:
     return 1 if findings else 0
 
 
-def _findings(args: argparse.Namespace) -> Iterator[Finding]:
+def _findings(args: argparse.Namespace) -> Iterator[LintFinding]:
     from otabuild import session
     from otabuild.image.image import open_image
     from otabuild.image.lint_image import lint_image
@@ -160,11 +160,11 @@ def _findings(args: argparse.Namespace) -> Iterator[Finding]:
         yield from lint_recipe(load_recipe(args.subject), session.make_workspace(), base)
 
 
-def _lint_lines(findings: list[Finding]) -> Iterator[str]:
+def _lint_lines(findings: list[LintFinding]) -> Iterator[str]:
     """Yield the findings by rule, each with its reason; long lists are cut."""
     from otabuild.image.lint import RULES
 
-    by_rule: defaultdict[str, list[Finding]] = defaultdict(list)
+    by_rule: defaultdict[str, list[LintFinding]] = defaultdict(list)
     for finding in findings:
         by_rule[finding.rule].append(finding)
     for rule, found in by_rule.items():

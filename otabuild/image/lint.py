@@ -100,7 +100,7 @@ RULES: Mapping[str, LintRule] = {
 }
 
 
-class Finding(NamedTuple):
+class LintFinding(NamedTuple):
     """A finding of a rule, and its place: a path, a document or a payload; `what` is one phrase."""
 
     rule: str
@@ -145,7 +145,7 @@ def has_head(path: str) -> bool:
 
 def lint_tree(
     rows: Iterable[Row], name: str, base: Mapping[str, int] | None = None, architecture: str = ""
-) -> Iterator[Finding]:
+) -> Iterator[LintFinding]:
     """Check a rootfs.
 
     Args:
@@ -166,18 +166,18 @@ def lint_tree(
                 and _source_of(row.path) in paths
                 and _trusts_mtime(row.head())
             ):
-                yield Finding("stale-pyc", where, "is held against the time of its source")
+                yield LintFinding("stale-pyc", where, "is held against the time of its source")
         if row.path.count("/") > DEPTH_REUSED:
-            yield Finding("deep-tree", where, f"{row.path.count('/')} deep")
+            yield LintFinding("deep-tree", where, f"{row.path.count('/')} deep")
         if base is not None:
             yield from _lint_mode(row, where, base.get(row.path, 0))
     for directory, count in files.items():
         if count > FILES_REUSED:
-            yield Finding("crowded-directory", f"{name}: {directory}", f"{count} files")
+            yield LintFinding("crowded-directory", f"{name}: {directory}", f"{count} files")
     yield from _lint_architecture(paths, name, architecture_name(architecture))
 
 
-def _lint_architecture(rows: Mapping[str, Row], name: str, architecture: str) -> Iterator[Finding]:
+def _lint_architecture(rows: Mapping[str, Row], name: str, architecture: str) -> Iterator[LintFinding]:
     """Check the loaders: a rootfs may have several architectures, but the expected one must be among them."""
     heads = {path: row.head() for path in PROGRAMS if (row := rows.get(path)) is not None and row.head is not None}
     found = {path: _elf_machine(head) for path, head in heads.items() if head[:4] == b"\x7fELF"}
@@ -185,19 +185,19 @@ def _lint_architecture(rows: Mapping[str, Row], name: str, architecture: str) ->
     if due is not None and found and due not in found.values():
         path, machine = next(iter(found.items()))
         other = next((known for known, number in ELF_MACHINES.items() if number == machine), f"machine {machine}")
-        yield Finding("other-architecture", f"{name}: {path}", f"is for {other}, not {architecture}")
+        yield LintFinding("other-architecture", f"{name}: {path}", f"is for {other}, not {architecture}")
 
 
 def _elf_machine(head: bytes) -> int:
     return int.from_bytes(head[18:20], "big" if head[5:6] == b"\2" else "little")
 
 
-def _lint_mode(row: Row, where: str, before: int) -> Iterator[Finding]:
+def _lint_mode(row: Row, where: str, before: int) -> Iterator[LintFinding]:
     for bit, word in ((stat.S_ISUID, "setuid"), (stat.S_ISGID, "setgid")):
         if stat.S_ISREG(row.mode) and row.mode & bit and not (stat.S_ISREG(before) and before & bit):
-            yield Finding("new-setuid", where, f"{word}, mode {stat.S_IMODE(row.mode):04o}")
+            yield LintFinding("new-setuid", where, f"{word}, mode {stat.S_IMODE(row.mode):04o}")
     if _is_open(row.mode) and not _is_open(before):
-        yield Finding("new-world-writable", where, f"mode {stat.S_IMODE(row.mode):04o}")
+        yield LintFinding("new-world-writable", where, f"mode {stat.S_IMODE(row.mode):04o}")
 
 
 def _is_open(mode: int) -> bool:
@@ -221,30 +221,30 @@ def _trusts_mtime(head: bytes) -> bool:
     return magic not in _MAGIC_WITH_FLAGS or not int.from_bytes(head[4:8], "little") & 1
 
 
-def lint_sys_config(config: SysConfig, name: str) -> Iterator[Finding]:
+def lint_sys_config(config: SysConfig, name: str) -> Iterator[LintFinding]:
     """Check the sys_config of a payload."""
     for key in sorted(config.model_dump(by_alias=True, exclude_none=True).keys() - _READ_BY_CLIENTS):
-        yield Finding("ignored-sys-config", name, f"clients ignore {key}")
+        yield LintFinding("ignored-sys-config", name, f"clients ignore {key}")
 
 
-def lint_release_keys(keys: Iterable[str], name: str) -> Iterator[Finding]:
+def lint_release_keys(keys: Iterable[str], name: str) -> Iterator[LintFinding]:
     """Check the release keys of all payloads of an image."""
     if "dev" not in set(keys):
-        yield Finding("no-dev-payload", name, "no payload has the release key dev")
+        yield LintFinding("no-dev-payload", name, "no payload has the release key dev")
 
 
-def lint_time(seconds: int | None, where: str, now: int) -> Iterator[Finding]:
+def lint_time(seconds: int | None, where: str, now: int) -> Iterator[LintFinding]:
     """Check the time of the signature, or of the build before signing (Unix seconds)."""
     if seconds is not None and seconds > now:
-        yield Finding("future-time", where, f"{utc(seconds)} lies in the future")
+        yield LintFinding("future-time", where, f"{utc(seconds)} lies in the future")
 
 
-def lint_chain(chain: Iterable[Certificate], now: int) -> Iterator[Finding]:
+def lint_chain(chain: Iterable[Certificate], now: int) -> Iterator[LintFinding]:
     """Check the certificates in an image."""
     for certificate in chain:
         if certificate.expires_soon(now):
             word = "expired" if certificate.not_after < now else "expires"
-            yield Finding(
+            yield LintFinding(
                 "certificate-expires",
                 certificate.where,
                 f"{word} at {utc(certificate.not_after)}, {certificate.subject}",

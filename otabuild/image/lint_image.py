@@ -13,7 +13,7 @@ from otabuild.image.image import Image
 from otabuild.image.lint import (
     HEAD,
     PROGRAMS,
-    Finding,
+    LintFinding,
     Row,
     has_head,
     lint_chain,
@@ -28,7 +28,7 @@ from otabuild.image.tables import REGULARS, FileEntry
 from otabuild.signing.certificates import token_certificates
 
 
-def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Finding]:
+def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[LintFinding]:
     """Find what will cause trouble on the device.
 
     Args:

@@ -11,7 +11,7 @@ from otabuild.format.sys_config import parse_sys_config
 from otabuild.image.image import Image
 from otabuild.image.lint import (
     HEAD,
-    Finding,
+    LintFinding,
     Row,
     has_head,
     lint_chain,
@@ -33,7 +33,7 @@ from otabuild.signing.chain import load_chain
 from otabuild.storage.files import read_file
 
 
-def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[Finding]:
+def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[LintFinding]:
     """Find what will cause trouble on the device with the image of a recipe.
 
     Args:
@@ -57,16 +57,16 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
         yield from mended(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
 
 
-def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:
+def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[LintFinding]:
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     result = scan(tolerant, euid=os.geteuid(), work=workspace.archives)
     with naming_key(recipe, "rootfs", name):
         rows = [_row(entry) for entry in result.entries]
-    findings: dict[Finding, None] = {}
+    findings: dict[LintFinding, None] = {}
     if options.unsupported != "skip":
         for left_out in result.notes.left_out:
-            findings[Finding("unsupported-entry", f"rootfs {name}", left_out)] = None
+            findings[LintFinding("unsupported-entry", f"rootfs {name}", left_out)] = None
     # Payloads that share a rootfs may have had different ones in the base; whatever is new for one is reported.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
     for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():

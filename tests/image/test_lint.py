@@ -17,7 +17,7 @@ import pytest
 from otabuild.cli import main
 from otabuild.errors import InputError
 from otabuild.image.image import open_image
-from otabuild.image.lint import RULES, Finding, Row, check_ignored, lint_chain, lint_time, lint_tree
+from otabuild.image.lint import RULES, LintFinding, Row, check_ignored, lint_chain, lint_time, lint_tree
 from otabuild.image.lint_image import lint_image
 from otabuild.pipeline.lint import lint_recipe
 from otabuild.recipe.load import load_recipe
@@ -179,7 +179,7 @@ COMMON = [
 AGAINST_BASE = [("new-setuid", 1), ("new-world-writable", 1)]
 
 
-def counts(findings: list[Finding]) -> list[tuple[str, int]]:
+def counts(findings: list[LintFinding]) -> list[tuple[str, int]]:
     found = [finding.rule for finding in findings]
     return [(rule, found.count(rule)) for rule in sorted(set(found))]
 
@@ -239,5 +239,5 @@ def test_rules_that_are_none_are_refused() -> None:
 
 
 def test_a_finding_prints_on_one_line() -> None:
-    assert str(Finding("deep-tree", "main: /a\nb", "deep")) == r"main: /a\nb: deep [deep-tree]"
+    assert str(LintFinding("deep-tree", "main: /a\nb", "deep")) == r"main: /a\nb: deep [deep-tree]"
     assert all(rule.reason and rule.hint for rule in RULES.values())
