@@ -58,7 +58,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class BundleMember:
     """A future member of a bundle: its blob, and its bytes or where to read them again."""
 
     blob: Blob
@@ -106,12 +106,12 @@ class ContentStore:
             self._cache.remember(self._key(b"content", blob.digest), list(stored))
         return stored
 
-    def store_alone(self, member: Member) -> Stored:
+    def store_alone(self, member: BundleMember) -> Stored:
         """Store a member that is alone in its bundle."""
         data = member.source if isinstance(member.source, bytes) else self._load_again(member)
         return self.store_bytes(data, member.blob)
 
-    def store_bundle(self, members: Sequence[Member]) -> Bundle:
+    def store_bundle(self, members: Sequence[BundleMember]) -> Bundle:
         """Store two or more contents as one bundle.
 
         Raises:
@@ -132,7 +132,7 @@ class ContentStore:
         self.counts.add(bytes_read=len(data))
         return data
 
-    def _load_again(self, member: Member) -> bytes:
+    def _load_again(self, member: BundleMember) -> bytes:
         assert isinstance(member.source, Content)
         data = self._load(member.source)
         _hold(member.source._replace(digest=member.blob.digest), hashlib.sha256(data).digest())

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Self
 
 from otabuild.build.base import Base
-from otabuild.build.contents import ContentStore, Counts, Member
+from otabuild.build.contents import BundleMember, ContentStore, Counts
 from otabuild.build.plan import Bundle, Cutter, Storage, StoragePlan, Stored, is_inlined
 from otabuild.build.tree import TreeRow
 from otabuild.format.file_table import EMPTY_DIGEST, pack_xattrs
@@ -93,7 +93,7 @@ class _Run:
     def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:
         self.store = ContentStore(environment.cache, plan)
         self._base = base
-        self._waiting: defaultdict[int, list[Member]] = defaultdict(list)
+        self._waiting: defaultdict[int, list[BundleMember]] = defaultdict(list)
         self.inline: dict[bytes, bytes] = {}
         self._plan, self._environment = plan, environment
         self._pool = ThreadPoolExecutor(environment.workers)
@@ -101,7 +101,7 @@ class _Run:
         self._singles: dict[StatKey | bytes, _Single] = {}
         self._bundles: list[Bundle | None] = []
         self._bundled: set[bytes] = set()
-        self._members: list[Member] = []
+        self._members: list[BundleMember] = []
         self._cutter = Cutter(plan)
         self._hashed: list[tuple[StatKey, bytes, bytes | None]] = []
 
@@ -184,12 +184,12 @@ class _Run:
             blob = Blob(digest, content.size)
             earlier = self._base.bundle_of.get(digest) if self._base else None
             if earlier is None:
-                self._put(Member(blob, path, data or content))
+                self._put(BundleMember(blob, path, data or content))
             else:
-                self._waiting[earlier].append(Member(blob, path, content))
+                self._waiting[earlier].append(BundleMember(blob, path, content))
         return digest
 
-    def _put(self, member: Member) -> None:
+    def _put(self, member: BundleMember) -> None:
         """Put a content into the current bundle or into the next one."""
         if self._cutter.starts_new(member.path, member.blob.size):
             self._end_bundle()
@@ -232,7 +232,7 @@ class _Run:
         elif members:
             self._bundle(members)
 
-    def _bundle(self, members: list[Member]) -> None:
+    def _bundle(self, members: list[BundleMember]) -> None:
         blobs = tuple(member.blob for member in members)
         stored = self.store.find_bundle(blobs)
         self._bundles.append(Bundle.of(stored, blobs) if stored else None)
