@@ -10,7 +10,7 @@ from otabuild.errors import IntegrityError
 from otabuild.format import annotations as ann
 from otabuild.format.index import Index, check_oci_layout
 from otabuild.image.findings import Problem, rule
-from otabuild.storage.source import Member, Source
+from otabuild.storage.source import Source, SourceMember
 from otabuild.storage.zip_reader import legal_name
 
 _FILE_MODE, _FOLDER_MODE = 0o100644, 0o40755
@@ -28,7 +28,7 @@ class ContainerSubject:
         """The names of all members in storage order; none for a directory, which has no order."""
         return (member.name for member in self._entries())
 
-    def _entries(self) -> Iterator[Member]:
+    def _entries(self) -> Iterator[SourceMember]:
         return self.source.members() if self.source.is_artifact else iter(())
 
 

@@ -26,7 +26,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class Member(NamedTuple):
+class SourceMember(NamedTuple):
     """A file or folder of the image (`name` of a folder ends in `/`); `mode` is the whole st_mode."""
 
     name: str
@@ -43,7 +43,7 @@ class Source(ABC):
         self.path = path
 
     @abstractmethod
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[SourceMember]:
         """Yield every file and folder, in storage order (artifact) or by name (directory).
 
         A folder that does not belong in an image is listed, but not entered.
@@ -149,8 +149,8 @@ class _ArtifactSource(Source):
         self._fd = fd
         self.entries = {entry.name: entry for entry in entries}
 
-    def members(self) -> Iterator[Member]:
-        return (Member(entry.name, entry.size, entry.mode) for entry in self.entries.values())
+    def members(self) -> Iterator[SourceMember]:
+        return (SourceMember(entry.name, entry.size, entry.mode) for entry in self.entries.values())
 
     def size(self, name: str) -> int | None:
         entry = self.entries.get(name)
@@ -191,19 +191,19 @@ class _DirectorySource(Source):
             error.where, error.what = path, f"not an OTA image: {_BLOBS} is {error.what}"
             raise
 
-    def members(self) -> Iterator[Member]:
+    def members(self) -> Iterator[SourceMember]:
         return self._walk(self._root, "")
 
-    def _walk(self, fd: int, prefix: str) -> Iterator[Member]:
+    def _walk(self, fd: int, prefix: str) -> Iterator[SourceMember]:
         with _reading(prefix or self.path):
             names = sorted(os.listdir(fd))
         for name in names:
             with _reading(prefix + name):
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
-                yield Member(prefix + name, status.st_size, status.st_mode)
+                yield SourceMember(prefix + name, status.st_size, status.st_mode)
                 continue
-            yield Member(f"{prefix}{name}/", 0, status.st_mode)
+            yield SourceMember(f"{prefix}{name}/", 0, status.st_mode)
             if not legal_name(f"{prefix}{name}/") or prefix.count("/") > _DEPTH:
                 continue
             with _reading(prefix + name):
