@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.recipe.context import Context
-from otabuild.recipe.fields import Base
+from otabuild.recipe.fields import PathBase
 from otabuild.recipe.load import parse_recipe
 from tools.reference import pages
 
@@ -55,6 +55,6 @@ def test_the_recipe_of_the_readme_loads() -> None:
     recipe = re.search(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert recipe
     context = Context(env={}, git=lambda what: "1735689600" if what == "time" else "v1", now=1_735_689_600)
-    loaded = parse_recipe(recipe[1].encode(), "image", context, Base("/r/recipes", "/r"), "README.md")
+    loaded = parse_recipe(recipe[1].encode(), "image", context, PathBase("/r/recipes", "/r"), "README.md")
     assert loaded.name == "image"
     assert loaded.output.endswith("dist/image.zip")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.signing import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Key, Pkcs11Key, Sign
+from otabuild.recipe.signing import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign, SigningKey
 from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.keys import (
     Passphrase,
@@ -64,7 +64,7 @@ def _once(where: str, ask: Passphrase, workspace: Workspace) -> Passphrase:
     return remembered
 
 
-def _key_place(key: Key) -> str:
+def _key_place(key: SigningKey) -> str:
     """Describe the location of a key with a passphrase to the person who is asked for the passphrase."""
     match key:
         case FileKey():

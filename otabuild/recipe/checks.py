@@ -45,7 +45,8 @@ def check(tree: Node, file: str) -> list[Problem]:
     ]
 
 
-Finding = tuple[Node, str, str, str | None, str]
+_Facts = tuple[Node, str, str, str | None, str]
+"""A problem: the node where it is, the path of its key, what is wrong, what was expected, and a hint."""
 
 
 def _mapping(node: Node | None, key: str) -> tuple[tuple[Node, Node], ...]:
@@ -58,7 +59,7 @@ def _items(node: Node | None, key: str) -> tuple[Node, ...]:
     return below.items if below else ()
 
 
-def _keys(node: Node, path: str = "") -> Iterator[Finding]:
+def _keys(node: Node, path: str = "") -> Iterator[_Facts]:
     for number, item in enumerate(node.items):
         if item.kind == "null":
             yield item, f"{path}[{number}]", _EMPTY, None, "write a value after the dash, or remove the entry"
@@ -72,7 +73,7 @@ def _keys(node: Node, path: str = "") -> Iterator[Finding]:
         yield from _keys(value, below)
 
 
-def _payloads(tree: Node) -> Iterator[Finding]:
+def _payloads(tree: Node) -> Iterator[_Facts]:
     names = [name.text for name, _ in _mapping(tree, "rootfs")]
     seen: dict[tuple[str, str], int] = {}
     for number, payload in enumerate(_items(tree, "payloads")):
@@ -91,7 +92,7 @@ def _payloads(tree: Node) -> Iterator[Finding]:
             seen.setdefault(pair, number)
 
 
-def _unused(tree: Node) -> Iterator[Finding]:
+def _unused(tree: Node) -> Iterator[_Facts]:
     """Find a rootfs that no payload names. Silent if a payload names an undefined rootfs, because that is the cause."""
     names = [name for name, _ in _mapping(tree, "rootfs")]
     used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(tree, "payloads")}
@@ -102,7 +103,7 @@ def _unused(tree: Node) -> Iterator[Finding]:
                 yield name, f"rootfs.{name.text}", what, None, hint
 
 
-def _annotations(tree: Node) -> Iterator[Finding]:
+def _annotations(tree: Node) -> Iterator[_Facts]:
     short = {_short(path) for path in _leaves(tree.get("annotations"))}
     for name, _ in _mapping(tree, "annotations"):
         key, path = name.text, f'annotations."{name.text}"'
@@ -140,7 +141,7 @@ def _short(path: str) -> str:
     return ann.INDEX_SHORT_KEYS.get(path, "")
 
 
-def _set_rules(tree: Node) -> Iterator[Finding]:
+def _set_rules(tree: Node) -> Iterator[_Facts]:
     for name, rootfs in _mapping(tree, "rootfs"):
         for number, rule in enumerate(_items(rootfs, "set")):
             if rule.kind == "mapping" and not any(rule.get(key) for key in ("capability", "mode", "owner")):
@@ -148,14 +149,14 @@ def _set_rules(tree: Node) -> Iterator[Finding]:
                 yield rule, path, "sets nothing", "at least one of capability, mode, owner", ""
 
 
-def _passphrase(tree: Node) -> Iterator[Finding]:
+def _passphrase(tree: Node) -> Iterator[_Facts]:
     sign = tree.get("sign")
     passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
     if passphrase and key and (key.text == "external" or key.get("command")):
         yield passphrase, "sign.passphrase", _USELESS, None, "remove it"
 
 
-def _legacy(tree: Node) -> Iterator[Finding]:
+def _legacy(tree: Node) -> Iterator[_Facts]:
     package = tree.get("otaclient-package")
     legacy = package.get("legacy") if package else None
     if legacy and legacy.text == "true" and not tree.get("sign"):
@@ -163,7 +164,7 @@ def _legacy(tree: Node) -> Iterator[Finding]:
         yield legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out"
 
 
-def _stdin(tree: Node) -> Iterator[Finding]:
+def _stdin(tree: Node) -> Iterator[_Facts]:
     first = ""
     for name, rootfs in _mapping(tree, "rootfs"):
         source = rootfs.get("source")

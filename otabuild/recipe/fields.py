@@ -53,7 +53,7 @@ class Model(BaseModel):
 
 
 @dataclass(frozen=True)
-class Base:
+class PathBase:
     """The `folder` that paths of a recipe are relative to, and the `root` below which they become so; both absolute."""
 
     folder: str
@@ -124,7 +124,7 @@ def _text(text: str) -> str:
 
 
 def _path(text: str, info: ValidationInfo) -> str:
-    return info.context.relative(text) if isinstance(info.context, Base) else text
+    return info.context.relative(text) if isinstance(info.context, PathBase) else text
 
 
 def _path_or_stdin(text: str, info: ValidationInfo) -> str:

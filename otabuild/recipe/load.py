@@ -16,7 +16,7 @@ from otabuild.format.times import utc_date
 from otabuild.recipe import checks
 from otabuild.recipe.context import Context
 from otabuild.recipe.diagnose import key_path, problems
-from otabuild.recipe.fields import Base, RefusedError
+from otabuild.recipe.fields import PathBase, RefusedError
 from otabuild.recipe.inputs import problem_at
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.places import clashes
@@ -37,7 +37,7 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
         RecipeError: the file cannot be read or is not a valid recipe; has every problem.
     """
     file = os.fspath(path)
-    base = Base(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
+    base = PathBase(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
     shown = base.relative(os.path.basename(file))
     if not os.path.lexists(file):
         raise RecipeError([Problem(shown, 0, 0, "", "no such file", hint=_near(file))])
@@ -133,7 +133,7 @@ def _same_outputs(recipes: Sequence[Recipe], root: str) -> dict[str, RecipeError
     return {name: RecipeError(problems) for name, problems in shared.items()}
 
 
-def parse_recipe(raw: bytes, stem: str, context: Context, base: Base, file: str) -> Recipe:
+def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: str) -> Recipe:
     """Parse a recipe from bytes.
 
     Args:

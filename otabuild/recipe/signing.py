@@ -47,7 +47,7 @@ class Pkcs11Key(Model):
     """PKCS#11 URI of the key, without a PIN."""
 
 
-Key = Annotated[
+SigningKey = Annotated[
     Annotated[FileKey, Tag("<file>")]
     | Annotated[EnvKey, Tag("<env>")]
     | Annotated[CommandKey, Tag("<command>")]
@@ -86,7 +86,7 @@ class Sign(Model):
     """Signing certificate (PEM), relative to the recipe."""
     chain: tuple[Path, ...] = ()
     """Intermediate certificates (PEM), the signer's issuer first, without the root."""
-    key: Key
+    key: SigningKey
     """Private key: a file, an environment variable, a program, a token, or `external`."""
     passphrase: Secret | None = None
     """Source of the passphrase of the key (or the PIN of the token); never the passphrase itself."""

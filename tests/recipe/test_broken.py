@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from otabuild.errors import RecipeError
 from otabuild.format.strict_yaml import YamlError, parse_yaml
 from otabuild.recipe.context import Context
-from otabuild.recipe.fields import Base
+from otabuild.recipe.fields import PathBase
 from otabuild.recipe.load import load_recipe, parse_recipe
 from tests.recipe import world
 from tests.recipe.regenerate import BROKEN, message
 
 RECIPES = sorted(BROKEN.glob("*.yaml"))
 SMALLEST = (pathlib.Path(world.HERE) / "good" / "smallest.yaml").read_text()
-BASE = Base("/folder", "/")
+BASE = PathBase("/folder", "/")
 
 
 def load(text: str) -> RecipeError | None:

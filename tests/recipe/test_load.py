@@ -12,7 +12,7 @@ import pytest
 from otabuild.errors import InputError, RecipeError
 from otabuild.format import annotations as ann
 from otabuild.recipe.context import Context, ask_git
-from otabuild.recipe.fields import Base, OciReference
+from otabuild.recipe.fields import OciReference, PathBase
 from otabuild.recipe.inputs import missing_inputs
 from otabuild.recipe.load import load_recipe, load_recipes, parse_recipe
 from otabuild.recipe.model import Recipe
@@ -26,7 +26,7 @@ SMALLEST = (GOOD / "smallest.yaml").read_text()
 
 
 def parse(text: str, context: Context = world.IN_GIT) -> Recipe:
-    return parse_recipe(text.encode(), "stem", context, Base("/product/recipes", "/product"), "recipes/stem.yaml")
+    return parse_recipe(text.encode(), "stem", context, PathBase("/product/recipes", "/product"), "recipes/stem.yaml")
 
 
 def test_defaults() -> None:
@@ -138,7 +138,7 @@ def test_paths_become_relative_to_the_root(written: str, read: str) -> None:
 
 
 def test_the_root_of_the_host_is_a_path() -> None:
-    assert Base("/product/recipes", "/product").relative("../..") == "/"
+    assert PathBase("/product/recipes", "/product").relative("../..") == "/"
 
 
 def test_what_a_reference_gives_is_not_read_again() -> None:
