@@ -19,24 +19,24 @@ Opener = Callable[[], Chunks]
 
 T = TypeVar("T")
 T2 = TypeVar("T2")
-WORKERS = 2
+_WORKERS = 2
 
 
 class _StoppedError(Exception):
     """Another worker failed; its error is the one to report."""
 
 
-def run_parallel(work: Callable[[T, threading.Event], None], items: Iterable[T], workers: int = WORKERS) -> None:
+def run_parallel(work: Callable[[T, threading.Event], None], items: Iterable[T]) -> None:
     """Call `work` with each item in a few threads; only a few items are taken ahead.
 
     The first error stops everything and is raised; `work` gets an event that tells it to stop.
     """
     stop = threading.Event()
     running: set[Future[None]] = set()
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(_WORKERS) as pool:
         try:
             for item in items:
-                if len(running) >= 2 * workers:
+                if len(running) >= 2 * _WORKERS:
                     running = _reap(running)
                 running.add(_submit(pool, work, item, stop))
             while running:
@@ -69,7 +69,6 @@ def rebuild(
     deliver: Callable[[Member[T], Opener], None],
     *,
     on_error: Callable[[OtabuildError], None] | None = None,
-    workers: int = WORKERS,
 ) -> None:
     """Rebuild contents in parallel, and pass each to `deliver`.
 
@@ -79,7 +78,6 @@ def rebuild(
         deliver: called from worker threads with a member of a group and an opener of its content. It must read to the
             end, and must not use what it read if that raised an error.
         on_error: receives the error of a content or bundle; without it, the first error stops everything.
-        workers: number of threads.
 
     Raises:
         IntegrityError, StorageError: the first error, if `on_error` is None.
@@ -102,7 +100,7 @@ def rebuild(
             opener = partial(_open, member, bundle, blobs, stop)
             attempt(partial(deliver, member, opener))
 
-    run_parallel(work, groups, workers)
+    run_parallel(work, groups)
 
 
 def _open(member: Member[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:

@@ -58,18 +58,18 @@ def _is_about(where: str, value: str, *, inside: bool) -> bool:
     )
 
 
-def bad_sys_configs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
+def bad_sys_configs(recipe: Recipe) -> list[Problem]:
     """Return what is wrong with the sys_config files that a recipe names, except missing ones."""
     problems = []
     for number, payload in enumerate(recipe.payloads):
-        path = os.path.normpath(os.path.join(root, payload.sys_config or ""))
-        if payload.sys_config is None or not os.path.exists(path):
+        path = payload.sys_config
+        if path is None or not os.path.exists(path):
             continue
         try:
-            parse_sys_config(read_file(path, limits.DOCUMENT), payload.sys_config)
+            parse_sys_config(read_file(path, limits.DOCUMENT), path)
         except OtabuildError as error:
             what, keys = f"{error.where}: {error.what}", ("payloads", number, "sys-config")
-            problem = problem_at(recipe, keys, root, what, error.observed, hint=error.hint)
+            problem = problem_at(recipe, keys, os.curdir, what, error.observed, hint=error.hint)
             problems.append(problem._replace(expected=error.expected))
     return problems
 

@@ -159,18 +159,18 @@ class _Writer(io.RawIOBase):
 
 
 @contextmanager
-def creating(path: str, *, mode: int = 0o644) -> Iterator[int]:
-    """Write a file that must not exist yet, inside a folder that is itself moved into place later.
+def creating(path: str) -> Iterator[int]:
+    """Write a file that must not exist yet, inside a folder that is itself moved into place later; its mode is 0644.
 
     Raises:
         StorageError: it cannot be created, or already exists.
     """
     with fs.change("create", path):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
         yield fd
         with fs.change("chmod", path):
-            os.fchmod(fd, mode)
+            os.fchmod(fd, 0o644)
     finally:
         with fs.change("close", path):
             os.close(fd)
