@@ -51,21 +51,10 @@ def _translate(pattern: str) -> str:
     `**` splits the pattern into runs with a fixed number of names, so the leftmost match of a run is the best one.
     """
     names = pattern.strip("/").split("/")
-    problem = (
-        "is empty"
-        if names == [""]
-        else "begins with `!`, which is not supported"
-        if pattern.startswith("!")
-        else "has an empty name, `.` or `..` in it"
-        if {"", ".", ".."} & set(names)
-        else "has `**` together with other characters in one name"
-        if any("**" in name and name != "**" for name in names)
-        else ""
-    )
-    hint = "see the rules for exclude patterns"
-    if pattern.startswith("!"):
-        hint = "a pattern can only exclude; leave it out, and name what to exclude"
-    if problem:
+    if problem := _problem(pattern, names):
+        hint = "see the rules for exclude patterns"
+        if pattern.startswith("!"):
+            hint = "a pattern can only exclude; leave it out, and name what to exclude"
         raise InputError(f"the exclude pattern {problem}", where=pattern, hint=hint)
     if not pattern.startswith("/"):
         names.insert(0, "**")
@@ -74,6 +63,19 @@ def _translate(pattern: str) -> str:
     if not parts[-1]:
         parts[-1] = "/[^/]"
     return parts[0] + "".join(f"(?>(?:/[^/]+)*?{part})" for part in parts[1:])
+
+
+def _problem(pattern: str, names: list[str]) -> str:
+    """Return what is wrong with a pattern of these names, or an empty text."""
+    if names == [""]:
+        return "is empty"
+    if pattern.startswith("!"):
+        return "begins with `!`, which is not supported"
+    if not {"", ".", ".."}.isdisjoint(names):
+        return "has an empty name, `.` or `..` in it"
+    if any("**" in name and name != "**" for name in names):
+        return "has `**` together with other characters in one name"
+    return ""
 
 
 def _run(run: str) -> str:
