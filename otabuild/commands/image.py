@@ -32,7 +32,7 @@ def add(parsers: Parsers) -> None:
     add_json(listing)
     listing.set_defaults(run=run_list)
 
-    index = parsers.add_parser("inspect-index", help="print index.json as it is, readable")
+    index = parsers.add_parser("inspect-index", help="print index.json, indented")
     add_image(index)
     add_json(index)
     index.set_defaults(run=run_index)
@@ -61,7 +61,7 @@ def add(parsers: Parsers) -> None:
     lookup.set_defaults(run=run_lookup)
 
     for name, table in (("get-filetable", "file table of a payload"), ("get-resourcetable", "resource table")):
-        parser = parsers.add_parser(name, help=f"write the {table} to a file, as SQLite database")
+        parser = parsers.add_parser(name, help=f"write the {table} to a file, as an SQLite database")
         add_image(parser)
         if name == "get-filetable":
             add_payload(parser)
@@ -105,7 +105,7 @@ def _image_lines(found: ImageList) -> Iterator[str]:
     from otabuild.format import annotations as ann
 
     form = "artifact" if found.is_artifact else "directory"
-    yield f"{'signed' if found.is_signed else 'not signed'} {form}, {human_size(found.size)}"
+    yield f"{'signed' if found.is_signed else 'unsigned'} {form}, {human_size(found.size)}"
     short = {key: found.annotations.get(full) for key, full in ann.INDEX_SHORT_KEYS.items()}
     created = found.annotations.get(ann.CREATED_AT)
     signed = "" if found.signed_at is None else f", at {utc(found.signed_at)}"

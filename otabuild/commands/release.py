@@ -45,7 +45,7 @@ def add(parsers: Parsers) -> None:
     add_json(cost)
     cost.set_defaults(run=run_cost)
 
-    report = parsers.add_parser("report", help="write a page to look at: what is in an image, and what it costs")
+    report = parsers.add_parser("report", help="write an HTML page: what is in an image, and what it costs")
     add_image(report)
     report.add_argument("--base", metavar="OLD", help="the image that devices run now: also tell what changes")
     report.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")

@@ -78,7 +78,7 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for an image")
     group.add_argument("--certificate", metavar="FILE", help="the signing certificate (PEM)")
     group.add_argument(
-        "--chain", action="append", default=[], metavar="FILE", help="intermediate, in order; repeatable"
+        "--chain", action="append", default=[], metavar="FILE", help="intermediate certificate, in order; repeatable"
     )
     group.add_argument("--ca", action="append", default=[], metavar="PATH", help="the root the chain has to end at")
     group.add_argument(

@@ -41,7 +41,7 @@ def add(parsers: Parsers) -> None:
     sign = parsers.add_parser("verify-sign", help="verify the signature, and that it is over this index.json")
     add_image(sign)
     _add_trust(sign)
-    sign.add_argument("--no-trust", action="store_true", help="be content without a trust anchor; says so")
+    sign.add_argument("--no-trust", action="store_true", help="accept that there is no trust anchor, and say so")
     add_json(sign)
     sign.set_defaults(run=run_verify_sign)
 

@@ -141,7 +141,7 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
         raise TableError("xattrs are no MessagePack map with an entry: none is written as NULL", where=where)
     found: dict[str, bytes] = {}
     for name, value in pairs:
-        problem = _xattr_problem(name, value) or ("stands there twice" if name in found else "")
+        problem = _xattr_problem(name, value) or ("occurs twice" if name in found else "")
         if problem:
             raise TableError(f"extended attribute {name!r:.80} {problem}", where=where)
         found[name] = value

@@ -201,7 +201,7 @@ class _Composer:
             raise self._error(f"the alias *{event.anchor} has no anchor &{event.anchor} above it", event)
         node = self.anchors[event.anchor]
         if node is None:
-            raise self._error(f"the alias *{event.anchor} stands inside its own anchor", event)
+            raise self._error(f"the alias *{event.anchor} is inside its own anchor", event)
         return node
 
     def _scalar(self, event: Any) -> Node:
@@ -278,7 +278,7 @@ class _Composer:
         if "\t" in text[: len(text) - len(text.lstrip())]:
             return "indent with spaces; YAML does not take tabs"
         if "${" in text:
-            return "put quotes around a value with ${…} that stands inside { } or [ ]"
+            return "put quotes around a value with ${…} that is inside { } or [ ]"
         return "check the indentation, the quotes and the space after each colon, here and in the line before"
 
 

@@ -67,7 +67,7 @@ RULES: Mapping[str, LintRule] = {
         "compile with `python3 -m compileall --invalidation-mode unchecked-hash`",
     ),
     "crowded-directory": LintRule(
-        f"Clients stop to reuse files of a directory after the first {FILES_REUSED}; the others are fetched again.",
+        f"Clients stop reusing files of a directory after the first {FILES_REUSED}; the others are fetched again.",
         "spread the files over several directories, or keep them in one archive",
     ),
     "deep-tree": LintRule(

@@ -79,7 +79,7 @@ def check_order(subject: ContainerSubject) -> Iterator[Problem]:
         if name in ("index.json", "index.jwt"):
             continue
         if name < last:
-            yield Problem(name, "stands out of order", last)
+            yield Problem(name, "is out of order", last)
             return
         last = name
 

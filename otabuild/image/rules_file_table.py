@@ -152,7 +152,7 @@ _query(
 _query(
     "table.path-twice",
     "A path is in one table only (section 6).",
-    "a path that stands in two tables",
+    "a path that is in two tables",
     """SELECT path FROM ft_non_regular
         WHERE path IN (SELECT path FROM ft_dir) OR path IN (SELECT path FROM ft_regular)
         UNION ALL SELECT path FROM ft_dir WHERE path IN (SELECT path FROM ft_regular)""",

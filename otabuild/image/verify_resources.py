@@ -56,6 +56,6 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
             findings.append(Finding.of_error("blob", error))
 
     if any(len(digest) != 32 for digest in wanted):
-        raise IntegrityError("a digest that has not 32 bytes", where="resource table")
+        raise IntegrityError("a digest that does not have 32 bytes", where="resource table")
     run_parallel(work, sorted(wanted))
     return ResourcesReport(len(wanted), tuple(sorted(findings, key=lambda finding: finding.where)))

@@ -82,7 +82,7 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
 def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
     """Return the error for an input step of a rootfs that its recipe does not have: it would never run."""
     return StateError(
-        "a step for a rootfs that the recipe has not",
+        "a step for a rootfs that the recipe does not have",
         where=f"input:{recipe}/{rootfs}",
         expected=", ".join(known),
         hint="correct the name where the step is registered",

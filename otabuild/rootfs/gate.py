@@ -100,7 +100,7 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
     for entry in entries:
         path = entry.path
         if path <= previous:
-            raise InputError("the path stands there twice or out of order", where=path)
+            raise InputError("the path occurs twice or out of order", where=path)
         previous = path
         parent = path.rpartition("/")[0] or "/"
         if parent not in folders and path != "/":

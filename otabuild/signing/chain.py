@@ -79,7 +79,7 @@ def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustEr
     usage = _extension(certificate, x509.KeyUsage)
     hint = "have the CA certificate issued anew with `basicConstraints=critical,CA:TRUE` and `keyUsage=critical,keyCertSign,cRLSign`"
     if basic is None or not basic.value.ca:
-        yield _problem(certificate, "not a CA certificate (no CA:TRUE), yet it stands where one is due", hint)
+        yield _problem(certificate, "not a CA certificate (no CA:TRUE), but it is in the place of one", hint)
     elif not basic.critical:
         yield _problem(certificate, "its basicConstraints are not critical, which clients refuse", hint)
     elif basic.value.path_length is not None and basic.value.path_length < below:

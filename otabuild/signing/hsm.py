@@ -143,9 +143,7 @@ def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
     if scheme != "pkcs11":
         _refuse("not a pkcs11: URI")
     if "pin-value" in options:
-        _refuse(
-            "the PIN itself stands in the URI (pin-value)", "use `passphrase`, or pin-source with the path of a file"
-        )
+        _refuse("the PIN itself is in the URI (pin-value)", "use `passphrase`, or pin-source with the path of a file")
     unknown = sorted(
         attributes.keys() - _TOKEN_ATTRIBUTES.keys() - _KEY_ATTRIBUTES | options.keys() - _QUERY_ATTRIBUTES
     )
@@ -160,7 +158,7 @@ def _pairs(text: str, separator: str) -> dict[str, str]:
     pairs = [part.partition("=") for part in text.split(separator) if part]
     names = [name for name, _, _ in pairs]
     if len(set(names)) != len(names):
-        _refuse("an attribute stands there twice")
+        _refuse("an attribute occurs twice")
     return {name: value for name, _, value in pairs}
 
 

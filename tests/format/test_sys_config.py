@@ -81,7 +81,7 @@ def test_aliases_and_merge_keys_mean_what_clients_read() -> None:
         (b"\x00", "takes no character"),
         (b"hostname: [", "not YAML"),
         (b"[" * 100_000, "nested more than 32 deep"),
-        (b"hostname: &a [*a]", "stands inside its own anchor"),
+        (b"hostname: &a [*a]", "is inside its own anchor"),
         (BOMB, "more than 10000 values"),
         (b"hostname: a\nx: !!bool foo", "s.yaml:2:4: YAML takes 'foo' for true or false, and it is none"),
         (b'hostname: a\nx: !!int ""', "s.yaml:2:4: YAML takes '' for a whole number, and it is none"),
