@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
@@ -17,6 +18,13 @@ from otabuild.format import limits
 
 EMPTY_DIGEST = hashlib.sha256(b"").digest()
 EMPTY_RESOURCE_ID = 0
+CAPABILITY = "security.capability"
+ACL = "system.posix_acl_access"
+
+_CAPABILITY_SIZES = (0, 12, 20)
+_NAMESPACED_CAPABILITY = 24
+_ACL_VERSION = b"\2\0\0\0"
+_ACL_OWNER, _ACL_MASK, _ACL_OTHER = 0x01, 0x10, 0x20
 
 TABLES = (
     """CREATE TABLE ft_inode (
@@ -154,3 +162,23 @@ def _xattr_problem(name: object, value: object) -> str:
     if not name or "\0" in name or len(name.encode()) > limits.XATTR_NAME:
         return f"has a name that no system takes (1 to {limits.XATTR_NAME} bytes, no NUL)"
     return ""
+
+
+def capability_problem(value: bytes) -> str:
+    """Return why the format has no place for a value of `security.capability`, or an empty text."""
+    if len(value) == _NAMESPACED_CAPABILITY:
+        return "has a namespace (revision 3), which the format stores as revision 2"
+    return "" if len(value) in _CAPABILITY_SIZES else f"has {len(value)} bytes, which no revision has"
+
+
+def acl_permissions(value: bytes) -> int | None:
+    """Return the nine permission bits of a file that has this access control list.
+
+    Linux keeps them in the list and sets the mode by it. None: it does not keep such a list.
+    """
+    if not value.startswith(_ACL_VERSION) or len(value) % 8 != 4:
+        return None
+    bits = {tag: permissions for tag, permissions, _ in struct.iter_unpack("<HHI", value[4:])}
+    if not bits.keys() >= {_ACL_OWNER, _ACL_MASK, _ACL_OTHER}:
+        return None
+    return int(bits[_ACL_OWNER] << 6 | bits[_ACL_MASK] << 3 | bits[_ACL_OTHER])

@@ -16,7 +16,14 @@ from unicodedata import normalize
 from otabuild.errors import IntegrityError, OtabuildError, PathError, TableError
 from otabuild.format import annotations as ann
 from otabuild.format import limits
-from otabuild.format.file_table import EMPTY_DIGEST, unpack_xattrs
+from otabuild.format.file_table import (
+    ACL,
+    CAPABILITY,
+    EMPTY_DIGEST,
+    acl_permissions,
+    capability_problem,
+    unpack_xattrs,
+)
 from otabuild.image.findings import Problem, Severity, rule
 from otabuild.image.tables import FileTable
 
@@ -34,7 +41,6 @@ _WORDS = {
     "owner": str(limits.OWNER),
 }
 """The replacements for `$word` in the queries below."""
-_NAMESPACED_CAPABILITY = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class FileTableSubject:
         define("path_problem", _path_problem)
         define("target_problem", _target_problem)
         define("xattr_problem", _xattr_problem)
+        define("acl_permissions", _acl_permissions)
         define("parent", _parent)
         define("folded", _folded)
         define("sha256", _sha256)
@@ -87,9 +94,18 @@ def _xattr_problem(packed: bytes) -> str | None:
         xattrs = unpack_xattrs(packed, "")
     except OtabuildError as error:
         return error.what
-    if len(xattrs.get("security.capability", b"")) == _NAMESPACED_CAPABILITY:
-        return "security.capability has a namespace (revision 3), which the format stores as revision 2"
-    return None
+    problem = capability_problem(xattrs[CAPABILITY]) if CAPABILITY in xattrs else ""
+    return f"{CAPABILITY} {problem}" if problem else None
+
+
+def _acl_permissions(packed: bytes) -> int | None:
+    """Return the permission bits of the access control list among attributes; -1 for a list that Linux does not keep."""
+    try:
+        acl = unpack_xattrs(packed, "").get(ACL)
+    except OtabuildError:
+        return None
+    found = None if acl is None else acl_permissions(acl)
+    return -1 if found is None and acl is not None else found
 
 
 def _parent(path: str) -> str:
@@ -243,6 +259,17 @@ _query(
     "extended attributes that are not legal",
     """SELECT inode_id, xattr_problem(xattrs) AS problem FROM ft_inode
         WHERE xattrs IS NOT NULL AND problem IS NOT NULL""",
+    kind="inode ",
+)
+_query(
+    "table.acl",
+    "An access control list says the same as the mode: Linux sets the mode by the list, so that no client keeps both.",
+    "mode and access control list differ",
+    """SELECT inode_id, printf('%03o', mode & 511),
+            CASE bits WHEN -1 THEN 'a list that Linux keeps' ELSE printf('%03o', bits) END
+        FROM (SELECT inode_id, mode, acl_permissions(xattrs) AS bits FROM ft_inode WHERE xattrs IS NOT NULL)
+        WHERE bits <> mode & 511""",
+    severity="note",
     kind="inode ",
 )
 _query(

@@ -9,7 +9,13 @@ from typing import Literal
 
 from otabuild.errors import InputError, UnsupportedEntryError
 from otabuild.format import limits
-from otabuild.format.file_table import pack_xattrs
+from otabuild.format.file_table import (
+    ACL,
+    CAPABILITY,
+    acl_permissions,
+    capability_problem,
+    pack_xattrs,
+)
 from otabuild.rootfs.entry import Entry
 
 Unsupported = Literal["error", "warn", "skip"]
@@ -37,7 +43,7 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
             left_out.append(f"{entry.path} ({reason})")
             dropped += (entry.path + "/",) if entry.is_directory else ()
         else:
-            yield _with_legal_names(entry, left_out) if entry.xattrs else entry
+            yield _with_legal_xattrs(entry, left_out) if entry.xattrs else entry
     more = max(0, len(left_out) - _SHOWN)
     if left_out and policy == "error":
         raise UnsupportedEntryError(
@@ -79,12 +85,19 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _with_legal_names(entry: Entry, left_out: list[str]) -> Entry:
-    bad = [name for name in entry.xattrs if not _is_utf8(name)]
+def _with_legal_xattrs(entry: Entry, left_out: list[str]) -> Entry:
+    bad = {name: reason for name, value in entry.xattrs.items() if (reason := _reason_of_xattr(name, value))}
     if not bad:
         return entry
-    left_out.extend(f"{entry.path} (the name of its attribute {name} is not UTF-8)" for name in bad)
+    left_out.extend(f"{entry.path} ({reason})" for reason in bad.values())
     return entry._replace(xattrs={name: value for name, value in entry.xattrs.items() if name not in bad})
+
+
+def _reason_of_xattr(name: str, value: bytes) -> str:
+    if not _is_utf8(name):
+        return f"the name of its attribute {name} is not UTF-8"
+    problem = capability_problem(value) if name == CAPABILITY else ""
+    return problem and f"its attribute {name} {problem}"
 
 
 def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -127,10 +140,24 @@ def _check_metadata(entry: Entry) -> None:
         raise InputError("the mode has more than 16 bits", where=entry.path, observed=oct(entry.mode))
     if entry.xattrs:
         pack_xattrs(entry.xattrs, entry.path)
+        _check_acl(entry)
     if entry.target is not None and not (
         0 < len(entry.target.encode()) <= limits.SYMLINK_TARGET and "\0" not in entry.target
     ):
         raise InputError("the target of the symlink is empty or too long", where=entry.path)
+
+
+def _check_acl(entry: Entry) -> None:
+    acl = entry.xattrs.get(ACL)
+    due = None if acl is None else acl_permissions(acl)
+    if acl is not None and due != entry.mode & 0o777:
+        raise InputError(
+            "its mode and its access control list differ: Linux would set the mode by the list",
+            where=entry.path,
+            observed=f"{entry.mode & 0o777:03o}",
+            expected="a list that Linux keeps" if due is None else f"{due:03o}",
+            hint=f"give it no `set` mode, or drop the list with `xattrs: {{drop: [{ACL}]}}`",
+        )
 
 
 _SHARED: Mapping[str, Callable[[Entry], object]] = {

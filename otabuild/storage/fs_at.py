@@ -142,10 +142,19 @@ def _check_mode(observed: int, mode: int, path: str) -> None:
 
 
 def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
-    """Set extended attributes of an open file or directory; call this last, because a write or chown drops some."""
+    """Set extended attributes of an open file or directory; call this last, because a write or chown drops some.
+
+    Raises:
+        MetaApplyError: the operating system refused, or an access control list and the mode do not go together.
+    """
+    mode = os.fstat(fd).st_mode
     for name, value in xattrs.items():
         with _metadata(f"set the attribute {name}", path):
             os.setxattr(fd, name, value)
+    if _ACLS[0] in xattrs:  # this sets the mode, too, and a list that says no more than a mode is not kept
+        _check_mode(os.fstat(fd).st_mode, mode, path)
+        if _ACLS[0] not in os.listxattr(fd):
+            raise MetaApplyError("the operating system did not keep the access control list", where=path)
 
 
 def set_xattrs_at(name: str, folder: int, xattrs: Mapping[str, bytes], path: str) -> None:

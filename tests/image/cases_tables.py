@@ -352,6 +352,7 @@ def _xattr_cases() -> Iterator[Case]:
         "deep": b"\x81" * 2000,
         "packed-too-large": pack({f"user.{n}": bytes(60_000) for n in range(20)}),
         "capability-revision-3": pack({"security.capability": bytes(24)}),
+        "capability-short": pack({"security.capability": b"\1\0\0\2" + bytes(15)}),
     }
     for name, value in values.items():
         change = sql(("UPDATE ft_inode SET xattrs = ? WHERE inode_id = 12", (value,)))

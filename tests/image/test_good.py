@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import subprocess
 import time
 from pathlib import Path
@@ -22,6 +23,7 @@ from otabuild.signing.trust import TrustPolicy, load_anchors
 from tests import pki
 from tests.image import forge, worlds
 from tests.image.tampering import constant, put, sql
+from tests.rootfs.trees import acl
 from tests.shared import FIXTURES, REFERENCE, REFERENCE_ROOT, has_fixtures
 
 gnu_tar = pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not here")
@@ -132,6 +134,49 @@ def test_attributes_that_a_system_may_not_take_are_legal(xattrs: dict[str, bytes
     with pytest.raises(MetaApplyError):
         worlds.deployed(path, tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
+
+
+WIDEST = acl((0x01, 6), (0x02, 7), (0x04, 0), (0x10, 7), (0x20, 4))
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not worlds.IS_ROOT, reason="needs root")
+@pytest.mark.parametrize(
+    "value",
+    [
+        WIDEST,
+        acl((0x01, 6), (0x04, 4), (0x20, 4)),
+        acl((0x01, 6), (0x04, 6), (0x20, 4)),
+        WIDEST[:-1],
+        b"\1" + WIDEST[1:],
+        acl((0x01, 6), (0x04, 4), (0x10, 4), (0x20, 12)),
+    ],
+    ids=["wider", "mode only", "wider, mode only", "torn", "version", "bits"],
+)
+def test_d7_an_access_control_list_never_changes_a_mode_in_silence(value: bytes, tmp_path: Path) -> None:
+    path = forge.forge(file_table=_with_acl(value, 0o644)).artifact(tmp_path / "image.zip")
+    report = worlds.verified(path)
+    assert [(finding.rule, finding.severity) for finding in report.findings] == [("table.acl", "note")]
+    assert worlds.deploy_error(path, tmp_path / "tree.tar") is None
+    with pytest.raises(MetaApplyError):
+        worlds.deployed(path, tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+@pytest.mark.root
+@pytest.mark.skipif(not worlds.IS_ROOT, reason="needs root")
+def test_d7_an_access_control_list_that_goes_with_the_mode_is_kept(tmp_path: Path) -> None:
+    path = forge.forge(file_table=_with_acl(WIDEST, 0o674)).artifact(tmp_path / "image.zip")
+    assert worlds.verified(path, strict=True).ok
+    tree = tmp_path / "tree"
+    worlds.deployed(path, tree)
+    assert stat.S_IMODE((tree / "etc/a").stat().st_mode) == 0o674
+    assert os.getxattr(tree / "etc/a", "system.posix_acl_access") == WIDEST
+
+
+def _with_acl(value: bytes, mode: int) -> forge.Mutation:
+    xattrs = msgpack.packb({"system.posix_acl_access": value})
+    return sql(("UPDATE ft_inode SET xattrs = ?, mode = ? WHERE inode_id = 12", (xattrs, stat.S_IFREG | mode)))
 
 
 def reference() -> TrustPolicy:

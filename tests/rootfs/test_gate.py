@@ -7,7 +7,7 @@ import pytest
 from otabuild.errors import InputError, LimitError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import as_tree, supported
-from tests.rootfs.trees import folder, paths, regular, symlink
+from tests.rootfs.trees import acl, folder, paths, regular, symlink
 
 
 def special(path: str, kind: int, device: str | None = None) -> Entry:
@@ -63,6 +63,26 @@ def test_an_attribute_with_an_illegal_name_is_left_out() -> None:
     assert left_out == ["/x (the name of its attribute user.\udcff is not UTF-8)"]
     with pytest.raises(UnsupportedEntryError):
         list(supported([entry], "error", []))
+
+
+def test_a_capability_that_no_revision_has_is_left_out() -> None:
+    left_out: list[str] = []
+    entry = regular("/x")._replace(xattrs={"security.capability": b"\1\0\0\2" + bytes(15), "user.ok": b"2"})
+    assert [dict(e.xattrs) for e in supported([entry], "warn", left_out)] == [{"user.ok": b"2"}]
+    assert left_out == ["/x (its attribute security.capability has 19 bytes, which no revision has)"]
+    with pytest.raises(UnsupportedEntryError):
+        list(supported([entry], "error", []))
+
+
+def test_a_mode_that_the_access_control_list_would_change_is_refused() -> None:
+    widest = acl((0x01, 6), (0x02, 7), (0x04, 0), (0x10, 7), (0x20, 4))
+    entry = regular("/x")._replace(xattrs={"system.posix_acl_access": widest})
+    list(as_tree([folder("/"), entry._replace(mode=stat.S_IFREG | 0o674)]))
+    with pytest.raises(InputError, match=r"observed 600, expected 674"):
+        list(as_tree([folder("/"), entry._replace(mode=stat.S_IFREG | 0o600)]))
+    for dropped in (acl((0x01, 6), (0x04, 0), (0x20, 0)), b"", b"\2\0\0\0\1", widest.replace(b"\2", b"\3", 1)):
+        with pytest.raises(InputError, match="a list that Linux keeps"):
+            list(as_tree([folder("/"), entry._replace(xattrs={"system.posix_acl_access": dropped})]))
 
 
 def test_the_longest_path_and_name_pass() -> None:

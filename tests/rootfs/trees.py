@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import stat
+import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,6 +46,13 @@ def make_tree(root: Path, nodes: Mapping[str, Node]) -> Path:
         else:
             path.symlink_to(node)
     return root
+
+
+def acl(*entries: tuple[int, int]) -> bytes:
+    """Return an access control list of (tag, permissions), as Linux stores it; named entries are those of id 1000."""
+    named = {0x02, 0x08}
+    parts = (struct.pack("<HHI", tag, bits, 1000 if tag in named else 2**32 - 1) for tag, bits in entries)
+    return b"\2\0\0\0" + b"".join(parts)
 
 
 def nasty_tree(root: Path, *, seed: int = 1, as_root: bool = IS_ROOT) -> Path:
