@@ -121,6 +121,8 @@ def run_report(args: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         image = stack.enter_context(open_image(args.image))
         base = stack.enter_context(open_image(args.base)) if args.base else None
+        for one in filter(None, (image, base)):
+            one.source.check_apart(args.output)
         page = render_page(make_report(image, base, now=int(time.time())))
     write_file(args.output, page)
     print(args.output)

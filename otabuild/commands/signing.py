@@ -122,6 +122,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         workspace, timestamp = session.make_workspace(), _timestamp(args.timestamp)
         chain = _chain(args.certificate, args.chain)
         with open_image(args.target) as image:
+            image.source.check_apart(args.output)
             _check(image, Signing(chain, timestamp), args.ca, workspace)
             requests = list(image_requests(image, timestamp, chain))
     stem, extension = os.path.splitext(args.output)

@@ -148,10 +148,7 @@ def _check_target(target: str, parent: str, image: Image) -> None:
         raise StateError("the target exists already", where=target, hint="name a directory that is not there yet")
     if not os.path.isdir(parent):
         raise StateError("the folder of the target is missing", where=parent)
-    if not image.source.is_artifact:
-        inside, outer = os.path.realpath(parent), os.path.realpath(image.path)
-        if os.path.commonpath((inside, outer)) == outer:
-            raise StateError("the target lies within the image", where=target)
+    image.source.check_apart(target)
 
 
 def _check_room(root: int, demands: Demands, target: str) -> None:

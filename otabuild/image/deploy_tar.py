@@ -46,7 +46,7 @@ def deploy_tar(
     With `no_owner` everything belongs to 0:0.
 
     Raises:
-        StateError: the target exists and is not a regular file.
+        StateError: the target exists and is not a regular file, or is in the image.
         OtabuildError: as `deploy` does.
     """
     signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
@@ -55,6 +55,7 @@ def deploy_tar(
     path = os.fspath(target)
     if os.path.lexists(path) and not os.path.isfile(path):
         raise StateError("the target is no plain file", where=path)
+    payload.image.source.check_apart(path)
     with files.replacing(path, durable=True) as fd:
         _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner).write()
     return Deployed(path, payload.name, signer, demands.inodes, demands.content_size)

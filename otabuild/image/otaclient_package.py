@@ -71,6 +71,7 @@ def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
     Raises:
         InputError: the image has no otaclient package.
         IntegrityError: a file is damaged.
+        StateError: the folder is in the image.
         StorageError: the folder exists, or cannot be written.
     """
     descriptor = image.index.otaclient_package
@@ -79,6 +80,7 @@ def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
     package, release = read_package(image, descriptor)
     exported = [(RELEASE_MANIFEST, package.config.digest, package.config.size)]
     exported += [(part.filename, part.descriptor().digest, part.size) for part in release.squashfs]
+    image.source.check_apart(folder)
     fs.mkdir(folder, 0o755)
     for name, digest, size in exported:
         path = os.path.join(folder, name)

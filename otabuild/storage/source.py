@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from otabuild.errors import ContainerError, InputError, IntegrityError, LimitError
+from otabuild.errors import ContainerError, InputError, IntegrityError, LimitError, StateError
 from otabuild.storage.fs import StrPath, storage_error
 from otabuild.storage.zip_reader import ZipEntry, legal_name, read_entries
 
@@ -70,6 +70,20 @@ class Source(ABC):
     @abstractmethod
     def place(self, name: str) -> tuple[str, int]:
         """Return where the bytes of an existing file are: the path of a host file, and the offset in it."""
+
+    def check_apart(self, target: StrPath) -> None:
+        """Check that writing to a path leaves the image as it is.
+
+        Raises:
+            StateError: the path is the artifact, or lies within the directory.
+        """
+        if self._holds(os.fspath(target)):
+            hint = "the image would be lost; name another place"
+            raise StateError("the target lies within the image", where=os.fspath(target), hint=hint)
+
+    @abstractmethod
+    def _holds(self, target: str) -> bool:
+        """Return whether writing to a path changes the image."""
 
     @abstractmethod
     def close(self) -> None:
@@ -170,6 +184,12 @@ class _ArtifactSource(Source):
     def place(self, name: str) -> tuple[str, int]:
         return os.path.realpath(self.path), self.entries[name].offset
 
+    def _holds(self, target: str) -> bool:
+        try:
+            return os.path.samestat(os.stat(target), os.fstat(self._fd))
+        except OSError:
+            return False
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -229,6 +249,11 @@ class _DirectorySource(Source):
 
     def place(self, name: str) -> tuple[str, int]:
         return os.path.join(self.path, name), 0
+
+    def _holds(self, target: str) -> bool:
+        # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
+        inside, outer = os.path.realpath(os.path.dirname(target.rstrip("/")) or "."), os.path.realpath(self.path)
+        return os.path.commonpath((inside, outer)) == outer
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[int, int]]:
