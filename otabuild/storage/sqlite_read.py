@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import quote
 
 from otabuild.errors import LimitError, TableError
 from otabuild.storage import fs
@@ -116,7 +117,8 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
                 size += len(chunk)
             file.flush()
             _check_header(os.pread(file.fileno(), 100, 0), size, name)
-            connection = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+            uri = f"file:///{quote(path.lstrip('/'))}?mode=ro&immutable=1"
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
             try:
                 return _harden(connection, name, size)
             except BaseException:

@@ -34,6 +34,17 @@ def good(tmp_path: Path) -> bytes:
     return make(tmp_path / "good.sqlite3")
 
 
+@pytest.mark.parametrize("name", ["a?b", "a#b", "a%41", "a b", "ä&mode=rw"])
+def test_a_folder_for_temporary_files_of_any_name(
+    name: str, good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    make(tmp_path / "a", "CREATE TABLE t (a, b); INSERT INTO t VALUES (3, 'another file');")
+    monkeypatch.setattr(tempfile, "tempdir", f"/{tmp_path / name}")
+    assert list(open_database([good], "t").query("SELECT a, b FROM t")) == [(1, "x"), (2, "y")]
+    assert list((tmp_path / name).iterdir()) == []
+
+
 def test_rows_come_in_any_parts(good: bytes) -> None:
     for part in (1, 100, len(good)):
         database = open_database((good[i : i + part] for i in range(0, len(good), part)), "t")
