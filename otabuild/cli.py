@@ -93,6 +93,7 @@ class _Parsers:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
     session.open_streams()
+    session.keep_own_access()
     session.handle_signals()
     args = argparse.Namespace()
     try:

@@ -67,6 +67,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
         """Take the lock before anything else, and record the steps of the run."""
         super().initialize(tasks, selected_tasks)
+        session.keep_own_access()
         session.handle_signals()
         sys.excepthook = _quiet_interrupt
         session.lock_or_exit()

@@ -178,6 +178,11 @@ def known(error: Exception) -> OtabuildError | None:
     return None
 
 
+def keep_own_access() -> None:
+    """Let the umask take nothing from the user who runs this; what it takes from others stays."""
+    os.umask(os.umask(0o077) & 0o077)
+
+
 def handle_signals() -> None:
     """Let signals end the process like an exception, so that no partial files remain; ignored signals stay ignored."""
     fs.interrupted = None

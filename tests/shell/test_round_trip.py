@@ -86,13 +86,13 @@ def test_nasty_tree_of_the_independent_tool_comes_back(project: Project, tmp_pat
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
 
-def as_nobody(project: Project, folder: Path, *arguments: str) -> Ended:
+def as_nobody(project: Project, folder: Path, *arguments: str, umask: int = -1) -> Ended:
     """Run deploy-image as a user without any privileges, in a separate folder."""
     folder.mkdir()
     os.chown(folder, NOBODY, NOBODY)
     image = ("--image", str(project.artifact), "--ecu-id", "main", "--ca", str(project.root / "pki/root-ca.pem"))
     command = (AS_NOBODY, "deploy-image", *image, *arguments)
-    return project.run("-c", *command, cwd=str(folder), PYTHONPATH=str(REPOSITORY))
+    return project.run("-c", *command, cwd=str(folder), umask=umask, PYTHONPATH=str(REPOSITORY))
 
 
 @pytest.mark.skipif(shutil.which("tar") is None, reason="GNU tar is not here")
@@ -113,10 +113,11 @@ def test_d9_tree_of_an_unprivileged_user_is_refused_up_front(nasty: Project, ope
     assert list((open_folder / "tree").iterdir()) == []
 
 
-def test_no_owner_gives_the_contents_to_an_unprivileged_user(open_folder: Path) -> None:
-    project = built(make_project(open_folder / "plain"))
-    done = as_nobody(project, open_folder / "no-owner", "--rootfs-dir", "tree", "--no-owner")
+@pytest.mark.parametrize("umask", [0o022, 0o777])
+def test_no_owner_gives_the_contents_to_an_unprivileged_user(open_folder: Path, umask: int) -> None:
+    project = built(make_project(open_folder / f"plain-{umask}"))
+    done = as_nobody(project, open_folder / f"no-owner-{umask}", "--rootfs-dir", "tree", "--no-owner", umask=umask)
     assert done.code == 0, done.err
-    found = worlds.describe(open_folder / "no-owner/tree")
+    found = worlds.describe(open_folder / f"no-owner-{umask}/tree")
     expected = worlds.describe(project.root / "rootfs")
     assert found == {path: facts | {"owner": (NOBODY, NOBODY)} for path, facts in expected.items()}
