@@ -73,11 +73,11 @@ def check_package_type(subject: PackageManifest) -> Iterator[Problem]:
 @rule("config.file-table", DocumentsSubject)
 def check_file_table(subject: DocumentsSubject) -> Iterator[Problem]:
     """Config and manifest name the same file table (section 4)."""
-    ours, due = subject.config.file_table, subject.manifest.file_table
+    ours, due = subject.config.file_table.to_value(), subject.manifest.file_table.to_value()
     if ours != due:
-        yield Problem(
-            f"config of {subject.name}", "another file table than the manifest's", ours.digest_text, due.digest_text
-        )
+        keys = [key for key in sorted(ours.keys() | due.keys()) if ours.get(key) != due.get(key)]
+        observed, expected = ({key: each[key] for key in keys if key in each} for each in (ours, due))
+        yield Problem(f"config of {subject.name}", "another file table than the manifest's", observed, expected)
 
 
 @rule("config.architecture", DocumentsSubject, severity="note")

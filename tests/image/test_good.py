@@ -136,6 +136,13 @@ def test_attributes_that_a_system_may_not_take_are_legal(xattrs: dict[str, bytes
     assert not (tmp_path / "tree").exists()
 
 
+def test_another_file_table_is_told_by_what_differs(tmp_path: Path) -> None:
+    path = forge.forge(config=put("file_table|size", 1)).artifact(tmp_path / "image.zip")
+    (finding,) = worlds.verified(path).findings
+    assert finding.rule == "config.file-table"
+    assert finding.observed == "{'size': 1}"
+
+
 WIDEST = acl((0x01, 6), (0x02, 7), (0x04, 0), (0x10, 7), (0x20, 4))
 
 
