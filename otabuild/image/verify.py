@@ -34,6 +34,7 @@ from otabuild.signing.trust import TrustPolicy
 from otabuild.signing.verify import SignatureReport, check_index_jwt
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
+_PAYLOAD_TABLE = frozenset({"manifest", "table"})
 _BATCH = 64
 """Blobs that a thread takes at a time: handing over small ones individually would cost more than hashing them."""
 
@@ -230,7 +231,9 @@ class _Run:
             resources = image.resources
             needed = NeededSubject(resources, files)
             self.apply(ResourcesSubject(resources, image.blobs.size))
-            self.apply(*(JoinSubject(table, resources) for table in files), needed)
+            self.apply(*(JoinSubject(table, resources) for table in files))
+            if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
+                self.apply(needed)
             self.apply(StoredSubject(image.index, stored, self.known()))
             if not shallow:
                 self.rebuild_contents(needed)

@@ -35,6 +35,13 @@ def test_what_no_file_is_made_from_is_noted(content: bytes, tmp_path: Path) -> N
     assert report.ok
 
 
+def test_nothing_is_an_orphan_beside_a_table_that_cannot_be_read(tmp_path: Path) -> None:
+    for broken in ({"file_table_raw": lambda _: b"no table"}, {"manifest": lambda value: value | {"layers": []}}):
+        report = worlds.verified(forge.forge(**broken).artifact(tmp_path / "image"))
+        assert not report.ok
+        assert "resources.orphan" not in {finding.rule for finding in report.findings}
+
+
 def test_an_orphan_is_not_rebuilt_but_its_blob_is_hashed(tmp_path: Path) -> None:
     packed = frame(bytes(1 << 20))
 
