@@ -38,11 +38,11 @@ def counted(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def human_change(before: int | None, after: int | None) -> str:
+def human_change(before: int | None, after: int | None, arrow: str = "->") -> str:
     """Return a size before and after, and how much it grew."""
     if before is None or after is None:
-        return " -> ".join("unknown" if size is None else human_size(size) for size in (before, after))
+        return f" {arrow} ".join("unknown" if size is None else human_size(size) for size in (before, after))
     if before == after:
         return f"{human_size(after)}, size unchanged"
     sign = "+" if after > before else ""
-    return f"{human_size(before)} -> {human_size(after)} ({sign}{human_size(after - before)})"
+    return f"{human_size(before)} {arrow} {human_size(after)} ({sign}{human_size(after - before)})"

@@ -43,6 +43,7 @@ class PayloadDiff:
         packages: sorted by name.
         rootfs_size: bytes of all regular files before and after; None without a payload or label.
         notes: what could not be compared.
+        has_packages: whether at least one of the two has a package database.
     """
 
     name: str
@@ -53,6 +54,7 @@ class PayloadDiff:
     packages: tuple[PackageChange, ...] = ()
     rootfs_size: tuple[int | None, int | None] = (None, None)
     notes: tuple[str, ...] = ()
+    has_packages: bool = True
 
     def count(self, kind: str) -> int:
         """Return how many entries were `added`, `removed` or `changed`."""
@@ -141,8 +143,12 @@ class _RootfsDiffs:
             return PayloadDiff("", "same")
         if pair not in self._known:
             entries = diff_entries(before.entries(), after.entries())
-            packages, notes = _diff_databases(PackageDatabase(before), PackageDatabase(after))
-            self._known[pair] = PayloadDiff("", "changed", entries=entries, packages=packages, notes=notes)
+            databases = PackageDatabase(before), PackageDatabase(after)
+            packages, notes = _diff_databases(*databases)
+            has_packages = any(database.key for database in databases)
+            self._known[pair] = PayloadDiff(
+                "", "changed", entries=entries, packages=packages, notes=notes, has_packages=has_packages
+            )
         return self._known[pair]
 
 
@@ -163,6 +169,7 @@ def _diff_payload(name: str, before: Payload | None, after: Payload | None, root
         found.packages,
         sizes,
         found.notes,
+        found.has_packages,
     )
 
 

@@ -35,11 +35,27 @@ class EntryChange:
     after: FileEntry | None
     aspects: tuple[Aspect, ...] = ()
 
+    @property
+    def gains_privileges(self) -> bool:
+        """Whether a file has a special bit or capability that it did not have before."""
+        before, after = (set() if entry is None else set(privileges(entry)) for entry in (self.before, self.after))
+        return bool(after - before)
+
     def to_value(self) -> dict[str, Any]:
         """Return the change as plain JSON values."""
         value: dict[str, Any] = {"path": self.path, "change": self.kind}
         value |= {n: entry.to_value() for n, entry in (("before", self.before), ("after", self.after)) if entry}
         return value | ({"differs-in": [aspect.to_value() for aspect in self.aspects]} if self.aspects else {})
+
+
+def privileges(entry: FileEntry) -> list[str]:
+    """Return the special bits and the capabilities of a file; none for other entries."""
+    if entry.digest is None:
+        return []
+    found = [name for bit, name in SPECIAL_BITS.items() if entry.mode & bit]
+    if entry.packed_xattrs is not None and XATTR in (xattrs := entry.xattrs):
+        found.append(format_capability(xattrs[XATTR]))
+    return found
 
 
 class _Links:

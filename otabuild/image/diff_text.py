@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from otabuild.errors import printable
 from otabuild.format.sizes import counted, human_change, human_size
-from otabuild.image.capabilities import XATTR, format_capability
 from otabuild.image.diff import Diff, PayloadDiff
-from otabuild.image.diff_entries import SPECIAL_BITS, Aspect, EntryChange
+from otabuild.image.diff_entries import Aspect, EntryChange, privileges
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgraded": "v"}
 _SHOWN = 400
@@ -52,13 +51,15 @@ def _headline(payload: PayloadDiff) -> str:
     entries = f"{', '.join(counts)} {noun}" if counts else "the same entries"
     number = len(payload.packages)
     packages = f"{counted(number, 'package')} differ{'s' if number == 1 else ''}, " if number else ""
+    if not number and payload.entries and payload.has_packages and not payload.notes:
+        packages = "no packages changed, "
     return f"{entries}, {packages}rootfs {human_change(*payload.rootfs_size)}"
 
 
-def aspect_text(aspect: Aspect) -> str:
+def aspect_text(aspect: Aspect, arrow: str = "->") -> str:
     """Return an aspect on one line, safe to print; long values are cut."""
     before, after = ("none" if v is None else _cut(printable(v)) for v in (aspect.before, aspect.after))
-    return f"{printable(aspect.name)}: {before} -> {after}"
+    return f"{printable(aspect.name)}: {before} {arrow} {after}"
 
 
 def _cut(text: str) -> str:
@@ -72,19 +73,16 @@ def package_lines(payload: PayloadDiff) -> Iterator[str]:
         yield printable(f"{_SIGNS[package.kind]} {package.name} {versions}")
 
 
-def entry_text(entry: EntryChange) -> str:
+def entry_text(entry: EntryChange, arrow: str = "->") -> str:
     """Return a change on one line, safe to print."""
     line = f"{_SIGNS[entry.kind]} {printable(entry.path)}"
     if entry.kind == "changed":
-        return f"{line} ({'; '.join(map(aspect_text, entry.aspects))})"
+        return f"{line} ({'; '.join(aspect_text(aspect, arrow) for aspect in entry.aspects)})"
     only = entry.after or entry.before
     assert only is not None
     if only.digest is None:
-        return f"{line} -> {printable(only.target)}" if only.target is not None else line
-    risky = [name for bit, name in SPECIAL_BITS.items() if only.mode & bit]
-    if only.packed_xattrs is not None and XATTR in (xattrs := only.xattrs):
-        risky.append(format_capability(xattrs[XATTR]))
-    return f"{line} ({', '.join([human_size(only.size), *risky])})"
+        return f"{line} {arrow} {printable(only.target)}" if only.target is not None else line
+    return f"{line} ({', '.join([human_size(only.size), *privileges(only)])})"
 
 
 def markdown_lines(found: Diff) -> list[str]:

@@ -78,7 +78,7 @@ function treemap(place, root) {
       button.onclick = () => go(path.slice(0, depth + 1), true);
     });
     const here = path[path.length - 1];
-    const total = make("span", tools, human(here[1]) + " on the device, " + human(here[2]) + " stored, " + here[3] + " files");
+    const total = make("span", tools, human(here[1]) + " on the device, " + human(here[2]) + " stored, " + here[3].toLocaleString("en") + " files");
     total.className = "total";
     total.setAttribute("aria-live", "polite");
     [["on the device", 1], ["stored", 2]].forEach(([label, column]) => {
@@ -98,7 +98,7 @@ function treemap(place, root) {
     }
     button.style.background = "hsl(" + hue + " " + (opens ? 42 : 25) + "% " + (28 + 4 * depth) + "%)";
     button.title = trail.map((each) => each[0]).join("/").replace("//", "/") + ": " + human(node[1]) + " on the device, "
-      + human(node[2]) + " stored, " + node[3] + " files";
+      + human(node[2]) + " stored, " + node[3].toLocaleString("en") + " files";
     button.setAttribute("aria-label", button.title + (opens ? ", opens" : ""));
     if (cell.w > 36 && cell.h > 16) make("span", button, node[0] + (opens ? "/ " : " ") + human(node[by]));
     button.classList.toggle("into", opens);

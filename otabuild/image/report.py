@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from otabuild.errors import InputError, OtabuildError
+from otabuild.format.digest import format_digest
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.cost import Cost, cost
 from otabuild.image.diff import Diff, diff
@@ -14,6 +16,16 @@ from otabuild.image.payload import Payload
 from otabuild.image.usage import Usage, usage
 from otabuild.signing.certificates import Certificate, token_certificates
 from otabuild.signing.verify import check_index_jwt
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which image it is: its path, its annotations, and the SHA-256 of the artifact (of index.json for a directory)."""
+
+    path: str
+    annotations: dict[str, object]
+    is_artifact: bool
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +42,9 @@ class Report:
     """The content of a report.
 
     Attributes:
-        path: the path of the image.
+        image: which image the report is on.
+        base: the image that devices run now, if any.
         now: Unix seconds of the report.
-        annotations: the annotations of index.json.
         payloads: in the order of index.json.
         signature: None if the image is not signed.
         usage: where the bytes of each distinct rootfs are.
@@ -40,9 +52,9 @@ class Report:
         costs: of the update from the base, for each payload that both images have.
     """
 
-    path: str
+    image: Identity
+    base: Identity | None
     now: int
-    annotations: dict[str, object]
     payloads: tuple[Payload, ...]
     signature: Signature | None
     usage: tuple[Usage, ...]
@@ -65,15 +77,21 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> Report:
     for payload in image.payloads:
         by_table.setdefault(payload.manifest.file_table.digest_text, []).append(payload)
     return Report(
-        image.path,
+        _identity(image),
+        None if base is None else _identity(base),
         now,
-        image.index.annotations,
         image.payloads,
         _signature(image, now),
         tuple(usage(image, payloads) for payloads in by_table.values()),
         None if base is None else diff(base, image),
         () if base is None else tuple(_costs(base, image)),
     )
+
+
+def _identity(image: Image) -> Identity:
+    artifact = image.source.artifact_digest()
+    digest = hashlib.sha256(image.index_raw).digest() if artifact is None else artifact
+    return Identity(image.path, image.index.annotations, artifact is not None, format_digest(digest))
 
 
 def _signature(image: Image, now: int) -> Signature | None:

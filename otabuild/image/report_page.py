@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import resources
 
 from otabuild.errors import printable
@@ -18,10 +18,13 @@ from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_text import aspect_text, entry_text
 from otabuild.image.html import Html, fold, join, table, tag, text
 from otabuild.image.payload import Payload
-from otabuild.image.report import Report, Signature
+from otabuild.image.report import Identity, Report, Signature
 from otabuild.image.usage import ContentUse, Node, Usage
 
 _SHOWN = 500
+_OPEN = 40
+"""A longer table of packages is folded, so that the costs are not far below."""
+_ARROW = "→"
 _FORMS = {
     "bundled": "small files cut from a shared bundle",
     "compressed": "a zstd frame of its own",
@@ -39,7 +42,8 @@ def render_page(report: Report) -> bytes:
     return (
         string.Template(page)
         .substitute(
-            title=text(report.path.rstrip("/").rpartition("/")[2]),
+            title=_title(report.image),
+            identity=_identity(report),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             style=style,
             script=script,
@@ -63,20 +67,68 @@ def _node_value(node: Node) -> list[object]:
     return [printable(node.name), node.size, round(node.stored), node.files, children]
 
 
+def _title(image: Identity) -> Html:
+    """Return the project and its version, or the name of the file if the image has neither."""
+    known = (image.annotations.get(ann.INDEX_SHORT_KEYS[f"project.{key}"]) for key in ("name", "version"))
+    return text(" ".join(str(value) for value in known if value) or _file_name(image))
+
+
+def _file_name(image: Identity) -> str:
+    return image.path.rstrip("/").rpartition("/")[2]
+
+
+def _identity(report: Report) -> Html:
+    """Return what names the image, and the one that devices run now, beyond doubt."""
+    annotations = report.image.annotations
+    commit, branch, repository, platform = (
+        annotations.get(ann.INDEX_SHORT_KEYS[key])
+        for key in ("project.release-commit", "project.release-branch", "project.source-repo", "platform")
+    )
+    facts: list[tuple[str, object]] = [
+        ("file", _file_name(report.image)),
+        (_digest_name(report.image), _digest(report.image)),
+        ("platform", platform),
+        ("commit", commit),
+        ("branch", branch),
+        ("repository", repository),
+    ]
+    if report.base is not None:
+        base = join((_title(report.base), f", {_file_name(report.base)}, {_digest_name(report.base)} "))
+        facts.append(("update from", join((base, _digest(report.base)))))
+    return _facts(facts)
+
+
+def _digest_name(image: Identity) -> str:
+    return "SHA-256" if image.is_artifact else "SHA-256 of index.json"
+
+
+def _digest(image: Identity) -> Html:
+    return tag("code", image.digest.removeprefix("sha256:"))
+
+
+def _facts(facts: Iterable[tuple[str, object]]) -> Html:
+    return tag("dl", *(join((tag("dt", name), tag("dd", value))) for name, value in facts if value))
+
+
 def _tiles(report: Report) -> Html:
-    size = report.annotations.get(ann.BLOBS_SIZE)
-    created = report.annotations.get(ann.CREATED_AT)
-    facts = [
+    annotations = report.image.annotations
+    size, created = annotations.get(ann.BLOBS_SIZE), annotations.get(ann.CREATED_AT)
+    facts = []
+    if report.costs:
+        most = max((cost for _, cost in report.costs), key=lambda cost: cost.total)
+        facts.append(("update download", human_size(most.total)))
+    facts += [
         ("stored", human_size(size) if isinstance(size, int) else "unknown"),
-        ("blobs", f"{report.annotations.get(ann.BLOBS_COUNT, 'unknown')}"),
+        ("blobs", _count(annotations.get(ann.BLOBS_COUNT))),
         ("payloads", f"{len(report.payloads)}"),
         ("built", utc(created)[:10] if isinstance(created, int) else "not finalized"),
         _verdict(report.signature),
     ]
-    if report.costs:
-        most = max((cost for _, cost in report.costs), key=lambda cost: cost.total)
-        facts.append(("update download", human_size(most.total)))
     return join(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in facts)
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "unknown"
 
 
 def _verdict(signature: Signature | None) -> tuple[str, str]:
@@ -88,23 +140,23 @@ def _verdict(signature: Signature | None) -> tuple[str, str]:
 
 
 def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
-    yield "contents", "What is in it", join([*map(_payload, report.payloads), _annotations(report)])
-    yield "signature", "Who signed it", _signature(report.signature, report.now)
-    yield "bytes", "Where the bytes are", join(_usage(n, found) for n, found in enumerate(report.usage))
     if report.diff is not None:
         yield "changes", "What changed", _changes(report.diff)
         yield "cost", "What the update costs", join(_cost(*found) for found in _distinct(report.costs))
+    yield "contents", "What is in it", join([*map(_payload, report.payloads), _annotations(report)])
+    yield "signature", "Who signed it", _signature(report.signature, report.now)
+    yield "bytes", "Where the bytes are", join(_usage(n, found) for n, found in enumerate(report.usage))
 
 
 def _annotations(report: Report) -> Html:
-    return fold("Annotations of the image", table(("annotation", "value"), sorted(report.annotations.items())))
+    return fold("Annotations of the image", table(("annotation", "value"), sorted(report.image.annotations.items())))
 
 
 def _payload(payload: Payload) -> Html:
     labels, config = payload.config.labels, payload.config
     size = labels.get(ann.ROOTFS_SIZE)
-    counts = [labels.get(key, "?") for key in (ann.REGULAR_COUNT, ann.DIRS_COUNT, ann.NON_REGULAR_COUNT)]
-    facts = [
+    counts = [_count(labels.get(key)) for key in (ann.REGULAR_COUNT, ann.DIRS_COUNT, ann.NON_REGULAR_COUNT)]
+    facts: list[tuple[str, object]] = [
         ("base image", labels.get(ann.BASE_IMAGE)),
         ("system", " ".join(filter(None, (config.os, config.os_version))) or None),
         ("architecture", config.architecture),
@@ -120,7 +172,7 @@ def _payload(payload: Payload) -> Html:
     return tag(
         "article",
         tag("h3", payload.name),
-        tag("dl", *(join((tag("dt", name), tag("dd", value))) for name, value in facts if value)),
+        _facts(facts),
         shown,
         fold("Annotations and labels", table(("key", "value"), rest)),
     )
@@ -157,7 +209,7 @@ def _usage(number: int, found: Usage) -> Html:
         (
             tag("b", name, class_=f"form {name}"),
             _FORMS[name],
-            use.contents,
+            _count(use.contents),
             human_size(use.size),
             human_size(round(use.stored)),
         )
@@ -181,7 +233,7 @@ def _usage(number: int, found: Usage) -> Html:
         fold("The same as a table", _directories(found.tree)),
         tag("h4", "By form of storage"),
         tag("div", bar, class_="bar", aria_hidden="true"),
-        table(("form", "", "contents", "bytes", "stored"), rows, (2, 3, 4)),
+        table(("form", "meaning", "contents", "bytes", "stored"), rows, (2, 3, 4)),
         tag("h4", "Largest files"),
         table(("file", "form", "bytes", "stored"), map(_content_row, found.largest), (2, 3)),
         tag("h4", "Duplicates: stored once, written several times"),
@@ -196,7 +248,7 @@ def _usage(number: int, found: Usage) -> Html:
 def _directories(tree: Node) -> Html:
     nodes = [(f"/{name}", child) for name, child in tree.children.items()]
     nodes += [(f"{path}/{name}", below) for path, child in nodes for name, below in child.children.items()]
-    rows = [(path, n.files, human_size(n.size), human_size(round(n.stored))) for path, n in sorted(nodes)]
+    rows = [(path, _count(n.files), human_size(n.size), human_size(round(n.stored))) for path, n in sorted(nodes)]
     return table(("path", "files", "bytes", "stored"), rows, (1, 2, 3))
 
 
@@ -210,44 +262,64 @@ def _paths(content: ContentUse) -> Html:
 
 
 def _changes(found: Diff) -> Html:
-    head = tag("p", f"Against {found.before}: blobs {human_change(*found.blobs_size)}.")
+    head = tag("p", f"Blobs of the image: {human_change(*found.blobs_size, _ARROW)}.")
     rows = [
-        (p.name, p.kind, *map(p.count, ("added", "removed", "changed")), len(p.packages), human_change(*p.rootfs_size))
+        (
+            p.name,
+            p.kind,
+            *map(p.count, ("added", "removed", "changed")),
+            len(p.packages),
+            human_change(*p.rootfs_size, _ARROW),
+        )
         for p in found.payloads
     ]
-    columns = ("payload", "", "added", "removed", "changed", "packages", "rootfs")
+    columns = ("payload", "state", "added", "removed", "changed", "packages", "rootfs")
     aspects = [(a.name, a.before or "", a.after or "") for a in found.annotations]
     annotations = fold("Annotations of the image", table(("annotation", "before", "after"), aspects))
     shown: dict[object, str] = {}
     details = [_payload_changes(payload, shown) for payload in found.payloads if payload.kind == "changed"]
-    return join((head, table(columns, rows, (2, 3, 4, 5)), annotations, *details))
+    return join((tag("article", head, table(columns, rows, (2, 3, 4, 5)), annotations), *details))
 
 
 def _payload_changes(payload: PayloadDiff, shown: dict[object, str]) -> Html:
     twin = shown.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
     metadata = (
-        fold("Annotations and labels", _pre(list(map(aspect_text, payload.metadata)))) if payload.metadata else ""
+        fold("Annotations and labels", _pre([aspect_text(aspect, _ARROW) for aspect in payload.metadata]))
+        if payload.metadata
+        else ""
     )
     if twin != payload.name:
         same = tag("p", f"Files, packages and sys_config differ as those of {twin} do.")
         return tag("article", tag("h3", payload.name), same, metadata)
-    packages = [(p.name, p.kind, p.before or "", p.after or "") for p in payload.packages]
     folds = [
-        fold(f"{kind} ({payload.count(kind)})", _cut([entry_text(e) for e in payload.entries if e.kind == kind]))
+        fold(
+            f"{kind} ({payload.count(kind)})", _cut([entry_text(e, _ARROW) for e in payload.entries if e.kind == kind])
+        )
         for kind in ("added", "removed", "changed")
         if payload.count(kind)
     ]
+    risky = [entry_text(entry, _ARROW) for entry in payload.entries if entry.gains_privileges]
     return tag(
         "article",
         tag("h3", payload.name),
         *(tag("p", note, class_="bad") for note in payload.notes),
+        join((tag("h4", "Files with new privileges", class_="bad"), _cut(risky))) if risky else "",
         tag("h4", "Packages"),
-        table(("package", "", "before", "after"), packages),
+        _packages(payload),
         tag("h4", "Files"),
-        *folds,
+        join(folds) if folds else tag("p", "No files changed.", class_="none"),
         fold("sys_config", _pre(list(payload.sys_config))) if payload.sys_config else "",
         metadata,
     )
+
+
+def _packages(payload: PayloadDiff) -> Html:
+    if payload.packages:
+        rows = [(p.name, p.kind, p.before or "", p.after or "") for p in payload.packages]
+        title = counted(len(rows), "package")
+        return fold(title, table(("package", "change", "before", "after"), rows), is_open=len(rows) <= _OPEN)
+    said = "No packages changed." if payload.has_packages else "Neither image has a database of dpkg or rpm."
+    return tag("p", "Not known." if payload.notes else said, class_="none")
 
 
 def _cut(lines: list[str]) -> Html:
@@ -264,7 +336,7 @@ def _distinct(costs: tuple[tuple[str, Cost], ...]) -> Iterator[tuple[str, Cost]]
 
 
 def _cost(name: str, found: Cost) -> Html:
-    facts = [
+    facts: list[tuple[str, object]] = [
         ("download", f"{human_size(found.total)} in {counted(found.total_requests, 'request')}"),
         ("contents", f"{human_size(found.download)} in {counted(found.requests, 'request')}"),
         ("tables", human_size(found.metadata)),
@@ -277,7 +349,7 @@ def _cost(name: str, found: Cost) -> Html:
     return tag(
         "article",
         tag("h3", name),
-        tag("dl", *(join((tag("dt", key), tag("dd", value))) for key, value in facts)),
+        _facts(facts),
         tag("h4", "What costs most"),
         table(("file", "bytes", "its share of the download", "why"), rows, (1, 2)),
     )

@@ -7,6 +7,7 @@ single descriptor. Nothing is looked up by path again, so nobody can replace the
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import zlib
@@ -84,6 +85,15 @@ class Source(ABC):
     @abstractmethod
     def _holds(self, target: str) -> bool:
         """Return whether writing to a path changes the image."""
+
+    @abstractmethod
+    def artifact_digest(self) -> bytes | None:
+        """Return the SHA-256 of the artifact as it is now; None for a directory.
+
+        Raises:
+            IntegrityError: it became shorter meanwhile.
+            StorageError: the operating system could not read it.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -190,6 +200,12 @@ class _ArtifactSource(Source):
         except OSError:
             return False
 
+    def artifact_digest(self) -> bytes | None:
+        hasher = hashlib.sha256()
+        for chunk in _extent(self._fd, 0, os.fstat(self._fd).st_size, self.path):
+            hasher.update(chunk)
+        return hasher.digest()
+
     def close(self) -> None:
         os.close(self._fd)
 
@@ -254,6 +270,9 @@ class _DirectorySource(Source):
         # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
         inside, outer = os.path.realpath(os.path.dirname(target.rstrip("/")) or "."), os.path.realpath(self.path)
         return os.path.commonpath((inside, outer)) == outer
+
+    def artifact_digest(self) -> bytes | None:
+        return None
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[int, int]]:

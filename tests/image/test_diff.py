@@ -141,6 +141,19 @@ def test_payloads_documents_and_packages_are_compared(found: Diff) -> None:
     assert (payload.count("added"), payload.count("removed"), payload.count("changed")) == (1, 1, 10)
 
 
+def test_new_privileges_are_found(found: Diff) -> None:
+    assert [entry.path for entry in found.payloads[0].entries if entry.gains_privileges] == ["/bin/ping", "/bin/su"]
+
+
+@pytest.mark.parametrize(
+    ("has_packages", "said"),
+    [(True, "1 added entry, no packages changed, "), (False, "1 added entry, rootfs ")],
+)
+def test_text_says_that_no_packages_changed_only_if_that_is_known(*, has_packages: bool, said: str) -> None:
+    payload = PayloadDiff("main/dev", "changed", entries=diff_entries([], [entry("/x")]), has_packages=has_packages)
+    assert said in "\n".join(text_lines(Diff("a", "b", (), (1, 2), (payload,))))
+
+
 def test_an_image_does_not_differ_from_itself(pair: tuple[Path, Path]) -> None:
     with open_image(pair[0]) as old, open_image(pair[0]) as again:
         same = diff(old, again)

@@ -77,7 +77,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     (folder / "sys.yaml").write_text("hostname: main\nsysctl: ['kernel.x=<script>alert(1)</script>']\n")
     sign = {"certificate": "../pki/sign.pem", "chain": ["../pki/intermediate.pem"], "key": {"file": "../pki/sign.key"}}
     payload = {"ecu": "main", "rootfs": "main", "release-keys": ["dev", "prd"]}
-    annotations = {"platform": HOSTILE, "project": {"version": "1"}}
+    annotations = {"platform": HOSTILE, "project": {"name": "demo", "version": "1"}}
     return build(folder / "base", BASE), build(
         folder / "new",
         NEW,
@@ -102,7 +102,7 @@ def test_the_page_is_whole_and_asks_for_nothing(raw: bytes) -> None:
     assert not re.search(rb"https?://", raw)
     targets = {attributes["id"] for _, attributes in page.tags if "id" in attributes}
     links = {str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a"}
-    assert links == {"contents", "signature", "bytes", "changes", "cost"} <= targets
+    assert links == {"main", "contents", "signature", "bytes", "changes", "cost"} <= targets
 
 
 def test_only_its_own_script_may_run(raw: bytes) -> None:
@@ -133,7 +133,60 @@ def test_what_it_tells(raw: bytes) -> None:
     ):
         assert said in words
     assert "its share of the download" in words
-    assert "setuid" in words
+
+
+def test_the_head_names_both_images(raw: bytes, images: tuple[Path, Path]) -> None:
+    head = raw.partition(b"<main")[0].decode()
+    assert "<h1>demo 1</h1>" in head
+    for image in images:
+        assert f"<code>{hashlib.sha256(image.read_bytes()).hexdigest()}</code>" in head
+
+
+def test_a_directory_is_named_by_its_index(images: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.unpack_archive(images[1], tmp_path / "image")
+    with open_image(tmp_path / "image") as image:
+        head = render_page(make_report(image, now=NOW)).partition(b"<main")[0].decode()
+    digest = hashlib.sha256((tmp_path / "image" / "index.json").read_bytes()).hexdigest()
+    assert f"<dt>SHA-256 of index.json</dt><dd><code>{digest}</code></dd>" in head
+
+
+def test_what_changed_comes_before_the_long_tables(raw: bytes) -> None:
+    sections = [attributes["id"] for name, attributes in Page(raw).tags if name == "section"]
+    assert sections == ["changes", "cost", "contents", "signature", "bytes"]
+
+
+def test_what_changed(raw: bytes) -> None:
+    changes = raw.decode().partition('id="changes"')[2].partition("<section")[0]
+    privileges, packages = changes.partition("Packages</h4>")[::2]
+    assert "/srv/&lt;/script&gt; (900 B, setuid)" in privileges
+    assert "<details open><summary>1 package</summary>" in packages
+    assert " → " in changes
+    assert "-&gt;" not in changes
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (b"Package: a\nVersion: 1\n", "No packages changed."),
+        (None, "Neither image has a database of dpkg or rpm."),
+    ],
+)
+def test_no_packages_changed(tmp_path: Path, status: bytes | None, said: str) -> None:
+    tree: Tree = BASE if status is None else BASE | {"var/lib/dpkg/status": status}
+    old, new = build(tmp_path / "old", tree), build(tmp_path / "new", tree | {"etc/new": b"new"})
+    with open_image(old) as base, open_image(new) as image:
+        words = Page(render_page(make_report(image, base, now=NOW))).text
+    assert said in words
+    assert "No files changed." not in words
+
+
+def test_only_the_configuration_changed(tmp_path: Path) -> None:
+    payload = {"ecu": "main", "rootfs": "main", "description": "new"}
+    old, new = build(tmp_path / "old", BASE), build(tmp_path / "new", BASE, payloads=[payload])
+    with open_image(old) as base, open_image(new) as image:
+        words = Page(render_page(make_report(image, base, now=NOW))).text
+    assert "No packages changed." in words
+    assert "No files changed." in words
 
 
 def test_without_base_and_signature(images: tuple[Path, Path]) -> None:
@@ -210,7 +263,7 @@ def test_in_a_browser(raw: bytes, tmp_path: Path) -> None:
     assert any(cell.startswith("/usr: ") for cell in cells)
     assert any("onerror" in cell for cell in cells), "a hostile name is a label"
     assert "img" not in {tag for tag, _ in page.tags}
-    assert "image.zip: OTA image report" in page.text, "no script of the image ran and changed it"
+    assert "demo 1: OTA image report" in page.text, "no script of the image ran and changed it"
 
 
 KEYS = b"""<script>
