@@ -83,22 +83,32 @@ def run_schema(_args: argparse.Namespace) -> int:
 
 def run_init(args: argparse.Namespace) -> int:
     """Write a starter recipe and the files that a product needs around it; never overwrite a file."""
-    from otabuild.errors import StateError
+    from otabuild.errors import InputError, StateError
+    from otabuild.recipe.fields import is_name
     from otabuild.recipe.schema import json_schema
     from otabuild.recipe.starter import DODO, GITIGNORE, next_steps, starter_recipe
     from otabuild.storage.files import write_file
 
+    folder, file = os.path.split(args.path)
+    name, ending = os.path.splitext(file)
+    if ending not in (".yaml", ".yml") or not is_name(name):
+        raise InputError(
+            "not the name of a recipe",
+            where=args.path,
+            observed=file,
+            expected="letters, digits, dots, dashes and underscores, the first a letter or digit, then .yaml or .yml",
+            hint="otabuild init recipes/NAME.yaml",
+        )
     if os.path.lexists(args.path):
         raise StateError("this file already exists", where=args.path, hint="name another file: otabuild init PATH")
-    folder, file = os.path.split(args.path)
     files = {
-        args.path: starter_recipe(os.path.splitext(file)[0]),
+        args.path: starter_recipe(name),
         os.path.join(folder, "recipe.schema.json"): json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n",
     }
     with_doit = os.path.abspath(folder) == os.path.abspath(session.load_settings().recipes)
     if with_doit:  # only if doit would find this recipe
         files |= {
-            name: text for name, text in (("dodo.py", DODO), (".gitignore", GITIGNORE)) if not os.path.lexists(name)
+            path: text for path, text in (("dodo.py", DODO), (".gitignore", GITIGNORE)) if not os.path.lexists(path)
         }
     for path, text in files.items():
         write_file(path, text.encode())

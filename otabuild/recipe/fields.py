@@ -153,6 +153,11 @@ def _not_too_long(text: str) -> str:
     return text
 
 
+def is_name(text: str) -> bool:
+    """Return whether a recipe can have this name."""
+    return len(text) <= _NAME_MAX and re.fullmatch(_NAME, text) is not None
+
+
 Name = Annotated[
     StrictStr,
     AfterValidator(_not_too_long),

@@ -81,9 +81,9 @@ def test_init_keeps_what_a_product_has(tmp_path: Path) -> None:
 
 
 def test_init_elsewhere_writes_nothing_where_doit_would_not_find_the_recipe(tmp_path: Path) -> None:
-    done = Project(tmp_path).otabuild("init", "variants/a b.yaml")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["variants"]
-    assert "3. otabuild build 'variants/a b.yaml'\n" in done.err
+    done = Project(tmp_path).otabuild("init", "variants 2/a.yaml")
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "home") == ["variants 2"]
+    assert "3. otabuild build 'variants 2/a.yaml'\n" in done.err
 
 
 def test_the_starter_recipe_is_wired_to_its_schema(tmp_path: Path) -> None:
@@ -94,6 +94,23 @@ def test_the_starter_recipe_is_wired_to_its_schema(tmp_path: Path) -> None:
     known = json.loads((tmp_path / "recipes" / schema[1]).read_text(encoding="utf-8"))
     jsonschema.validate(yaml.safe_load(text), known)
     assert known == json.loads(Project(tmp_path).otabuild("schema").out)
+
+
+@pytest.mark.parametrize(
+    "path", ["product", "recipes/a b.yaml", "recipes/a: b.yaml", "recipes/-x.yaml", "x.txt", ".yaml"]
+)
+def test_init_refuses_a_name_that_no_recipe_can_have(tmp_path: Path, path: str) -> None:
+    done = Project(tmp_path).otabuild("init", "--", path)
+    assert done.code == 1
+    assert "not the name of a recipe" in done.err
+    assert not [found.name for found in tmp_path.iterdir() if found.name != "home"]
+
+
+@pytest.mark.parametrize("name", ["2", "1.2", "yes", "null"])
+def test_the_name_of_a_starter_recipe_is_text(tmp_path: Path, name: str) -> None:
+    project = Project(tmp_path)
+    assert project.otabuild("init", f"recipes/{name}.yaml").code == 0
+    assert project.otabuild("plan", f"recipes/{name}.yaml").code == 0
 
 
 def test_init_writes_over_nothing(tmp_path: Path) -> None:
