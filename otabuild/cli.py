@@ -26,7 +26,7 @@ _GROUPS = {
     "Release": ("diff", "cost", "report", "lint"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }
-_EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 130 interrupted."
+_EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 130 or 143 interrupted."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -35,9 +35,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
 
 
-def add_image(parser: argparse.ArgumentParser, name: str = "image") -> None:
+def add_image(parser: argparse.ArgumentParser, name: str = "image", which: str = "an image") -> None:
     """Add the argument of every command that reads an image."""
-    parser.add_argument(name, metavar=name.upper(), help="an image: an artifact (ZIP) or a directory")
+    parser.add_argument(name, metavar=name.upper(), help=f"{which}: an artifact (ZIP) or a directory")
 
 
 def add_payload(parser: argparse.ArgumentParser) -> None:

@@ -23,8 +23,8 @@ _SHOWN = 10
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     diff = parsers.add_parser("diff", help="tell what changed between two images: files, packages, configuration")
-    add_image(diff, "a")
-    add_image(diff, "b")
+    add_image(diff, "a", "the older image")
+    add_image(diff, "b", "the newer image")
     diff.add_argument("--ecu-id", metavar="ID", help="compare the payloads of this ECU only")
     diff.add_argument(
         "--format", choices=("text", "markdown", "json"), default="text", help="markdown fits a pull request"
@@ -33,8 +33,8 @@ def add(parsers: Parsers) -> None:
     diff.set_defaults(run=run_diff)
 
     cost = parsers.add_parser("cost", help="tell what a device that runs BASE fetches to get to NEW, and why")
-    add_image(cost, "base")
-    add_image(cost, "new")
+    add_image(cost, "base", "the image that devices run now")
+    add_image(cost, "new", "the image to update to")
     add_payload(cost)
     cost.add_argument(
         "--max-download",
