@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
@@ -192,8 +193,8 @@ def handle_signals() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    fs.interrupted = KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
-    raise fs.interrupted
+    fs.interrupted = KeyboardInterrupt if number == signal.SIGINT else partial(SystemExit, 128 + number)
+    raise fs.interrupted()
 
 
 def render(error: OtabuildError) -> str:

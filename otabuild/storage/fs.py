@@ -24,8 +24,11 @@ from otabuild.errors import StateError, StorageError
 Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
 
-interrupted: BaseException | None = None
-"""What a signal handler raised to end this process; a library that calls back may have turned it into an error."""
+interrupted: Callable[[], BaseException] | None = None
+"""Makes what a signal handler raised to end this process; a library that calls back may have turned it into an error.
+
+The exception itself is not kept: with its traceback, all that was open would stay open until the interpreter is gone.
+"""
 
 observer: Callable[[Phase, str, str], None] | None = None
 """Called before and after each change with (phase, operation, path); for tests."""

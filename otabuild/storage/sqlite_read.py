@@ -74,7 +74,7 @@ class Database:
     def _meaning(self, error: sqlite3.DatabaseError) -> BaseException:
         """Return the meaning of an SQLite error; SQLite also makes one of what a signal raises during a callback."""
         if fs.interrupted is not None:
-            return fs.interrupted
+            return fs.interrupted()
         if self._budget < 0:
             return LimitError("the table takes too long to read", where=self.name)
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # `_tick` did not return, it raised

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import tempfile
@@ -104,3 +105,27 @@ def test_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(StorageError, match="cannot write a temporary file"):
         open_database([raw], "t")
+
+
+@pytest.mark.parametrize("number", _SIGNALS)
+def test_an_interrupt_keeps_no_reader_open(database: Database, number: signal.Signals) -> None:
+    """Until the interpreter takes its modules down, that is: closing the reader then prints a traceback."""
+    session.handle_signals()
+    closed: list[bool] = []
+
+    def read() -> Iterator[object]:
+        try:
+            yield from database.query(_LONG)
+        finally:
+            closed.append(True)
+
+    def run() -> None:
+        reader = read()
+        for _ in reader:
+            signal.raise_signal(number)
+
+    with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+        run()
+    del caught
+    gc.collect()
+    assert closed
