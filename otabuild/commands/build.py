@@ -86,7 +86,7 @@ def run_init(args: argparse.Namespace) -> int:
     from otabuild.errors import InputError, StateError
     from otabuild.recipe.fields import is_name
     from otabuild.recipe.schema import json_schema
-    from otabuild.recipe.starter import DODO, GITIGNORE, next_steps, starter_recipe
+    from otabuild.recipe.starter import DODO, GITIGNORE, keeps_owners, next_steps, starter_recipe
     from otabuild.storage.files import write_file
 
     folder, file = os.path.split(args.path)
@@ -102,7 +102,7 @@ def run_init(args: argparse.Namespace) -> int:
     if os.path.lexists(args.path):
         raise StateError("this file already exists", where=args.path, hint="name another file: otabuild init PATH")
     files = {
-        args.path: starter_recipe(name),
+        args.path: starter_recipe(name, keep_owners=keeps_owners(args.path, euid=os.geteuid())),
         os.path.join(folder, "recipe.schema.json"): json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n",
     }
     with_doit = os.path.abspath(folder) == os.path.abspath(session.load_settings().recipes)

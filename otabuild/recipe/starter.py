@@ -13,16 +13,20 @@ from otabuild.tasks import *
 GITIGNORE = "/build/\n/dist/\n/pki/\n"
 
 
-def starter_recipe(name: str) -> str:
-    """Return the text of a commented recipe of this name, for a folder `recipes/` beside `rootfs/` and `pki/`."""
+def starter_recipe(name: str, *, keep_owners: bool) -> str:
+    """Return the text of a commented recipe of this name, for a folder `recipes/` beside `rootfs/` and `pki/`.
+
+    With `keep_owners`, files keep their owners; otherwise all belong to root.
+    """
     text = resources.files(__package__ or "otabuild.recipe").joinpath("starter.yaml").read_text("utf-8")
+    if keep_owners:
+        text = text.replace("    owner:", "    # owner:")
     return text.replace("@NAME@", name)
 
 
 def next_steps(path: str, *, with_doit: bool) -> str:
     """Return the remaining steps until the starter recipe at this path builds."""
-    product = os.path.join(os.path.dirname(path), os.pardir)
-    rootfs, pki = (os.path.normpath(os.path.join(product, name)) for name in ("rootfs", "pki"))
+    rootfs, pki = _beside_recipes(path, "rootfs"), _beside_recipes(path, "pki")
     build = f"otabuild build {shlex.quote(path)}"
     return "\n".join(
         [
@@ -32,3 +36,18 @@ def next_steps(path: str, *, with_doit: bool) -> str:
             f"  3. {build}{', or doit build' if with_doit else ''}",
         ]
     )
+
+
+def keeps_owners(path: str, *, euid: int) -> bool:
+    """Return whether the tree of a starter recipe at this path has the owners of the device: whether `/` is root's.
+
+    If the tree does not exist yet, the user who runs this will make it.
+    """
+    try:
+        return os.stat(_beside_recipes(path, "rootfs")).st_uid == 0
+    except OSError:
+        return euid == 0
+
+
+def _beside_recipes(path: str, name: str) -> str:
+    return os.path.normpath(os.path.join(os.path.dirname(path), os.pardir, name))

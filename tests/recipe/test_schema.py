@@ -11,7 +11,7 @@ import yaml
 
 from otabuild.recipe.load import load_recipe
 from otabuild.recipe.schema import json_schema
-from otabuild.recipe.starter import starter_recipe
+from otabuild.recipe.starter import keeps_owners, starter_recipe
 from tests.recipe import world
 
 GOOD = sorted((pathlib.Path(world.HERE) / "good").glob("*.yaml"))
@@ -53,7 +53,7 @@ def test_knows_no_null_and_no_inner_key() -> None:
 
 
 def test_starter(tmp_path: pathlib.Path) -> None:
-    text = starter_recipe("vehicle")
+    text = starter_recipe("vehicle", keep_owners=False)
     assert text.startswith("# yaml-language-server: $schema=")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "vehicle.yaml").write_text(text)
@@ -62,3 +62,17 @@ def test_starter(tmp_path: pathlib.Path) -> None:
     assert recipe.verify
     assert recipe.verify.trust == ("pki/root-ca.pem",)
     assert [error.message for error in validator().iter_errors(yaml.safe_load(text))] == []
+
+
+def test_a_starter_gives_only_trees_of_ordinary_users_to_root(tmp_path: pathlib.Path) -> None:
+    path = str(tmp_path / "recipes" / "vehicle.yaml")
+    assert keeps_owners(path, euid=0)
+    assert not keeps_owners(path, euid=1000)
+    (tmp_path / "rootfs").mkdir()
+    own = (tmp_path / "rootfs").stat().st_uid == 0
+    assert keeps_owners(path, euid=0) == keeps_owners(path, euid=1000) == own
+    kept, given = (
+        yaml.safe_load(starter_recipe("vehicle", keep_owners=keep))["rootfs"]["main"] for keep in (True, False)
+    )
+    assert "owner" not in kept
+    assert given == {**kept, "owner": "0:0"}
