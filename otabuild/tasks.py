@@ -122,13 +122,15 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
     """Run a step and return its counts; a known error becomes one message."""
     try:
         session.hold_lock(_project().workspace.work)
-        decision = _Current.decisions.pop(name, None)
-        for reason in decision.reasons if decision else ():
+        step = _project().steps[name]
+        decision = _Current.decisions.pop(name, None) or step.decide()  # doit may have asked in another process
+        reasons = decision.reasons or ("nothing changed, but doit was told to run it anyway",)
+        for reason in reasons:
             print(f"   {reason}", flush=True)
-        counts = _project().steps[name].execute(decision and decision.key).counts
+        counts = step.execute(decision.key).counts
     except session.FAILURES as error:
         return _failed(error)
-    return {"reasons": decision.reasons if decision else (), "counts": counts}
+    return {"reasons": reasons, "counts": counts}
 
 
 def run_own(name: str) -> TaskFailed | None:

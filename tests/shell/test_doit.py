@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -146,6 +147,18 @@ def test_in_two_processes(project: Project) -> None:
     shutil.rmtree(project.root / "dist")
     assert project.doit("run", "-n", "2", "build").code == 0
     assert project.sha256 == first
+
+
+@pytest.mark.parametrize("how", [["-n", "2"], ["-a"]], ids=" ".join)
+def test_why_a_step_ran_is_told_however_doit_runs_it(project: Project, how: list[str]) -> None:
+    if "-a" in how:
+        project.build()
+    done = project.doit("run", *how, "build")
+    assert sorted(done.ran, key=STEPS.index) == STEPS
+    steps = json.loads(Path(f"{project.artifact}.report.json").read_text(encoding="utf-8"))["steps"]
+    reasons = [reason for step in steps for reason in step["ran-because"]]
+    assert len(reasons) == len(STEPS)
+    assert all(f"   {reason}\n" in done.out for reason in reasons)
 
 
 def test_output_on_a_pipe_is_live(project: Project) -> None:
