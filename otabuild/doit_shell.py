@@ -56,7 +56,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def __init__(self, outstream: Any, options: Any) -> None:
         super().__init__(outstream, options)
-        self._started = self._task_started = time.monotonic()
+        self._started = time.monotonic()
+        self._began: dict[str, float] = {}  # `doit -n` runs several tasks at a time
         self._records: dict[str, Record] = {}
 
     def write(self, text: str) -> None:
@@ -75,12 +76,12 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def execute_task(self, task: Task) -> None:
         """Show that a task starts."""
-        self._task_started = time.monotonic()
+        self._began[task.name] = time.monotonic()
         super().execute_task(task)
 
     def add_success(self, task: Task) -> None:
         """Record what a task did."""
-        self._records[task.name] = Record(True, time.monotonic() - self._task_started, dict(task.values))
+        self._records[task.name] = Record(True, time.monotonic() - self._began[task.name], dict(task.values))
 
     def skip_uptodate(self, task: Task) -> None:
         """Record and show that a task has nothing to do."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import select
@@ -10,7 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from doit.task import Task
 
+from otabuild import doit_shell
 from otabuild.storage.lock import WorkLock
 from tests.shell.projects import RECIPE, STEPS, WORK, Project
 
@@ -159,6 +162,22 @@ def test_why_a_step_ran_is_told_however_doit_runs_it(project: Project, how: list
     reasons = [reason for step in steps for reason in step["ran-because"]]
     assert len(reasons) == len(STEPS)
     assert all(f"   {reason}\n" in done.out for reason in reasons)
+
+
+def test_tasks_that_run_at_a_time_are_timed_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((0.0, 1.0, 2.0, 8.0))
+    monkeypatch.setattr(time, "monotonic", lambda: next(times))
+    records: dict[str, doit_shell.Record] = {}
+    monkeypatch.setattr(doit_shell, "at_end", [records.update])
+    reporter = doit_shell.Reporter(io.StringIO(), {})
+    slow, quick = Task("slow", None), Task("quick", None)
+    reporter.execute_task(slow)
+    reporter.execute_task(quick)
+    reporter.add_success(slow)
+    monkeypatch.setattr(time, "monotonic", lambda: 10.0)
+    reporter.add_success(quick)
+    reporter.complete_run()
+    assert {name: record.seconds for name, record in records.items()} == {"slow": 7.0, "quick": 8.0}
 
 
 def test_output_on_a_pipe_is_live(project: Project) -> None:
