@@ -37,6 +37,10 @@ CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER N
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746132
+_WRONG = """SELECT 1 FROM blobs WHERE typeof(digest) <> 'blob' OR typeof(size) <> 'integer' OR typeof(used) <> 'integer'
+    OR typeof(pack) <> 'integer' OR typeof(offset) <> 'integer' OR offset NOT BETWEEN 0 AND 1 << 50"""
+_CHECK = 16
+"""Bytes of a digest in front of each value of `made`: bytes of an image follow from it, and SQLite checks no values."""
 
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
@@ -119,13 +123,16 @@ class Cache:
         return damaged
 
     def recall(self, key: bytes) -> list[Any] | None:
-        """Return what was remembered for a key, or None."""
-        row = self._one("SELECT value FROM made WHERE key = ?", key)
-        return None if row is None else list(msgpack.unpackb(row[0]))
+        """Return what was remembered for a key, or None if there is no intact record of it."""
+        match self._one("SELECT value FROM made WHERE key = ?", key):
+            case (bytes() as record,) if record[:_CHECK] == _check(key, record[_CHECK:]):
+                return list(msgpack.unpackb(record[_CHECK:]))
+        return None
 
     def remember(self, key: bytes, value: Sequence[Any]) -> None:
         """Remember the result for a key."""
-        self._execute("REPLACE INTO made VALUES (?, ?)", (key, msgpack.packb(value)))
+        packed = bytes(msgpack.packb(value))
+        self._execute("REPLACE INTO made VALUES (?, ?)", (key, _check(key, packed) + packed))
 
     def hashed(self, key: FileKey) -> tuple[bytes, bytes | None] | None:
         """Return digest and inlined content of a host file in that state, if an intact record of them exists."""
@@ -295,12 +302,23 @@ class BlobWriter:
 def read_place(place: Place, size: int) -> bytes | None:
     """Return the bytes at a location, or None if they are incomplete."""
     try:
-        with open(place.path, "rb") as file:
+        with open(place.path, "rb", opener=_no_link) as file:
+            if place.offset + size > os.fstat(file.fileno()).st_size:
+                return None
             file.seek(place.offset)
             data = file.read(size)
     except OSError:
         return None
     return data if len(data) == size else None
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open like those who copy a blob to an image: what they refuse must not count as sound here."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _check(key: bytes, packed: bytes) -> bytes:
+    return hashlib.sha256(key + b"\0" + packed).digest()[:_CHECK]
 
 
 def _signed(key: FileKey) -> tuple[int, ...]:
@@ -329,9 +347,9 @@ def _open_database(path: str) -> sqlite3.Connection:
                 _set_up(db)
                 undo.pop_all()
                 return db
-        except sqlite3.OperationalError as error:
-            raise StorageError("cannot open the cache", where=path, observed=error) from None
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+                raise StorageError("cannot open the cache", where=path, observed=error) from None
             for suffix in ("", "-journal", "-wal"):
                 fs.unlink(path + suffix, missing_ok=True)
     raise StateError("the cache database stays damaged", where=path, hint="remove it")
@@ -344,5 +362,7 @@ def _set_up(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = OFF")  # a power cut costs the cache, never an image
     db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
     db.executescript(_SCHEMA)
-    if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
+    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")}
+    wanted = {sql.replace("IF NOT EXISTS ", "").strip() for sql in _SCHEMA.split(";")} - {""}
+    if tables != wanted or db.execute("PRAGMA quick_check").fetchone()[0] != "ok" or db.execute(_WRONG).fetchone():
         raise sqlite3.DatabaseError("damaged")

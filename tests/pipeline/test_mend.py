@@ -138,3 +138,52 @@ def test_lint_mends_too(archives: World, damage: str) -> None:
     found = list(lint_recipe(archives.recipe, archives.workspace))
     DAMAGES[damage]()
     assert list(lint_recipe(archives.recipe, archives.workspace)) == found
+
+
+def flipped(value: bytes) -> bytes:
+    data = bytearray(value)
+    data[len(data) // 3] ^= 0xFF
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE made SET value = flipped(value)",
+        "UPDATE made SET value = 'text'",
+        "UPDATE blobs SET offset = -1",
+        "UPDATE blobs SET offset = 'text'",
+        "UPDATE blobs SET pack = 'text'",
+        "ALTER TABLE hashed RENAME COLUMN digest TO other",
+        "DROP TABLE made; CREATE TABLE made (key BLOB PRIMARY KEY)",
+    ],
+)
+def test_damage_of_the_cache_database_that_sqlite_does_not_see(world: World, statement: str) -> None:
+    (world.folder / "v.yaml").write_text(RECIPE)
+    (world.folder / "rootfs/large").write_bytes(os.urandom(1000) * 300)
+    found = world.build()
+    shutil.rmtree("work/recipes")
+    with sqlite3.connect("work/cache/cache.sqlite3") as database:
+        database.create_function("flipped", 1, flipped)
+        database.executescript(statement)
+    database.close()
+    assert world.build() == found
+
+
+def test_a_cache_database_that_no_sqlite_can_read(world: World) -> None:
+    (world.folder / "v.yaml").write_text(RECIPE)
+    found = world.build()
+    shutil.rmtree("work/recipes")
+    with open("work/cache/cache.sqlite3", "r+b") as file:
+        file.seek(47)  # the schema format, 1 to 4
+        file.write(b"\x40")
+    assert world.build() == found
+
+
+def test_a_pack_behind_a_link(world: World) -> None:
+    (world.folder / "v.yaml").write_text(RECIPE)
+    found = world.build()
+    pack = Path("work/cache/packs/1")
+    pack.symlink_to(pack.rename(pack.with_name("elsewhere")).name)
+    world.artifact.unlink()
+    assert world.build() == found
