@@ -104,18 +104,20 @@ class _Current:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.undecided = ""
 
     def __call__(self) -> bool:
         try:
             decision = _project().steps[self.name].decide()
-        except OtabuildError:
+        except OtabuildError as error:
+            self.undecided = f"{error.where}: {error.what}"
             return False  # running the step will report the error
         self.decisions[self.name] = decision
         return not decision.reasons
 
     def __repr__(self) -> str:
         decision = self.decisions.get(self.name)
-        return "; ".join(decision.reasons) if decision and decision.reasons else "nothing changed"
+        return "; ".join(decision.reasons) if decision and decision.reasons else self.undecided or "nothing changed"
 
 
 def run_step(name: str) -> dict[str, Any] | TaskFailed:

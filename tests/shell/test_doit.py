@@ -83,6 +83,12 @@ def test_a_comment_in_the_recipe_builds_nothing(project: Project) -> None:
     assert "build:vehicle" not in project.doit("build").ran
 
 
+def test_info_says_why_a_step_would_run_before_the_first_build(project: Project) -> None:
+    told = project.doit("info", "build:vehicle").out
+    assert ":vehicle: a step that comes before did not run yet" in told
+    assert "nothing changed" not in told
+
+
 def test_one_recipe_of_two(project: Project) -> None:
     project.add_recipe("other")
     assert project.doit("build:other").code == 0
