@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from otabuild.errors import InputError
+from otabuild.errors import OtabuildError
 from otabuild.pipeline.step import NOT_BUILT, Results, Step
 
 
@@ -62,10 +62,10 @@ def plan_steps(steps: Sequence[Step]) -> list[Planned]:
         waits_for = sorted(running.intersection(step.after))
         try:
             reasons = step.decide().reasons
-        except InputError:
+        except OtabuildError:
             if not waits_for:
                 raise
-            reasons = ()  # its input does not exist yet
+            reasons = ()  # its input does not exist yet, or the preflight will refuse it
         if waits_for and not reasons:
             reasons = (f"if {' or '.join(waits_for)} gives something new" if step.was_built else NOT_BUILT,)
         if reasons:

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.errors import IntegrityError, NotVerifiedError, OtabuildError
+from otabuild.errors import IntegrityError, NotVerifiedError, OtabuildError, RecipeError
 from otabuild.image.image import open_image
 from otabuild.pipeline.check_steps import verify_step
+from otabuild.pipeline.run import plan_steps
 from otabuild.pipeline.sign_steps import preflight_step
+from otabuild.pipeline.steps import build_steps
 from tests import pki
 from tests.pipeline.signing_world import RECIPE, World
 from tests.pki import intermediate, issue, key
@@ -45,6 +47,21 @@ def test_a_base_behind_a_symlink_that_was_pointed_elsewhere(old: World) -> None:
     assert os.lstat("base.zip") == state
     old.build()
     assert "store" in old.built()
+
+
+@pytest.mark.parametrize("gone", ["base.zip", "0.pem"])
+def test_a_plan_leaves_an_input_that_is_gone_to_the_preflight(old: World, gone: str) -> None:
+    releases(old)
+    shutil.copy("one.zip", "base.zip")
+    old.write(more="storage: {base: base.zip}\n")
+    old.build()
+    Path(gone).unlink()
+    with pytest.raises(RecipeError, match=gone):
+        old.build()
+    assert old.built() == ["preflight"]
+    first, *others = plan_steps(build_steps(old.recipe, old.workspace))
+    assert first.reasons
+    assert all(step.reasons for step in others)
 
 
 def test_a_base_that_is_a_folder_and_was_filled_anew(old: World) -> None:
