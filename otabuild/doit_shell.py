@@ -27,12 +27,14 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
     """
 
     def __init__(self, name: str, codec: Any, **options: Any) -> None:
-        fs.makedirs(os.path.dirname(name) or ".")
+        with session.exit_on_error():  # doit would show a traceback
+            fs.makedirs(os.path.dirname(name) or ".")
         try:
             super().__init__(name, codec, **options)
             self._conn.execute("select count(*) from doit").fetchone()
         except (DatabaseException, sqlite3.DatabaseError):
-            fs.rename(name, f"{name}.corrupt")
+            with session.exit_on_error():
+                fs.rename(name, f"{name}.corrupt")
             super().__init__(name, codec, **options)
         self._conn.execute("pragma busy_timeout = 30000")
 

@@ -145,8 +145,15 @@ def locked(work: str, *, wait: bool = False) -> Iterator[None]:
 
 def lock_or_exit() -> None:
     """Hold the lock of this project's work directory, or show the reason and exit, where doit would do neither."""
-    try:
+    with exit_on_error():
         hold_lock(load_settings().work)
+
+
+@contextmanager
+def exit_on_error() -> Iterator[None]:
+    """Show a known error and exit, in code where doit would show a traceback."""
+    try:
+        yield
     except OtabuildError as error:
         print(render(error), file=sys.stderr)
         raise SystemExit(1) from None

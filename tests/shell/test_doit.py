@@ -320,6 +320,15 @@ def test_doits_memory_may_be_lost(project: Project, damage: str) -> None:
     assert project.sha256 == first
 
 
+@pytest.mark.parametrize("command", ["build", "list", "clean"])
+def test_a_work_directory_that_cannot_be_made_is_one_error(project: Project, command: str) -> None:
+    (project.root / "build").write_text("in the way")
+    done = project.doit(command)
+    assert done.code == 1
+    assert done.err.startswith("error: build/.otabuild: cannot mkdir ")
+    assert done.err.count("error:") == 1
+
+
 def test_a_report_that_cannot_be_written_is_one_error(project: Project) -> None:
     report = project.root / "dist/vehicle.zip.report.json"
     (report / "a folder").mkdir(parents=True)
