@@ -276,14 +276,15 @@ class OciReference(NamedTuple):
 def _oci(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, str):
         raise RefusedError("must be a string", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
-    path, at, digest = value.partition("@")
+    path, at, digest = value.rpartition("@")
+    if not at or "/" in digest:  # no @, or one in the name of a folder
+        path, at, digest = value, "", ""
     if at and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
         raise RefusedError("names no digest after the @", expected="sha256: and 64 lowercase hex digits")
-    folder, slash, last = path.rpartition("/")
-    last, colon, tag = last.partition(":")
-    if (colon and not tag) or not folder + slash + last:
+    layout, colon, tag = path.partition(":")  # like umoci and skopeo: a tag can be a whole name, with / and :
+    if (colon and not tag) or not layout:
         raise RefusedError("is no reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
-    return OciReference(_path(folder + slash + last, info), digest or tag or None)
+    return OciReference(_path(layout, info), digest or tag or None)
 
 
 Oci = Annotated[OciReference, BeforeValidator(_oci, json_schema_input_type=Annotated[str, Field(min_length=1)])]

@@ -23,6 +23,7 @@ from tests.recipe import world
 
 GOOD = pathlib.Path(world.HERE) / "good"
 SMALLEST = (GOOD / "smallest.yaml").read_text()
+DIGEST = "sha256:" + 64 * "0"
 
 
 def parse(text: str, context: Context = world.IN_GIT) -> Recipe:
@@ -62,6 +63,20 @@ def test_every_key() -> None:
     assert recipe.payloads[0].hardware.series == "orin"
     assert recipe.sign
     assert recipe.sign.key == FileKey(file="certs/sign.key")
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "reference"),
+    [
+        ("layout", "layout", None),
+        ("a.tar:localhost/vehicle:latest", "a.tar", "localhost/vehicle:latest"),  # as podman save names it
+        ("layout:registry:5000/vehicle:1@" + DIGEST, "layout", DIGEST),
+        ("job@2/layout:v1", "job@2/layout", "v1"),  # as Jenkins names the folders of parallel jobs
+        ("job@2/layout@" + DIGEST, "job@2/layout", DIGEST),
+    ],
+)
+def test_references_to_images(text: str, layout: str, reference: str | None) -> None:
+    assert OciSource.model_validate({"oci": text}).oci == OciReference(layout, reference)
 
 
 def test_every_source() -> None:
