@@ -156,6 +156,8 @@ def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
     try:
         yield from _joined(_frames(_counted(source, budget, found.feed), found, budget.where), budget)
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the archive could not be read; bz2 has no number for damaged data
         if "memory" in str(error).lower():
             raise InputError(
                 "the archive needs too much memory to be decompressed",

@@ -62,7 +62,10 @@ class TarSource:
         if self._location == _STDIN:
             index = ArchiveIndex(self._folder, "stdin")
             budget = Budget("standard input")
-            write_index(index, decompressed(read_chunks(0), budget), budget)
+            try:
+                write_index(index, decompressed(read_chunks(0), budget), budget)
+            except OSError as error:
+                raise InputUnreadableError("cannot be read", where=budget.where, observed=error.strerror) from error
             return index
         with self._opened() as fd:
             key = stat_key(os.fstat(fd))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -10,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from otabuild.errors import InputChangedError, InputError, OtabuildError
+from otabuild.errors import InputChangedError, InputError, InputUnreadableError, OtabuildError
 from otabuild.rootfs import tar_source
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
@@ -427,6 +428,17 @@ def test_standard_input(tmp_path: Path) -> None:
         [sys.executable, "-c", code], input=data, capture_output=True, check=True, cwd=Path(__file__).parents[2]
     )
     assert done.stdout.decode().strip() == "['/', '/a']"
+
+
+@pytest.mark.parametrize("head", [b"", gzip.compress(member(b"a"))], ids=["nothing", "gzip"])
+def test_standard_input_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes) -> None:
+    def chunks(_fd: int) -> Iterator[bytes]:
+        yield head
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr("otabuild.rootfs.tar_source.read_chunks", chunks)
+    with pytest.raises(InputUnreadableError, match="standard input: cannot be read"):
+        list(TarSource("-", str(tmp_path)).entries())
 
 
 def test_a_file_named_as_standard_input_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
