@@ -174,15 +174,16 @@ def path_of(name: bytes, where: str) -> str:
     Raises:
         InputError: the name is empty, leads upwards, or contains a NUL.
     """
-    parts = [part for part in text(name).split("/") if part not in {"", "."}]
-    if not name or ".." in parts or b"\0" in name or len(name) > limits.PATH:
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    path = b"/" + b"/".join(parts)
+    if not name or b".." in parts or b"\0" in name or len(path) > limits.PATH:
         raise InputError(
             "the archive holds a name that is not safe",
             where=where,
             observed=repr(name[:200]),
             expected=f"a path of at most {limits.PATH} bytes without `..`",
         )
-    return "/" + "/".join(parts)
+    return text(path)
 
 
 def _content(reader: Reader, member: Member, spool: Spool, budget: Budget, *, in_place: bool) -> Content | None:

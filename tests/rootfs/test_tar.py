@@ -244,6 +244,14 @@ def test_devices_and_fifos_are_streamed(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_prefix_does_not_count_for_the_length_of_a_path(tmp_path: Path) -> None:
+    longest = b"/".join([b"d" * 200] * 30)[:4094]
+    found = read(tmp_path, pax((b"path", b"./" + longest)) + member(b"x", b"1") + END)
+    assert max(found, key=len) == "/" + longest.decode()
+    with pytest.raises(InputError, match="not safe"):
+        read(tmp_path, pax((b"path", longest + b"d")) + member(b"x", b"1") + END)
+
+
 def test_missing_parents_are_plain_directories_of_root(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(member(b"b-/x") + member(b"b/c/x") + END)
     options = RootfsOptions((Input("tar", str(tmp_path / "a.tar")),), clean=False, stub_resolv_conf=False)
