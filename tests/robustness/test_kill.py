@@ -19,6 +19,7 @@ SAMPLE = 20
 
 def sweep(project: Project, world: str, number: int, points: list[float]) -> dict[str, Any]:
     """Stop a world at these fractions of its changes (0 to 1), or at every change without them."""
+    project.seconds = 3600
     done = project.run(SWEEPER, world, str(int(number)), *map(str, points), OTABUILD_JOBS="1", PYTHONPATH=_root())
     assert done.code == 0, done.err
     found: dict[str, Any] = json.loads(done.out)

@@ -70,10 +70,11 @@ class Ended:
 
 @dataclass
 class Project:
-    """Runs commands as a user would, each in a separate process."""
+    """Runs commands as a user would, each in a separate process; `seconds` only ends one that hangs."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
+    seconds: int = 300
 
     @property
     def artifact(self) -> Path:
@@ -100,7 +101,7 @@ class Project:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=self.seconds,
             umask=umask,
             check=False,
         )
