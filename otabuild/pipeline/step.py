@@ -176,9 +176,8 @@ def read_results(stamp: str, name: str) -> Results:
 
 def _read(path: str) -> Mapping[str, Any] | None:
     try:
-        with open(path, "rb") as file:
-            stamp = json.load(file)
-    except (OSError, ValueError):
+        stamp = json.loads(files.read_file(path))
+    except (StorageError, ValueError):
         return None
     whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in ("key", "results", "outputs"))
     return stamp if whole and stamp.pop("sha256", None) == _sha256(stamp) else None

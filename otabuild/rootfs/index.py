@@ -48,8 +48,8 @@ class ArchiveIndex(NamedTuple):
         return os.path.join(self.folder, f"{self.stem}.spool")
 
     def exists(self) -> bool:
-        """Whether both files exist."""
-        return os.path.exists(self.entries_path) and os.path.exists(self.spool_path)
+        """Whether both are there, as plain files: opening a pipe would wait for ever."""
+        return os.path.isfile(self.entries_path) and os.path.isfile(self.spool_path)
 
     @classmethod
     def of(cls, path: str) -> Self:

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 import msgpack
 
-from otabuild.errors import InputChangedError, InputError, InputUnreadableError
+from otabuild.errors import InputChangedError, InputError, InputUnreadableError, StorageError
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
 from otabuild.rootfs.entry import RACY_NS, Entry, StatKey
 from otabuild.rootfs.index import ArchiveIndex, write_index
 from otabuild.storage import fs
-from otabuild.storage.files import write_file
+from otabuild.storage.files import read_file, write_file
 
 CHUNK = 1 << 20
 _STDIN = "-"
@@ -91,10 +91,9 @@ class TarSource:
     def _state(self) -> tuple[StatKey | None, str]:
         """Return the stat key and the digest that the archive had when it was last read."""
         try:
-            with open(self._state_path, "rb") as file:
-                key, digest = msgpack.unpackb(file.read())
-                return StatKey(*key), str(digest)
-        except (FileNotFoundError, ValueError, TypeError, msgpack.UnpackException):
+            key, digest = msgpack.unpackb(read_file(self._state_path))
+            return StatKey(*key), str(digest)
+        except (StorageError, ValueError, TypeError, msgpack.UnpackException):
             return None, ""
 
     def _keep_state(self, fd: int, key: StatKey, digest: str) -> None:

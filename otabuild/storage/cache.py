@@ -177,7 +177,7 @@ class Cache:
         """Return the number of blobs, their bytes, and the bytes of the cache on disk."""
         count, size = self._one("SELECT count(*), total(size) FROM blobs")
         with os.scandir(self.folder) as files, os.scandir(self._packs) as packs:
-            disk = sum(entry.stat().st_blocks * 512 for entry in (*files, *packs))
+            disk = sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in (*files, *packs))
         return count, int(size), disk
 
     def shrink(self, size: int, spare: int) -> int:

@@ -8,6 +8,7 @@ import sqlite3
 import tarfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,23 @@ def test_indexes_of_archives(archives: World, damage: str, scan: bool) -> None:
     assert archives.built() == []
     archives.forget()
     assert archives.build() == found
+
+
+@pytest.mark.parametrize("pattern", ["state", "*.entries", "*.spool"])
+def test_a_pipe_in_the_place_of_an_index_is_not_waited_for(archives: World, pattern: str) -> None:
+    archives.build()
+    change(archives, scan=True)
+
+    def put_pipe(path: Path) -> None:
+        path.unlink()
+        os.mkfifo(path)
+
+    each(pattern, put_pipe)()
+    with suppress(OtabuildError):  # it may refuse to replace a pipe
+        archives.build()
+    for path in ARCHIVES.rglob(pattern):
+        path.unlink()
+    archives.build()
 
 
 def test_an_archive_that_changed_is_not_ours_to_mend(archives: World) -> None:

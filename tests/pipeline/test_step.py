@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,19 @@ def test_another_output_is_missing_until_it_is_made(tmp_path: Path) -> None:
     step(tmp_path).execute()
     (reason,) = step(tmp_path, output="elsewhere").decide().reasons
     assert "elsewhere is missing" in reason
+
+
+@pytest.mark.parametrize("put", ["a pipe", "an endless device"])
+def test_a_stamp_that_is_no_plain_file_is_not_read(tmp_path: Path, put: str) -> None:
+    step(tmp_path).execute()
+    (tmp_path / "stamp").unlink()
+    if put == "a pipe":
+        os.mkfifo(tmp_path / "stamp")
+    else:
+        (tmp_path / "stamp").symlink_to("/dev/zero")
+    assert step(tmp_path).decide().reasons == ("not built yet",)
+    step(tmp_path).execute()
+    assert step(tmp_path).decide().reasons == ()
 
 
 @pytest.mark.parametrize("damage", ["gone", "changed"])

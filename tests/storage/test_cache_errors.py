@@ -62,3 +62,12 @@ def test_a_database_that_is_thrown_away_is_closed(tmp_path: Path, monkeypatch: p
         with pytest.raises(sqlite3.ProgrammingError, match="closed"):
             opened[0].execute("SELECT 1")
         opened[1].execute("SELECT 1")
+
+
+def test_the_usage_with_a_pack_behind_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    with Cache(str(tmp_path)) as cache:
+        cache.add(b"blob")
+        pack = tmp_path / "packs" / "1"
+        pack.unlink()
+        pack.symlink_to("nowhere")
+        assert cache.usage()[:2] == (1, 4)
