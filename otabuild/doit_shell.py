@@ -31,12 +31,18 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
             fs.makedirs(os.path.dirname(name) or ".")
         try:
             super().__init__(name, codec, **options)
-            self._conn.execute("select count(*) from doit").fetchone()
-        except (DatabaseException, sqlite3.DatabaseError):
+            self._check_rows()
+        except (DatabaseException, sqlite3.DatabaseError, ValueError):
             with session.exit_on_error():
                 fs.rename(name, f"{name}.corrupt")
             super().__init__(name, codec, **options)
         self._conn.execute("pragma busy_timeout = 30000")
+
+    def _check_rows(self) -> None:
+        """Decode everything: SQLite does not notice a flipped bit in a value, and doit would fail on it later."""
+        for row in self._conn.execute("select * from doit"):
+            if not isinstance(row["task_data"], dict):
+                raise sqlite3.DataError(row["task_id"])
 
 
 class Record(NamedTuple):

@@ -7,7 +7,9 @@ import json
 import os
 import select
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -296,20 +298,22 @@ def _database(project: Project) -> Path:
     return project.root / WORK / "doit.sqlite3"
 
 
-@pytest.mark.parametrize("damage", ["garbage", "another database", "removed", "empty"])
+@pytest.mark.parametrize("damage", ["garbage", "another database", "damaged row", "no dictionary", "removed", "empty"])
 def test_doits_memory_may_be_lost(project: Project, damage: str) -> None:
     first = project.build()
     database = _database(project)
     if damage == "garbage":
         database.write_bytes(b"garbage" * 1000)
     elif damage == "another database":
-        import sqlite3
-
         database.unlink()
         connection = sqlite3.connect(database)
         connection.execute("create table other (x)")
         connection.commit()
         connection.close()
+    elif damage in ("damaged row", "no dictionary"):
+        row = '{"checker:" 1}' if damage == "damaged row" else "[]"
+        with closing(sqlite3.connect(database)) as connection, connection:
+            assert connection.execute("update doit set task_data = ?", (row,)).rowcount
     elif damage == "empty":
         database.write_bytes(b"")
     else:
