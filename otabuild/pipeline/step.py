@@ -92,7 +92,7 @@ class Step:
         then = stamp["key"]
         yield from (f"changed: {name}" for name in sorted(then.keys() | key.keys()) if then.get(name) != key.get(name))
         for path in self.outputs:
-            now = _state(path)
+            now = self._state(path)
             if now is None:
                 yield f"{path} is missing"
             elif stamp["outputs"].get(path) != now:
@@ -118,7 +118,7 @@ class Step:
             "step": self.name,
             "key": key,
             "results": outcome.results,
-            "outputs": {path: _state(path) for path in self.outputs},
+            "outputs": {path: self._state(path) for path in self.outputs},
             "counts": outcome.counts,
             "again": outcome.again,
             "until": outcome.until,
@@ -157,6 +157,19 @@ class Step:
             return True  # nothing else writes to that folder
         return bool(made) if path not in self.outputs else isinstance(made.get(path), list)
 
+    def _state(self, path: str) -> list[int | str] | str | None:
+        """Return what shows that a file, or a directory with its content, is unchanged; None if it does not exist.
+
+        Files beside the stamp are hashed, too: later steps trust them, and damage on the disk leaves all times alone.
+        """
+        try:
+            if os.path.isdir(path):
+                return files.tree_state(path)
+            beside = path.startswith(os.path.join(os.path.dirname(self.stamp), ""))
+            return [*files.file_state(path), *([files.hash_file(path)] if beside and os.path.isfile(path) else [])]
+        except StorageError:
+            return None
+
     def _key_digests(self) -> dict[str, str]:
         return _digests({"version of otabuild": __version__, **self.key()})
 
@@ -189,11 +202,3 @@ def _digests(key: Key) -> dict[str, str]:
 
 def _sha256(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def _state(path: str) -> list[int] | str | None:
-    """Return what shows that a file, or a directory with its content, is unchanged; None if it does not exist."""
-    try:
-        return files.tree_state(path) if os.path.isdir(path) else files.file_state(path)
-    except StorageError:
-        return None

@@ -11,7 +11,7 @@ import pytest
 
 from otabuild.errors import InputError
 from otabuild.pipeline.step import Outcome, Step
-from otabuild.storage import fs
+from otabuild.storage import files, fs
 from tests.build.test_write_directory import blob, write
 
 
@@ -52,6 +52,15 @@ def test_another_output_is_missing_until_it_is_made(tmp_path: Path) -> None:
     step(tmp_path).execute()
     (reason,) = step(tmp_path, output="elsewhere").decide().reasons
     assert "elsewhere is missing" in reason
+
+
+def test_damage_that_leaves_all_times_alone_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "file_state", lambda _path: [1, 2, 3])  # no test can set the time of a change
+    made = step(tmp_path)
+    made.execute()
+    assert made.decide().reasons == ()
+    (tmp_path / "out").write_text("3")
+    assert made.decide().reasons == (f"{tmp_path / 'out'} was changed by something else",)
 
 
 @pytest.mark.parametrize("put", ["a pipe", "an endless device"])
