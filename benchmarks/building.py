@@ -104,7 +104,7 @@ def archive(bench: Bench) -> Iterator[Figure]:
 
 
 def same_bytes(bench: Bench) -> Iterator[Figure]:
-    """Cold builds under other conditions, and of a copy of the tree: how many artifacts differ from the first."""
+    """Cold builds under different conditions, and of a copy of the tree: how many artifacts differ from the first."""
     first = bench.built
     wanted = _sha256(first.artifact)
     copied = bench.project("copied", bench.copy_of_rootfs("copy"))

@@ -45,12 +45,12 @@ def build(
     Args:
         recipe: a loaded recipe, or the path of a recipe.
         workspace: the workspace; default: that of the project in the current folder.
-        wait: wait while another build works in the same directory.
+        wait: wait while another build is running in the same directory.
         tell: called with a text for each step that runs, and why.
 
     Raises:
         RecipeError: the recipe cannot be loaded.
-        StateError: another build works in the same directory, or a product's own step is for a missing rootfs.
+        StateError: another build is running in the same directory, or a product's own step is for a missing rootfs.
         OtabuildError: a step failed.
     """
     loaded = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)

@@ -120,7 +120,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             raise SystemExit(1)  # doit derives the exit code of a run from tasks only
 
     def _finish(self) -> bool:
-        """Do what is due at the end; show each known error, and return whether one occurred."""
+        """Do the work of the end of a run; show each known error, and return whether one occurred."""
         failed = False
         for finish in at_end:
             try:

@@ -135,7 +135,7 @@ class NotVerifiedError(IntegrityError):
 
     def __init__(self, image: str, findings: Iterable[object]) -> None:
         self.findings = tuple(findings)
-        super().__init__("the image is not good", where=image)
+        super().__init__("the image is not valid", where=image)
 
     def __str__(self) -> str:
         """Return the message, and each finding on a separate line."""

@@ -59,7 +59,7 @@ def load_settings() -> Settings:
     wrong = sorted(key for key, value in table.items() if key not in known or not isinstance(value, str))
     if wrong:
         raise InputError(
-            "settings that are unknown or no strings",
+            "settings that are unknown or not strings",
             where="pyproject.toml [tool.otabuild]",
             observed=", ".join(wrong),
             expected=", ".join(sorted(known)),
@@ -96,20 +96,22 @@ def _workers() -> int:
     if not text:
         return os.cpu_count() or 1
     if not re.fullmatch("0*[1-9][0-9]{0,3}", text):
-        raise InputError("no number of threads", where="OTABUILD_JOBS", observed=text[:40], expected="1 to 9999")
+        raise InputError("not a number of threads", where="OTABUILD_JOBS", observed=text[:40], expected="1 to 9999")
     return int(text)
 
 
 def _ask(what: str) -> bytes:
     hint = "use `passphrase: {env: NAME}`"
     if sys.stdin is None or not sys.stdin.isatty():
-        raise InputError("nobody is there to ask for the passphrase", where="standard input", hint=hint)
+        raise InputError("there is no terminal to ask for the passphrase", where="standard input", hint=hint)
     try:
         return getpass.getpass(what).encode()
     except EOFError:
         raise InputError("no passphrase was given", where="standard input", hint=hint) from None
     except UnicodeError:
-        raise InputError("the passphrase is no text of this terminal", where="standard input", hint=hint) from None
+        raise InputError(
+            "the passphrase is not valid text in the encoding of this terminal", where="standard input", hint=hint
+        ) from None
 
 
 def hold_lock(work: str, *, wait: bool = False) -> None:

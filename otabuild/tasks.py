@@ -52,10 +52,10 @@ _KINDS = {
     "sign": "sign index.json",
     "build": "build the artifact of each recipe",
     "verify": "verify each artifact entirely",
-    "inspect": "list what each artifact holds",
+    "inspect": "list what each artifact contains",
     "deploy": "deploy each rootfs as a tar file",
     "roundtrip": "compare what was deployed with what was built",
-    "repro": "build twice from nothing under other conditions, and compare",
+    "repro": "build twice from scratch under different conditions, and compare",
 }
 
 
@@ -77,7 +77,7 @@ def _project() -> _Project:
     except OtabuildError as error:
         raise InvalidDodoFile(str(error)) from None
     if not recipes and not broken:
-        raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) is there; `otabuild init` writes one")
+        raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) found; `otabuild init` writes one")
     steps = {
         step.name: step
         for recipe in recipes.values()
@@ -221,12 +221,12 @@ def task__steps() -> Iterator[Task]:
         yield {"basename": kind, "name": None, "doc": doc}
     yield from map(_step, project.steps.values())
     for name, recipe in project.recipes.items():
-        yield _task(f"inspect:{name}", f"list what {recipe.output} holds", (run_inspect, [name]), [f"build:{name}"])
+        yield _task(f"inspect:{name}", f"list what {recipe.output} contains", (run_inspect, [name]), [f"build:{name}"])
         yield _task(
-            f"repro:{name}", f"build {name} twice from nothing, and compare", (run_repro, [name]), [f"input*:{name}/*"]
+            f"repro:{name}", f"build {name} twice from scratch, and compare", (run_repro, [name]), [f"input*:{name}/*"]
         )
     for name, error in project.broken.items():
-        hint = f"\n  hint: the others build all the same: doit {' '.join(f'build:{good}' for good in project.recipes)}"
+        hint = f"\n  hint: the others can still be built: doit {' '.join(f'build:{good}' for good in project.recipes)}"
         yield _task(
             f"build:{name}", "!! this recipe is broken", (refuse, [f"{error}{hint if project.recipes else ''}"])
         )
@@ -255,8 +255,8 @@ def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError
     _, recipes, _, broken = _project()
     if recipe not in recipes:
         known = ", ".join(recipes) or None
-        hint = f"mend build:{', build:'.join(broken)}" if broken else "correct the name where the step is registered"
-        return StateError("a step for a recipe that is not there", where=step, expected=known, hint=hint)
+        hint = f"fix build:{', build:'.join(broken)}" if broken else "correct the name where the step is registered"
+        return StateError("a step for a recipe that does not exist", where=step, expected=known, hint=hint)
     if rootfs is not None and rootfs not in recipes[recipe].rootfs:
         return no_rootfs(recipe, rootfs, recipes[recipe].rootfs)
     return None

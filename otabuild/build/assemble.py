@@ -143,9 +143,9 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
         taken = os.path.lexists(place)
         if taken and not is_image_directory(place):
             raise InputError(
-                "there is something at the output directory that is no OTA image",
+                "the output directory exists and is not an OTA image",
                 where=path,
-                hint="choose a folder of its own for `output-dir`, or remove this one",
+                hint="choose a different folder for `output-dir`, or remove this one",
             )
         fresh = _beside(place)
         _remove_left(fresh)

@@ -46,6 +46,6 @@ class Base:
         parts = tuple(places[blob.digest] for blob in wanted)
         for blob, offset in parts:
             if hashlib.sha256(content[offset : offset + blob.size]).digest() != blob.digest:
-                raise IntegrityError("a content is not where the resource table says", where=where)
+                raise IntegrityError("a content is not where the resource table says it is", where=where)
         cache.add(stored)
         return Bundle(bundle.stored, parts)

@@ -14,13 +14,13 @@ from otabuild.progress import tell
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
-    build = parsers.add_parser("build", help="build the artifact of a recipe; only what changed is done")
+    build = parsers.add_parser("build", help="build the artifact of a recipe; only what changed is redone")
     build.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
-    build.add_argument("--wait", action="store_true", help="wait while another build works in the same directory")
+    build.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")
     add_json(build)
     build.set_defaults(run=run_build)
 
-    plan = parsers.add_parser("plan", help="tell which steps a build would run, and why; nothing is written")
+    plan = parsers.add_parser("plan", help="show which steps a build would run, and why; nothing is written")
     plan.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     add_json(plan)
     plan.set_defaults(run=run_plan)
@@ -96,7 +96,7 @@ def run_init(args: argparse.Namespace) -> int:
             "not the name of a recipe",
             where=args.path,
             observed=file,
-            expected="letters, digits, dots, dashes and underscores, the first a letter or digit, then .yaml or .yml",
+            expected="letters, digits, dots, dashes and underscores, starting with a letter or digit, then .yaml or .yml",
             hint="otabuild init recipes/NAME.yaml",
         )
     if os.path.lexists(args.path):

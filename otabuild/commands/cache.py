@@ -24,7 +24,7 @@ def add(parsers: Parsers) -> None:
         type=option_type(parse_size),
         help="prune: leave at most this much, such as 5GiB; default: cache-size of the project",
     )
-    cache.add_argument("--wait", action="store_true", help="wait while a build works in the same directory")
+    cache.add_argument("--wait", action="store_true", help="wait while a build is running in the same directory")
     add_json(cache)
     cache.set_defaults(run=run_cache)
 

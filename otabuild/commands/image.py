@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     listing = parsers.add_parser(
-        "list-image", help="tell what an image is: its size, signer and project, and its payloads"
+        "list-image", help="show what an image is: its size, signer and project, and its payloads"
     )
     add_image(listing)
     add_json(listing)
@@ -161,7 +161,7 @@ def run_blob(args: argparse.Namespace) -> int:
             return 0
         content = b"".join(inspect_blob(image, args.checksum))
     if sys.stdout.isatty() and not args.bytes and not content.isascii():
-        raise InputError("the blob is no text", where=args.checksum, hint="write it with -o FILE, or say --bytes")
+        raise InputError("the blob is not text", where=args.checksum, hint="write it with -o FILE, or give --bytes")
     sys.stdout.buffer.write(content)
     return 0
 

@@ -22,7 +22,7 @@ _SHOWN = 10
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
-    diff = parsers.add_parser("diff", help="tell what changed between two images: files, packages, configuration")
+    diff = parsers.add_parser("diff", help="show what changed between two images: files, packages, configuration")
     add_image(diff, "a", "the older image")
     add_image(diff, "b", "the newer image")
     diff.add_argument("--ecu-id", metavar="ID", help="compare the payloads of this ECU only")
@@ -32,7 +32,7 @@ def add(parsers: Parsers) -> None:
     diff.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
     diff.set_defaults(run=run_diff)
 
-    cost = parsers.add_parser("cost", help="tell what a device that runs BASE fetches to get to NEW, and why")
+    cost = parsers.add_parser("cost", help="show what a device that runs BASE fetches to get to NEW, and why")
     add_image(cost, "base", "the image that devices run now")
     add_image(cost, "new", "the image to update to")
     add_payload(cost)
@@ -47,11 +47,11 @@ def add(parsers: Parsers) -> None:
 
     report = parsers.add_parser("report", help="write an HTML page: what is in an image, and what it costs")
     add_image(report)
-    report.add_argument("--base", metavar="OLD", help="the image that devices run now: also tell what changes")
+    report.add_argument("--base", metavar="OLD", help="the image that devices run now: also show what changes")
     report.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")
     report.set_defaults(run=run_report)
 
-    lint = parsers.add_parser("lint", help="find what will bite on the device although the image is good")
+    lint = parsers.add_parser("lint", help="find what may cause trouble on the device although the image is valid")
     lint.add_argument("subject", metavar="RECIPE|IMAGE", help="a recipe (YAML), an artifact (ZIP) or a directory")
     lint.add_argument("--base", metavar="OLD", help="the image that devices run now: also find what is newly risky")
     lint.add_argument(
@@ -172,7 +172,7 @@ def _lint_lines(findings: list[LintFinding]) -> Iterator[str]:
     for rule, found in by_rule.items():
         yield f"{rule} ({len(found)})"
         yield f"  why:  {RULES[rule].reason}"
-        yield f"  mend: {RULES[rule].hint}"
+        yield f"  fix: {RULES[rule].hint}"
         yield from (f"  - {printable(finding.where)}: {printable(finding.what)}" for finding in found[:_SHOWN])
         if len(found) > _SHOWN:
             yield f"  - and {len(found) - _SHOWN} more: see --json"

@@ -1,4 +1,4 @@
-"""repro: builds twice from nothing under different conditions, and compares the results."""
+"""repro: builds twice from scratch under different conditions, and compares the results."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _IMAGE, _WORK = "image.zip", "work"
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
-    repro = parsers.add_parser("repro", help="build twice from nothing under other conditions, and compare")
+    repro = parsers.add_parser("repro", help="build twice from scratch under different conditions, and compare")
     repro.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
-    repro.add_argument("--wait", action="store_true", help="wait while another build works in the same directory")
+    repro.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")
     repro.add_argument("--once", metavar="DIR", help=argparse.SUPPRESS)  # one of the two builds, in its own process
     add_json(repro)
     repro.set_defaults(run=run_repro)
@@ -80,17 +80,17 @@ def run_repro(args: argparse.Namespace) -> int:
 
 def describe(name: str, found: Reproduced) -> str:
     """Describe the result in one line."""
-    without = "" if found.signature else " (compared without signature: this signer gives another one each time)"
+    without = "" if found.signature else " (compared without signature: this signer makes a different one each time)"
     if found.difference:
         return f"{name}: NOT reproducible{without}: {found.difference} (see {' and '.join(found.images)})"
     return f"{name}: reproducible{without}  sha256:{found.sha256[0]}"
 
 
 def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
-    """Build a recipe twice from nothing, each time in a separate process with different surroundings.
+    """Build a recipe twice from scratch, each time in a separate process with different surroundings.
 
     Raises:
-        StateError: a build failed and has reported why, or another process works in the work directory.
+        StateError: a build failed and has reported why, or another process is using the work directory.
     """
     from otabuild.image.image import open_image
     from otabuild.pipeline.repro import first_difference, signs_alike
@@ -124,7 +124,9 @@ def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]
             fs.remove_tree(os.path.join(folder, _WORK))
     if done.returncode != 0:
         raise StateError(
-            "a build failed under other conditions", where=recipe.file, observed=f"{surroundings}, umask {umask:03o}"
+            "a build failed under different conditions",
+            where=recipe.file,
+            observed=f"{surroundings}, umask {umask:03o}",
         )
 
 

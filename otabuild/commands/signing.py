@@ -30,7 +30,7 @@ _RECIPES = (".yaml", ".yml")
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
-    sign = parsers.add_parser("sign", help="sign an image anew, or for the first time, without building it")
+    sign = parsers.add_parser("sign", help="sign an image again, or for the first time, without building it")
     add_image(sign)
     _add_certificate(sign)
     sign.add_argument("--key", help="PATH of a PEM file, env:NAME, pkcs11:URI, or command:PROGRAM ARGUMENTS")
@@ -80,12 +80,14 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--chain", action="append", default=[], metavar="FILE", help="intermediate certificate, in order; repeatable"
     )
-    group.add_argument("--ca", action="append", default=[], metavar="PATH", help="the root the chain has to end at")
+    group.add_argument(
+        "--ca", action="append", default=[], metavar="PATH", help="the root certificate that the chain must end at"
+    )
     group.add_argument(
         "--timestamp",
         metavar="TIME",
         type=option_type(_time),
-        help="now, or ISO 8601; default: SOURCE_DATE_EPOCH where it is set, else now",
+        help="now, or ISO 8601; default: SOURCE_DATE_EPOCH if it is set, else now",
     )
 
 
@@ -174,11 +176,11 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     for path, request in _requests(args.request):
         if request not in requests:
             raise InputError(
-                "the request is not about what was built last",
+                "the request is not for the last build",
                 where=path,
                 observed=f"sha256:{request.digest.hex()}",
                 expected=" or ".join(f"sha256:{one.digest.hex()}" for one in requests),
-                hint="write it anew with `otabuild sign-prepare`; with `timestamp: now` every build is another",
+                hint="write it again with `otabuild sign-prepare`; with `timestamp: now` every build is different",
             )
     found = [match_answer(_read(path), requests, path) for path in answers]
     known = known_signatures(job, _chain(sign.certificate, sign.chain))
@@ -203,7 +205,7 @@ def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest
     path, request = about
     token = index_jwt.parse_signing_input(request.signing_input)
     if token.issued_at is None:
-        raise InputError("no time of signing (iat)", where=path)
+        raise InputError("no signing time (iat)", where=path)
     chain = tuple(Certificate(found, f"{path}: certificate {number}") for number, found in enumerate(token.chain))
     workspace = session.make_workspace()
     signing = Signing(chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers))
@@ -222,7 +224,7 @@ def _check(image: Image, signing: Signing, anchors: list[str], workspace: Worksp
     public_key = signing.signer.public_key if signing.signer else None
     warnings = preflight(signing.chain, public_key, signing.issued_at, workspace.now, policy=policy)
     state = check_state(image)
-    for warning in [*warnings, *([f"{image.path}: {state}; it is signed anew"] if state else [])]:
+    for warning in [*warnings, *([f"{image.path}: {state}; it is signed again"] if state else [])]:
         workspace.warn(warning)
 
 
@@ -289,7 +291,7 @@ def _sign_options(args: argparse.Namespace) -> Sign:
         raise InputError(
             error.errors()[0]["msg"].removeprefix("Value error, "),
             where=option,
-            hint="otabuild sign --help tells the forms that there are",
+            hint="`otabuild sign --help` lists the valid forms",
         ) from None
 
 
@@ -316,7 +318,9 @@ def _timestamp(given: int | None) -> int:
         text = os.environ["SOURCE_DATE_EPOCH"]
         if re.fullmatch("[0-9]{1,11}", text):
             return int(text)
-        raise InputError("is no time", where="SOURCE_DATE_EPOCH", observed=text[:40], expected="seconds since 1970")
+        raise InputError(
+            "is not a valid time", where="SOURCE_DATE_EPOCH", observed=text[:40], expected="seconds since 1970"
+        )
     return int(time.time()) if given is None else given
 
 

@@ -33,15 +33,17 @@ def add(parsers: Parsers) -> None:
     verify = parsers.add_parser("verify", help="verify everything: signature, documents, tables, every byte")
     add_image(verify)
     _add_trust(verify)
-    verify.add_argument("--shallow", action="store_true", help="hash every stored blob, but rebuild no content")
-    verify.add_argument("--strict", action="store_true", help="notes are errors, too")
+    verify.add_argument(
+        "--shallow", action="store_true", help="hash every stored blob, but do not rebuild the contents"
+    )
+    verify.add_argument("--strict", action="store_true", help="treat notes as errors")
     add_json(verify)
     verify.set_defaults(run=run_verify)
 
     sign = parsers.add_parser("verify-sign", help="verify the signature, and that it is over this index.json")
     add_image(sign)
     _add_trust(sign)
-    sign.add_argument("--no-trust", action="store_true", help="accept that there is no trust anchor, and say so")
+    sign.add_argument("--no-trust", action="store_true", help="check without a trust anchor, and say so")
     add_json(sign)
     sign.set_defaults(run=run_verify_sign)
 
@@ -70,7 +72,7 @@ def add(parsers: Parsers) -> None:
     )
     _add_trust(deploy)
     deploy.add_argument("--insecure-no-verify", action="store_true", help="skip the signature, and nothing else")
-    deploy.add_argument("--no-owner", action="store_true", help="leave every entry to the calling user")
+    deploy.add_argument("--no-owner", action="store_true", help="make the calling user the owner of every entry")
     add_json(deploy)
     deploy.set_defaults(run=run_deploy)
 
@@ -113,13 +115,13 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         metavar="CN",
         help="accept only a signer of this common name; repeatable",
     )
-    trust.add_argument("--eku-strict", action="store_true", help="demand the extended key usage codeSigning")
+    trust.add_argument("--eku-strict", action="store_true", help="require the extended key usage codeSigning")
     trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
 
 
 def _days(text: str) -> int:
     if not re.fullmatch("[0-9]{1,6}", text):
-        raise InputError("is no number of days", observed=text[:40], expected="0 to 999999")
+        raise InputError("is not a number of days", observed=text[:40], expected="0 to 999999")
     return int(text)
 
 
@@ -163,7 +165,7 @@ def run_verify(args: argparse.Namespace) -> int:
     policy = trust_policy(args)
     if policy is None:
         raise TrustError(
-            "nobody said whom to trust", where=args.image, hint="name CA certificates with --ca or --ca-dir"
+            "no trust anchor was given", where=args.image, hint="name CA certificates with --ca or --ca-dir"
         )
     now = _now(args)
     with open_image(args.image) as image:
@@ -212,11 +214,11 @@ def run_verify_sign(args: argparse.Namespace) -> int:
         report = verify_sign(image, policy, now, compat=args.compat)
     if policy is None and not args.no_trust:
         raise TrustError(
-            "all but the trust anchor was checked: nobody said whom to trust",
+            "everything but the trust anchor was checked: no trust anchor was given",
             where=args.image,
-            hint="name CA certificates with --ca or --ca-dir, or say --no-trust",
+            hint="name CA certificates with --ca or --ca-dir, or give --no-trust",
         )
-    lines = [printable(f"{args.image}: the signature holds"), *_signature_lines(report, now)]
+    lines = [printable(f"{args.image}: the signature is valid"), *_signature_lines(report, now)]
     emit(args, {"ok": True, "image": args.image, **report.to_value()}, lines)
     return 0
 
@@ -242,9 +244,9 @@ def run_deploy(args: argparse.Namespace) -> int:
     policy = trust_policy(args)
     if policy is None and not args.insecure_no_verify:
         raise TrustError(
-            "nobody said whom to trust",
+            "no trust anchor was given",
             where=args.image,
-            hint="name CA certificates with --ca or --ca-dir, or say --insecure-no-verify",
+            hint="name CA certificates with --ca or --ca-dir, or give --insecure-no-verify",
         )
     act, target = (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
     with open_image(args.image) as image:
@@ -278,4 +280,4 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
             yield from map(str, found)
             continue
         such = " and ".join(finding.where for finding in found[:2])
-        yield printable(f"note: {what}: {len(found)} times, such as {such}; --json tells all [{rule}]")
+        yield printable(f"note: {what}: {len(found)} times, such as {such}; --json lists all [{rule}]")

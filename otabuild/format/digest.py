@@ -18,7 +18,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 def _checked(text: str) -> str:
     algorithm, _, digits = text.partition(":")
     if algorithm != "sha256" or not _HEX.fullmatch(digits):
-        raise ValueError("is no digest: `sha256:` and 64 lowercase hex digits are due")
+        raise ValueError("is not a digest: expected `sha256:` and 64 lowercase hex digits")
     return text
 
 

@@ -144,9 +144,11 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
     try:
         pairs = msgpack.unpackb(packed, strict_map_key=True, object_pairs_hook=list, max_ext_len=0, max_array_len=0)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise TableError("xattrs are no MessagePack map", where=where, observed=error) from None
+        raise TableError("xattrs are not a MessagePack map", where=where, observed=error) from None
     if not isinstance(pairs, list) or not pairs:
-        raise TableError("xattrs are no MessagePack map with an entry: none is written as NULL", where=where)
+        raise TableError(
+            "xattrs are not a MessagePack map with an entry: without attributes the column is NULL", where=where
+        )
     found: dict[str, bytes] = {}
     for name, value in pairs:
         problem = _xattr_problem(name, value) or ("occurs twice" if name in found else "")
@@ -158,17 +160,17 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
 
 def _xattr_problem(name: object, value: object) -> str:
     if not isinstance(name, str) or not isinstance(value, bytes):
-        return "is no pair of name and bytes"
+        return "is not a pair of name and bytes"
     if not name or "\0" in name or len(name.encode()) > limits.XATTR_NAME:
-        return f"has a name that no system takes (1 to {limits.XATTR_NAME} bytes, no NUL)"
+        return f"has a name that Linux does not accept (1 to {limits.XATTR_NAME} bytes, no NUL)"
     return ""
 
 
 def capability_problem(value: bytes) -> str:
-    """Return why the format has no place for a value of `security.capability`, or an empty text."""
+    """Return why the format cannot store a value of `security.capability`, or an empty text."""
     if len(value) == _NAMESPACED_CAPABILITY:
         return "has a namespace (revision 3), which the format stores as revision 2"
-    return "" if len(value) in _CAPABILITY_SIZES else f"has {len(value)} bytes, which no revision has"
+    return "" if len(value) in _CAPABILITY_SIZES else f"has {len(value)} bytes, which matches no revision"
 
 
 def acl_permissions(value: bytes) -> int | None:

@@ -87,9 +87,9 @@ def _unpack(packed: bytes, where: str) -> list[Any]:
     try:
         options = msgpack.unpackb(packed, max_array_len=limits.SLICES, max_map_len=0, max_ext_len=0, max_bin_len=0)
     except (ValueError, msgpack.UnpackException) as error:
-        raise FilterError("filter options are no MessagePack", where=where, observed=error) from None
+        raise FilterError("filter options are not MessagePack", where=where, observed=error) from None
     if not isinstance(options, list):
-        raise FilterError("filter options are no list", where=where, observed=repr(options)[:80])
+        raise FilterError("filter options are not a list", where=where, observed=repr(options)[:80])
     return options
 
 

@@ -67,7 +67,7 @@ class Index(Document):
             raise ValueError(f"two payloads share ecu and release key: {', '.join(twice)}")
         tables = [d for d in self.manifests if d.media_type in RESOURCE_TABLES]
         if len(tables) != 1:
-            raise ValueError(f"{len(tables)} resource tables: exactly one is due")
+            raise ValueError(f"{len(tables)} resource tables: expected exactly one")
         packages = [d for d in self.manifests if d.media_type == OTACLIENT_MANIFEST]
         if len(packages) > 1:
             raise ValueError(f"{len(packages)} otaclient packages: at most one is allowed")

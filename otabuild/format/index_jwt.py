@@ -91,7 +91,7 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
     issued_at, image_index = _check_claims(parse_json(claims, f"{NAME}: claims", limits.JWT))
     if len(signature) != SIGNATURE_SIZE:
         raise TrustError(
-            "the signature is no raw ES256 signature",
+            "the signature is not a raw ES256 signature",
             where=NAME,
             observed=f"{len(signature)} bytes",
             expected=SIGNATURE_SIZE,
@@ -213,7 +213,7 @@ def _check_header(header: Any) -> list[str]:
     unknown = sorted(header.keys() - {"alg", "typ", "x5c"})
     if unknown:
         raise TrustError(
-            "parameters that have no place here",
+            "parameters that are not allowed here",
             where=where,
             observed=", ".join(unknown)[:200],
             expected="alg, typ, x5c",
@@ -242,13 +242,16 @@ def _check_claims(claims: Any) -> tuple[int | None, Descriptor]:
         )
     issued_at = claims.get("iat")
     if "iat" in claims and not (type(issued_at) is int and 0 <= issued_at <= limits.TIME):
-        raise FormatError("`iat` is no Unix time in whole seconds", where=where, observed=repr(issued_at)[:80])
+        raise FormatError("`iat` is not a Unix time in whole seconds", where=where, observed=repr(issued_at)[:80])
     if "image_index" not in claims:
         raise FormatError("`image_index` is missing", where=where)
     image_index = Descriptor.from_value(claims["image_index"], f"{where}: image_index")
     if image_index.media_type != OCI_INDEX:
         raise FormatError(
-            "`image_index` names no image index", where=where, observed=image_index.media_type[:100], expected=OCI_INDEX
+            "`image_index` does not name an image index",
+            where=where,
+            observed=image_index.media_type[:100],
+            expected=OCI_INDEX,
         )
     return issued_at, image_index
 

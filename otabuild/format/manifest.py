@@ -29,7 +29,7 @@ class Manifest(Document):
         if self.config.media_type != IMAGE_CONFIG:
             raise ValueError(f"config has the media type {self.config.media_type!r}, not {IMAGE_CONFIG}")
         if len(self.layers) != 1:
-            raise ValueError(f"{len(self.layers)} layers: exactly one, the file table, is due")
+            raise ValueError(f"{len(self.layers)} layers: expected exactly one, the file table")
         if self.layers[0].media_type not in FILE_TABLES:
             raise ValueError(f"the layer has the media type {self.layers[0].media_type!r}, not {FILE_TABLES[0]}")
         for key in (ann.ECU, ann.ARCHITECTURE):

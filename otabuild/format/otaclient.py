@@ -24,7 +24,7 @@ RELEASE_MANIFEST = "manifest.json"
 
 def _file_name(text: str) -> str:
     if text in ("", ".", "..", RELEASE_MANIFEST) or "/" in text or "\\" in text or not text.isprintable():
-        raise ValueError("is no safe name for a file of the release folder")
+        raise ValueError("is not a safe name for a file of the release folder")
     if len(text.encode()) > limits.NAME:
         raise ValueError(f"is longer than {limits.NAME} bytes")
     return text
@@ -107,7 +107,7 @@ class PackageManifest(Document):
                 expected=", ".join(map(_facts, due)) or "none",
             )
         if (date := (self.annotations or {}).get("date")) not in (None, release.date):
-            raise FormatError("another date than the release's", where=where, observed=date, expected=release.date)
+            raise FormatError("the date differs from the release's", where=where, observed=date, expected=release.date)
 
 
 def _facts(layer: Descriptor) -> str:

@@ -131,7 +131,7 @@ def parse_yaml(raw: bytes, where: str) -> tuple[Node, tuple[Remark, ...]]:
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         before = text[: found.start()]
         line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
-        raise YamlError(f"YAML takes no character {found[0]!r}", where=where, line=line, column=column)
+        raise YamlError(f"YAML does not allow the character {found[0]!r}", where=where, line=line, column=column)
     composer = _Composer(text, where)
     return composer.document(), tuple(sorted(composer.remarks))
 
@@ -210,12 +210,12 @@ class _Composer:
         kind = _KINDS.get(tag.removeprefix(_TAG), "string")
         if kind != "string" and len(event.value) > limits.YAML_SCALAR:  # 1:1:1:… takes quadratic time to read
             what = f"{KINDS[kind]} of more than {limits.YAML_SCALAR} characters"
-            raise self._error(what, event, hint="put it in quotes where it is text")
+            raise self._error(what, event, hint="put it in quotes if it is text")
         try:
             value = event.value if kind == "string" else _value(tag, event.value)
         except (ValueError, OverflowError, AttributeError, LookupError):  # what PyYAML raises for `!!int foo`, by tag
-            what = f"YAML takes {event.value[:80]!r} for {KINDS[kind]}, and it is none"
-            raise self._error(what, event, hint="put it in quotes where it is text") from None
+            what = f"YAML reads {event.value[:80]!r} as {KINDS[kind]}, but it is not valid"
+            raise self._error(what, event, hint="put it in quotes if it is text") from None
         return Node(kind, line, column, text=event.value, value=value)
 
     def _list(self, event: Any, level: int) -> Node:

@@ -30,19 +30,19 @@ _SYSCTL = re.compile(r"[A-Za-z0-9_./*-]+ *= *[^\n]*\S")
 
 def _hostname(text: str) -> str:
     if not _HOSTNAME.fullmatch(text):
-        raise ValueError("is no host name: letters, digits, dots and dashes are due, such as main-ecu")
+        raise ValueError("is not a host name: expected letters, digits, dots and dashes, such as main-ecu")
     return text
 
 
 def _path(text: str) -> str:
     if not text.startswith("/") or ".." in text.split("/") or "\0" in text or "\n" in text:
-        raise ValueError("is no safe path: an absolute path without .. is due, such as /etc/netplan")
+        raise ValueError("is not a safe path: expected an absolute path without .., such as /etc/netplan")
     return text
 
 
 def _setting(text: str) -> str:
     if not _SYSCTL.fullmatch(text):
-        raise ValueError("is no kernel setting: key=value is due, such as vm.swappiness=10")
+        raise ValueError("is not a kernel setting: expected key=value, such as vm.swappiness=10")
     return text
 
 
@@ -54,7 +54,7 @@ def _text(text: str) -> str:
 
 def _size(number: int) -> int:
     if number < 1:
-        raise ValueError("is no size of a swap file: at least 1 is due")
+        raise ValueError("is not a valid size of a swap file: expected at least 1")
     return number
 
 

@@ -27,7 +27,7 @@ def parse_time(text: str) -> int:
         if not moment.microsecond and 0 <= seconds <= limits.TIME:
             return seconds
     raise InputError(
-        "is no time",
+        "is not a valid time",
         observed=text,
         expected="ISO 8601 in whole seconds from 1970, such as 2026-11-23T08:00:00Z",
     )

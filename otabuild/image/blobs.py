@@ -84,7 +84,7 @@ def verified(chunks: Iterable[Chunk], digest: bytes, size: int | None, where: st
         sha256.update(chunk)
         yield chunk
     if size is not None and seen != size:
-        raise IntegrityError("content has another size", where=where, observed=seen, expected=size)
+        raise IntegrityError("content has a different size", where=where, observed=seen, expected=size)
     if sha256.digest() != digest:
         raise IntegrityError(
             "content does not match its digest",

@@ -165,7 +165,7 @@ def _why(content: Stored, users: Counter[bytes]) -> str:
     stored = human_size(sum(size for _, size in content.leaves))
     if content.form != "bundled":
         words = {
-            "plain": "stored as it is",
+            "plain": "stored unchanged",
             "compressed": "compressed",
             "sliced": counted(len(content.leaves), "slice"),
         }

@@ -93,7 +93,9 @@ def _staging(target: str, image: Image) -> Iterator[int]:
     parent_path, name = os.path.split(target.rstrip("/"))
     parent_path = parent_path or "."
     if name in ("", ".", ".."):
-        raise StateError("names no directory to make", where=repr(target), hint="name one that is not there yet")
+        raise StateError(
+            "does not name a directory to make", where=repr(target), hint="name one that does not exist yet"
+        )
     _check_target(target, parent_path, image)
     try:
         parent = os.open(parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -136,7 +138,7 @@ def _remove_left(staged: str, parent: int, target: str) -> None:
         raise storage_error(error, "open what an earlier deployment left", target) from error
     try:
         if not fs.lock(left):
-            raise StateError("another deployment writes to this target", where=target)
+            raise StateError("another deployment is writing to this target", where=target)
         fs.check_left(os.fstat(left), os.fstat(parent), os.path.join(os.path.dirname(target), staged))
     finally:
         os.close(left)
@@ -145,7 +147,7 @@ def _remove_left(staged: str, parent: int, target: str) -> None:
 
 def _check_target(target: str, parent: str, image: Image) -> None:
     if os.path.lexists(target):
-        raise StateError("the target exists already", where=target, hint="name a directory that is not there yet")
+        raise StateError("the target already exists", where=target, hint="name a directory that does not exist yet")
     if not os.path.isdir(parent):
         raise StateError("the folder of the target is missing", where=parent)
     image.source.check_apart(target)

@@ -54,7 +54,7 @@ def deploy_tar(
     demands = plan.demands()
     path = os.fspath(target)
     if os.path.lexists(path) and not os.path.isfile(path):
-        raise StateError("the target is no plain file", where=path)
+        raise StateError("the target is not a plain file", where=path)
     payload.image.source.check_apart(path)
     with files.replacing(path, durable=True) as fd:
         _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner).write()

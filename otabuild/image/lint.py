@@ -54,7 +54,7 @@ class LintRule:
 
 RULES: Mapping[str, LintRule] = {
     "unsupported-entry": LintRule(
-        "The format has no place for it; the build leaves it out, or stops.",
+        "The format cannot store it; the build leaves it out, or stops.",
         "remove or exclude it, or set `unsupported: skip` in the recipe",
     ),
     "other-architecture": LintRule(
@@ -63,7 +63,7 @@ RULES: Mapping[str, LintRule] = {
     ),
     "stale-pyc": LintRule(
         "The format records no times, so the device finds that the .py file is not the one this .pyc was compiled "
-        "from: Python compiles it anew at every start, or writes it anew.",
+        "from: Python compiles it again at every start, or rewrites it.",
         "compile with `python3 -m compileall --invalidation-mode unchecked-hash`",
     ),
     "crowded-directory": LintRule(
@@ -71,7 +71,7 @@ RULES: Mapping[str, LintRule] = {
         "spread the files over several directories, or keep them in one archive",
     ),
     "deep-tree": LintRule(
-        f"Clients do not reuse what lies more than {DEPTH_REUSED} directories deep; it is fetched again.",
+        f"Clients do not reuse files more than {DEPTH_REUSED} directories deep; they are fetched again.",
         "move the tree up",
     ),
     "no-dev-payload": LintRule(
@@ -82,7 +82,7 @@ RULES: Mapping[str, LintRule] = {
         "set `timestamp` to a time that has passed, or check the clock of the machine that signed",
     ),
     "ignored-sys-config": LintRule(
-        "Clients read `persist_files` of a sys_config only (the format demands `hostname`).",
+        "Clients read `persist_files` of a sys_config only (the format requires `hostname`).",
         "do what it asks for in the rootfs itself",
     ),
     "certificate-expires": LintRule(
@@ -166,7 +166,7 @@ def lint_tree(
                 and _source_of(row.path) in paths
                 and _trusts_mtime(row.head())
             ):
-                yield LintFinding("stale-pyc", where, "is held against the time of its source")
+                yield LintFinding("stale-pyc", where, "is checked against the time of its source")
         if row.path.count("/") > DEPTH_REUSED:
             yield LintFinding("deep-tree", where, f"{row.path.count('/')} deep")
         if base is not None:
@@ -236,7 +236,7 @@ def lint_release_keys(keys: Iterable[str], name: str) -> Iterator[LintFinding]:
 def lint_time(seconds: int | None, where: str, now: int) -> Iterator[LintFinding]:
     """Check the time of the signature, or of the build before signing (Unix seconds)."""
     if seconds is not None and seconds > now:
-        yield LintFinding("future-time", where, f"{utc(seconds)} lies in the future")
+        yield LintFinding("future-time", where, f"{utc(seconds)} is in the future")
 
 
 def lint_chain(chain: Iterable[Certificate], now: int) -> Iterator[LintFinding]:

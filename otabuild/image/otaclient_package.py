@@ -110,9 +110,7 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
     if token is not None and pem is not None:
         certificate = legacy_jwt.verify_legacy_jwt(token, pem)
         if signer is not None and certificate.public_bytes(Encoding.DER) != signer:
-            raise TrustError(
-                "another certificate than the one that signed the image", where=legacy_jwt.CERTIFICATE_NAME
-            )
+            raise TrustError("not the certificate that signed the image", where=legacy_jwt.CERTIFICATE_NAME)
 
 
 def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] | None) -> None:

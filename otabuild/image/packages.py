@@ -97,7 +97,7 @@ def _header_tags(blob: bytes) -> dict[int, str | int]:
         entries, size = struct.unpack_from(">2I", blob)
         data = blob[8 + 16 * entries :]
         if len(data) != size:
-            raise TableError("an rpm header has another size", observed=len(data), expected=size)
+            raise TableError("an rpm header has a different size", observed=len(data), expected=size)
         for at in range(entries):
             tag, kind, offset, _ = struct.unpack_from(">4I", blob, 8 + 16 * at)
             if tag in (_NAME, _VERSION, _RELEASE) and kind == _STRING:

@@ -29,7 +29,7 @@ _FORMS = {
     "bundled": "small files cut from a shared bundle",
     "compressed": "a zstd frame of its own",
     "sliced": "a large file in several blobs",
-    "plain": "a blob as it is",
+    "plain": "an unchanged blob",
     "inline": "in the file table (up to 64 bytes)",
 }
 
@@ -135,7 +135,7 @@ def _verdict(signature: Signature | None) -> tuple[str, str]:
     if signature is None:
         return "signature", "none"
     if signature.problems:
-        return "signature", "does not hold"
+        return "signature", "not valid"
     return "certificates expire", utc(min(certificate.not_after for certificate in signature.chain))[:10]
 
 

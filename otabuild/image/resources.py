@@ -122,7 +122,7 @@ class ResourceTable:
         """
         for row in self.database.query(f"{_COLUMNS} WHERE resource_id = ?", (resource_id,)):
             return ResourceRow(*row)
-        raise FilterError("points at a resource that is not there", where=wanted_by, observed=resource_id)
+        raise FilterError("refers to a resource that does not exist", where=wanted_by, observed=resource_id)
 
     def by_digest(self, digest: bytes) -> ResourceRow | None:
         """Return the row of a content, or None."""
@@ -258,7 +258,7 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
         raise LimitError("bundle too large", where=where, observed=bundle.size, expected=f"at most {limits.BUNDLE}")
     if filter_.length != row.size or filter_.offset + filter_.length > bundle.size:
         raise FilterError(
-            "the range in the bundle is outside of it, or has another size than the resource",
+            "the range is outside the bundle, or its size differs from the resource's",
             where=where,
             observed=f"{filter_.length} bytes from {filter_.offset} on",
             expected=f"{row.size} bytes within {bundle.size}",

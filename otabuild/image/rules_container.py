@@ -50,7 +50,7 @@ def check_places(subject: ContainerSubject) -> Iterator[Problem]:
         if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):
             yield Problem(member.name, "neither a file nor a folder", oct(member.mode))
         elif not legal_name(member.name):
-            yield Problem(member.name, "has no place in an image")
+            yield Problem(member.name, "does not belong in an image")
 
 
 @rule("container.layout", ContainerSubject)
@@ -68,7 +68,7 @@ def check_first_entries(subject: ContainerSubject) -> Iterator[Problem]:
     names = list(subject.names) if subject.source.is_artifact else []
     due = [name for name in ("index.json", "index.jwt") if name in names]
     if names[: len(due)] != due:
-        yield Problem("artifact", "the first entries are others", ", ".join(names[: len(due)]), ", ".join(due))
+        yield Problem("artifact", "the first entries are wrong", ", ".join(names[: len(due)]), ", ".join(due))
 
 
 @rule("container.order", ContainerSubject, severity="note")
@@ -90,7 +90,7 @@ def check_modes(subject: ContainerSubject) -> Iterator[Problem]:
     for member in subject.source.members() if subject.source.is_artifact else ():
         due = _FOLDER_MODE if stat.S_ISDIR(member.mode) else _FILE_MODE
         if member.mode != due:
-            yield Problem(member.name, "another mode", oct(member.mode), oct(due))
+            yield Problem(member.name, "the mode is wrong", oct(member.mode), oct(due))
 
 
 @rule("index.unknown", IndexSubject)

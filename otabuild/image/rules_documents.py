@@ -77,7 +77,7 @@ def check_file_table(subject: DocumentsSubject) -> Iterator[Problem]:
     if ours != due:
         keys = [key for key in sorted(ours.keys() | due.keys()) if ours.get(key) != due.get(key)]
         observed, expected = ({key: each[key] for key in keys if key in each} for each in (ours, due))
-        yield Problem(f"config of {subject.name}", "another file table than the manifest's", observed, expected)
+        yield Problem(f"config of {subject.name}", "the file table differs from the manifest's", observed, expected)
 
 
 @rule("config.architecture", DocumentsSubject, severity="note")
@@ -85,7 +85,7 @@ def check_architecture(subject: DocumentsSubject) -> Iterator[Problem]:
     """Config and manifest name the same architecture (sections 3 and 4), as we write it; the format does not say so."""
     ours, due = subject.config.architecture, subject.manifest.architecture
     if ours != due:
-        yield Problem(f"config of {subject.name}", "another architecture than the manifest's", ours, due)
+        yield Problem(f"config of {subject.name}", "the architecture differs from the manifest's", ours, due)
 
 
 @rule("config.os", DocumentsSubject)
@@ -99,5 +99,5 @@ def check_os(subject: DocumentsSubject) -> Iterator[Problem]:
 
 @rule("sys-config.oddities", SysConfigSubject, severity="note")
 def check_sys_config(subject: SysConfigSubject) -> Iterator[Problem]:
-    """A sys_config holds no value that clients cannot use, and nothing that they ignore or read in two ways (section 5)."""
+    """A sys_config contains no value that clients cannot use, and nothing that they ignore or read in two ways (section 5)."""
     return (Problem(subject.name, note) for note in subject.notes)

@@ -71,7 +71,7 @@ class LabelsSubject:
 
 def _path_problem(raw: bytes) -> str | None:
     if not _NORMAL.fullmatch(raw) or len(raw) > limits.PATH:
-        return "is not absolute and normal, or too long, or holds NUL"
+        return "is not absolute and normal, or too long, or contains NUL"
     return None if _is_utf8(raw) else "is not UTF-8"
 
 
@@ -160,7 +160,7 @@ _query(
 _query(
     "table.parent",
     "Every parent is a row of ft_dir (section 6), so that no entry can be written through a symlink.",
-    "the parent is no directory of the table",
+    "the parent is not a directory of the table",
     """$every SELECT path FROM every
         WHERE path <> '/' AND NOT EXISTS (SELECT 1 FROM ft_dir WHERE ft_dir.path = parent(every.path))""",
     error=PathError,
@@ -275,7 +275,7 @@ _query(
 _query(
     "table.content-missing",
     "Every regular file refers to a row of ft_resource (section 6).",
-    "points at no resource",
+    "refers to no resource",
     """SELECT path, ft_regular.resource_id FROM ft_regular LEFT JOIN ft_resource USING (resource_id)
         WHERE digest IS NULL""",
 )

@@ -147,7 +147,7 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Problem]:
     for digest, size in subject.table.database.query(sql):
         stored = subject.blob_size(digest)
         if stored != size:
-            what = "blob is missing" if stored is None else "blob has another size than its resource"
+            what = "blob is missing" if stored is None else "blob size differs from its resource"
             yield Problem(format_digest(digest), what, stored, size)
 
 

@@ -60,7 +60,7 @@ def _check_types(database: Database, statements: Iterable[str]) -> None:
     for table, query in type_checks(statements):
         for key, found in database.query(query):
             where = f"{database.name}: {table} {key!r}"
-            raise TableError("values of other types than the format's", where=where, observed=found)
+            raise TableError("values whose types are not the format's", where=where, observed=found)
 
 
 class FileEntry(NamedTuple):
@@ -156,7 +156,7 @@ class FileTable:
         """
         for row in self.database.query(f"{query} {condition}", parameters):
             if row[2] is None or (query is REGULARS and row[9] is None):
-                raise TableError("points at an inode or a resource that is not there", where=row[0])
+                raise TableError("refers to an inode or a resource that does not exist", where=row[0])
             yield FileEntry(*row)
 
     def entries(self) -> Iterator[FileEntry]:

@@ -65,7 +65,7 @@ class TreeWriter:
                 self.make_non_regular([sample])
         except MetaApplyError as error:
             raise MetaApplyError(
-                f"the target cannot hold this payload: {error.what}",
+                f"the target cannot store this payload: {error.what}",
                 where=path,
                 observed=error.observed,
                 hint=error.hint,

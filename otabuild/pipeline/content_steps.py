@@ -91,7 +91,7 @@ def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> No
         keys = ("rootfs", rootfs, "prepare", "exclude", number)
         job.workspace.warn(str(problem_at(job.recipe, keys, os.curdir, "the pattern matches nothing", pattern)))
     for path in notes.left_out if tell_left_out else ():
-        job.workspace.warn(f"rootfs {rootfs}: left out, since the format cannot hold it: {printable(path)}")
+        job.workspace.warn(f"rootfs {rootfs}: left out, because the format cannot store it: {printable(path)}")
 
 
 class _Newest:

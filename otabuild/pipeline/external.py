@@ -67,22 +67,22 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
                 return request, signature
     if _TOKEN.fullmatch(answer):
         raise TrustError(
-            "a token about something else: another index.json, time or certificate",
+            "the token is for something else: a different index.json, time or certificate",
             where=where,
             expected=" or ".join(f"{request.name} over sha256:{request.digest.hex()}" for request in requests),
-            hint="build the very image that was signed: same inputs, same timestamp, same versions (`otabuild version`)",
+            hint="build exactly the image that was signed: same inputs, same timestamp, same versions (`otabuild version`)",
         )
     signature = parse_answer(answer, where)
     for request in requests:
         if is_signature(signature, request):
             return request, signature
     raise TrustError(
-        "the answer is no signature of what has to be signed, with the key of the certificate",
+        "the answer is not a signature of the requested digest with the key of the certificate",
         where=where,
         observed=f"certificate {requests[0].chain[0].subject.rfc4514_string()}",
         expected=" or ".join(f"a signature of sha256:{request.digest.hex()}" for request in requests),
-        hint="the digest itself is signed (MessageType DIGEST), not a hash of it; where the build changed since, or its "
-        "`timestamp` is `now`, write the request anew with `otabuild sign-prepare`",
+        hint="the digest itself is signed (MessageType DIGEST), not a hash of it; if the build changed since, or its "
+        "`timestamp` is `now`, write the request again with `otabuild sign-prepare`",
     )
 
 

@@ -35,7 +35,7 @@ def mended(workspace: Workspace, work: Callable[[], T], *, scan_again: Callable[
             if path in dropped or not _drop(workspace, path, error):
                 raise
             dropped.add(path)
-            workspace.warn(f"{printable(path)}: what was kept of an input was lost or damaged; it is made anew")
+            workspace.warn(f"{printable(path)}: the stored data of an input is missing or damaged; it is recreated")
         if _is_kept(workspace, path):
             scan_again()
 

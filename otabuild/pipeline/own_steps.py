@@ -55,7 +55,7 @@ def before_scan(recipe: str, rootfs: str) -> Callable[[BeforeScan], BeforeScan]:
 
     def register(function: BeforeScan) -> BeforeScan:
         if (recipe, rootfs) in _registered.before_scan:
-            raise StateError("there is an input step already", where=f"input:{recipe}/{rootfs}")
+            raise StateError("there is already an input step", where=f"input:{recipe}/{rootfs}")
         _registered.before_scan[recipe, rootfs] = function
         return function
 
@@ -72,7 +72,7 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
     def register(function: AfterBuild) -> AfterBuild:
         name = function.__name__.replace("_", "-")
         if name in _TAKEN.split() or (recipe, name) in _registered.after_build:
-            raise StateError("this name of a step is taken", where=f"{name}:{recipe}", hint="rename the function")
+            raise StateError("this step name is already taken", where=f"{name}:{recipe}", hint="rename the function")
         _registered.after_build[recipe, name] = function
         return function
 

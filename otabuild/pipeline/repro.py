@@ -14,7 +14,7 @@ from otabuild.image.image import Image
 from otabuild.image.payload import Payload
 from otabuild.recipe.signing import EnvKey, EnvSecret, FileKey, Sign
 
-_OTHER_BYTES = "the same values in other bytes"
+_OTHER_BYTES = "the same values in different bytes"
 
 
 def signs_alike(sign: Sign) -> bool:
@@ -44,7 +44,7 @@ def _differences(one: Image, other: Image) -> Iterator[str]:
     yield from _in_resources(one, other)
     yield from _in_json("index.json", one.index_raw, other.index_raw)
     if one.token_raw != other.token_raw:
-        yield "index.jwt: another signature of the same index.json"
+        yield "index.jwt: a different signature of the same index.json"
     yield from _in_files(one, other)
 
 
@@ -107,7 +107,7 @@ def _in_files(one: Image, other: Image) -> Iterator[str]:
     """Yield differences in names, and in the bytes of everything without a digest."""
     for member, twin in zip_longest(one.source.members(), other.source.members()):
         if member is None or twin is None or member.name != twin.name:
-            yield f"file {(member or twin).name}: only in one of them, or in another place"
+            yield f"file {(member or twin).name}: only in one of them, or in a different place"
         elif not member.name.startswith("blobs/") and not member.name.endswith("/"):
             contents = [b"".join(image.source.chunks(member.name)) for image in (one, other)]
             if contents[0] != contents[1]:

@@ -169,7 +169,7 @@ def _copied(image: Image) -> list[Member]:
     found = []
     for name, size, _mode in image.source.members():
         if not legal_name(name):
-            raise IntegrityError("has no place in an image", where=f"{image.path}: {name}")
+            raise IntegrityError("does not belong in an image", where=f"{image.path}: {name}")
         if name.endswith("/") or name in _SIGNATURE:
             continue
         file, offset = image.source.place(name)
@@ -184,11 +184,11 @@ def _check_blobs(image: Image, copied: Sequence[Member]) -> None:
     for key, number in ((ann.BLOBS_COUNT, len(sizes)), (ann.BLOBS_SIZE, sum(sizes))):
         if annotations.get(key, number) != number:
             raise IntegrityError(
-                f"the blobs are not those of which index.json gives {key}",
+                f"the blobs do not match the {key} of index.json",
                 where=image.path,
                 observed=number,
                 expected=annotations[key],
-                hint="`otabuild verify` tells which is missing; build or copy the image again",
+                hint="`otabuild verify` shows which is missing; build or copy the image again",
             )
 
 

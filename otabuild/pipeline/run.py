@@ -67,7 +67,7 @@ def plan_steps(steps: Sequence[Step]) -> list[Planned]:
                 raise
             reasons = ()  # its input does not exist yet, or the preflight will refuse it
         if waits_for and not reasons:
-            reasons = (f"if {' or '.join(waits_for)} gives something new" if step.was_built else NOT_BUILT,)
+            reasons = (f"if {' or '.join(waits_for)} produces a different result" if step.was_built else NOT_BUILT,)
         if reasons:
             running.add(step.name)
         planned.append(Planned(step.name, reasons))

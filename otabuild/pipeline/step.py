@@ -182,7 +182,7 @@ def read_results(stamp: str, name: str) -> Results:
     """
     found = _read(stamp)
     if found is None:
-        raise InputError("a step that comes before did not run yet", where=name, hint=f"run it first: doit {name}")
+        raise InputError("an earlier step has not run yet", where=name, hint=f"run it first: doit {name}")
     results: Results = found["results"]
     return results
 

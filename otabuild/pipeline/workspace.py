@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WORK = os.path.join("build", ".otabuild")
 CACHE_LIMIT = 20 * limits.GIB
-_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be made anew.\n"
+_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be recreated.\n"
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, bytes done, total bytes or 0 if unknown)."""

@@ -14,7 +14,7 @@ from otabuild.recipe.suggest import did_you_mean
 
 _VENDORS = ("vnd.tier4.", "vnd.nvidia.")
 _EMPTY = "has no value"
-_USELESS = "has no use with this key"
+_USELESS = "is not used with this key"
 _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
 
 
@@ -88,7 +88,7 @@ def _payloads(tree: Node) -> Iterator[_Facts]:
         for pair in dict.fromkeys((ecu.text, key) for key in keys):
             if pair in seen:
                 what = f"payloads[{seen[pair]}] already has this ECU under the release key {pair[1]}"
-                yield ecu, f"{path}.ecu", what, None, "give the payload another ecu, or other release-keys"
+                yield ecu, f"{path}.ecu", what, None, "give the payload a different ecu, or different release-keys"
             seen.setdefault(pair, number)
 
 
@@ -110,7 +110,7 @@ def _annotations(tree: Node) -> Iterator[_Facts]:
         if "." not in key:
             if key not in ("platform", "project", "web-auto"):
                 known = ["platform", "project", "web-auto"]
-                hint = did_you_mean(key, known) or "a key of your own has a dot in it, such as com.example.team"
+                hint = did_you_mean(key, known) or "your own keys need a dot, such as com.example.team"
                 yield name, f"annotations.{key}", "unknown annotation", "platform, project, web-auto", hint
         elif key in ann.INDEX_SHORT_KEYS:
             nested = "".join(f"{{{part}: " for part in key.split(".")[1:])
@@ -126,7 +126,7 @@ def _foreign(key: str) -> tuple[str, str | None, str]:
     if key in ann.INDEX_COUNTS or key == ann.BUILDER_VERSION:
         return "is set by the builder", None, "remove it"
     if key in ann.KNOWN:
-        return "is no annotation of the index", None, "it follows from the rootfs and payloads of the recipe"
+        return "is not an annotation of the index", None, "it follows from the rootfs and payloads of the recipe"
     near = did_you_mean(key, _SETTABLE, cutoff=0.85)  # high, because all these keys begin alike
     return "unknown annotation of a reserved prefix", None, near
 
@@ -160,7 +160,7 @@ def _legacy(tree: Node) -> Iterator[_Facts]:
     package = tree.get("otaclient-package")
     legacy = package.get("legacy") if package else None
     if legacy and legacy.text == "true" and not tree.get("sign"):
-        what = "needs a signature, and the recipe has none"
+        what = "needs a signature, but the recipe has none"
         yield legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out"
 
 

@@ -41,7 +41,7 @@ def ask_git(folder: str, what: str) -> str:
     """Ask git about the repository that contains a folder: `describe`, `commit`, `branch` or `time`.
 
     Raises:
-        InputError: git is not installed, the folder is not in a repository, or git has no answer.
+        InputError: git is not installed, the folder is not in a repository, or git failed.
     """
     command = ["git", "-C", folder, *_GIT[what]]
     try:
@@ -50,7 +50,7 @@ def ask_git(folder: str, what: str) -> str:
         raise InputError("cannot run git", where=folder, observed=error.strerror, hint=_hint(what)) from None
     if done.returncode != 0:
         said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-        raise InputError(f"`git {' '.join(_GIT[what])}` has no answer", observed=said, hint=_hint(what))
+        raise InputError(f"`git {' '.join(_GIT[what])}` failed", observed=said, hint=_hint(what))
     return done.stdout.strip()
 
 

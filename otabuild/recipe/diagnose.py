@@ -107,7 +107,7 @@ def _plain_facts(error: Any, node: Node, trail: Sequence[Key]) -> dict[str, Any]
             hint = f"this otabuild reads version {choices}; another version of it may read this recipe"
         return {"what": "is not one of the choices", "observed": seen, "expected": choices, "hint": hint}
     if error["type"] == "too_short":
-        return {"what": "must hold at least one entry"}
+        return {"what": "must contain at least one entry"}
     return {"what": error["msg"][:1].lower() + error["msg"][1:], "observed": seen, "hint": _description(trail)}
 
 

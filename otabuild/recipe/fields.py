@@ -80,7 +80,7 @@ def one_of(*kinds: str, word: str = "") -> Discriminator:
             found = [word]
         return f"<{found[0]}>" if len(found) == 1 else None
 
-    due = f"hold exactly one of {', '.join(kinds)}"
+    due = f"contain exactly one of {', '.join(kinds)}"
     message = f"must be `{word}`, or {due}" if word else f"must {due}"
     return Discriminator(kind, custom_error_type="one_of", custom_error_message=message)
 
@@ -90,15 +90,15 @@ def _matching(pattern: str, what: str) -> AfterValidator:
 
     def check(text: str) -> str:
         if not compiled.fullmatch(text):
-            raise RefusedError(f"is no valid {what}", expected=_EXPECTED[what])
+            raise RefusedError(f"is not a valid {what}", expected=_EXPECTED[what])
         return text
 
     return AfterValidator(check)
 
 
 _EXPECTED = {
-    "name": "letters, digits, dots, dashes and underscores, the first a letter or digit",
-    "name of an environment variable": "letters, digits and underscores, the first no digit",
+    "name": "letters, digits, dots, dashes and underscores, starting with a letter or digit",
+    "name of an environment variable": "letters, digits and underscores, not starting with a digit",
     "platform": "os/architecture, such as linux/arm64",
     "absolute path": "a path from the root of the rootfs, such as /usr/bin/ping, without . and ..",
 }
@@ -119,7 +119,7 @@ def _text(text: str) -> str:
     if not text:
         raise RefusedError("is empty", hint="write a value, or leave the key out")
     if "\0" in text:
-        raise RefusedError("holds a NUL character")
+        raise RefusedError("contains a NUL character")
     return text
 
 
@@ -204,7 +204,9 @@ def _ids(value: object) -> Ids:
         raise RefusedError("must be a string")
     found = _OWNER.fullmatch(value)
     if not found or max(ids := Ids(int(found[1]), int(found[2]))) > limits.OWNER:
-        raise RefusedError("is no owner", expected=f'"uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"')
+        raise RefusedError(
+            "is not a valid owner", expected=f'"uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"'
+        )
     return ids
 
 
@@ -230,7 +232,7 @@ def _mode(value: object) -> object:
     if not isinstance(value, str):
         raise RefusedError("must be a string", expected='four octal digits in quotes, such as "0644"')
     if not re.fullmatch("[0-7]{3,4}", value):
-        raise RefusedError("is no mode", expected='four octal digits in quotes, such as "0644"')
+        raise RefusedError("is not a valid mode", expected='four octal digits in quotes, such as "0644"')
     return int(value, 8)
 
 
@@ -280,10 +282,10 @@ def _oci(value: object, info: ValidationInfo) -> object:
     if not at or "/" in digest:  # no @, or one in the name of a folder
         path, at, digest = value, "", ""
     if at and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
-        raise RefusedError("names no digest after the @", expected="sha256: and 64 lowercase hex digits")
+        raise RefusedError("has no digest after the @", expected="sha256: and 64 lowercase hex digits")
     layout, colon, tag = path.partition(":")  # like umoci and skopeo: a tag can be a whole name, with / and :
     if (colon and not tag) or not layout:
-        raise RefusedError("is no reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
+        raise RefusedError("is not a reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
     return OciReference(_path(layout, info), digest or tag or None)
 
 

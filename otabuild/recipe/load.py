@@ -111,7 +111,7 @@ def _key(name: str, names: list[str]) -> str:
 
 def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
     others = ", ".join(other for other in files if other != os.path.basename(file))
-    what = f"the name {name!r} is also that of {others}"
+    what = f"the name {name!r} is also used by {others}"
     return RecipeError([Problem(file, 1, 1, "name", what, hint="give each recipe a `name` of its own")])
 
 
@@ -155,7 +155,9 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: 
     except YamlError as error:
         raise RecipeError([Problem(file, error.line, error.column, "", error.what, hint=error.hint)]) from None
     if tree.kind != "mapping":
-        raise RecipeError([Problem(file, 1, 1, "", "holds no recipe", hint="`otabuild init` writes one to start from")])
+        raise RecipeError(
+            [Problem(file, 1, 1, "", "contains no recipe", hint="`otabuild init` writes one to start from")]
+        )
     found = [Problem(file, remark.line, remark.column, "", remark.text, hint="remove it") for remark in remarks]
     found += checks.check(tree, file)
     loader = _Loader(context, file)

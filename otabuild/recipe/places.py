@@ -46,16 +46,16 @@ def clashes(
 def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) -> str:
     """Return what is wrong with the place of an output, in words, or an empty text."""
     if key == "output" and os.path.isdir(os.path.join(root, output)):
-        return "is a folder, and the artifact is a file"
+        return "is a folder, but the artifact is a file"
     for name, other in places:
         for one in _real(output, root):
             for two in _real(other, root):
                 if one == two:
                     return f"is the same place as {name}"
                 if one.startswith(os.path.join(two, "")):
-                    return f"lies inside {name}"
+                    return f"is inside {name}"
                 if two.startswith(os.path.join(one, "")):
-                    return f"holds {name}"
+                    return f"contains {name}"
     return ""
 
 

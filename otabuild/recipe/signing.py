@@ -32,10 +32,10 @@ class CommandKey(Model):
 
 def _pkcs11_uri(text: str) -> str:
     if not text.startswith("pkcs11:"):
-        raise RefusedError("is no PKCS#11 URI", expected='such as "pkcs11:token=release;object=ota-key"')
+        raise RefusedError("is not a PKCS#11 URI", expected='such as "pkcs11:token=release;object=ota-key"')
     if "pin-value=" in text:
         raise RefusedError(
-            "holds a PIN, and a recipe is no place for secrets", hint="use `passphrase: {env: NAME}` for the PIN"
+            "contains a PIN, but secrets do not belong in a recipe", hint="use `passphrase: {env: NAME}` for the PIN"
         )
     return text
 

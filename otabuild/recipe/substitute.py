@@ -25,7 +25,7 @@ def substitute(text: str, context: Context, date: str | None) -> str:
 
     Raises:
         RefusedError: a reference is unknown or has no value.
-        InputError: git has no answer.
+        InputError: git failed.
     """
 
     def value(found: re.Match[str]) -> str:
@@ -41,10 +41,10 @@ def substitute(text: str, context: Context, date: str | None) -> str:
 def _value(inside: str, context: Context, date: str | None) -> str:
     kind, _, rest = inside.partition(":")
     if "${" in rest:
-        raise RefusedError(f"the reference ${{{inside}}} holds another one", hint="give a default without ${")
+        raise RefusedError(f"the reference ${{{inside}}} contains another one", hint="give a default without ${")
     if inside == "date":
         if date is None:
-            raise RefusedError("${date} is the date of the timestamp, and cannot stand in it")
+            raise RefusedError("${date} is the date of the timestamp, so the timestamp cannot use it")
         return date
     if kind == "git" and rest in _GIT:
         return context.git(rest)
@@ -69,7 +69,7 @@ def build_time(text: str, context: Context) -> int:
 
     Raises:
         RefusedError: neither `commit`, `now` nor an ISO 8601 time, or SOURCE_DATE_EPOCH is not a number.
-        InputError: git has no answer.
+        InputError: git failed.
     """
     choices: dict[str, Callable[[], int]] = {"commit": lambda: int(context.git("time")), "now": lambda: context.now}
     time = choices.get(text) or _iso_time(text)
@@ -78,7 +78,7 @@ def build_time(text: str, context: Context) -> int:
         return time()
     if not re.fullmatch("[0-9]{1,11}", epoch):
         raise RefusedError(
-            f"the environment variable {_EPOCH} is no time: {epoch[:40]!r}",
+            f"the environment variable {_EPOCH} is not a valid time: {epoch[:40]!r}",
             expected="whole seconds since 1970, such as 1767225600",
             hint=f"set it to $(date +%s) or to nothing at all (unset {_EPOCH})",
         )

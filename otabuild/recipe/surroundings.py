@@ -34,7 +34,7 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         hint = "install it, make it executable, or correct its name; PATH is searched for a name without a slash"
         yield problem_at(recipe, keys, os.curdir, "no such program", program, hint=hint)
     if recipe.timestamp > now:
-        what = "lies in the future: clients would refuse the image"
+        what = "is in the future: clients would refuse the image"
         hint = "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock"
         found = problem_at(recipe, ["timestamp"], os.curdir, what, utc(recipe.timestamp), hint=hint)
         yield found._replace(key="timestamp", expected=f"at most {utc(now)}")
@@ -50,7 +50,7 @@ def _existing(folder: str) -> str:
 def _obstacle(folder: str) -> str:
     """Return what prevents writing an output below a folder, in words, or an empty text."""
     if not os.path.isdir(folder):
-        return "lies in what is no folder"
+        return "is inside something that is not a folder"
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
-        return "lies in a folder that may not be written to"
+        return "is in a folder that is not writable"
     return ""

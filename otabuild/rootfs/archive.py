@@ -104,7 +104,7 @@ class _Tree:
         merged = directory and previous is not None and previous.is_directory
         if self._origin.get(path) == self._archive and not merged:
             raise InputError(
-                "the archive holds a path twice",
+                "the archive contains a path twice",
                 where=f"{self._where}: {path}",
                 hint="programs differ in which one they take; unpack the archive and pack the tree again",
             )
@@ -164,7 +164,7 @@ def _implied(path: str) -> Entry:
 
 def _bad_link(where: str, path: str, target: str) -> InputError:
     return InputError(
-        "the archive holds a hard link to itself or to a directory", where=f"{where}: {path}", observed=target
+        "the archive contains a hard link to itself or to a directory", where=f"{where}: {path}", observed=target
     )
 
 
@@ -178,7 +178,7 @@ def path_of(name: bytes, where: str) -> str:
     path = b"/" + b"/".join(parts)
     if not name or b".." in parts or b"\0" in name or len(path) > limits.PATH:
         raise InputError(
-            "the archive holds a name that is not safe",
+            "the archive contains an unsafe name",
             where=where,
             observed=repr(name[:200]),
             expected=f"a path of at most {limits.PATH} bytes without `..`",

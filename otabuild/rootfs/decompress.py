@@ -121,7 +121,7 @@ class Budget:
     def _check(self, size: int, floor: int, ratio: int, kind: str, what: str) -> None:
         if size > max(floor, ratio * self._read):
             raise InputError(
-                "the archive unfolds to far more than it holds",
+                "the archive expands to far more than its size",
                 where=self.where,
                 observed=f"over {size} bytes{kind} from {self._read}",
                 expected=f"at most {ratio} times as much, or {floor} bytes",

@@ -210,7 +210,7 @@ class DirectorySource:
             "cannot be read",
             where=self._prefix + path,
             observed=error.strerror,
-            hint="build as a user who may read the whole tree, or exclude what lies there",
+            hint="build as a user who may read the whole tree, or exclude what is there",
         )
 
     def _refuse_mounts(self) -> None:

@@ -27,11 +27,11 @@ def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None
         hint = "a root file system in a tar is `source: {tar: …}`"
         raise InputError("not a docker save archive: no manifest.json", where=files.where, hint=hint) from None
     if not isinstance(images, list):
-        raise InputError("manifest.json of the archive is no list", where=files.where)
+        raise InputError("manifest.json of the archive is not a list", where=files.where)
     found = [image for image in images if tag is None or any(_same(tag, name) for name in _tags(image))]
     if len(found) != 1:
         raise InputError(
-            f"no image {tag or ''}".rstrip() if not found else "the archive holds several images",
+            f"no image {tag or ''}".rstrip() if not found else "the archive contains several images",
             where=files.where,
             observed=", ".join(sorted({str(name) for image in images for name in _tags(image)}))[:1000],
             hint="name the image by its tag, as in name:tag",

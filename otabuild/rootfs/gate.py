@@ -47,7 +47,7 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
     more = max(0, len(left_out) - _SHOWN)
     if left_out and policy == "error":
         raise UnsupportedEntryError(
-            "the rootfs holds what the format has no place for",
+            "the rootfs contains entries that the format cannot store",
             observed=", ".join(left_out[:_SHOWN]) + (f", and {more} more" if more else ""),
             hint="remove or exclude these, or set `unsupported: warn` to leave them out",
         )
@@ -117,7 +117,7 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
         previous = path
         parent = path.rpartition("/")[0] or "/"
         if parent not in folders and path != "/":
-            raise InputError("its parent is no directory of the rootfs", where=path)
+            raise InputError("its parent is not a directory of the rootfs", where=path)
         if stat.S_ISDIR(entry.mode):
             folders.add(path)
         _check_metadata(entry)

@@ -112,7 +112,7 @@ def read_document(files: Files, name: str, digest: str | None = None) -> Any:
     try:
         return json.loads(raw.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise InputError("a document of the image is no JSON", where=where, observed=error) from error
+        raise InputError("a document of the image is not JSON", where=where, observed=error) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,5 +130,5 @@ def field(value: object, key: str, kind: type[T], where: str) -> T:
     """
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, kind):
-        raise InputError(f"the image has no {key} where one is due", where=where, observed=f"{found!r:.100}")
+        raise InputError(f"the image has no valid {key} here", where=where, observed=f"{found!r:.100}")
     return found

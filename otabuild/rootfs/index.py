@@ -88,7 +88,9 @@ def by_path(archive: Archive, where: str) -> Iterable[Entry]:
     """
     for path, target in archive.outside.items():
         raise InputError(
-            "the archive holds a hard link to what it does not hold", where=f"{where}: {path}", observed=target
+            "the archive contains a hard link to a path that it does not contain",
+            where=f"{where}: {path}",
+            observed=target,
         )
     return (archive.entries[path] for path in sorted(archive.entries))
 

@@ -120,10 +120,10 @@ def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
 
 def _senseless(path: str, where: str) -> InputError:
     return InputError(
-        "the layer holds a whiteout that makes no sense",
+        "the layer contains a whiteout that makes no sense",
         where=f"{where}: {path}",
         expected=f"{_PREFIX}NAME, or {_OPAQUE_NAME}",
-        hint="build the image again, with no file of such a name in it",
+        hint="build the image again without a file of such a name",
     )
 
 
@@ -171,7 +171,7 @@ def _linked(path: str, found: Entry | None, target: str) -> Entry:
     """Return the entry of a hard link to a path in a lower layer."""
     if found is None or found.is_directory or found.mode == Mark.IMPLIED:
         raise InputError(
-            "a layer holds a hard link to what is not there",
+            "a layer contains a hard link to a missing file",
             where=path,
             observed=target,
             hint="build the image again; its layers may be incomplete or out of order",

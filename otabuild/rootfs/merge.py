@@ -84,7 +84,7 @@ def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
         return next((entry for entry in reversed(found) if entry.mode == Mark.IMPLIED), None)
     if top.is_symlink or (adds and not top.is_directory):
         raise InputError(
-            f"a source {'places entries' if adds else 'takes something away'} below what is no directory in an earlier "
+            f"a source {'places entries' if adds else 'takes something away'} below a path that is not a directory in an earlier "
             "source",
             where=path,
             observed="a symlink" if top.is_symlink else "a file",

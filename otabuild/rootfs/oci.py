@@ -80,7 +80,7 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
     found = config.get("architecture") if isinstance(config, dict) else None
     if architecture and isinstance(found, str) and is_other_architecture(found, architecture):
         raise InputError(
-            "the image is for another architecture than the recipe says",
+            "the image is for a different architecture than the recipe says",
             where=files.where,
             observed=found,
             expected=architecture,
@@ -89,7 +89,7 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
     diff_ids = field(field(config, "rootfs", dict, files.where), "diff_ids", list, files.where)
     if len(diff_ids) != len(digests):
         raise InputError(
-            "the config of the image lists another number of layers than its manifest",
+            "the config of the image lists a different number of layers than its manifest",
             where=files.where,
             observed=len(diff_ids),
             expected=len(digests),
@@ -131,7 +131,7 @@ def _one(found: list[Any], platform: str | None, reference: str | None, where: s
         raise InputError(
             " ".join(["no image", *filter(None, (reference, platform and f"for {platform}"))])
             if not digests
-            else "the layout holds several images",
+            else "the layout contains several images",
             where=where,
             observed=", ".join(sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images))[:1000],
             hint="name the image by its tag or digest, and a platform for a multi-platform image",
@@ -176,7 +176,9 @@ def _layers(files: Files, manifest: Any, platform: str | None, architecture: str
     config = _blob(files, field(manifest, "config", dict, files.where))
     observed = _platform_text(config) if isinstance(config, dict) else ""
     if platform is not None and not (_fits(platform, observed) or _fits(observed, platform)):
-        raise InputError("the image is for another platform", where=files.where, observed=observed, expected=platform)
+        raise InputError(
+            "the image is for a different platform", where=files.where, observed=observed, expected=platform
+        )
     digests = []
     for layer in field(manifest, "layers", list, files.where):
         media_type = field(layer, "mediaType", str, files.where)

@@ -45,7 +45,7 @@ def parse_capability(text: str) -> bytes:
     for clause in text.split():
         found = _CLAUSE.fullmatch(clause.lower())
         if found is None:
-            raise _bad_capability(text, "names, `+` or `=`, and flags of e, i and p are due")
+            raise _bad_capability(text, "expected names, `+` or `=`, and flags of e, i and p")
         mask = _mask(found["names"], text)
         permitted |= mask if "p" in found["flags"] else 0
         inheritable |= mask if "i" in found["flags"] else 0
@@ -77,7 +77,7 @@ def apply_rules(entries: Iterable[Entry], rules: Iterable[SetRule]) -> Iterator[
             changed = _apply(changed, rule)
         yield changed
     if waiting:
-        raise InputError("a `set` rule names a path that the rootfs does not hold", where=", ".join(sorted(waiting)))
+        raise InputError("a `set` rule names a path that the rootfs does not contain", where=", ".join(sorted(waiting)))
 
 
 def _apply(entry: Entry, rule: SetRule) -> Entry:
@@ -100,7 +100,7 @@ def _mask(names: str, text: str) -> int:
     mask = 0
     for name in names.split(","):
         if name.removeprefix("cap_") not in CAPABILITIES:
-            raise _bad_capability(text, f"{name} is no capability")
+            raise _bad_capability(text, f"{name} is not a capability")
         mask |= 1 << CAPABILITIES.index(name.removeprefix("cap_"))
     return mask
 

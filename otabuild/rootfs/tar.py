@@ -116,7 +116,7 @@ def _check_end(reader: Reader) -> None:
     """Refuse data after the end that no other program would read."""
     if any(part.strip(b"\0") for part in reader.rest()):
         raise InputError(
-            "the layer goes on behind its end mark",
+            "the layer continues after its end mark",
             where=reader.where,
             hint="build the image again: a layer is one tar archive, not several joined ones",
         )
@@ -149,7 +149,7 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
     size = _number(records.get(b"size"), block[124:136], where)
     kind = _KINDS.get(flag)
     if kind is None or size > limits.FILE or (kind == b"1" and size):
-        reason = f"is of the unknown type {flag!r}" if kind is None else "has a size that makes no sense"
+        reason = f"is of the unknown type {flag!r}" if kind is None else "has an invalid size"
         raise InputError(f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size)
     if kind == _REGULAR and name.endswith(b"/"):
         kind = b"5"
@@ -183,7 +183,7 @@ def _flag(block: bytes, where: str) -> bytes:
     """Return the type flag of a header, after checking its checksum."""
     due = number(block[148:156], where)
     if due != _checksum(block):
-        raise InputError("the archive is damaged: the checksum of a header does not hold", where=where)
+        raise InputError("the archive is damaged: the checksum of a header is wrong", where=where)
     return block[156:157]
 
 
@@ -220,7 +220,7 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
             encoded[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = value
         elif key.startswith(b"SCHILY.acl.") and value:
             raise InputError(
-                "the archive holds POSIX access control lists as text, which cannot be taken over exactly",
+                "the archive contains POSIX access control lists as text, which cannot be converted exactly",
                 where=where,
                 hint="make the archive without --acls, or read the directory itself",
             )
@@ -243,4 +243,4 @@ def _base64(value: bytes, where: str) -> bytes:
     try:
         return b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
     except ValueError as error:
-        raise InputError("the archive is damaged: an attribute is no Base64", where=where, observed=error) from error
+        raise InputError("the archive is damaged: an attribute is not Base64", where=where, observed=error) from error

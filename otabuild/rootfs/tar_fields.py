@@ -17,7 +17,7 @@ def number(field: bytes, where: str) -> int:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ")
     if digits.strip(b"01234567"):
-        raise InputError("the archive is damaged: a field of a header is no number", where=where, observed=field)
+        raise InputError("the archive is damaged: a field of a header is not a number", where=where, observed=field)
     return int(digits, 8) if digits else 0
 
 
@@ -28,7 +28,7 @@ def decimal(digits: bytes, where: str) -> int:
         InputError: not only digits, or too many.
     """
     if not digits.isdigit() or len(digits) > _DIGITS:
-        raise InputError("the archive is damaged: a record is no number", where=where, observed=digits[:100])
+        raise InputError("the archive is damaged: a record is not a number", where=where, observed=digits[:100])
     return int(digits)
 
 
@@ -45,7 +45,7 @@ def pax_records(body: bytes, where: str) -> list[tuple[bytes, bytes]]:
         end = at + decimal(body[at:blank], where) if blank > at else 0
         key, equals, value = body[blank + 1 : end - 1].partition(b"=")
         if end > len(body) or not equals or not key or body[end - 1 : end] != b"\n":
-            raise InputError("the archive is damaged: a pax record does not hold", where=where)
+            raise InputError("the archive is damaged: a pax record is malformed", where=where)
         records.append((key, value))
         at = end
     return records

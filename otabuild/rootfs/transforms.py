@@ -159,7 +159,7 @@ def check_owner(source: Iterable[Entry], *, euid: int, where: str) -> Iterator[E
     for entry in source:
         if entry.path == "/" and euid and entry.uid:
             raise InputError(
-                "the tree belongs to an ordinary user; as it is, every file would belong to that user on the device",
+                "the tree belongs to an ordinary user, so every file would belong to that user on the device",
                 where=where,
                 observed=f"owner of / is {entry.uid}:{entry.gid}",
                 hint='set `owner: "0:0"`, or build as root from a tree with the true owners',

@@ -38,7 +38,7 @@ def parse_answer(raw: bytes, where: str) -> bytes:
         if signature is not None:
             return signature
     raise FormatError(
-        "the answer is no ES256 signature",
+        "the answer is not an ES256 signature",
         where=where,
         observed=f"{len(raw)} bytes",
         expected="DER or raw r and s (64 bytes), binary, base64 or hex, or the JSON response of AWS KMS",
@@ -67,7 +67,7 @@ def _kms_signature(response: dict[str, Any], where: str) -> str:
     algorithm = response.get("SigningAlgorithm", "ECDSA_SHA_256")
     if algorithm != "ECDSA_SHA_256":
         raise FormatError(
-            "signed with another algorithm", where=where, observed=str(algorithm)[:80], expected="ECDSA_SHA_256"
+            "signed with the wrong algorithm", where=where, observed=str(algorithm)[:80], expected="ECDSA_SHA_256"
         )
     return signature
 

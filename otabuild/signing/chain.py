@@ -77,7 +77,7 @@ def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustEr
     """Yield why a certificate may not issue others; `below` is the number of CA certificates under it."""
     basic = _extension(certificate, x509.BasicConstraints)
     usage = _extension(certificate, x509.KeyUsage)
-    hint = "have the CA certificate issued anew with `basicConstraints=critical,CA:TRUE` and `keyUsage=critical,keyCertSign,cRLSign`"
+    hint = "have the CA certificate reissued with `basicConstraints=critical,CA:TRUE` and `keyUsage=critical,keyCertSign,cRLSign`"
     if basic is None or not basic.value.ca:
         yield _problem(certificate, "not a CA certificate (no CA:TRUE), but it is in the place of one", hint)
     elif not basic.critical:
@@ -89,7 +89,7 @@ def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustEr
             "use an intermediate that is closer to the root, or have this one issued with a larger pathlen",
         )
     if usage is not None and not usage.value.key_cert_sign:
-        yield _problem(certificate, "its key usage does not allow to sign certificates (keyCertSign)", hint)
+        yield _problem(certificate, "its key usage does not allow signing certificates (keyCertSign)", hint)
 
 
 def validity_problems(certificate: Certificate, moments: Mapping[str, int]) -> Iterator[TrustError]:
@@ -105,7 +105,7 @@ def validity_problems(certificate: Certificate, moments: Mapping[str, int]) -> I
             yield _problem(
                 certificate,
                 f"expired at {name} ({utc(moment)})",
-                "sign the image anew with `otabuild sign`, or judge an archived image with --at TIME"
+                "sign the image again with `otabuild sign`, or judge an archived image with --at TIME"
                 if name == VERIFICATION
                 else "have it renewed: `openssl x509 -in FILE -noout -dates` shows its dates",
             )
@@ -118,7 +118,7 @@ def _membership_problems(chain: Sequence[Certificate]) -> Iterator[OtabuildError
             where=chain[-1].where,
             observed=len(chain),
             expected=f"at most {limits.CERTIFICATES}",
-            hint="leave out the root, and every certificate that is no part of the chain",
+            hint="leave out the root, and every certificate that is not part of the chain",
         )
     for position, certificate in enumerate(chain):
         if certificate.x509.subject == certificate.x509.issuer:  # clients compare the names
@@ -129,7 +129,7 @@ def _membership_problems(chain: Sequence[Certificate]) -> Iterator[OtabuildError
             )
             yield _problem(certificate, "self-signed, which clients refuse in a chain", remedy)
         if certificate.x509 in [other.x509 for other in chain[:position]]:
-            yield _problem(certificate, "the chain holds this certificate twice", "name each certificate once")
+            yield _problem(certificate, "the chain contains this certificate twice", "name each certificate once")
 
 
 def _form_problems(certificate: Certificate) -> Iterator[TrustError]:
@@ -148,7 +148,7 @@ def _form_problems(certificate: Certificate) -> Iterator[TrustError]:
     try:
         unknown = [e.oid.dotted_string for e in certificate.x509.extensions if e.critical and e.oid not in _UNDERSTOOD]
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        yield _problem(certificate, f"its extensions cannot be read: {error}", "have it issued anew")
+        yield _problem(certificate, f"its extensions cannot be read: {error}", "have it reissued")
     else:
         if unknown:
             yield _problem(certificate, f"unknown critical extension {unknown[0]}", "have it issued without")
@@ -162,7 +162,7 @@ def _signing_certificate_problems(certificate: Certificate, *, strict_eku: bool)
         yield _problem(
             certificate,
             "a CA certificate cannot sign images",
-            "put the signing certificate first, and the CA certificates behind it",
+            "put the signing certificate first, and the CA certificates after it",
         )
     if usage is not None and not usage.value.digital_signature:
         yield _problem(
@@ -186,7 +186,7 @@ def _link_problems(child: Certificate, parent: Certificate, chain: Sequence[Cert
     if child.x509.issuer == parent.x509.subject:
         yield _problem(
             child,
-            f"signed by another key than that of its issuer's certificate {parent.where}",
+            f"not signed with the key of its issuer's certificate {parent.where}",
             "use the issuer certificate that belongs to it: "
             "`openssl verify -partial_chain -trusted ISSUER.pem CERTIFICATE.pem` shows whether it does",
         )
@@ -197,7 +197,7 @@ def _link_problems(child: Certificate, parent: Certificate, chain: Sequence[Cert
         f"the next certificate, {parent.where} with subject {parent.subject}, is not its issuer",
         f"order the chain from the signing certificate upwards: {elsewhere.where} comes next"
         if elsewhere
-        else f"add the certificate with subject {child.issuer} behind it",
+        else f"add the certificate with subject {child.issuer} after it",
     )
 
 

@@ -75,5 +75,5 @@ class SigningRequest:
         raise FormatError(
             "not a signing request, or one that was changed",
             where=where,
-            hint="write it anew with `otabuild sign-prepare`",
+            hint="write it again with `otabuild sign-prepare`",
         )

@@ -79,7 +79,7 @@ class Pkcs11Signer:
                 yield pkcs11, session
         except (RuntimeError, OSError) as error:  # every error of the package is a RuntimeError
             raise InputError(
-                "the token refuses",
+                "the token refused the operation",
                 where=self._where,
                 observed=f"{type(error).__name__} {error}".strip(),
                 hint=_hint(type(error).__name__),
@@ -109,7 +109,7 @@ class Pkcs11Signer:
         ]
         if len(tokens) != 1:
             raise InputError(
-                f"{len(tokens)} tokens match, where one has to",
+                f"{len(tokens)} tokens match, but exactly one must",
                 where=self._where,
                 hint=f"`pkcs11-tool --module {self._module} -L` lists tokens",
             )
@@ -175,6 +175,6 @@ def _hint(error: str) -> str:
     return {
         "PinIncorrect": "check the PIN: a few wrong ones lock the token",
         "PinLocked": "the PIN is locked: the security officer has to unlock it",
-        "NoSuchKey": "no private EC key matches; `pkcs11-tool -O --login` lists what the token holds",
+        "NoSuchKey": "no private EC key matches; `pkcs11-tool -O --login` lists what the token contains",
         "MultipleObjectsReturned": "several keys match: add `object=` or `id=`",
     }.get(error, "check module-path, and that the token is there")

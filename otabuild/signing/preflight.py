@@ -39,7 +39,7 @@ def preflight(
     """
     if timestamp > now:
         raise TrustError(
-            "the timestamp lies in the future: clients would refuse the signature",
+            "the timestamp is in the future: clients would refuse the signature",
             where="timestamp",
             observed=utc(timestamp),
             expected=f"not after {utc(now)}",

@@ -67,7 +67,7 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
                     f"revoked at {utc(int(revoked.revocation_date_utc.timestamp()))} by {crl.where}",
                     where=certificate.where,
                     observed=certificate.facts,
-                    hint="do not trust what it signed; sign anew with another certificate",
+                    hint="do not trust what it signed; sign again with a different certificate",
                 )
         if not any(_is_current(crl.x509, moment) for crl in own):
             raise TrustError(
@@ -84,7 +84,9 @@ def _load(path: str) -> list[RevocationList]:
     blocks = _PEM.findall(raw)
     if len(blocks) != raw.count(b"-----BEGIN"):
         raise InputError(
-            "holds something else than whole revocation lists", where=path, hint="a certificate goes to --ca, not --crl"
+            "contains something other than complete revocation lists",
+            where=path,
+            hint="a certificate goes to --ca, not --crl",
         )
     try:
         found = [x509.load_pem_x509_crl(block) for block in blocks] or [x509.load_der_x509_crl(raw)]

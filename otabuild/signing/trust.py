@@ -68,7 +68,7 @@ def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
             "no trust anchor: without one, nothing can be verified",
             where=", ".join(files),
             hint="name the file of a self-signed root certificate, or a folder with such *.pem or *.crt files; "
-            "an intermediate certificate is no anchor",
+            "an intermediate certificate is not an anchor",
         )
     return anchors
 
@@ -103,7 +103,7 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     for anchor in policy.anchors:
         if anchor.is_self_signed and anchor.x509.subject == chain[-1].x509.issuer:
             raise TrustError(
-                "not signed by the trusted root of that name, which has another key",
+                "not signed by the trusted root of that name, which has a different key",
                 where=chain[-1].where,
                 observed=chain[-1].facts,
                 expected=f"a signature with the key of {anchor.where}",
@@ -175,7 +175,7 @@ def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: Trus
             expected=f"a path to {anchor.subject}",
         ) from None
     if verified.chain != [*certificates, anchor.x509]:
-        raise TrustError("a certificate of the chain is no part of the path to the root", where=chain[0].where)
+        raise TrustError("a certificate of the chain is not part of the path to the root", where=chain[0].where)
     check_revocation([*chain, anchor], policy.crls, now)
 
 

@@ -129,7 +129,7 @@ def _check_time(issued_at: int | None, policy: TrustPolicy | None, now: int) -> 
         raise TrustError(
             "too old: the policy refuses images signed before a certain time",
             where=NAME,
-            observed="no time of signing" if issued_at is None else utc(issued_at),
+            observed="no signing time" if issued_at is None else utc(issued_at),
             expected=f"not before {utc(earliest)}",
             hint="this may be the replay of an old image; use a newer one",
         )

@@ -79,7 +79,7 @@ def _remove_left(path: str) -> None:
                 hint="find out who put it there; nobody else should be able to write to this folder",
             )
         if not fs.lock(fd):
-            raise StateError("another process writes this", where=path, hint="let it finish, then try again")
+            raise StateError("another process is writing this", where=path, hint="let it finish, then try again")
         if _is_at(temporary, fd):
             fs.unlink(temporary)
     finally:
@@ -125,7 +125,7 @@ def _check_replaceable(path: str) -> None:
         leads_to = os.readlink(path) if os.path.islink(path) else ""
         if not stat.S_ISREG(mode := os.stat(path).st_mode) or leads_to.startswith("/proc/"):
             raise StateError(
-                "no plain file, and not to be replaced by one",
+                "not a plain file, and must not be replaced by one",
                 where=path,
                 observed=f"mode {mode:o}",
                 hint="name a file",

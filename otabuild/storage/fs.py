@@ -109,7 +109,7 @@ def check_left(left: os.stat_result, folder: os.stat_result, path: StrPath) -> N
     others_may_rename = folder.st_mode & writers and not folder.st_mode & stat.S_ISVTX
     if left.st_uid != os.geteuid() or folder.st_uid not in (0, os.geteuid()) or others_may_rename:
         raise StateError(
-            "something has the name of our temporary folder, and others may write to the folder that it lies in",
+            "something has the name of our temporary folder, and others may write to the folder that contains it",
             where=path,
             observed=f"owner {left.st_uid}; folder of owner {folder.st_uid}, mode {stat.S_IMODE(folder.st_mode):04o}",
             hint="remove it, if an earlier run left it",

@@ -34,7 +34,7 @@ class WorkLock:
             if not isinstance(error, BlockingIOError):
                 raise fs.storage_error(error, "lock", self.path) from error
             raise StateError(
-                "another build works in this directory",
+                "another build is running in this directory",
                 where=os.path.dirname(self.path),
                 observed=self._holder(),
                 hint="let it finish, or set OTABUILD_WAIT=1 to wait for it",

@@ -32,7 +32,7 @@ class DamagedBlobError(IntegrityError):
     """A stored blob that is missing or does not match its name; `digest` identifies it."""
 
     def __init__(self, digest: bytes, path: str) -> None:
-        super().__init__("a stored blob is missing or damaged", where=path, hint="build again: it will be made anew")
+        super().__init__("a stored blob is missing or damaged", where=path, hint="build again: it will be recreated")
         self.digest = digest
 
 

@@ -73,14 +73,14 @@ class Source(ABC):
         """Return where the bytes of an existing file are: the path of a host file, and the offset in it."""
 
     def check_apart(self, target: StrPath) -> None:
-        """Check that writing to a path leaves the image as it is.
+        """Check that writing to a path leaves the image unchanged.
 
         Raises:
-            StateError: the path is the artifact, or lies within the directory.
+            StateError: the path is the artifact, or is inside the directory.
         """
         if self._holds(os.fspath(target)):
             hint = "the image would be lost; name another place"
-            raise StateError("the target lies within the image", where=os.fspath(target), hint=hint)
+            raise StateError("the target is inside the image", where=os.fspath(target), hint=hint)
 
     @abstractmethod
     def _holds(self, target: str) -> bool:
@@ -150,7 +150,7 @@ def _reading(name: str) -> Iterator[None]:
         raise IntegrityError("missing", where=name) from None
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise IntegrityError("not a plain file behind plain folders", where=name) from None
+            raise IntegrityError("not a plain file in plain folders", where=name) from None
         raise storage_error(error, "read", name) from error
 
 

@@ -135,7 +135,7 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
 
 def _check_header(head: bytes, size: int, name: str) -> None:
     if len(head) < 100 or not head.startswith(_MAGIC):
-        raise TableError("no SQLite database", where=name, observed=head[:16])
+        raise TableError("not an SQLite database", where=name, observed=head[:16])
     page_size, writes, reads = struct.unpack_from(">HBB", head, 16)
     page_size = 65536 if page_size == 1 else page_size
     (pages,) = struct.unpack_from(">I", head, 28)

@@ -114,7 +114,7 @@ def _read_end(fd: int, size: int) -> tuple[int, int, int]:
     """Return the start of the central directory, its size in bytes and its number of records."""
     head = _pread(fd, min(size, len(_MAGIC)), 0, "beginning")
     if head != _MAGIC:
-        _refuse("it does not begin as a ZIP", observed=f"{head!r} in {size} bytes", expected=repr(_MAGIC))
+        _refuse("it does not begin like a ZIP", observed=f"{head!r} in {size} bytes", expected=repr(_MAGIC))
     at = size - _END.size
     end = _pread(fd, _END.size, at, "end record") if at > 0 else bytes(_END.size)
     magic, disk, first_disk, here, count, length, start, comment = _END.unpack(end)
@@ -166,7 +166,7 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
     at = 0
     for number in range(count):
         if at + _CENTRAL.size > len(directory):
-            _refuse("the central directory holds fewer records than the end record says", observed=number)
+            _refuse("the central directory contains fewer records than the end record says", observed=number)
         fields = _CENTRAL.unpack_from(directory, at)
         magic, made_by, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = fields[:12]
         comment_size, disk, internal, external, offset = fields[12:]
@@ -176,7 +176,7 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
         name, extra = directory[name_at:extra_at], directory[extra_at:at]
         where = name.decode("utf-8", "replace")[:200] or f"record {number}"
         if magic != b"PK\1\2" or at > len(directory):
-            _refuse("no record of the central directory", where)
+            _refuse("not a record of the central directory", where)
         _check_constants(where, name, flags, (needed, method, time, date), extra)
         if (
             made_by not in (_MADE_BY, _MADE_BY64 if extra else _MADE_BY)
@@ -191,7 +191,7 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
             _refuse("stored size and size differ", where, observed=true_stored, expected=true_size)
         yield _Record(name, crc, size, true_size, offset, external >> 16)
     if at != len(directory):
-        _refuse("bytes in the central directory behind its last record", observed=len(directory) - at)
+        _refuse("bytes in the central directory after its last record", observed=len(directory) - at)
 
 
 def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int, int, int], extra: bytes) -> None:
@@ -199,7 +199,7 @@ def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int
     if method != 0:
         _refuse("the entry is not STORED", where, observed=f"method {method}", expected="method 0")
     if flags != (0 if name.isascii() else _UTF8):
-        _refuse("flags (encryption, data descriptor or others) have no place here", where, observed=hex(flags))
+        _refuse("flags (encryption, data descriptor or others) are not allowed here", where, observed=hex(flags))
     if needed != (_NEEDED64 if extra else _NEEDED) or (time, date) != (_TIME, _DATE):
         _refuse("version needed, date or time differ from the format's constants", where)
 
@@ -248,7 +248,7 @@ def _decode(raw: bytes) -> str:
     except UnicodeDecodeError:
         _refuse("the entry's name is not UTF-8", repr(raw[:200]))
     if not legal_name(name):
-        _refuse("the entry has no place in an image", name[:200])
+        _refuse("the entry does not belong in an image", name[:200])
     return name
 
 

@@ -46,38 +46,40 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
     produced = 0
     for piece in _pieces(itertools.chain((bytes(head),), parts), zstandard.frame_header_size(bytes(head))):
         if frame.eof:
-            raise IntegrityError("bytes behind the zstd frame", where=where)
+            raise IntegrityError("bytes after the zstd frame", where=where)
         try:
             out = frame.decompress(piece)
         except zstandard.ZstdError as error:
             raise IntegrityError("damaged zstd frame", where=where, observed=error) from None
         produced += len(out)
         if produced > declared:
-            raise IntegrityError("zstd frame holds more than it says", where=where, expected=declared)
+            raise IntegrityError("zstd frame contains more than it declares", where=where, expected=declared)
         if out:
             yield out
     if not frame.eof:
         raise IntegrityError("zstd frame is cut off", where=where, observed=f"{produced} bytes", expected=declared)
     if frame.unused_data:
-        raise IntegrityError("bytes behind the zstd frame", where=where)
+        raise IntegrityError("bytes after the zstd frame", where=where)
     if produced != declared:
-        raise IntegrityError("zstd frame holds less than it says", where=where, observed=produced, expected=declared)
+        raise IntegrityError(
+            "zstd frame contains less than it declares", where=where, observed=produced, expected=declared
+        )
 
 
 def _declared_size(head: bytes, size: int | None, limit: int, where: str) -> int:
     try:
         frame = zstandard.get_frame_parameters(head)
     except zstandard.ZstdError as error:
-        raise IntegrityError("no zstd frame", where=where, observed=error) from None
+        raise IntegrityError("not a zstd frame", where=where, observed=error) from None
     if not head.startswith(b"\x28\xb5\x2f\xfd") or frame.dict_id or not frame.has_checksum:
         raise IntegrityError("not a plain zstd frame with a checksum and without a dictionary", where=where)
     if frame.content_size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
-        raise IntegrityError("the zstd frame does not say how large its content is", where=where)
+        raise IntegrityError("the zstd frame does not declare the size of its content", where=where)
     if frame.window_size > 1 << limits.ZSTD_WINDOW_LOG:
         raise LimitError("zstd window too large", where=where, observed=frame.window_size)
     if size is not None and frame.content_size != size:
         raise IntegrityError(
-            "the zstd frame holds another size than due", where=where, observed=frame.content_size, expected=size
+            "the zstd frame declares a different size", where=where, observed=frame.content_size, expected=size
         )
     if frame.content_size > limit:
         raise LimitError("content too large", where=where, observed=frame.content_size, expected=f"at most {limit}")

@@ -204,10 +204,10 @@ def test_a_serial_number_is_positive() -> None:
 @pytest.mark.parametrize(
     ("signature", "text"),
     [
-        (b"", "no raw ES256"),
-        (bytes(63), "no raw ES256"),
-        (bytes(65), "no raw ES256"),
-        (pki.signer().ec_key.sign(b"", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)), "no raw ES256"),
+        (b"", "not a raw ES256"),
+        (bytes(63), "not a raw ES256"),
+        (bytes(65), "not a raw ES256"),
+        (pki.signer().ec_key.sign(b"", ec.ECDSA(hashes.SHA256(), deterministic_signing=True)), "not a raw ES256"),
         (bytes(64), "does not verify"),
         (b"\xff" * 64, "does not verify"),
         (ORDER.to_bytes(32, "big") * 2, "does not verify"),
@@ -283,7 +283,7 @@ def test_other_encodings_are_refused(token: bytes, error: type[OtabuildError], t
         (pki.claims(image_index=descriptor(digest=f"{descriptor()['digest']} ")), "digest"),
         (pki.claims(image_index=descriptor(digest="sha512:" + "0" * 128)), "digest"),
         (pki.claims(image_index=descriptor(digest=None)), "digest"),
-        (pki.claims(image_index=descriptor(mediaType="application/json")), "no image index"),
+        (pki.claims(image_index=descriptor(mediaType="application/json")), "not name an image index"),
         (pki.claims(exp=pki.NOW + 1), "exp"),
         (pki.claims(nbf=0), "nbf"),
         (pki.claims(aud="us"), "aud"),

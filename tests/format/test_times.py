@@ -40,5 +40,5 @@ def test_times(text: str, seconds: int) -> None:
     ],
 )
 def test_what_is_no_time(text: str) -> None:
-    with pytest.raises(InputError, match="is no time"):
+    with pytest.raises(InputError, match="is not a valid time"):
         parse_time(text)

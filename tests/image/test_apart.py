@@ -52,7 +52,7 @@ def test_an_image_is_not_replaced_by_what_is_read_from_it(
         ],
     }.items():
         for target in targets:
-            with open_image(path) as image, pytest.raises(StateError, match="lies within the image"):
+            with open_image(path) as image, pytest.raises(StateError, match="is inside the image"):
                 write(image, target)
     assert contents(tmp_path) == before
     with open_image(artifact) as image:

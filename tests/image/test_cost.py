@@ -60,7 +60,7 @@ def test_what_changed_is_fetched_with_its_bundle_and_nothing_else(pair: tuple[Pa
     why = {file.paths: file.why for file in found.files}
     assert why["/etc/007", "/etc/copy"].startswith("drags in bundle ")
     assert why["/usr/text",].startswith("compressed, ")
-    assert why["/usr/noise",] == "stored as it is, 29.3 KiB"
+    assert why["/usr/noise",] == "stored unchanged, 29.3 KiB"
     assert abs(sum(file.download for file in found.files) - found.download) <= len(found.files)
     assert found.full_download > 33 << 20
     assert found.peak_disk > found.full_download + found.total
@@ -119,7 +119,7 @@ def test_the_budget_is_exact(pair: tuple[Path, Path], capsys: pytest.CaptureFixt
 def test_a_wrong_budget_is_refused_before_anything_is_read(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["cost", "none", "none", "--ecu-id", "main", "--max-download", "much"])
-    assert "--max-download: is no size" in capsys.readouterr().err
+    assert "--max-download: is not a size" in capsys.readouterr().err
 
 
 def test_at_most_twenty_files_are_named(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_sizes(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "MiB", "1MB", "-1", "1e3", "0x10", "1 MiB or so", "9" * 400, "1KiB\n"])
 def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(InputError, match="is no size"):
+    with pytest.raises(InputError, match="is not a size"):
         parse_size(text)
 
 

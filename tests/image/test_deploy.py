@@ -51,7 +51,7 @@ def test_d3_target_without_a_name_is_refused(
     (tmp_path / "here" / "new").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
     before = worlds.describe(tmp_path)
-    with pytest.raises(StateError, match="names no directory to make"), open_image(image) as opened:
+    with pytest.raises(StateError, match="does not name a directory to make"), open_image(image) as opened:
         deploy(opened.payload("main"), name, forge.policy(), pki.NOW)
     assert worlds.describe(tmp_path) == before
 

@@ -70,6 +70,6 @@ def test_an_output_in_the_work_directory_is_told_before_any_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("recipe.yaml").write_text(RECIPE.format(policy="warn"))
-    with pytest.raises(RecipeError, match=r"recipe.yaml:3:9: output: lies inside the work directory"):
+    with pytest.raises(RecipeError, match=r"recipe.yaml:3:9: output: is inside the work directory"):
         build("recipe.yaml", workspace=Workspace(work=".", now_ns=LATER))
     assert not Path("CACHEDIR.TAG").exists()

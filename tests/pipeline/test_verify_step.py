@@ -48,7 +48,7 @@ def test_each_finding_has_a_line(world: World, step: Step) -> None:
     with pytest.raises(NotVerifiedError) as caught:
         step.execute()
     lines = str(caught.value).splitlines()
-    assert lines[0] == "dist/v.zip: the image is not good"
+    assert lines[0] == "dist/v.zip: the image is not valid"
     assert len(lines) > 2
     assert all(line.startswith(("  error: ", "  note: ", "    hint: ")) for line in lines[1:])
 

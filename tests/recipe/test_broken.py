@@ -73,8 +73,8 @@ def test_a_long_value_gives_a_short_message() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (SMALLEST.replace("now", "2026-01-01T00:00:00.5Z"), "is no time"),
-        (SMALLEST.replace("smallest.zip", '"a\\0b"'), "holds a NUL character"),
+        (SMALLEST.replace("now", "2026-01-01T00:00:00.5Z"), "is not a valid time"),
+        (SMALLEST.replace("smallest.zip", '"a\\0b"'), "contains a NUL character"),
         ("".join(f"k{n}: 1\n" for n in range(6000)), "more than 10000 values"),
         (
             "a: &a [[[[[[[[1]]]]]]]]\nb: [[[[[[[[[[[[[[[[[[[[[[[[[*a]]]]]]]]]]]]]]]]]]]]]]]]]\n",
@@ -102,7 +102,7 @@ def test_file_that_is_too_large(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("epoch", ["today", "", "-1", "1.5", "\u0661"])
 def test_source_date_epoch_that_is_no_number(epoch: str) -> None:
     context = Context(env={"SOURCE_DATE_EPOCH": epoch}, git=world.git, now=0)
-    with pytest.raises(RecipeError, match=f"SOURCE_DATE_EPOCH is no time: '{epoch}'"):
+    with pytest.raises(RecipeError, match=f"SOURCE_DATE_EPOCH is not a valid time: '{epoch}'"):
         parse_recipe(SMALLEST.encode(), "name", context, BASE, "r.yaml")
 
 

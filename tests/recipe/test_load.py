@@ -198,7 +198,7 @@ def test_a_base_that_is_missing(tmp_path: pathlib.Path) -> None:
     [
         ("link.zip", "is the same place as rootfs.main.source.tar"),
         ("tree.tar", "is the same place as rootfs.main.source.tar"),
-        ("behind/a.zip", "lies inside rootfs.main.overlay[0].directory"),
+        ("behind/a.zip", "is inside rootfs.main.overlay[0].directory"),
         ("out/link", ""),
     ],
 )
@@ -224,8 +224,8 @@ def test_links_hide_no_clash(tmp_path: pathlib.Path, output: str, what: str) -> 
     ("work", "clash"),
     [
         ("dist/vehicle", "output-dir: is the same place as the work directory"),
-        ("dist/vehicle/.otabuild/", "output-dir: holds the work directory"),
-        ("dist", "output: lies inside the work directory"),
+        ("dist/vehicle/.otabuild/", "output-dir: contains the work directory"),
+        ("dist", "output: is inside the work directory"),
         ("build/.otabuild", None),
     ],
 )
@@ -249,7 +249,7 @@ def test_folder_of_recipes(tmp_path: pathlib.Path) -> None:
     good, errors = load_recipes(tmp_path, world.IN_GIT, root=str(tmp_path))
     assert list(good) == ["a"]
     assert sorted(errors) == ["b", "bad", "c"]
-    assert "is also that of c.yaml" in str(errors["b"])
+    assert "is also used by c.yaml" in str(errors["b"])
 
 
 def test_folder_that_is_not_there(tmp_path: pathlib.Path) -> None:

@@ -14,7 +14,7 @@ from tests.shell.projects import Project
 
 BUILD = ("-m", "otabuild", "build", "recipes/vehicle.yaml")
 DOIT = ("-m", "doit", "build")
-WHY = re.compile(r"another build works in this directory \(observed (pid \d+, started [\dT:Z-]+|a process .*)\)")
+WHY = re.compile(r"another build is running in this directory \(observed (pid \d+, started [\dT:Z-]+|a process .*)\)")
 
 
 def race(project: Project, *command: str, count: int = 4, **env: str) -> list[tuple[int, str]]:

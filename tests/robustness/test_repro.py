@@ -57,7 +57,7 @@ def test_a_build_that_fails(project: Project) -> None:
     shutil.rmtree(project.root / "rootfs")
     done = project.otabuild("repro", "recipes/vehicle.yaml")
     assert done.code == 1
-    assert "a build failed under other conditions" in done.err
+    assert "a build failed under different conditions" in done.err
 
 
 def change_content(project: Project) -> None:

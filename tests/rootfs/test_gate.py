@@ -69,7 +69,7 @@ def test_a_capability_that_no_revision_has_is_left_out() -> None:
     left_out: list[str] = []
     entry = regular("/x")._replace(xattrs={"security.capability": b"\1\0\0\2" + bytes(15), "user.ok": b"2"})
     assert [dict(e.xattrs) for e in supported([entry], "warn", left_out)] == [{"user.ok": b"2"}]
-    assert left_out == ["/x (its attribute security.capability has 19 bytes, which no revision has)"]
+    assert left_out == ["/x (its attribute security.capability has 19 bytes, which matches no revision)"]
     with pytest.raises(UnsupportedEntryError):
         list(supported([entry], "error", []))
 
@@ -101,14 +101,14 @@ def test_a_tree_passes() -> None:
     ("entries", "message"),
     [
         ([], "it has no `/`"),
-        ([regular("/a")], "parent is no directory"),
-        ([folder("/"), regular("/a/b")], "parent is no directory"),
-        ([folder("/"), symlink("/a", "b"), regular("/a/b")], "parent is no directory"),
+        ([regular("/a")], "parent is not a directory"),
+        ([folder("/"), regular("/a/b")], "parent is not a directory"),
+        ([folder("/"), symlink("/a", "b"), regular("/a/b")], "parent is not a directory"),
         ([folder("/"), regular("/a"), regular("/a")], "twice or out of order"),
         ([folder("/"), regular("/b"), regular("/a")], "twice or out of order"),
         ([folder("/")._replace(uid=2**32 - 1)], "owner is out of range"),
         ([folder("/")._replace(gid=-1)], "owner is out of range"),
-        ([folder("/")._replace(mode=0o200755 | 1 << 16)], "parent is no directory|more than 16 bits"),
+        ([folder("/")._replace(mode=0o200755 | 1 << 16)], "parent is not a directory|more than 16 bits"),
         ([folder("/"), symlink("/a", "")], "target"),
         ([folder("/"), symlink("/a", "x" * 4096)], "target"),
         ([folder("/"), symlink("/a", "x\0y")], "target"),

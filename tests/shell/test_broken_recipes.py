@@ -35,7 +35,7 @@ def test_a_step_of_a_broken_recipe_says_so_and_stops_no_other(project: Project) 
     for step in ("notes:car", "input:car/main"):
         done = project.doit(step)
         assert done.code == 1
-        assert f"{step}: a step for a recipe that is not there (expected vehicle)" in done.out
+        assert f"{step}: a step for a recipe that does not exist (expected vehicle)" in done.out
         assert "build:broken" in done.out
     assert project.doit("build:vehicle").code == 0
 
@@ -44,7 +44,7 @@ def test_a_step_after_no_recipe_says_so(project: Project) -> None:
     (project.root / "dodo.py").write_text(DODO + NOTES.format(recipe="vehcle"))
     done = project.doit("notes:vehcle")
     assert done.code == 1
-    assert "notes:vehcle: a step for a recipe that is not there (expected vehicle)" in done.out
+    assert "notes:vehcle: a step for a recipe that does not exist (expected vehicle)" in done.out
     assert project.doit("build").code == 0
 
 

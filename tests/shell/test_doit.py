@@ -87,7 +87,7 @@ def test_a_comment_in_the_recipe_builds_nothing(project: Project) -> None:
 
 def test_info_says_why_a_step_would_run_before_the_first_build(project: Project) -> None:
     told = project.doit("info", "build:vehicle").out
-    assert ":vehicle: a step that comes before did not run yet" in told
+    assert ":vehicle: an earlier step has not run yet" in told
     assert "nothing changed" not in told
 
 

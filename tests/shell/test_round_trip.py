@@ -109,7 +109,7 @@ def test_tar_of_an_unprivileged_user_holds_the_tree(nasty: Project, open_folder:
 def test_d9_tree_of_an_unprivileged_user_is_refused_up_front(nasty: Project, open_folder: Path) -> None:
     done = as_nobody(nasty, open_folder / "tree", "--rootfs-dir", "tree")
     assert done.code == 1
-    assert "the target cannot hold this payload" in done.err or "cannot set the owner" in done.err
+    assert "the target cannot store this payload" in done.err or "cannot set the owner" in done.err
     assert list((open_folder / "tree").iterdir()) == []
 
 

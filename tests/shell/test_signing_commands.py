@@ -105,7 +105,7 @@ def test_a_stale_request_and_a_wrong_answer(project: Project) -> None:
     (project.root / "rootfs/etc/hostname").write_text("another\n")
     assert project.otabuild("sign-prepare", "recipes/vehicle.yaml").code == 0
     wrong = project.otabuild("sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json", "--request", "old.json")
-    assert (wrong.code, "not about what was built last" in wrong.err) == (1, True)
+    assert (wrong.code, "the request is not for the last build" in wrong.err) == (1, True)
     wrong = project.otabuild("sign-finish", "recipes/vehicle.yaml", "--answer", "answer.json")
     assert (wrong.code, "sign-prepare" in wrong.err) == (1, True)
     assert not project.artifact.exists()
@@ -189,7 +189,7 @@ def test_a_token_is_attached_to_an_image(project: Project) -> None:
     ("arguments", "text"),
     [
         (["sign", "dist/vehicle.zip"], "give --certificate and --key"),
-        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pkcs11:token=a?pin-value=1234"], "holds a PIN"),
+        (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pkcs11:token=a?pin-value=1234"], "contains a PIN"),
         (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--passphrase", "1234"], "--passphrase"),
         (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/root-ca.key"], "does not belong"),
         (
@@ -208,7 +208,7 @@ def test_a_token_is_attached_to_an_image(project: Project) -> None:
         (["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "2999-01-01"], "future"),
         (
             ["sign", "dist/vehicle.zip", *CERTIFICATE, "--key", "pki/sign.key", "--timestamp", "soon"],
-            "--timestamp: is no time",
+            "--timestamp: is not a valid time",
         ),
         (["sign", "missing.zip", *CERTIFICATE, "--key", "pki/sign.key"], "no such image"),
         (["sign-prepare", "dist/vehicle.zip"], "give --certificate"),

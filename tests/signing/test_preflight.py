@@ -155,7 +155,7 @@ MISTAKES: dict[str, tuple[Callable[[], list[Party]], str, str, str]] = {
     "issuer renewed with another key": (
         lambda: [signer(), issue("intermediate", root(), ca=True, own_key=pki.key(OLD_NAME))],
         "0.pem",
-        "signed by another key",
+        "not signed with the key of",
         "openssl verify -partial_chain",
     ),
     "twice": (lambda: [signer(), signer(), intermediate()], "1.pem", "twice", "once"),

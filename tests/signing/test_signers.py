@@ -234,8 +234,8 @@ def test_a_program_need_not_read_stdin(tmp_path: Path) -> None:
     [
         ("sys.exit('the token is locked')", "exit code 1: the token is locked"),
         ("os.kill(os.getpid(), 9)", "signal 9: nothing on stderr"),
-        ("print('no signature')", "no ES256 signature"),
-        ("", "no ES256 signature"),
+        ("print('no signature')", "not an ES256 signature"),
+        ("", "not an ES256 signature"),
         ("sys.stderr.write('PIN: ' + chr(27) + '[2J'); sys.exit(3)", r"exit code 3: PIN: \\x1b\[2J"),
     ],
 )

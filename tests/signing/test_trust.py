@@ -87,7 +87,7 @@ def test_an_intermediate_or_nothing_is_no_anchor(tmp_path: Path) -> None:
     with pytest.raises(TrustError, match="no trust anchor"):
         load_anchors([str(tmp_path)])
     pki.save(tmp_path / "middle.pem", intermediate())
-    with pytest.raises(TrustError, match="an intermediate certificate is no anchor"):
+    with pytest.raises(TrustError, match="an intermediate certificate is not an anchor"):
         load_anchors([str(tmp_path)])
     with pytest.raises(StorageError, match="missing"):
         load_anchors([str(tmp_path / "missing")])

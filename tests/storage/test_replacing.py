@@ -21,7 +21,7 @@ def temporary(path: Path) -> Path:
 def test_only_one_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "image.zip"
     with files.replacing(str(path)) as fd:
-        with pytest.raises(StateError, match="another process writes this"):
+        with pytest.raises(StateError, match="another process is writing this"):
             files.write_file(str(path), b"second")
         os.write(fd, b"first")
     assert path.read_bytes() == b"first"
@@ -32,7 +32,7 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
 
 def test_only_one_process_writes_an_image_directory(tmp_path: Path) -> None:
     write(tmp_path / "image", "old")
-    with files.alone(str(tmp_path / "image")), pytest.raises(StateError, match="another process writes this"):
+    with files.alone(str(tmp_path / "image")), pytest.raises(StateError, match="another process is writing this"):
         write(tmp_path / "image", "new")
     assert blob(tmp_path / "image") == "old"
     write(tmp_path / "image", "new")
@@ -80,7 +80,7 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
     for name in ("pipe", "link", "folder", "stdout"):
-        with pytest.raises(StateError, match="no plain file"):
+        with pytest.raises(StateError, match="not a plain file"):
             files.write_file(str(tmp_path / name), b"new")
     assert (tmp_path / "pipe").is_fifo()
     assert (tmp_path / "link").is_symlink()

@@ -50,7 +50,7 @@ def test_f6_no_flipped_bit_gives_another_content() -> None:
     ids=["one", "many", "empty-frame", "frame", "skippable"],
 )
 def test_f6_bytes_behind_are_refused(tail: bytes) -> None:
-    with pytest.raises(IntegrityError, match="behind"):
+    with pytest.raises(IntegrityError, match="after"):
         run(frame(DATA) + tail)
 
 
