@@ -60,7 +60,7 @@ def test_a_layout_of_somebody_else_is_left_alone(tmp_path: Path, index: bytes | 
     if index is not None:
         (layout / "index.json").write_bytes(index)
     before = sorted(path.name for path in layout.iterdir())
-    with pytest.raises(InputError, match="no OTA image"):
+    with pytest.raises(InputError, match="not an OTA image"):
         write(layout, "new")
     assert sorted(path.name for path in layout.iterdir()) == before
     assert os.listdir(tmp_path) == ["layout"]
@@ -68,7 +68,7 @@ def test_a_layout_of_somebody_else_is_left_alone(tmp_path: Path, index: bytes | 
 
 def test_a_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="no OTA image"):
+    with pytest.raises(InputError, match="not an OTA image"):
         write(tmp_path / "file", "new")
     assert (tmp_path / "file").read_text() == "mine"
 

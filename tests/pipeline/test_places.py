@@ -78,7 +78,7 @@ def test_an_entry_that_cannot_be_taken() -> None:
         pipe = tarfile.TarInfo("etc/pipe")
         pipe.type = tarfile.FIFOTYPE
         tar.addfile(pipe)
-    assert message("{tar: bad.tar}").startswith("r.yaml:6:5: rootfs.main: the rootfs holds ")
+    assert message("{tar: bad.tar}").startswith("r.yaml:6:5: rootfs.main: the rootfs contains ")
 
 
 def test_a_base_that_is_no_image(tmp_path: Path) -> None:

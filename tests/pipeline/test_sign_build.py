@@ -166,7 +166,7 @@ def test_a_file_that_is_not_there(world: World) -> None:
 @pytest.mark.parametrize(
     ("verify", "what", "remedy"),
     [
-        (", crl: [revoked.crl, root.crl]", "revoked at", "another certificate"),
+        (", crl: [revoked.crl, root.crl]", "revoked at", "different certificate"),
         (", crl: [stale.crl, root.crl]", "", ""),
         (", crl: [root.crl]", "", ""),
         (", allowed-signers: [somebody else]", "not signed by an allowed signer", "allowed signer"),

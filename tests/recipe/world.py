@@ -18,7 +18,7 @@ def git(what: str) -> str:
 
 
 def no_git(_what: str) -> str:
-    raise InputError("git has no answer", observed="fatal: not a git repository", hint="(what to set)")
+    raise InputError("git failed", observed="fatal: not a git repository", hint="(what to set)")
 
 
 IN_GIT = Context(env={}, git=git, now=NOW)

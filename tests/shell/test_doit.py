@@ -138,7 +138,7 @@ def test_clean_leaves_a_folder_that_the_build_refused(project: Project) -> None:
     (project.root / "mine/notes.txt").write_text("not built")
     refused = project.doit("build")
     assert refused.code == 1
-    assert "no OTA image" in refused.out + refused.err
+    assert "not an OTA image" in refused.out + refused.err
     assert project.doit("clean").code == 0
     assert (project.root / "mine/notes.txt").read_text() == "not built"
 
