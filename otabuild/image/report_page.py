@@ -12,7 +12,7 @@ from importlib import resources
 from otabuild.errors import printable
 from otabuild.format import annotations as ann
 from otabuild.format.sizes import counted, human_change, human_size
-from otabuild.format.times import DAY, utc
+from otabuild.format.times import DAY, utc, utc_date
 from otabuild.image.cost import Cost
 from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_text import aspect_text, entry_text
@@ -121,7 +121,7 @@ def _tiles(report: Report) -> Html:
         ("stored", human_size(size) if isinstance(size, int) else "unknown"),
         ("blobs", _count(annotations.get(ann.BLOBS_COUNT))),
         ("payloads", f"{len(report.payloads)}"),
-        ("built", utc(created)[:10] if isinstance(created, int) else "not finalized"),
+        ("built", utc_date(created) if isinstance(created, int) else "not finalized"),
         _verdict(report.signature),
     ]
     return join(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in facts)
@@ -136,7 +136,7 @@ def _verdict(signature: Signature | None) -> tuple[str, str]:
         return "signature", "none"
     if signature.problems:
         return "signature", "not valid"
-    return "certificates expire", utc(min(certificate.not_after for certificate in signature.chain))[:10]
+    return "certificates expire", utc_date(min(certificate.not_after for certificate in signature.chain))
 
 
 def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
@@ -186,7 +186,7 @@ def _signature(signature: Signature | None, now: int) -> Html:
     if signature is None:
         return tag("article", tag("p", "The image is not signed.", class_="bad"))
     rows = [
-        (c.subject, c.issuer, utc(c.not_before)[:10], utc(c.not_after)[:10], f"{(c.not_after - now) // DAY} days")
+        (c.subject, c.issuer, utc_date(c.not_before), utc_date(c.not_after), f"{(c.not_after - now) // DAY} days")
         for c in signature.chain
     ]
     issued = "without a time" if signature.issued_at is None else f"at {utc(signature.issued_at)}"
