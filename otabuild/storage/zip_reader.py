@@ -16,6 +16,7 @@ from typing import NamedTuple, NoReturn
 from otabuild.errors import ContainerError, LimitError
 from otabuild.format import limits
 
+# Not shared with zip_writer: a wrong constant there must not be accepted here as well.
 _LOCAL = struct.Struct("<4s5H3I2H")
 _CENTRAL = struct.Struct("<4s6H3I5H2I")
 _END = struct.Struct("<4s4H2IH")
