@@ -11,7 +11,7 @@ from typing import TypeVar
 from otabuild.errors import OtabuildError, StorageError
 from otabuild.format.digest import format_digest
 from otabuild.image.blobs import Blobs, Chunk, verified
-from otabuild.image.resources import Group, Member
+from otabuild.image.resources import Group, GroupMember
 
 Chunks = Iterator[Chunk]
 Opener = Callable[[], Chunks]
@@ -66,7 +66,7 @@ def _reap(running: set[Future[None]]) -> set[Future[None]]:
 def rebuild(
     groups: Iterable[Group[T]],
     blobs: Blobs,
-    deliver: Callable[[Member[T], Opener], None],
+    deliver: Callable[[GroupMember[T], Opener], None],
     *,
     on_error: Callable[[OtabuildError], None] | None = None,
 ) -> None:
@@ -103,7 +103,7 @@ def rebuild(
     run_parallel(work, groups)
 
 
-def _open(member: Member[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:
+def _open(member: GroupMember[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:
     row = member.row
     if member.plan is not None:
         return _until(stop, member.plan.stream(blobs))

@@ -19,7 +19,7 @@ from otabuild.image.contents import Opener, rebuild, run_parallel
 from otabuild.image.deploy_checks import Deployed, check_deployable
 from otabuild.image.image import Image
 from otabuild.image.payload import Payload
-from otabuild.image.resources import Member
+from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.image.tally import Progress, Tally
 from otabuild.image.tree_plan import Demands, TreePlan
@@ -195,7 +195,7 @@ class _Deployment:
                 return
             self._tally.add(self._writer.write_file(paths, partial(iter, (paths[0].contents or b"",))))
 
-    def _write_content(self, member: Member[list[list[FileEntry]]], open_content: Opener) -> None:
+    def _write_content(self, member: GroupMember[list[list[FileEntry]]], open_content: Opener) -> None:
         for paths in member.use:
             self._tally.add(self._writer.write_file(paths, open_content))
 

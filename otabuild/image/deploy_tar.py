@@ -15,7 +15,7 @@ from otabuild.format.resource_table import ResourceRow
 from otabuild.image.contents import Opener, rebuild
 from otabuild.image.deploy_checks import Deployed, check_deployable
 from otabuild.image.payload import Payload
-from otabuild.image.resources import Member
+from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.image.tally import Progress, Tally
 from otabuild.image.tree_plan import TreePlan
@@ -113,7 +113,7 @@ class _Tar:
     def _offsets_of(self, row: ResourceRow) -> list[int] | None:
         return [self._offsets[paths[0].inode_id] for paths in self._plan.with_content(row.digest)] or None
 
-    def _write_content(self, member: Member[list[int]], open_content: Opener) -> None:
+    def _write_content(self, member: GroupMember[list[int]], open_content: Opener) -> None:
         for offset in member.use:
             at = offset
             for chunk in open_content():

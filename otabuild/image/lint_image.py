@@ -23,7 +23,7 @@ from otabuild.image.lint import (
     lint_tree,
 )
 from otabuild.image.payload import Payload
-from otabuild.image.resources import Member
+from otabuild.image.resources import GroupMember
 from otabuild.image.tables import REGULARS, FileEntry
 from otabuild.signing.certificates import token_certificates
 
@@ -85,7 +85,7 @@ def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
         wanted[entry.digest] = entry
     heads = {digest: entry.contents for digest, entry in wanted.items() if entry.contents is not None}
 
-    def deliver(member: Member[bytes], opener: Opener) -> None:
+    def deliver(member: GroupMember[bytes], opener: Opener) -> None:
         heads[member.use] = _head(opener())
 
     rebuild(image.resources.groups(lambda row: row.digest if row.digest in wanted else None), image.blobs, deliver)

@@ -75,7 +75,7 @@ def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryvi
 
 
 @dataclass(frozen=True, slots=True)
-class Member(Generic[U]):
+class GroupMember(Generic[U]):
     """A content of a group: its row, and how to make it (`plan`) or its position in the group's bundle.
 
     `use` is what the caller wants the content for.
@@ -93,7 +93,7 @@ class Group(Generic[U]):
 
     bundle: Plan | None
     bundle_size: int
-    members: list[Member[U]]
+    members: list[GroupMember[U]]
 
 
 class ResourceTable:
@@ -196,7 +196,7 @@ class ResourceTable:
 
     def _singles(
         self, rows: Iterable[ResourceRow], use_of: Callable[[ResourceRow], U | None], report: OnError
-    ) -> Iterator[Member[U]]:
+    ) -> Iterator[GroupMember[U]]:
         for row in rows:
             if (use := use_of(row)) is None:
                 continue
@@ -205,7 +205,7 @@ class ResourceTable:
             except OtabuildError as error:
                 report(error)
             else:
-                yield Member(row, use, plan, 0)
+                yield GroupMember(row, use, plan, 0)
 
     def close(self) -> None:
         """Close the table."""
@@ -216,8 +216,8 @@ def _raise(error: OtabuildError) -> None:
     raise error
 
 
-def _batches(members: Iterable[Member[U]]) -> Iterator[Group[U]]:
-    batch: list[Member[U]] = []
+def _batches(members: Iterable[GroupMember[U]]) -> Iterator[Group[U]]:
+    batch: list[GroupMember[U]] = []
     total = 0
     for member in members:
         batch.append(member)
@@ -231,7 +231,7 @@ def _batches(members: Iterable[Member[U]]) -> Iterator[Group[U]]:
 
 def _bundled(
     rows: Iterable[ResourceRow], bundle: ResourceRow, use_of: Callable[[ResourceRow], U | None], report: OnError
-) -> Iterator[Member[U]]:
+) -> Iterator[GroupMember[U]]:
     for row in rows:
         if (use := use_of(row)) is None:
             continue
@@ -244,7 +244,7 @@ def _bundled(
         except OtabuildError as error:
             report(error)
         else:
-            yield Member(row, use, None, filter_.offset)
+            yield GroupMember(row, use, None, filter_.offset)
 
 
 def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where: str) -> None:

@@ -23,7 +23,7 @@ from otabuild.image.findings import SHOWN, Finding, run_rules
 from otabuild.image.image import Image
 from otabuild.image.otaclient_package import check_legacy, read_package
 from otabuild.image.payload import Payload
-from otabuild.image.resources import Member
+from otabuild.image.resources import GroupMember
 from otabuild.image.rules_container import ContainerSubject, IndexSubject
 from otabuild.image.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.image.rules_file_table import FileTableSubject, LabelsSubject
@@ -259,7 +259,7 @@ class _Run:
         sizes = [row.size for row in needed.resources.rows() if row.resource_id in needed.contents]
         self.tally.total += sum(sizes)
 
-        def deliver(_: Member[ResourceRow], open_content: Opener) -> None:
+        def deliver(_: GroupMember[ResourceRow], open_content: Opener) -> None:
             for chunk in open_content():
                 self.tally.add(len(chunk))
 

@@ -18,7 +18,7 @@ from otabuild.rootfs.decompress import Budget
 from otabuild.rootfs.entry import IN_ARCHIVE, IN_SPOOL, Content, Entry, Mark
 from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.spool import Spool, Spooled
-from otabuild.rootfs.tar import Member, read_members
+from otabuild.rootfs.tar import TarMember, read_members
 from otabuild.rootfs.tar_fields import text
 
 _TYPES = {
@@ -186,7 +186,7 @@ def path_of(name: bytes, where: str) -> str:
     return text(path)
 
 
-def _content(reader: Reader, member: Member, spool: Spool, budget: Budget, *, in_place: bool) -> Content | None:
+def _content(reader: Reader, member: TarMember, spool: Spool, budget: Budget, *, in_place: bool) -> Content | None:
     if member.kind != b"0":
         return None
     place = IN_SPOOL
@@ -200,14 +200,14 @@ def _content(reader: Reader, member: Member, spool: Spool, budget: Budget, *, in
     return Content(place, found.offset, found.size, None, found.digest)
 
 
-def _hashed(reader: Reader, member: Member) -> Spooled:
+def _hashed(reader: Reader, member: TarMember) -> Spooled:
     hasher = hashlib.sha256()
     for part in reader.parts(member.stored):
         hasher.update(part)
     return Spooled(member.offset, member.stored, hasher.digest())
 
 
-def _unfolded(reader: Reader, member: Member) -> Iterator[bytes]:
+def _unfolded(reader: Reader, member: TarMember) -> Iterator[bytes]:
     at = 0
     for offset, length in [*(member.extents or ()), (member.size, 0)]:
         while at < offset:
@@ -218,7 +218,7 @@ def _unfolded(reader: Reader, member: Member) -> Iterator[bytes]:
         at += length
 
 
-def _entry(path: str, member: Member, content: Content | None) -> Entry:
+def _entry(path: str, member: TarMember, content: Content | None) -> Entry:
     target = None
     permissions = member.mode
     if member.kind == b"2":

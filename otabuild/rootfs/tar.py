@@ -38,7 +38,7 @@ _KINDS = {
 }
 
 
-class Member(NamedTuple):
+class TarMember(NamedTuple):
     """One member, as its headers describe it.
 
     `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device, `5`
@@ -62,7 +62,7 @@ class Member(NamedTuple):
     archive: int
 
 
-def read_members(reader: Reader, *, layer: bool) -> Iterator[Member]:
+def read_members(reader: Reader, *, layer: bool) -> Iterator[TarMember]:
     """Yield every member in archive order. Its body may be read from the reader before the next member is requested.
 
     Args:
@@ -122,7 +122,7 @@ def _check_end(reader: Reader) -> None:
         )
 
 
-def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> Member | None:
+def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> TarMember | None:
     """Read the member that starts with a header block, and all its headers; None if only headers follow."""
     own: list[tuple[bytes, bytes]] = []
     names: dict[bytes, bytes] = {}
@@ -142,7 +142,7 @@ def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: i
     return _assemble(reader, block, flag, [*common.items(), *names.items(), *own], archive)
 
 
-def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int) -> Member:
+def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int) -> TarMember:
     where = reader.where
     records = dict(pairs)
     name = records.get(b"path") or _header_name(block)
@@ -157,7 +157,7 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
     if sparse is not None and sparse.name:
         name = sparse.name
     stored = size if kind == _REGULAR or flag in b"\x000D" else 0
-    return Member(
+    return TarMember(
         name=name,
         kind=kind,
         mode=number(block[100:108], where) & 0o7777,
