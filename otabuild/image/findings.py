@@ -20,8 +20,8 @@ SHOWN = 20
 S = TypeVar("S")
 
 
-class Problem(NamedTuple):
-    """A problem found by a rule: where, what, and the two values that should be equal."""
+class Violation(NamedTuple):
+    """A violation of a rule: where, what, and the two values that should be equal."""
 
     where: str
     what: str
@@ -66,7 +66,7 @@ class Rule:
     subject: type
     severity: Severity
     error: type[OtabuildError]
-    check: Callable[[Any], Iterable[Problem]]
+    check: Callable[[Any], Iterable[Violation]]
 
     @property
     def doc(self) -> str:
@@ -80,10 +80,10 @@ RULES: dict[str, Rule] = {}
 
 def rule(
     id_: str, subject: type[S], *, severity: Severity = "error", error: type[OtabuildError] = FormatError
-) -> Callable[[Callable[[S], Iterable[Problem]]], Callable[[S], Iterable[Problem]]]:
+) -> Callable[[Callable[[S], Iterable[Violation]]], Callable[[S], Iterable[Violation]]]:
     """Register a check as a rule about one kind of subject."""
 
-    def register(check: Callable[[S], Iterable[Problem]]) -> Callable[[S], Iterable[Problem]]:
+    def register(check: Callable[[S], Iterable[Violation]]) -> Callable[[S], Iterable[Violation]]:
         RULES[id_] = Rule(id_, subject, severity, error, check)
         return check
 

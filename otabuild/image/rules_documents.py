@@ -11,7 +11,7 @@ from otabuild.format.image_config import ImageConfig
 from otabuild.format.manifest import Manifest
 from otabuild.format.otaclient import PackageManifest
 from otabuild.format.sys_config import read_sys_config
-from otabuild.image.findings import Problem, rule
+from otabuild.image.findings import Violation, rule
 from otabuild.image.payload import Payload
 
 
@@ -45,59 +45,61 @@ def read_sys_config_of(payload: Payload) -> SysConfigSubject:
 
 
 @rule("manifest.annotations", DocumentsSubject)
-def check_annotations(subject: DocumentsSubject) -> Iterator[Problem]:
+def check_annotations(subject: DocumentsSubject) -> Iterator[Violation]:
     """Manifest and index.json agree on every annotation that both have (section 3), ECU and release key among them."""
     ours, index = subject.manifest.annotations, subject.descriptor.annotations or {}
     if ann.RELEASE_KEY not in ours:
-        yield Problem(f"manifest of {subject.name}", f"annotation {ann.RELEASE_KEY} is missing")
+        yield Violation(f"manifest of {subject.name}", f"annotation {ann.RELEASE_KEY} is missing")
     due = {**index, ann.RELEASE_KEY: index.get(ann.RELEASE_KEY, "dev")}
     for key in sorted(ours.keys() & due.keys()):
         if ours[key] != due[key]:
-            yield Problem(f"manifest of {subject.name}", f"{key} differs from index.json", ours[key], due[key])
+            yield Violation(f"manifest of {subject.name}", f"{key} differs from index.json", ours[key], due[key])
 
 
 @rule("manifest.artifact-type", DocumentsSubject, severity="note")
-def check_artifact_type(subject: DocumentsSubject) -> Iterator[Problem]:
+def check_artifact_type(subject: DocumentsSubject) -> Iterator[Violation]:
     """The manifest has an artifactType (section 3); manifests of the reference builder lack it."""
     if subject.manifest.artifact_type is None:
-        yield Problem(f"manifest of {subject.name}", "no artifactType")
+        yield Violation(f"manifest of {subject.name}", "no artifactType")
 
 
 @rule("otaclient.artifact-type", PackageManifest, severity="note")
-def check_package_type(subject: PackageManifest) -> Iterator[Problem]:
+def check_package_type(subject: PackageManifest) -> Iterator[Violation]:
     """The manifest of the otaclient package has an artifactType (section 9); the reference builder's lacks it."""
     if subject.artifact_type is None:
-        yield Problem("otaclient package", "no artifactType")
+        yield Violation("otaclient package", "no artifactType")
 
 
 @rule("config.file-table", DocumentsSubject)
-def check_file_table(subject: DocumentsSubject) -> Iterator[Problem]:
+def check_file_table(subject: DocumentsSubject) -> Iterator[Violation]:
     """Config and manifest name the same file table (section 4)."""
     ours, due = subject.config.file_table.to_value(), subject.manifest.file_table.to_value()
     if ours != due:
         keys = [key for key in sorted(ours.keys() | due.keys()) if ours.get(key) != due.get(key)]
         observed, expected = ({key: each[key] for key in keys if key in each} for each in (ours, due))
-        yield Problem(f"config of {subject.name}", "the file table differs from the manifest's", observed, expected)
+        yield Violation(f"config of {subject.name}", "the file table differs from the manifest's", observed, expected)
 
 
 @rule("config.architecture", DocumentsSubject, severity="note")
-def check_architecture(subject: DocumentsSubject) -> Iterator[Problem]:
+def check_architecture(subject: DocumentsSubject) -> Iterator[Violation]:
     """Config and manifest name the same architecture (sections 3 and 4), as we write it; the format does not say so."""
     ours, due = subject.config.architecture, subject.manifest.architecture
     if ours != due:
-        yield Problem(f"config of {subject.name}", "the architecture differs from the manifest's", ours, due)
+        yield Violation(f"config of {subject.name}", "the architecture differs from the manifest's", ours, due)
 
 
 @rule("config.os", DocumentsSubject)
-def check_os(subject: DocumentsSubject) -> Iterator[Problem]:
+def check_os(subject: DocumentsSubject) -> Iterator[Violation]:
     """`os` and `os.version` of a config and of its labels are equal (section 4)."""
     for ours, key in ((subject.config.os, ann.OS_NAME), (subject.config.os_version, ann.OS_VERSION)):
         label = subject.config.labels.get(key)
         if None not in (ours, label) and ours != label:
-            yield Problem(f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours)
+            yield Violation(
+                f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours
+            )
 
 
 @rule("sys-config.oddities", SysConfigSubject, severity="note")
-def check_sys_config(subject: SysConfigSubject) -> Iterator[Problem]:
+def check_sys_config(subject: SysConfigSubject) -> Iterator[Violation]:
     """A sys_config contains no value that clients cannot use, and nothing that they ignore or read in two ways (section 5)."""
-    return (Problem(subject.name, note) for note in subject.notes)
+    return (Violation(subject.name, note) for note in subject.notes)

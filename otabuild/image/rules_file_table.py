@@ -24,7 +24,7 @@ from otabuild.format.file_table import (
     capability_problem,
     unpack_xattrs,
 )
-from otabuild.image.findings import Problem, Severity, rule
+from otabuild.image.findings import Severity, Violation, rule
 from otabuild.image.tables import FileTable
 
 _NORMAL = re.compile(rb"/|(/(?!\.{1,2}(/|\Z))[^/\0]{1,255})+", re.DOTALL)
@@ -133,11 +133,11 @@ def _query(
     """Register a rule: `sql` must not return a row. Its columns are where, and optionally observed and expected."""
     query = Template(sql).substitute(_WORDS)
 
-    def check(subject: FileTableSubject) -> Iterator[Problem]:
+    def check(subject: FileTableSubject) -> Iterator[Violation]:
         database = subject.table.database
         for place, *facts in database.query(query):
             text = place.decode("utf-8", "backslashreplace") if isinstance(place, bytes) else place
-            yield Problem(f"{database.name}: {kind}{text}", what, *facts)
+            yield Violation(f"{database.name}: {kind}{text}", what, *facts)
 
     check.__doc__ = doc
     rule(id_, FileTableSubject, severity=severity, error=error)(check)
@@ -354,11 +354,11 @@ _COUNTED: dict[str, str] = {
 
 
 @rule("config.labels", LabelsSubject, error=IntegrityError)
-def check_labels(subject: LabelsSubject) -> Iterator[Problem]:
+def check_labels(subject: LabelsSubject) -> Iterator[Violation]:
     """The labels match the counts of the tables (section 4). `rootfs.size` is optional: early builders omitted it."""
     for key, expression in _COUNTED.items():
         if key == ann.ROOTFS_SIZE and key not in subject.labels:
             continue
         counted = subject.table.count(expression)
         if subject.labels.get(key) != counted:
-            yield Problem(subject.name, f"label {key} does not count the table", subject.labels.get(key), counted)
+            yield Violation(subject.name, f"label {key} does not count the table", subject.labels.get(key), counted)
