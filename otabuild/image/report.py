@@ -29,7 +29,7 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class SignatureFacts:
     """The content of the signature of an image, and what is invalid in it. A report does not decide whom to trust."""
 
     chain: tuple[Certificate, ...]
@@ -38,7 +38,7 @@ class Signature:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportData:
     """The content of a report.
 
     Attributes:
@@ -56,13 +56,13 @@ class Report:
     base: Identity | None
     now: int
     payloads: tuple[Payload, ...]
-    signature: Signature | None
+    signature: SignatureFacts | None
     usage: tuple[Usage, ...]
     diff: Diff | None
     costs: tuple[tuple[str, Cost], ...]
 
 
-def make_report(image: Image, base: Image | None = None, *, now: int) -> Report:
+def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportData:
     """Collect the data of a report on an image. The image must stay open while the report is used.
 
     Args:
@@ -76,7 +76,7 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> Report:
     by_table: dict[str, list[Payload]] = {}
     for payload in image.payloads:
         by_table.setdefault(payload.manifest.file_table.digest_text, []).append(payload)
-    return Report(
+    return ReportData(
         _identity(image),
         None if base is None else _identity(base),
         now,
@@ -94,15 +94,15 @@ def _identity(image: Image) -> Identity:
     return Identity(image.path, image.index.annotations, artifact is not None, format_digest(digest))
 
 
-def _signature(image: Image, now: int) -> Signature | None:
+def _signature(image: Image, now: int) -> SignatureFacts | None:
     if image.token_raw is None:
         return None
     _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now, compat=True)
     try:
         token = parse_index_jwt(image.token_raw, compat=True)
     except OtabuildError:
-        return Signature((), None, tuple(problems))
-    return Signature(token_certificates(token), token.issued_at, tuple(problems))
+        return SignatureFacts((), None, tuple(problems))
+    return SignatureFacts(token_certificates(token), token.issued_at, tuple(problems))
 
 
 def _costs(base: Image, image: Image) -> Iterable[tuple[str, Cost]]:

@@ -18,7 +18,7 @@ from otabuild.image.diff import Diff, PayloadDiff
 from otabuild.image.diff_text import aspect_text, entry_text
 from otabuild.image.html import Html, fold, join, table, tag, text
 from otabuild.image.payload import Payload
-from otabuild.image.report import Identity, Report, Signature
+from otabuild.image.report import Identity, ReportData, SignatureFacts
 from otabuild.image.usage import ContentUse, Node, Usage
 
 _SHOWN = 500
@@ -34,7 +34,7 @@ _FORMS = {
 }
 
 
-def render_page(report: Report) -> bytes:
+def render_page(report: ReportData) -> bytes:
     """Return the page as UTF-8."""
     files = resources.files("otabuild.image")
     page, style, script = ((files / f"report.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
@@ -77,7 +77,7 @@ def _file_name(image: Identity) -> str:
     return image.path.rstrip("/").rpartition("/")[2]
 
 
-def _identity(report: Report) -> Html:
+def _identity(report: ReportData) -> Html:
     """Return what names the image, and the one that devices run now, beyond doubt."""
     annotations = report.image.annotations
     commit, branch, repository, platform = (
@@ -110,7 +110,7 @@ def _facts(facts: Iterable[tuple[str, object]]) -> Html:
     return tag("dl", *(join((tag("dt", name), tag("dd", value))) for name, value in facts if value))
 
 
-def _tiles(report: Report) -> Html:
+def _tiles(report: ReportData) -> Html:
     annotations = report.image.annotations
     size, created = annotations.get(ann.BLOBS_SIZE), annotations.get(ann.CREATED_AT)
     facts = []
@@ -131,7 +131,7 @@ def _count(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else "unknown"
 
 
-def _verdict(signature: Signature | None) -> tuple[str, str]:
+def _verdict(signature: SignatureFacts | None) -> tuple[str, str]:
     if signature is None:
         return "signature", "none"
     if signature.problems:
@@ -139,7 +139,7 @@ def _verdict(signature: Signature | None) -> tuple[str, str]:
     return "certificates expire", utc_date(min(certificate.not_after for certificate in signature.chain))
 
 
-def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
+def _sections(report: ReportData) -> Iterator[tuple[str, str, Html]]:
     if report.diff is not None:
         yield "changes", "What changed", _changes(report.diff)
         yield "cost", "What the update costs", join(_cost(*found) for found in _distinct(report.costs))
@@ -148,7 +148,7 @@ def _sections(report: Report) -> Iterator[tuple[str, str, Html]]:
     yield "bytes", "Where the bytes are", join(_usage(n, found) for n, found in enumerate(report.usage))
 
 
-def _annotations(report: Report) -> Html:
+def _annotations(report: ReportData) -> Html:
     return fold("Annotations of the image", table(("annotation", "value"), sorted(report.image.annotations.items())))
 
 
@@ -182,7 +182,7 @@ def _pre(lines: list[str]) -> Html:
     return tag("pre", Html("\n".join(map(text, lines))), tabindex="0")
 
 
-def _signature(signature: Signature | None, now: int) -> Html:
+def _signature(signature: SignatureFacts | None, now: int) -> Html:
     if signature is None:
         return tag("article", tag("p", "The image is not signed.", class_="bad"))
     rows = [
