@@ -6,7 +6,6 @@ import struct
 
 from otabuild.rootfs.rules import CAPABILITIES
 
-XATTR = "security.capability"
 _REVISION_1, _REVISION_2, _REVISION_3 = 0x01000000, 0x02000000, 0x03000000
 _SIZES = {_REVISION_1: 12, _REVISION_2: 20, _REVISION_3: 24}
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from otabuild.image.capabilities import XATTR, format_capability
+from otabuild.format.file_table import CAPABILITY
+from otabuild.image.capabilities import format_capability
 from otabuild.image.tables import FileEntry
 
 SPECIAL_BITS = {stat.S_ISUID: "setuid", stat.S_ISGID: "setgid", stat.S_ISVTX: "sticky"}
@@ -53,8 +54,8 @@ def privileges(entry: FileEntry) -> list[str]:
     if entry.digest is None:
         return []
     found = [name for bit, name in SPECIAL_BITS.items() if entry.mode & bit]
-    if entry.packed_xattrs is not None and XATTR in (xattrs := entry.xattrs):
-        found.append(format_capability(xattrs[XATTR]))
+    if entry.packed_xattrs is not None and CAPABILITY in (xattrs := entry.xattrs):
+        found.append(format_capability(xattrs[CAPABILITY]))
     return found
 
 
@@ -159,5 +160,5 @@ def _xattr_aspects(old: dict[str, bytes], new: dict[str, bytes]) -> Iterator[Asp
         values = old.get(name), new.get(name)
         if values[0] == values[1]:
             continue
-        text, shown = (format_capability, "capabilities") if name == XATTR else (bytes.hex, f"attribute {name}")
+        text, shown = (format_capability, "capabilities") if name == CAPABILITY else (bytes.hex, f"attribute {name}")
         yield Aspect(shown, *(None if value is None else text(value) for value in values))

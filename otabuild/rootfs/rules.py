@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from otabuild.errors import InputError
+from otabuild.format.file_table import CAPABILITY
 from otabuild.rootfs.entry import Entry
 
 _NAMES = (
@@ -84,7 +85,7 @@ def _apply(entry: Entry, rule: SetRule) -> Entry:
     if rule.capability is not None:
         if not entry.is_regular:
             raise InputError("only a regular file can have capabilities", where=rule.path)
-        entry = entry._replace(xattrs={**entry.xattrs, "security.capability": parse_capability(rule.capability)})
+        entry = entry._replace(xattrs={**entry.xattrs, CAPABILITY: parse_capability(rule.capability)})
     if rule.mode is not None:
         if entry.is_symlink:
             raise InputError("a symlink has no mode of its own", where=rule.path, hint="name what it points at")

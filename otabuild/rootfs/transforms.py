@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import translate
 
 from otabuild.errors import InputError, InputUnreadableError
+from otabuild.format.file_table import CAPABILITY
 from otabuild.rootfs.content import is_readable, load_content
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.patterns import Patterns
@@ -135,7 +136,7 @@ def drop_xattrs(entries: Iterable[Entry], patterns: Iterable[str], dropped: Coun
 
 
 def _portable(name: str, value: bytes) -> bytes:
-    if name == "security.capability" and len(value) == 24 and value[3] == 3:
+    if name == CAPABILITY and len(value) == 24 and value[3] == 3:
         return value[:3] + b"\x02" + value[4:20]
     return value
 

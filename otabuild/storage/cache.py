@@ -303,7 +303,7 @@ def read_place(place: Place, size: int) -> bytes | None:
     """Return the bytes at a location, or None if they are incomplete."""
     try:
         with open(place.path, "rb", opener=_no_link) as file:
-            if place.offset + size > os.fstat(file.fileno()).st_size:
+            if place.offset + size > os.fstat(file.fileno()).st_size:  # read would first make room for a damaged size
                 return None
             file.seek(place.offset)
             data = file.read(size)

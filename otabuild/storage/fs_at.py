@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from otabuild.errors import MetaApplyError, StateError
+from otabuild.format.file_table import ACL
 from otabuild.storage.fs import change, storage_error
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FOLDERS = 256
 _RENAME_NOREPLACE = 1
-_ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+_ACLS = (ACL, "system.posix_acl_default")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -151,9 +152,9 @@ def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
     for name, value in xattrs.items():
         with _metadata(f"set the attribute {name}", path):
             os.setxattr(fd, name, value)
-    if _ACLS[0] in xattrs:  # this sets the mode, too, and a list that says no more than a mode is not kept
+    if ACL in xattrs:  # this sets the mode, too, and a list that says no more than a mode is not kept
         _check_mode(os.fstat(fd).st_mode, mode, path)
-        if _ACLS[0] not in os.listxattr(fd):
+        if ACL not in os.listxattr(fd):
             raise MetaApplyError("the operating system did not keep the access control list", where=path)
 
 
