@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+_ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""The environment of every command. Python may keep compiled modules, as an installed program does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -101,7 +104,7 @@ class Meter:
             log.flush()
             started = time.monotonic()
             process = subprocess.Popen(
-                side.command, cwd=side.folder, env={**os.environ, **side.environ}, stdout=log, stderr=log
+                side.command, cwd=side.folder, env={**_ENVIRON, **side.environ}, stdout=log, stderr=log
             )
             _, status, used = os.wait4(process.pid, 0)
             os.sync()
