@@ -27,8 +27,8 @@ from otabuild.storage.cache import Blob, Cache
 _LARGE = MIB
 """Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
 _BATCH = 1000
-_BACKLOG = 8
-"""Bundles and contents in progress per worker, to bound memory."""
+_BACKLOG, _BACKLOG_BYTES = 8, 32 * MIB
+"""Bundles and contents in progress per worker, to bound memory: as many bundles as these bytes hold, at most 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,7 @@ class _Run:
         self._plan, self._environment = plan, environment
         self._pool = ThreadPoolExecutor(environment.workers)
         self._under_way: deque[Callable[[], None]] = deque()
+        self._backlog = environment.workers * max(1, min(_BACKLOG, _BACKLOG_BYTES // plan.bundle_max))
         self._singles: dict[StatKey | bytes, _Single] = {}
         self._bundles: list[Bundle | None] = []
         self._bundled: set[bytes] = set()
@@ -246,7 +247,7 @@ class _Run:
     def _start(self, end: Callable[[], None]) -> None:
         """Record how a job ends; if many are in progress, wait for the oldest."""
         self._under_way.append(end)
-        if len(self._under_way) > _BACKLOG * self._environment.workers:
+        if len(self._under_way) > self._backlog:
             self._under_way.popleft()()
 
     def _remember(self, content: Content, digest: bytes, inline: bytes | None) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
 import stat
 from collections.abc import Iterable, Iterator
-from operator import attrgetter
 from typing import NamedTuple
 
 from otabuild.errors import TableError
@@ -125,9 +123,12 @@ class FileEntry(NamedTuple):
 
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFCHR: "whiteout"}
 
-DIRECTORIES = """SELECT path, ft_dir.inode_id, mode, uid, gid, links_count, xattrs
+# The columns are those of FileEntry. `mode` is NULL if the inode is missing, and `size` if the resource is.
+DIRECTORIES = """SELECT path, ft_dir.inode_id, mode, uid, gid, links_count, xattrs,
+    NULL, NULL, NULL, 0, NULL
     FROM ft_dir LEFT JOIN ft_inode USING (inode_id)"""
-NON_REGULARS = """SELECT path, ft_non_regular.inode_id, mode, uid, gid, links_count, xattrs, meta
+NON_REGULARS = """SELECT path, ft_non_regular.inode_id, mode, uid, gid, links_count, xattrs,
+    meta, NULL, NULL, 0, NULL
     FROM ft_non_regular LEFT JOIN ft_inode USING (inode_id)"""
 REGULARS = """SELECT path, ft_regular.inode_id, mode, uid, gid, links_count, xattrs,
     NULL, ft_regular.resource_id, digest, size, contents
@@ -149,32 +150,28 @@ class FileTable:
         return cls(open_table(blobs, descriptor, cls.statements, name))
 
     def select(self, query: str, condition: str = "", parameters: Iterable[object] = ()) -> Iterator[FileEntry]:
-        """Yield entries of one kind (DIRECTORIES, NON_REGULARS or REGULARS).
+        """Yield the entries of a query: DIRECTORIES, NON_REGULARS, REGULARS, or a union of them.
 
         Raises:
             TableError: a row refers to a missing inode or resource.
         """
         for row in self.database.query(f"{query} {condition}", parameters):
-            if row[2] is None or (query is REGULARS and row[9] is None):
+            if row[2] is None or row[10] is None:
                 raise TableError("refers to an inode or a resource that does not exist", where=row[0])
             yield FileEntry(*row)
 
-    def entries(self) -> Iterator[FileEntry]:
-        """Yield every entry, joined from all tables, in byte order of the paths."""
-        parts = (self.select(query, "ORDER BY path") for query in _KINDS_OF_ENTRY)
-        return heapq.merge(*parts, key=attrgetter("path"))
+    def entries(self, condition: str = "", parameters: tuple[object, ...] = ()) -> Iterator[FileEntry]:
+        """Yield every entry of any kind that meets a condition, in byte order of the paths; raises as `select`."""
+        query = " UNION ALL ".join(f"{kind} {condition}" for kind in _KINDS_OF_ENTRY)
+        return self.select(query, "ORDER BY path", parameters * len(_KINDS_OF_ENTRY))
 
     def below(self, prefix: str) -> Iterator[FileEntry]:
         """Yield every entry whose path starts with `prefix`, which ends in `/`, in byte order."""
-        condition = "WHERE path >= ? AND path < ? ORDER BY path"
-        end = prefix[:-1] + chr(ord("/") + 1)
-        parts = (self.select(query, condition, (prefix, end)) for query in _KINDS_OF_ENTRY)
-        return heapq.merge(*parts, key=attrgetter("path"))
+        return self.entries("WHERE path >= ? AND path < ?", (prefix, prefix[:-1] + chr(ord("/") + 1)))
 
     def find(self, path: str) -> FileEntry | None:
         """Return the entry of a path, or None."""
-        found = (entry for query in _KINDS_OF_ENTRY for entry in self.select(query, "WHERE path = ?", (path,)))
-        return next(found, None)
+        return next(self.entries("WHERE path = ?", (path,)), None)
 
     def count(self, expression: str) -> int:
         """Return the value of `SELECT expression`, an integer; 0 if it is NULL."""

@@ -207,6 +207,8 @@ def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int
 
 def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
     """Replace each saturated field by its ZIP64 value; the extra field must contain exactly these values."""
+    if not extra and _FULL32 not in fields:
+        return fields  # nearly every entry: not worth more time
     saturated = sum(field == _FULL32 for field in fields)
     expected = 4 + 8 * saturated if saturated else 0
     if len(extra) != expected or (extra and struct.unpack_from("<2H", extra) != (1, 8 * saturated)):
