@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from types import FrameType
 from typing import NoReturn
 
@@ -85,7 +85,7 @@ def make_workspace(settings: Settings | None = None) -> Workspace:
         workers=_workers(),
         environ=os.environ,
         prompt=_ask,
-        warn=lambda message: print(f"warning: {message}", file=sys.stderr),
+        warn=cache(lambda message: print(f"warning: {message}", file=sys.stderr)),  # tell each once, not in every step
         progress=show_progress,
         cache_limit=settings.cache_limit,
     )

@@ -186,6 +186,11 @@ def test_a_quiet_build_tells_its_result_only(project: Project) -> None:
     assert re.fullmatch(rf"dist/vehicle.zip  [\d.]+ KiB  sha256:{project.sha256}  [\d.]+ s\n", quiet.out)
 
 
+def test_a_warning_of_two_steps_is_told_once(project: Project) -> None:
+    (project.root / "pki/sign.key").chmod(0o644)
+    assert project.otabuild("build", RECIPE).err.count("warning: pki/sign.key: the private key") == 1
+
+
 def test_doit_tells_what_it_built_and_the_report_what_the_last_run_did(project: Project) -> None:
     report = project.root / "dist/vehicle.zip.report.json"
     for reasons in (["not built yet"], []):
