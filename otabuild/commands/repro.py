@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit
 from otabuild.errors import StateError, StorageError, printable
+from otabuild.format.times import EPOCH
 from otabuild.storage import fs
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
 
 
 def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]) -> None:
-    environ = {**os.environ, **surroundings, "SOURCE_DATE_EPOCH": str(recipe.timestamp)}
+    environ = {**os.environ, **surroundings, EPOCH: str(recipe.timestamp)}
     command = [sys.executable, "-m", "otabuild", "--quiet", "repro", recipe.file, "--once", folder]
     try:
         done = subprocess.run(command, env=environ, umask=umask, check=False)  # noqa: S603 -- runs otabuild itself

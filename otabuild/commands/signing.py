@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import time
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 from otabuild import session
 from otabuild.commands.output import Parsers, add_image, add_json, emit, option_type, say
 from otabuild.errors import InputError, OtabuildError
-from otabuild.format.times import parse_time, utc
+from otabuild.format.times import EPOCH, parse_epoch, parse_time, utc
 from otabuild.progress import tell
 
 if TYPE_CHECKING:
@@ -314,13 +313,8 @@ def _time(text: str) -> int:
 
 def _timestamp(given: int | None) -> int:
     """Return the Unix seconds of a time on the command line, else of the environment, else now."""
-    if given is None and "SOURCE_DATE_EPOCH" in os.environ:
-        text = os.environ["SOURCE_DATE_EPOCH"]
-        if re.fullmatch("[0-9]{1,11}", text):
-            return int(text)
-        raise InputError(
-            "is not a valid time", where="SOURCE_DATE_EPOCH", observed=text[:40], expected="seconds since 1970"
-        )
+    if given is None and EPOCH in os.environ:
+        return parse_epoch(os.environ[EPOCH])
     return int(time.time()) if given is None else given
 
 

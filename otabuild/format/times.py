@@ -1,7 +1,8 @@
-"""Convert between ISO 8601 text and Unix seconds."""
+"""Convert between text (ISO 8601, SOURCE_DATE_EPOCH) and Unix seconds."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from otabuild.errors import InputError
@@ -9,6 +10,8 @@ from otabuild.format import limits
 
 DAY = 86_400
 """Seconds of a day."""
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The environment variable with the Unix seconds that builds use as the current time."""
 
 
 def parse_time(text: str) -> int:
@@ -30,6 +33,23 @@ def parse_time(text: str) -> int:
         "is not a valid time",
         observed=text,
         expected="ISO 8601 in whole seconds from 1970, such as 2026-11-23T08:00:00Z",
+    )
+
+
+def parse_epoch(text: str) -> int:
+    """Return the Unix seconds that SOURCE_DATE_EPOCH contains.
+
+    Raises:
+        InputError: it is not a number of at most eleven digits.
+    """
+    if re.fullmatch("[0-9]{1,11}", text):
+        return int(text)
+    raise InputError(
+        "is not a valid time",
+        where=EPOCH,
+        observed=text[:40],
+        expected="whole seconds since 1970, such as 1767225600",
+        hint=f"set it to $(date +%s) or to nothing at all (unset {EPOCH})",
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from otabuild.errors import InputError
-from otabuild.format.times import parse_time
+from otabuild.format.times import EPOCH, parse_epoch, parse_time
 from otabuild.recipe.context import Context
 from otabuild.recipe.fields import RefusedError
 from otabuild.recipe.suggest import did_you_mean
@@ -14,7 +14,6 @@ from otabuild.recipe.suggest import did_you_mean
 _REFERENCE = re.compile(r"\$(?P<escaped>\$)?\{(?P<inside>[^}]*)(?P<end>\}?)")
 _ENV = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?P<given>:-(?P<default>.*))?", re.DOTALL)
 _GIT = ("describe", "commit", "branch")
-_EPOCH = "SOURCE_DATE_EPOCH"
 
 
 def substitute(text: str, context: Context, date: str | None) -> str:
@@ -73,16 +72,14 @@ def build_time(text: str, context: Context) -> int:
     """
     choices: dict[str, Callable[[], int]] = {"commit": lambda: int(context.git("time")), "now": lambda: context.now}
     time = choices.get(text) or _iso_time(text)
-    epoch = context.env.get(_EPOCH)
+    epoch = context.env.get(EPOCH)
     if epoch is None:
         return time()
-    if not re.fullmatch("[0-9]{1,11}", epoch):
-        raise RefusedError(
-            f"the environment variable {_EPOCH} is not a valid time: {epoch[:40]!r}",
-            expected="whole seconds since 1970, such as 1767225600",
-            hint=f"set it to $(date +%s) or to nothing at all (unset {_EPOCH})",
-        )
-    return int(epoch)
+    try:
+        return parse_epoch(epoch)
+    except InputError as error:
+        what = f"the environment variable {EPOCH} {error.what}: {epoch[:40]!r}"
+        raise RefusedError(what, expected=error.expected, hint=error.hint) from None
 
 
 def _iso_time(text: str) -> Callable[[], int]:
