@@ -10,8 +10,9 @@ import pytest
 
 pytest_plugins = ["tests.softhsm"]
 
-# A background job of a script, or one under nohup, ignores SIGINT, and so would all processes that the tests start.
+# A background job ignores SIGINT, one under nohup SIGHUP, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
