@@ -25,7 +25,7 @@ def coarse(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
 
     for module in (content, directory, tar_source):
         monkeypatch.setattr(module, "stat_key", stat_key)
-    monkeypatch.setattr(directory, "_signature", lambda name, status: (name, status.st_mode, status.st_size))
+    monkeypatch.setattr(directory, "_stat_fields", lambda status: (status.st_mode, status.st_size))
     return world
 
 
