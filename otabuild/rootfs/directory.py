@@ -84,8 +84,8 @@ class DirectorySource:
                 with self._gathering(folder.path), self._listing(root_fd, folder) as (_, children):
                     children.sort(key=itemgetter(0))
                     hasher.update(pack((folder.path, [(name, *_stat_fields(status)) for name, status in children])))
-                    subfolders = [child for child in children if stat.S_ISDIR(child[1].st_mode)]
-                    folders += [_Folder(base + name, s) for name, s in subfolders if self._descends(base + name, s)]
+                    found = [_Folder(base + name, status) for name, status in children if stat.S_ISDIR(status.st_mode)]
+                    folders += [folder for folder in found if self._descends(folder.path)]
         return hasher.hexdigest()
 
     def entries(self) -> Iterator[Entry]:
@@ -120,14 +120,12 @@ class DirectorySource:
             for name, status in sorted(children, key=itemgetter(0)):
                 path = base + name
                 items.append((name, self._entry(path, status, f"/proc/self/fd/{fd}/{name}", links)))
-                if self._descends(path, status):
+                if stat.S_ISDIR(status.st_mode) and self._descends(path):
                     items.append((name + "/", _Folder(path, status)))
         items.sort(key=itemgetter(0))
         return items
 
-    def _descends(self, path: str, status: os.stat_result) -> bool:
-        if not stat.S_ISDIR(status.st_mode):
-            return False
+    def _descends(self, path: str) -> bool:
         return len(os.fsencode(path)) <= limits.PATH and not self._prune(path)
 
     def _entry(self, path: str, status: os.stat_result, access: str, links: dict[tuple[int, int], str]) -> Entry:
