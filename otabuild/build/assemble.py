@@ -22,7 +22,7 @@ _CHUNK = limits.MIB
 
 
 def add_sys_config(path: str, cache: Cache) -> Descriptor:
-    """Check a sys_config and store it unchanged (specification, section 5).
+    """Check a sys_config and store it unchanged (section 5).
 
     Raises:
         FormatError: clients would refuse it, or silently ignore a part of it.
@@ -49,7 +49,7 @@ class StoredPackage(NamedTuple):
 
 
 def add_otaclient_package(release_dir: str, cache: Cache, *, legacy: bool) -> StoredPackage:
-    """Store an otaclient release folder as a package (specification, section 9).
+    """Store an otaclient release folder as a package (section 9).
 
     Args:
         release_dir: the folder.

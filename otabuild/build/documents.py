@@ -1,4 +1,4 @@
-"""The JSON documents of an image: configs, manifests and the index (specification, sections 2 to 4)."""
+"""The JSON documents of an image: configs, manifests and the index (sections 2 to 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file table of a tree (specification, section 6) and the labels with its counts (section 4)."""
+"""The file table of a tree (section 6) and the labels with its counts (section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files for the previous generation of clients (specification, section 9)."""
+"""Files for the previous generation of clients (section 9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The storage plan: decides how each distinct content is stored (specification, section 7).
+"""The storage plan: decides how each distinct content is stored (section 7).
 
 Contents of 1 to 64 bytes are inlined in the file table. Small contents are bundled: members are in path order, and a
 hash of the directory's name decides where a bundle ends, so that an insertion changes only one bundle. Other contents

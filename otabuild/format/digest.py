@@ -1,4 +1,4 @@
-"""Digests and descriptors (specification, section 1)."""
+"""Digests and descriptors (section 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file table: one SQLite database for each rootfs (specification, section 6).
+"""The file table: one SQLite database for each rootfs (section 6).
 
 This module works on an open connection. The caller decides how to open and protect it.
 """

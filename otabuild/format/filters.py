@@ -1,4 +1,4 @@
-"""The three filters of a resource: bundle, compress, slice (specification, section 7)."""
+"""The three filters of a resource: bundle, compress, slice (section 7)."""
 
 from __future__ import annotations
 

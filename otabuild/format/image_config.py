@@ -1,4 +1,4 @@
-"""The image config (specification, section 4)."""
+"""The image config (section 4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""index.json: the entry point of an image (specification, section 2), and oci-layout (section 1)."""
+"""index.json: the entry point of an image (section 2), and oci-layout (section 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""index.jwt: the signature over index.json (specification, sections 8 and 12).
+"""index.jwt: the signature over index.json (sections 8 and 12).
 
 A JWS in compact form, ES256. Parsing is stricter than in any client: before PyJWT sees the token, this module refuses
 what two readers could understand differently and what clients in the field refuse.

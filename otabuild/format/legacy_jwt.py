@@ -1,4 +1,4 @@
-"""metadata.jwt and certificate.pem: what the previous generation of clients reads first (specification, section 9).
+"""metadata.jwt and certificate.pem: what the previous generation of clients reads first (section 9).
 
 metadata.jwt resembles a JWS but is not one: it has base64url with padding, a list of claims, and a DER signature.
 The claims are the same for every image, except for the digest of certificate.pem.

@@ -1,4 +1,4 @@
-"""The image manifest; each payload has one (specification, section 3)."""
+"""The image manifest; each payload has one (section 3)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The resource table: one SQLite database per image (specification, section 7)."""
+"""The resource table: one SQLite database per image (section 7)."""
 
 from __future__ import annotations
 

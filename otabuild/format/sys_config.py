@@ -1,4 +1,4 @@
-"""The sys_config of an ECU: YAML that is stored byte for byte and read by clients (specification, section 5)."""
+"""The sys_config of an ECU: YAML that is stored byte for byte and read by clients (section 5)."""
 
 from __future__ import annotations
 

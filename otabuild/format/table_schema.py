@@ -1,4 +1,4 @@
-"""Checks that the schema of a table is exactly that of the format (specification, sections 6 and 7).
+"""Checks that the schema of a table is exactly that of the format (sections 6 and 7).
 
 Statements are compared in a normal form that ignores case, white space, quotes and the word order within a column, and
 nothing else. A check, a default, a collation, a generated column or a view makes a different schema.

@@ -1,4 +1,4 @@
-"""Access to blobs by digest, verified while they are read (specification, section 1)."""
+"""Access to blobs by digest, verified while they are read (section 1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""File capabilities as text (specification, section 6)."""
+"""File capabilities as text (section 6)."""
 
 from __future__ import annotations
 

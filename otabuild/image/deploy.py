@@ -1,4 +1,4 @@
-"""Deployment of a payload as a directory tree (specification, section 11).
+"""Deployment of a payload as a directory tree (section 11).
 
 Everything is written into a private folder beside the target and renamed into place when it is complete and durable.
 Therefore the target exists completely, or not at all.

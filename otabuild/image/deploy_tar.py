@@ -1,4 +1,4 @@
-"""Deployment of a payload as a tar: exact metadata without root (specification, section 11).
+"""Deployment of a payload as a tar: exact metadata without root (section 11).
 
 The archive is POSIX pax with attributes as GNU tar, bsdtar and star write them (SCHILY.xattr). All sizes are known in
 advance, and so is the whole layout: headers are written first, then contents go to their places in any order.

@@ -70,7 +70,7 @@ class Rule:
 
     @property
     def doc(self) -> str:
-        """What the rule requires, and the section of the specification."""
+        """What the rule requires, and the section of the format."""
         return inspect.getdoc(self.check) or ""
 
 

@@ -1,4 +1,4 @@
-"""The otaclient package of an image, and the files for the previous generation of clients (spec, section 9)."""
+"""The otaclient package of an image, and the files for the previous generation of clients (section 9)."""
 
 from __future__ import annotations
 

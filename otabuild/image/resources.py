@@ -1,4 +1,4 @@
-"""The resource table: how each content is made of stored blobs (specification, section 7).
+"""The resource table: how each content is made of stored blobs (section 7).
 
 A slice must be a leaf, so a content is never made by a tree: it is some concatenated leaves, and at most four steps on
 top. A loop with a counter resolves it, and a cycle merely exceeds the counter.

@@ -1,4 +1,4 @@
-"""Rules about the container and index.json (specification, sections 1, 2 and 12)."""
+"""Rules about the container and index.json (sections 1, 2 and 12)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules about the documents of a payload (specification, sections 2 to 5)."""
+"""Rules about the documents of a payload (sections 2 to 5)."""
 
 from __future__ import annotations
 

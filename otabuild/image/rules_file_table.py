@@ -1,4 +1,4 @@
-"""Rules about one file table (specification, sections 6 and 12).
+"""Rules about one file table (sections 6 and 12).
 
 Most rules are a query for the rows that violate them, so a table of any size is checked in little memory. When a rule
 runs, values have the right types (`open_table` checks this), but nothing else is known about them.

@@ -1,4 +1,4 @@
-"""Rules about the resource table, and about the consistency of tables and blobs (specification, section 7)."""
+"""Rules about the resource table, and about the consistency of tables and blobs (section 7)."""
 
 from __future__ import annotations
 

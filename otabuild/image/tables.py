@@ -1,4 +1,4 @@
-"""Opens the two tables of an image as hostile input (specification, sections 6 and 7)."""
+"""Opens the two tables of an image as hostile input (sections 6 and 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the entries of a payload below a folder, by directory descriptors (specification, section 11)."""
+"""Writes the entries of a payload below a folder, by directory descriptors (section 11)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verification: checks everything that makes an image valid, in order, and collects all findings (whole specification).
+"""Verification: checks everything that makes an image valid, in order, and collects all findings (sections 1 to 12).
 
 This module reads the image, hands documents and tables to the rules, and collects what they find. If a step cannot run,
 the reason is already a finding: its input did not parse.

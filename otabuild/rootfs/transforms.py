@@ -1,6 +1,6 @@
 """Virtual changes of a rootfs: steps on the stream of entries. The source itself is never changed.
 
-Input and output of every step are in path order (specification, sections 10 and 11).
+Input and output of every step are in path order (sections 10 and 11).
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def _is_loopback_only(entry: Entry) -> bool:
 def drop_xattrs(entries: Iterable[Entry], patterns: Iterable[str], dropped: Counter[str]) -> Iterator[Entry]:
     """Drop attributes whose names match a shell pattern and count each name; make capabilities portable.
 
-    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (specification, section 6).
+    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (section 6).
     """
     unwanted = re.compile("|".join(map(translate, patterns)) or r"(?!)").match
     for entry in entries:

@@ -1,4 +1,4 @@
-"""The certificates for x5c, and every rule that they must follow (specification, sections 8 and 12).
+"""The certificates for x5c, and every rule that they must follow (sections 8 and 12).
 
 The rules are checked one by one, so that each mistake has a message that names file, fact and remedy.
 `otabuild.signing.trust` checks whether the chain ends at a trusted root.

@@ -1,4 +1,4 @@
-"""Verifies that a trusted signer signed index.json (specification, section 8).
+"""Verifies that a trusted signer signed index.json (section 8).
 
 An image is authentic if all of these are valid: a chain that ends at a trusted root, the signature, and the size and
 digest of index.json. Each check is independent; a report exists only if all of them pass.

@@ -1,4 +1,4 @@
-"""zstd compression: one frame with content size and checksum, no dictionary (specification, section 7)."""
+"""zstd compression: one frame with content size and checksum, no dictionary (section 7)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the artifact strictly: one ZIP of otabuild's own subset (specification, section 1), or a ContainerError.
+"""Reads the artifact strictly: one ZIP of otabuild's own subset (section 1), or a ContainerError.
 
 A ZIP stores most things twice, and readers differ in which copy they believe. Therefore both are read and must agree:
 local headers walked from the first byte on, the central directory beside them, and no byte of the file left over.

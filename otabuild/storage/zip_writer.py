@@ -1,4 +1,4 @@
-"""Writes the artifact: one ZIP; names and contents determine every byte of it (specification, section 1).
+"""Writes the artifact: one ZIP; names and contents determine every byte of it (section 1).
 
 All sizes, and therefore the whole layout, are known before the first byte is written. Several threads copy blobs to
 their places, and each blob is hashed on the way.

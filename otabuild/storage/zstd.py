@@ -1,4 +1,4 @@
-"""Decompresses zstd frames within bounds (specification, section 7).
+"""Decompresses zstd frames within bounds (section 7).
 
 Most decompression functions accept a truncated frame, or also decode a second frame. Here a resource is exactly one
 whole frame, its header has the size of the content, and never more than that is produced.

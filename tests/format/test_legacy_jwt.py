@@ -1,4 +1,4 @@
-"""metadata.jwt and certificate.pem for the previous generation of clients (specification, section 9)."""
+"""metadata.jwt and certificate.pem for the previous generation of clients (section 9)."""
 
 from __future__ import annotations
 
