@@ -171,7 +171,8 @@ def rules_page() -> str:
         (
             "`otabuild verify` prints the rule of each finding in brackets. An error fails the verification. A note does "
             "not, unless you pass `--strict`. Two more rules are not in the table: `signature` reports a signature that is "
-            "not valid, and `blob` reports a stored blob that is damaged. Section numbers refer to the format.\n"
+            "not valid, and `blob` reports a stored blob that is damaged. Section numbers are those of the"
+            " [format](format.md).\n"
         ),
         "| rule | severity | demands |\n|---|---|---|",
     ]
