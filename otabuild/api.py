@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from otabuild import session
-from otabuild.pipeline.limit import keep_within
+from otabuild.pipeline.build_report import write_report
+from otabuild.pipeline.evict import keep_within
 from otabuild.pipeline.own_steps import no_rootfs, own_steps
-from otabuild.pipeline.report import write_report
 from otabuild.pipeline.run import Done, run_steps
-from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.steps.graph import build_steps
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.load import load_recipe
 from otabuild.recipe.model import Recipe

@@ -19,12 +19,12 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 from otabuild import session
 from otabuild.doit_shell import Record, at_end
 from otabuild.errors import OtabuildError, StateError
-from otabuild.pipeline.limit import keep_within
+from otabuild.pipeline.build_report import artifact_line, write_report
+from otabuild.pipeline.evict import keep_within
 from otabuild.pipeline.own_steps import no_rootfs, own_steps
-from otabuild.pipeline.report import artifact_line, write_report
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
-from otabuild.pipeline.steps import build_steps, check_steps
+from otabuild.pipeline.steps.graph import build_steps, check_steps
 from otabuild.pipeline.workspace import WORK, Workspace
 from otabuild.recipe.load import load_recipes
 from otabuild.recipe.model import Recipe

@@ -23,9 +23,9 @@ DATA = {
     "otabuild/py.typed",
     "otabuild/recipe.schema.json",
     "otabuild/recipe/starter.yaml",
-    "otabuild/image/report.html",
-    "otabuild/image/report.css",
-    "otabuild/image/report.js",
+    "otabuild/report/report.html",
+    "otabuild/report/report.css",
+    "otabuild/report/report.js",
 }
 
 

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import otabuild.image.verify  # noqa: F401  (registers the rules)
+import otabuild.verification.verify  # noqa: F401  (registers the rules)
 from otabuild import errors
-from otabuild.build.plan import PROFILES, StoragePlan
+from otabuild.assembly.plan import PROFILES, StoragePlan
+from otabuild.findings import RULES as VERIFY_RULES
 from otabuild.format.sizes import human_size
-from otabuild.image.findings import RULES as VERIFY_RULES
-from otabuild.image.lint import RULES as LINT_RULES
+from otabuild.lint.lint import RULES as LINT_RULES
 from otabuild.recipe.schema import json_schema
 
 _WRITTEN = "`make docs` writes this page."
@@ -42,7 +42,7 @@ def recipe_page() -> str:
     lines += _model("A recipe", schema)
     for name, model in _in_order(schema):
         lines += _model(name, model)
-        if name == "Storage":
+        if name == "StorageRecipe":
             lines += _profiles()
     return "\n".join(lines)
 

@@ -52,7 +52,7 @@ def add(parsers: Parsers) -> None:
 def run_build(args: argparse.Namespace) -> int:
     """Run every step of a recipe that has a reason to run."""
     from otabuild.api import build
-    from otabuild.pipeline.report import artifact_line, build_report
+    from otabuild.pipeline.build_report import artifact_line, build_report
 
     started = time.monotonic()
     result = build(args.recipe, wait=args.wait, tell=tell)
@@ -64,7 +64,7 @@ def run_build(args: argparse.Namespace) -> int:
 def run_plan(args: argparse.Namespace) -> int:
     """Print which steps would run and why. Steps after them may turn out to have nothing to do."""
     from otabuild.pipeline.run import plan_steps
-    from otabuild.pipeline.steps import build_steps
+    from otabuild.pipeline.steps.graph import build_steps
     from otabuild.recipe.load import load_recipe
 
     found = plan_steps(build_steps(load_recipe(args.recipe), session.make_workspace()))
@@ -121,7 +121,7 @@ def run_version(args: argparse.Namespace) -> int:
     """Print versions."""
     from importlib.metadata import version
 
-    from otabuild.pipeline.report import versions
+    from otabuild.pipeline.build_report import versions
 
     packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "tqdm", "zstandard")
     found = versions() | {name: version(name) for name in packages}

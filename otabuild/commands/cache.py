@@ -38,7 +38,7 @@ def run_cache(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace, workspace: Workspace) -> int:
     from otabuild.format.sizes import human_size
-    from otabuild.pipeline.limit import usage
+    from otabuild.pipeline.evict import usage
 
     found = usage(workspace)
     value = {
@@ -57,7 +57,7 @@ def _show(args: argparse.Namespace, workspace: Workspace) -> int:
 
 def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
     from otabuild.format.sizes import human_size
-    from otabuild.pipeline.limit import keep_within, remove_archives, usage
+    from otabuild.pipeline.evict import keep_within, remove_archives, usage
 
     limit = workspace.cache_limit if args.size is None else args.size
     before = usage(workspace)

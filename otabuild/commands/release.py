@@ -14,8 +14,8 @@ from otabuild.errors import printable
 from otabuild.format.sizes import counted, human_size, parse_size
 
 if TYPE_CHECKING:
-    from otabuild.image.cost import Cost
-    from otabuild.image.lint import LintFinding
+    from otabuild.comparison.cost import Cost
+    from otabuild.lint.lint import LintFinding
 
 _SHOWN = 10
 
@@ -68,8 +68,8 @@ def add(parsers: Parsers) -> None:
 
 def run_diff(args: argparse.Namespace) -> int:
     """Print the differences; the exit code is 0 with or without any."""
-    from otabuild.image.diff import diff
-    from otabuild.image.diff_text import markdown_lines, text_lines
+    from otabuild.comparison.diff import diff
+    from otabuild.comparison.diff_text import markdown_lines, text_lines
     from otabuild.image.image import open_image
 
     with open_image(args.a) as before, open_image(args.b) as after:
@@ -82,7 +82,7 @@ def run_diff(args: argparse.Namespace) -> int:
 
 def run_cost(args: argparse.Namespace) -> int:
     """Print the cost of an update, and check it against a budget."""
-    from otabuild.image.cost import cost
+    from otabuild.comparison.cost import cost
     from otabuild.image.image import open_image
 
     budget: int | None = args.max_download
@@ -114,8 +114,8 @@ def _cost_lines(found: Cost) -> Iterator[str]:
 def run_report(args: argparse.Namespace) -> int:
     """Write the page."""
     from otabuild.image.image import open_image
-    from otabuild.image.report import make_report
-    from otabuild.image.report_page import render_page
+    from otabuild.report.report_data import make_report
+    from otabuild.report.report_page import render_page
     from otabuild.storage.files import write_file
 
     with contextlib.ExitStack() as stack:
@@ -130,7 +130,7 @@ def run_report(args: argparse.Namespace) -> int:
 
 
 def _check_rule(text: str) -> None:
-    from otabuild.image.lint import check_ignored
+    from otabuild.lint.lint import check_ignored
 
     check_ignored([text])
 
@@ -148,7 +148,7 @@ def run_lint(args: argparse.Namespace) -> int:
 def _findings(args: argparse.Namespace) -> Iterator[LintFinding]:
     from otabuild import session
     from otabuild.image.image import open_image
-    from otabuild.image.lint_image import lint_image
+    from otabuild.lint.lint_image import lint_image
 
     with contextlib.ExitStack() as stack:
         base = stack.enter_context(open_image(args.base)) if args.base else None
@@ -156,7 +156,7 @@ def _findings(args: argparse.Namespace) -> Iterator[LintFinding]:
             image = stack.enter_context(open_image(args.subject))
             yield from lint_image(image, int(time.time()), base)
             return
-        from otabuild.pipeline.lint import lint_recipe
+        from otabuild.pipeline.lint_recipe import lint_recipe
         from otabuild.recipe.load import load_recipe
 
         yield from lint_recipe(load_recipe(args.subject), session.make_workspace(), base)
@@ -164,7 +164,7 @@ def _findings(args: argparse.Namespace) -> Iterator[LintFinding]:
 
 def _lint_lines(findings: list[LintFinding]) -> Iterator[str]:
     """Yield the findings by rule, each with its reason; long lists are cut."""
-    from otabuild.image.lint import RULES
+    from otabuild.lint.lint import RULES
 
     by_rule: defaultdict[str, list[LintFinding]] = defaultdict(list)
     for finding in findings:

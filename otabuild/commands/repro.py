@@ -18,7 +18,7 @@ from otabuild.storage import fs
 
 if TYPE_CHECKING:
     from otabuild.recipe.model import Recipe
-    from otabuild.recipe.signing import Sign
+    from otabuild.recipe.sign import Sign
 
 _CONDITIONS = (
     (0o022, {"OTABUILD_JOBS": "1", "TZ": "UTC", "LANG": "C", "LC_ALL": "C", "PYTHONHASHSEED": "1"}),
@@ -94,7 +94,7 @@ def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
         StateError: a build failed and has reported why, or another process is using the work directory.
     """
     from otabuild.image.image import open_image
-    from otabuild.pipeline.repro import first_difference, signs_alike
+    from otabuild.pipeline.first_difference import first_difference, signs_alike
     from otabuild.storage import files
 
     work = session.load_settings().work
@@ -133,7 +133,7 @@ def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]
 
 def _build_once(recipe: Recipe, folder: str) -> None:
     from otabuild.api import build
-    from otabuild.pipeline.repro import signs_alike
+    from otabuild.pipeline.first_difference import signs_alike
 
     workspace = session.make_workspace()
     sign: Sign | None = recipe.sign if recipe.sign and signs_alike(recipe.sign) else None

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from otabuild.pipeline.job import Job
     from otabuild.pipeline.resign import Signing
     from otabuild.pipeline.workspace import Workspace
-    from otabuild.recipe.signing import Sign
+    from otabuild.recipe.sign import Sign
     from otabuild.signing.certificates import Certificate
-    from otabuild.signing.external import SigningRequest
+    from otabuild.signing.signing_request import SigningRequest
 
 _RECIPES = (".yaml", ".yml")
 
@@ -141,8 +141,8 @@ def run_prepare(args: argparse.Namespace) -> int:
 def _prepare_recipe(path: str) -> list[SigningRequest]:
     """Build a recipe up to its signature; return what still has to be signed."""
     from otabuild.pipeline.run import run_steps
-    from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
-    from otabuild.pipeline.steps import build_steps
+    from otabuild.pipeline.steps.graph import build_steps
+    from otabuild.pipeline.steps.sign_steps import known_signatures, recipe_requests
 
     job, sign = _job(path)
     steps = build_steps(job.recipe, job.workspace)
@@ -166,9 +166,9 @@ def run_finish(args: argparse.Namespace) -> int:
 
 def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     from otabuild.api import build
-    from otabuild.pipeline.external import match_answer
-    from otabuild.pipeline.report import artifact_line
-    from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
+    from otabuild.pipeline.build_report import artifact_line
+    from otabuild.pipeline.outside_signatures import match_answer
+    from otabuild.pipeline.steps.sign_steps import known_signatures, recipe_requests
 
     job, sign = _job(args.target)
     requests = recipe_requests(job, sign)
@@ -264,7 +264,7 @@ def _sign_options(args: argparse.Namespace) -> Sign:
     """Convert the options to the `sign` section of a recipe."""
     from pydantic import ValidationError
 
-    from otabuild.recipe.signing import Sign
+    from otabuild.recipe.sign import Sign
 
     kind, _, rest = args.key.partition(":")
     keys: dict[str, object] = {
@@ -319,7 +319,7 @@ def _timestamp(given: int | None) -> int:
 
 
 def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:
-    from otabuild.signing.external import SigningRequest
+    from otabuild.signing.signing_request import SigningRequest
 
     return [(path, SigningRequest.from_json(_read(path), path)) for path in paths]
 
@@ -327,7 +327,7 @@ def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:
 def _tokens(paths: list[str] | tuple[()]) -> list[tuple[str, SigningRequest]]:
     """Return what stored tokens sign, except tokens of legacy clients, which have no certificate."""
     from otabuild.format.index_jwt import NAME, parse_index_jwt
-    from otabuild.signing.external import SigningRequest
+    from otabuild.signing.signing_request import SigningRequest
 
     found = []
     for path in paths:

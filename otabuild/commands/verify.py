@@ -19,10 +19,10 @@ from otabuild.progress import show_progress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from otabuild.image.findings import Finding
-    from otabuild.image.verify import Report
+    from otabuild.findings import Finding
+    from otabuild.signing.authenticity import SignatureReport
     from otabuild.signing.trust import TrustPolicy
-    from otabuild.signing.verify import SignatureReport
+    from otabuild.verification.verify import Report
 
 _FEW_NOTES = 3
 _NEED_ANCHOR = ("--crl", "--not-before", "--max-age", "--allowed-signer", "--eku-strict")
@@ -160,7 +160,7 @@ def _now(args: argparse.Namespace) -> int:
 def run_verify(args: argparse.Namespace) -> int:
     """Verify everything."""
     from otabuild.image.image import open_image
-    from otabuild.image.verify import verify
+    from otabuild.verification.verify import verify
 
     policy = trust_policy(args)
     if policy is None:
@@ -206,7 +206,7 @@ def _signature_lines(signature: SignatureReport, now: int) -> Iterator[str]:
 def run_verify_sign(args: argparse.Namespace) -> int:
     """Verify the signature."""
     from otabuild.image.image import open_image
-    from otabuild.image.verify_sign import verify_sign
+    from otabuild.verification.verify_sign import verify_sign
 
     policy = trust_policy(args)
     now = _now(args)
@@ -226,7 +226,7 @@ def run_verify_sign(args: argparse.Namespace) -> int:
 def run_verify_resources(args: argparse.Namespace) -> int:
     """Hash the stored blobs."""
     from otabuild.image.image import open_image
-    from otabuild.image.verify_resources import verify_resources
+    from otabuild.verification.verify_resources import verify_resources
 
     with open_image(args.image) as image:
         report = verify_resources(image, args.blob_checksum)
@@ -237,8 +237,8 @@ def run_verify_resources(args: argparse.Namespace) -> int:
 
 def run_deploy(args: argparse.Namespace) -> int:
     """Deploy a payload."""
-    from otabuild.image.deploy import deploy
-    from otabuild.image.deploy_tar import deploy_tar
+    from otabuild.deployment.deploy import deploy
+    from otabuild.deployment.deploy_tar import deploy_tar
     from otabuild.image.image import open_image
 
     policy = trust_policy(args)

@@ -61,7 +61,7 @@ class Remark(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class YamlNode:
     """One value, its position (counted from 1), and its size when every alias is written out.
 
     `text` is a scalar as written, `value` is its meaning. A list has `items`. A mapping has `pairs` of key and value,
@@ -73,18 +73,18 @@ class Node:
     column: int
     text: str = ""
     value: str | int | float | bool | date | None = None
-    items: tuple[Node, ...] = ()
-    pairs: tuple[tuple[Node, Node], ...] = ()
+    items: tuple[YamlNode, ...] = ()
+    pairs: tuple[tuple[YamlNode, YamlNode], ...] = ()
     nodes: int = 1
     depth: int = 1
 
-    def get(self, key: str | int) -> Node | None:
+    def get(self, key: str | int) -> YamlNode | None:
         """Return the value under a key (as written) of a mapping or at an index of a list, or None."""
         if self.kind == "list":
             return self.items[key] if isinstance(key, int) and 0 <= key < len(self.items) else None
         return next((value for name, value in self.pairs if name.text == key), None)
 
-    def follow(self, path: Iterable[str | int]) -> tuple[Node, list[str | int], Node]:
+    def follow(self, path: Iterable[str | int]) -> tuple[YamlNode, list[str | int], YamlNode]:
         """Follow a path of keys as far as the tree goes, skipping keys that the tree does not have.
 
         Returns:
@@ -109,7 +109,7 @@ class Node:
         return self.value
 
 
-def parse_yaml(raw: bytes, where: str) -> tuple[Node, tuple[Remark, ...]]:
+def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Remark, ...]]:
     """Read one YAML document.
 
     Args:
@@ -142,11 +142,11 @@ class _Composer:
     def __init__(self, text: str, where: str) -> None:
         self.where = where
         self.remarks: list[Remark] = []
-        self.anchors: dict[str, Node | None] = {}
+        self.anchors: dict[str, YamlNode | None] = {}
         self.lines = text.splitlines()
         self.text = text
 
-    def document(self) -> Node:
+    def document(self) -> YamlNode:
         try:
             self.loader = _LOADER(self.text)
             self.events = self._events()
@@ -161,8 +161,8 @@ class _Composer:
         finally:
             self.loader.dispose()
 
-    def _whole(self) -> Node:
-        root: Node | None = None
+    def _whole(self) -> YamlNode:
+        root: YamlNode | None = None
         for event in self.events:
             if isinstance(event, (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent)):
                 continue
@@ -171,9 +171,9 @@ class _Composer:
                     raise self._error("more than one document in the file", event)
                 continue
             root = self._node(event, 1)
-        return root or Node("null", 1, 1)
+        return root or YamlNode("null", 1, 1)
 
-    def _node(self, event: Any, level: int) -> Node:
+    def _node(self, event: Any, level: int) -> YamlNode:
         if level > limits.JSON_DEPTH:
             raise self._error(f"nested more than {limits.JSON_DEPTH} deep", event)
         if isinstance(event, yaml.AliasEvent):
@@ -196,7 +196,7 @@ class _Composer:
             self.anchors[event.anchor] = node
         return node
 
-    def _alias(self, event: Any) -> Node:
+    def _alias(self, event: Any) -> YamlNode:
         if event.anchor not in self.anchors:
             raise self._error(f"the alias *{event.anchor} has no anchor &{event.anchor} above it", event)
         node = self.anchors[event.anchor]
@@ -204,7 +204,7 @@ class _Composer:
             raise self._error(f"the alias *{event.anchor} is inside its own anchor", event)
         return node
 
-    def _scalar(self, event: Any) -> Node:
+    def _scalar(self, event: Any) -> YamlNode:
         line, column = _place(event)
         tag = event.tag or self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         kind = _KINDS.get(tag.removeprefix(_TAG), "string")
@@ -216,20 +216,20 @@ class _Composer:
         except (ValueError, OverflowError, AttributeError, LookupError):  # what PyYAML raises for `!!int foo`, by tag
             what = f"YAML reads {event.value[:80]!r} as {KINDS[kind]}, but it is not valid"
             raise self._error(what, event, hint="put it in quotes if it is text") from None
-        return Node(kind, line, column, text=event.value, value=value)
+        return YamlNode(kind, line, column, text=event.value, value=value)
 
-    def _list(self, event: Any, level: int) -> Node:
-        items: list[Node] = []
+    def _list(self, event: Any, level: int) -> YamlNode:
+        items: list[YamlNode] = []
         size = 1
         while not isinstance(part := next(self.events), yaml.SequenceEndEvent):
             items.append(self._node(part, level + 1))
             size = self._grown(size, items[-1], part)
         depth = 1 + max((item.depth for item in items), default=0)
-        return Node("list", *_place(event), items=tuple(items), nodes=size, depth=depth)
+        return YamlNode("list", *_place(event), items=tuple(items), nodes=size, depth=depth)
 
-    def _mapping(self, event: Any, level: int) -> Node:
-        own: dict[Any, tuple[Node, Node]] = {}
-        merged: list[tuple[Node, Node]] = []
+    def _mapping(self, event: Any, level: int) -> YamlNode:
+        own: dict[Any, tuple[YamlNode, YamlNode]] = {}
+        merged: list[tuple[YamlNode, YamlNode]] = []
         size, deepest = 1, 0
         while not isinstance(part := next(self.events), yaml.MappingEndEvent):
             key = self._node(part, level + 1)
@@ -246,15 +246,15 @@ class _Composer:
         for key, value in merged:
             own.setdefault(key.value, (key, value))
         pairs = tuple(own.values())
-        return Node("mapping", *_place(event), pairs=pairs, nodes=size + len(pairs), depth=deepest + 1)
+        return YamlNode("mapping", *_place(event), pairs=pairs, nodes=size + len(pairs), depth=deepest + 1)
 
-    def _merge(self, value: Node, event: Any) -> list[tuple[Node, Node]]:
+    def _merge(self, value: YamlNode, event: Any) -> list[tuple[YamlNode, YamlNode]]:
         sources = value.items if value.kind == "list" else (value,)
         if any(source.kind != "mapping" for source in sources):
             raise self._error("<< takes a mapping, or a list of mappings", event)
         return [pair for source in sources for pair in source.pairs]
 
-    def _grown(self, size: int, node: Node, event: Any) -> int:
+    def _grown(self, size: int, node: YamlNode, event: Any) -> int:
         size += node.nodes
         if size > limits.YAML_NODES:
             raise self._error(f"more than {limits.YAML_NODES} values when all aliases are written out", event)

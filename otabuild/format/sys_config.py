@@ -20,7 +20,7 @@ from pydantic import (
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
 from otabuild.format.document import joined
-from otabuild.format.strict_yaml import KINDS, Node, parse_yaml
+from otabuild.format.strict_yaml import KINDS, YamlNode, parse_yaml
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     return config, tuple(f"line {line}: {text}" for line, text in sorted(notes))
 
 
-def _oddities(tree: Node) -> list[tuple[int, str]]:
+def _oddities(tree: YamlNode) -> list[tuple[int, str]]:
     found = []
     for key, value in tree.pairs:
         if key.text == "otaclient":
@@ -176,7 +176,7 @@ def _oddities(tree: Node) -> list[tuple[int, str]]:
     return found
 
 
-def _problem(error: Any, tree: Node) -> tuple[int, str]:
+def _problem(error: Any, tree: YamlNode) -> tuple[int, str]:
     node, trail, _ = tree.follow(error["loc"])
     missing = error["type"] == "missing"
     keys = [*trail, error["loc"][-1]] if missing else trail

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from otabuild.errors import IntegrityError, LimitError
 from otabuild.format.digest import Descriptor, blob_name, format_digest
-from otabuild.storage.source import Source
+from otabuild.storage.backend import Backend
 
 Chunk = bytes | memoryview
 _NAME = re.compile(r"blobs/sha256/([0-9a-f]{64})")
@@ -22,7 +22,7 @@ class Blobs:
             thread that reads.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Backend) -> None:
         self._source = source
         self.on_verified: Callable[[bytes], None] | None = None
 

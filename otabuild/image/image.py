@@ -1,19 +1,31 @@
-"""An open image."""
+"""An open image and its payloads: documents, tables, entries and contents (sections 2 to 7)."""
 
 from __future__ import annotations
 
+import io
+import posixpath
+import stat
+import tempfile
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Self
+from typing import IO, Self, cast
 
-from otabuild.errors import FormatError, InputError, IntegrityError, LimitError
+from otabuild.errors import FilterError, FormatError, InputError, IntegrityError, LimitError
 from otabuild.format import annotations as ann
 from otabuild.format import limits
-from otabuild.format.index import Index
+from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.image_config import ImageConfig
+from otabuild.format.index import Index, payload_id
+from otabuild.format.manifest import Manifest
 from otabuild.image.blobs import Blobs
-from otabuild.image.payload import Payload
 from otabuild.image.resources import ResourceTable
+from otabuild.image.tables import FileEntry, FileTable
+from otabuild.storage.backend import Backend, open_backend
 from otabuild.storage.fs import StrPath
-from otabuild.storage.source import Source, open_source
+
+_IN_MEMORY = 8 << 20
+_LINKS = 40
+"""The limit for followed symlinks, the same as in Linux."""
 
 
 def open_image(path: StrPath) -> Image:
@@ -28,13 +40,13 @@ def open_image(path: StrPath) -> Image:
         IntegrityError: the image directory has no blobs folder, or a symlink in its place.
         StorageError: the operating system could not read it.
     """
-    return Image(open_source(path))
+    return Image(open_backend(path))
 
 
 class Image:
     """An image, opened once. Nothing is looked up by path again."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Backend) -> None:
         self.source = source
         self.blobs = Blobs(source)
 
@@ -132,3 +144,132 @@ class Image:
         if "resources" in vars(self):
             self.resources.close()
         self.source.close()
+
+
+class Payload:
+    """A payload. Nothing is read before it is requested, and everything is verified while it is read.
+
+    Attributes:
+        image: the image that contains it.
+        descriptor: its entry in index.json.
+        ecu: id of its ECU.
+        release_key: `dev` or `prd`.
+    """
+
+    def __init__(self, image: Image, descriptor: Descriptor) -> None:
+        self.image = image
+        self.descriptor = descriptor
+        self.ecu, self.release_key = payload_id(descriptor)
+
+    @property
+    def name(self) -> str:
+        """ECU and release key, for messages."""
+        return f"{self.ecu}/{self.release_key}"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The image manifest.
+
+        Raises:
+            IntegrityError, LimitError: the blob is missing, damaged or too large.
+            FormatError: it is not an image manifest.
+        """
+        return Manifest.from_json(self.image.blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}")
+
+    @cached_property
+    def config(self) -> ImageConfig:
+        """The image config; raises the same errors as `manifest`."""
+        raw = self.image.blobs.read(self.manifest.config, limits.DOCUMENT)
+        return ImageConfig.from_json(raw, f"config of {self.name}")
+
+    @cached_property
+    def sys_config(self) -> bytes | None:
+        """The sys_config as its author wrote it (YAML), or None. Raises the same errors as `manifest`."""
+        descriptor = self.config.sys_config
+        return None if descriptor is None else self.image.blobs.read(descriptor, limits.DOCUMENT)
+
+    @cached_property
+    def file_table(self) -> FileTable:
+        """The file table, open until the image is closed; raises the same errors as `open_table`."""
+        return FileTable.open(self.image.blobs, self.manifest.file_table, f"file table of {self.name}")
+
+    def entries(self) -> Iterator[FileEntry]:
+        """Yield every entry in byte order of the paths.
+
+        Raises:
+            TableError: the file table is invalid.
+        """
+        return self.file_table.entries()
+
+    def stat(self, path: str, *, follow: bool = False) -> FileEntry:
+        """Return the entry of a path, absolute within the rootfs, as a system that runs the payload would find it.
+
+        Symlinks on the way are followed; a symlink at the end is followed with `follow` or if the path ends in a slash.
+
+        Raises:
+            InputError: the path does not exist, or has too many symlinks.
+        """
+        todo, links = _parts(path), 0
+        entry = self.file_table.find("/")
+        at = "/"
+        while todo and entry is not None:
+            step = posixpath.normpath(posixpath.join(at, todo.pop()))
+            entry = self.file_table.find(step) if entry.is_directory else None
+            if entry is not None and stat.S_ISLNK(entry.mode) and (todo or follow or path.endswith("/")):
+                links += 1
+                todo += _parts(entry.target or "")
+                at = "/" if (entry.target or "").startswith("/") else posixpath.dirname(step)
+                entry = self.file_table.find(at)
+            else:
+                at = step
+            if links > _LINKS:
+                raise InputError("too many symlinks on the way", where=f"{self.name}: {path}", observed=entry and at)
+        if entry is None:
+            raise InputError("no such path in the payload", where=f"{self.name}: {path}")
+        return entry
+
+    def ls(self, path: str = "/") -> Iterator[FileEntry]:
+        """Yield the entries directly in a directory, in byte order, or the entry itself if it is not a directory.
+
+        Raises:
+            InputError: the path does not exist.
+            TableError: the file table is invalid.
+        """
+        entry = self.stat(path)
+        if not entry.is_directory:
+            yield entry
+            return
+        for found in self.file_table.below(entry.path.rstrip("/") + "/"):
+            if found.path != "/" and posixpath.dirname(found.path) == entry.path:
+                yield found
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open the content of a regular file, or of one that a symlink leads to, for reading.
+
+        The whole content is verified before the first byte is returned.
+
+        Raises:
+            InputError: the path does not exist, or is not a regular file.
+            IntegrityError, FilterError: the content cannot be rebuilt from the image.
+        """
+        entry = self.stat(path, follow=True)
+        if entry.digest is None:
+            raise InputError("not a regular file", where=f"{self.name}: {path}")
+        if entry.contents is not None:
+            return io.BytesIO(entry.contents)
+        resources = self.image.resources
+        row = resources.by_digest(entry.digest)
+        if row is None or row.size != entry.size:
+            raise FilterError(
+                "its content is not in the resource table", where=path, observed=format_digest(entry.digest)
+            )
+        file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 the caller's to close
+        for chunk in resources.plan(row).stream(self.image.blobs):
+            file.write(chunk)
+        file.seek(0)
+        return file
+
+
+def _parts(path: str) -> list[str]:
+    """Return the parts of a path, the last one first; `..` of the root is the root."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from otabuild.errors import IntegrityError
 from otabuild.format.digest import blob_name, format_digest, parse_digest
 from otabuild.image.blobs import Chunk
-from otabuild.image.image import Image
-from otabuild.image.payload import Payload
+from otabuild.image.image import Image, Payload
 from otabuild.image.tables import table_chunks
 from otabuild.storage import files, fs
 from otabuild.storage.fs import StrPath

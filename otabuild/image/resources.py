@@ -32,7 +32,7 @@ U = TypeVar("U")
 OnError = Callable[[OtabuildError], None]
 
 
-class Step(NamedTuple):
+class FilterStep(NamedTuple):
     """A step on the bytes so far, and its expected result: a resource with that `size` in bytes and that digest."""
 
     filter: Filter
@@ -44,7 +44,7 @@ class Plan(NamedTuple):
     """How to make a resource: the concatenated blobs (digest, size), then the steps in order."""
 
     leaves: tuple[tuple[bytes, int], ...]
-    steps: tuple[Step, ...]
+    steps: tuple[FilterStep, ...]
 
     def stream(self, blobs: Blobs) -> Iterator[Chunk]:
         """Yield the content in parts. It can be trusted only after the last part. Every step is verified, too.
@@ -137,7 +137,7 @@ class ResourceTable:
             FilterError: a filter cannot be parsed, or its target is missing, out of bounds, in a cycle, or too deep.
             LimitError: a bundle over 64 MiB, or too many slices.
         """
-        where, steps = f"resource {row.resource_id}", list[Step]()
+        where, steps = f"resource {row.resource_id}", list[FilterStep]()
         while row.filter_applied is not None:
             if len(steps) + above == limits.FILTER_DEPTH:
                 raise FilterError(
@@ -145,7 +145,7 @@ class ResourceTable:
                 )
             here = f"resource {row.resource_id}"
             filter_ = parse_filter(row.filter_applied, here)
-            steps.append(Step(filter_, row.digest, row.size))
+            steps.append(FilterStep(filter_, row.digest, row.size))
             if isinstance(filter_, Sliced):
                 return Plan(self._slices(filter_, row, here), tuple(reversed(steps)))
             base_id = filter_.bundle_id if isinstance(filter_, Bundled) else filter_.resource_id

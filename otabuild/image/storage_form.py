@@ -16,7 +16,7 @@ Leaf = tuple[bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StorageForm:
     """A content in the resource table.
 
     Attributes:
@@ -34,7 +34,7 @@ class Stored:
     bundle_size: int = 0
 
 
-def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[Stored]:
+def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[StorageForm]:
     """Yield the wanted contents (keys are digests) that are in the resource table.
 
     Raises:
@@ -45,9 +45,9 @@ def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) ->
         for member in group.members:
             row, plan = member.row, member.plan
             if plan is None:
-                yield Stored(row.digest, row.size, "bundled", shared, group.bundle_size)
+                yield StorageForm(row.digest, row.size, "bundled", shared, group.bundle_size)
             else:
-                yield Stored(row.digest, row.size, _form(plan), tuple(dict.fromkeys(plan.leaves)))
+                yield StorageForm(row.digest, row.size, _form(plan), tuple(dict.fromkeys(plan.leaves)))
 
 
 def _form(plan: Plan) -> Form:
@@ -56,7 +56,7 @@ def _form(plan: Plan) -> Form:
     return "compressed" if any(isinstance(step.filter, Compressed) for step in plan.steps) else "plain"
 
 
-def shares(contents: Iterable[Stored]) -> dict[bytes, float]:
+def shares(contents: Iterable[StorageForm]) -> dict[bytes, float]:
     """Return each content's share of the bytes of blobs, by digest.
 
     A blob is divided among the contents that need it, in proportion to their sizes. All shares add up to the blobs.

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from otabuild.build.assemble import document, write_directory
+from otabuild.assembly.assemble import document, write_directory
 from otabuild.errors import FormatError, IntegrityError, LimitError, OtabuildError, StateError, TrustError
 from otabuild.format import annotations as ann
 from otabuild.format import index_jwt, legacy_jwt, limits
@@ -19,14 +19,14 @@ from otabuild.format.document import parse_json
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.image import Image
 from otabuild.image.otaclient_package import check_legacy_folder, read_package
-from otabuild.image.tally import Progress, Tally
-from otabuild.pipeline.external import ReusingSigner, match_answer, signing_requests
+from otabuild.pipeline.outside_signatures import ReusingSigner, match_answer, signing_requests
 from otabuild.signing.certificates import Certificate
-from otabuild.signing.external import SigningRequest
 from otabuild.signing.signer import Signer, sign_index, sign_legacy
+from otabuild.signing.signing_request import SigningRequest
 from otabuild.storage.member import DamagedBlobError, Member
 from otabuild.storage.zip_reader import legal_name
 from otabuild.storage.zip_writer import write_artifact
+from otabuild.tally import Progress, Tally
 
 _SIGNATURE = ("index.json", index_jwt.NAME, legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
 

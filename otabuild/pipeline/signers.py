@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.signing import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign, SigningKey
+from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign, SigningKey
 from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.keys import (
     Passphrase,

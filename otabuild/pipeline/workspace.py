@@ -9,11 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild.format import limits
-from otabuild.image.tally import Tally
 from otabuild.storage import files, fs
+from otabuild.tally import Tally
 
 if TYPE_CHECKING:
-    from otabuild.build.store import Environment
+    from otabuild.assembly.store import Environment
     from otabuild.storage.cache import Cache
 
 WORK = os.path.join("build", ".otabuild")
@@ -89,6 +89,6 @@ class Workspace:
 
     def environment(self, cache: Cache, what: str, total: int) -> Environment:
         """Return what a build step gets from outside."""
-        from otabuild.build.store import Environment  # noqa: PLC0415  (as above)
+        from otabuild.assembly.store import Environment  # noqa: PLC0415  (as above)
 
         return Environment(cache, self.workers, self.now_ns, Tally(total, partial(self.progress, what)).add)

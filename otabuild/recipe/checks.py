@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from otabuild.errors import Problem
 from otabuild.format import annotations as ann
-from otabuild.format.strict_yaml import KINDS, Node
+from otabuild.format.strict_yaml import KINDS, YamlNode
 from otabuild.recipe.suggest import did_you_mean
 
 _VENDORS = ("vnd.tier4.", "vnd.nvidia.")
@@ -18,7 +18,7 @@ _USELESS = "is not used with this key"
 _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
 
 
-def check(tree: Node, file: str) -> list[Problem]:
+def check(tree: YamlNode, file: str) -> list[Problem]:
     """Return every problem between keys: payloads, rootfs names, annotations, set rules."""
     found = [
         *_keys(tree),
@@ -45,21 +45,21 @@ def check(tree: Node, file: str) -> list[Problem]:
     ]
 
 
-_Facts = tuple[Node, str, str, str | None, str]
+_Facts = tuple[YamlNode, str, str, str | None, str]
 """A problem: the node where it is, the path of its key, what is wrong, what was expected, and a hint."""
 
 
-def _mapping(node: Node | None, key: str) -> tuple[tuple[Node, Node], ...]:
+def _mapping(node: YamlNode | None, key: str) -> tuple[tuple[YamlNode, YamlNode], ...]:
     below = node.get(key) if node else None
     return below.pairs if below else ()
 
 
-def _items(node: Node | None, key: str) -> tuple[Node, ...]:
+def _items(node: YamlNode | None, key: str) -> tuple[YamlNode, ...]:
     below = node.get(key) if node else None
     return below.items if below else ()
 
 
-def _keys(node: Node, path: str = "") -> Iterator[_Facts]:
+def _keys(node: YamlNode, path: str = "") -> Iterator[_Facts]:
     for number, item in enumerate(node.items):
         if item.kind == "null":
             yield item, f"{path}[{number}]", _EMPTY, None, "write a value after the dash, or remove the entry"
@@ -73,7 +73,7 @@ def _keys(node: Node, path: str = "") -> Iterator[_Facts]:
         yield from _keys(value, below)
 
 
-def _payloads(tree: Node) -> Iterator[_Facts]:
+def _payloads(tree: YamlNode) -> Iterator[_Facts]:
     names = [name.text for name, _ in _mapping(tree, "rootfs")]
     seen: dict[tuple[str, str], int] = {}
     for number, payload in enumerate(_items(tree, "payloads")):
@@ -92,7 +92,7 @@ def _payloads(tree: Node) -> Iterator[_Facts]:
             seen.setdefault(pair, number)
 
 
-def _unused(tree: Node) -> Iterator[_Facts]:
+def _unused(tree: YamlNode) -> Iterator[_Facts]:
     """Find a rootfs that no payload names. Silent if a payload names an undefined rootfs, because that is the cause."""
     names = [name for name, _ in _mapping(tree, "rootfs")]
     used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(tree, "payloads")}
@@ -103,7 +103,7 @@ def _unused(tree: Node) -> Iterator[_Facts]:
                 yield name, f"rootfs.{name.text}", what, None, hint
 
 
-def _annotations(tree: Node) -> Iterator[_Facts]:
+def _annotations(tree: YamlNode) -> Iterator[_Facts]:
     short = {_short(path) for path in _leaves(tree.get("annotations"))}
     for name, _ in _mapping(tree, "annotations"):
         key, path = name.text, f'annotations."{name.text}"'
@@ -131,7 +131,7 @@ def _foreign(key: str) -> tuple[str, str | None, str]:
     return "unknown annotation of a reserved prefix", None, near
 
 
-def _leaves(node: Node | None, prefix: str = "") -> Iterator[str]:
+def _leaves(node: YamlNode | None, prefix: str = "") -> Iterator[str]:
     for key, value in node.pairs if node else ():
         yield f"{prefix}{key.text}"
         yield from _leaves(value, f"{prefix}{key.text}.")
@@ -141,7 +141,7 @@ def _short(path: str) -> str:
     return ann.INDEX_SHORT_KEYS.get(path, "")
 
 
-def _set_rules(tree: Node) -> Iterator[_Facts]:
+def _set_rules(tree: YamlNode) -> Iterator[_Facts]:
     for name, rootfs in _mapping(tree, "rootfs"):
         for number, rule in enumerate(_items(rootfs, "set")):
             if rule.kind == "mapping" and not any(rule.get(key) for key in ("capability", "mode", "owner")):
@@ -149,14 +149,14 @@ def _set_rules(tree: Node) -> Iterator[_Facts]:
                 yield rule, path, "sets nothing", "at least one of capability, mode, owner", ""
 
 
-def _passphrase(tree: Node) -> Iterator[_Facts]:
+def _passphrase(tree: YamlNode) -> Iterator[_Facts]:
     sign = tree.get("sign")
     passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
     if passphrase and key and (key.text == "external" or key.get("command")):
         yield passphrase, "sign.passphrase", _USELESS, None, "remove it"
 
 
-def _legacy(tree: Node) -> Iterator[_Facts]:
+def _legacy(tree: YamlNode) -> Iterator[_Facts]:
     package = tree.get("otaclient-package")
     legacy = package.get("legacy") if package else None
     if legacy and legacy.text == "true" and not tree.get("sign"):
@@ -164,7 +164,7 @@ def _legacy(tree: Node) -> Iterator[_Facts]:
         yield legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out"
 
 
-def _stdin(tree: Node) -> Iterator[_Facts]:
+def _stdin(tree: YamlNode) -> Iterator[_Facts]:
     first = ""
     for name, rootfs in _mapping(tree, "rootfs"):
         source = rootfs.get("source")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from otabuild.errors import Problem
-from otabuild.format.strict_yaml import KINDS, Node
+from otabuild.format.strict_yaml import KINDS, YamlNode
 from otabuild.recipe.schema import json_schema
 from otabuild.recipe.suggest import did_you_mean, nearest
 
@@ -28,7 +28,7 @@ _SECRET = (("sign", "key"), ("sign", "passphrase"))
 Key = str | int
 
 
-def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
+def problems(errors: Iterable[Any], root: YamlNode, file: str) -> list[Problem]:
     """Return what pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
     found, errors = [], list(errors)
     meant = _meant(errors, root)
@@ -49,13 +49,13 @@ def problems(errors: Iterable[Any], root: Node, file: str) -> list[Problem]:
     return found
 
 
-def _meant(errors: Iterable[Any], root: Node) -> set[tuple[Key, ...]]:
+def _meant(errors: Iterable[Any], root: YamlNode) -> set[tuple[Key, ...]]:
     """Return the keys that were probably meant by unknown ones."""
     unknown = (root.follow(error["loc"])[1] for error in errors if error["type"] == "extra_forbidden")
     return {(*trail[:-1], nearest(str(trail[-1]), _free_keys(root, trail)) or "") for trail in unknown}
 
 
-def _free_keys(root: Node, trail: Sequence[Key]) -> list[str]:
+def _free_keys(root: YamlNode, trail: Sequence[Key]) -> list[str]:
     """Return the keys that are possible in place of an unknown one."""
     present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
     return [name for name in _known_keys(trail[:-1]) if name not in present]
@@ -81,7 +81,7 @@ def _description(keys: Sequence[Key]) -> str:
     return next((str(schema["description"]) for schema in _schemas(keys) if "description" in schema), "")
 
 
-def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str, Any]:
+def _facts(error: Any, node: YamlNode, root: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
     """Return what is wrong, what was observed, what was expected, and a hint."""
     kind, context = error["type"], error.get("ctx", {})
     seen = str(trail[-1]) if error["loc"][-1:] == ("[key]",) else _short(node.text)
@@ -96,7 +96,7 @@ def _facts(error: Any, node: Node, root: Node, trail: Sequence[Key]) -> dict[str
     return _due(_DUE[kind], node) if kind in _DUE else _plain_facts(error, node, trail)
 
 
-def _plain_facts(error: Any, node: Node, trail: Sequence[Key]) -> dict[str, Any]:
+def _plain_facts(error: Any, node: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
     seen = _seen(node)
     if error["type"] == "literal_error":
         choices = str(error["ctx"]["expected"]).replace("'", "").replace(" or ", ", ")
@@ -111,7 +111,7 @@ def _plain_facts(error: Any, node: Node, trail: Sequence[Key]) -> dict[str, Any]
     return {"what": error["msg"][:1].lower() + error["msg"][1:], "observed": seen, "hint": _description(trail)}
 
 
-def _seen(node: Node) -> str:
+def _seen(node: YamlNode) -> str:
     return KINDS[node.kind] if node.kind in ("list", "mapping") else _short(node.text)
 
 
@@ -128,7 +128,7 @@ def _refused(cause: Any, seen: str) -> dict[str, Any]:
     }
 
 
-def _due(due: str, node: Node) -> dict[str, Any]:
+def _due(due: str, node: YamlNode) -> dict[str, Any]:
     if due != "a string" or node.kind in ("list", "mapping"):
         entry = f"write [{_short(node.text)}]" if node.text else "begin each entry with a dash"
         return {"what": f"must be {due}", "observed": _seen(node), "hint": entry if due == "a list" else ""}
@@ -139,7 +139,7 @@ def _due(due: str, node: Node) -> dict[str, Any]:
     }
 
 
-def _one_of(what: str, node: Node, known: Sequence[str]) -> dict[str, Any]:
+def _one_of(what: str, node: YamlNode, known: Sequence[str]) -> dict[str, Any]:
     keys = [key.text for key, _ in node.pairs]
     hints = (did_you_mean(key, known) for key in keys if key not in known)
     return {"what": what, "observed": ", ".join(keys) or _seen(node), "hint": next(filter(None, hints), "")}

@@ -23,9 +23,9 @@ from pydantic import (
 from otabuild.errors import InputError
 from otabuild.format import limits
 from otabuild.format.architectures import architecture_name
+from otabuild.format.capabilities import parse_capability
 from otabuild.format.sizes import SIZE, parse_size
 from otabuild.rootfs.patterns import Patterns
-from otabuild.rootfs.rules import parse_capability
 
 _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
 

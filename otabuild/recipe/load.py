@@ -11,14 +11,14 @@ from pydantic import ValidationError
 
 from otabuild.errors import InputError, Problem, RecipeError, StorageError
 from otabuild.format import limits
-from otabuild.format.strict_yaml import Node, YamlError, parse_yaml
+from otabuild.format.strict_yaml import YamlError, YamlNode, parse_yaml
 from otabuild.format.times import utc_date
 from otabuild.recipe import checks
 from otabuild.recipe.context import Context
 from otabuild.recipe.diagnose import key_path, problems
 from otabuild.recipe.fields import PathBase, RefusedError
-from otabuild.recipe.inputs import problem_at
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.named_files import problem_at
 from otabuild.recipe.places import clashes
 from otabuild.recipe.substitute import build_time, substitute
 from otabuild.recipe.suggest import did_you_mean
@@ -184,13 +184,13 @@ class _Loader:
         self.problems: list[Problem] = []
         self.date: str | None = None
 
-    def values(self, tree: Node, stem: str) -> dict[str, Any]:
-        time = self._time(tree.get("timestamp") or Node("string", 1, 1, text="commit"))
+    def values(self, tree: YamlNode, stem: str) -> dict[str, Any]:
+        time = self._time(tree.get("timestamp") or YamlNode("string", 1, 1, text="commit"))
         self.date = utc_date(time)
         values = {key.text: self._value(node, [key.text]) for key, node in tree.pairs if key.text != "timestamp"}
         return {"name": stem, **values, "timestamp": time}
 
-    def _time(self, node: Node) -> int:
+    def _time(self, node: YamlNode) -> int:
         if node.kind not in ("string", "date"):
             self._problem(
                 node,
@@ -204,7 +204,7 @@ class _Loader:
             self._problem(node, ["timestamp"], error)
             return self.context.now
 
-    def _value(self, node: Node, keys: list[str | int]) -> Any:
+    def _value(self, node: YamlNode, keys: list[str | int]) -> Any:
         if node.kind == "mapping":
             return {key.text: self._value(value, [*keys, key.text]) for key, value in node.pairs}
         if node.kind == "list":
@@ -217,6 +217,6 @@ class _Loader:
             self._problem(node, keys, error)
             return node.text
 
-    def _problem(self, node: Node, keys: list[str | int], error: RefusedError | InputError) -> None:
+    def _problem(self, node: YamlNode, keys: list[str | int], error: RefusedError | InputError) -> None:
         facts = error.what, error.observed, error.expected, error.hint
         self.problems.append(Problem(self.file, node.line, node.column, key_path(keys), *facts))

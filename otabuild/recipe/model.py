@@ -27,8 +27,8 @@ from otabuild.recipe.fields import (
     Text,
     size_of,
 )
-from otabuild.recipe.signing import Sign, VerifyRecipe
-from otabuild.recipe.sources import DirectorySource, Sources
+from otabuild.recipe.sign import Sign, VerifyRecipe
+from otabuild.recipe.sources import DirectoryRecipe, Sources
 
 
 class Os(Model):
@@ -58,7 +58,7 @@ class Xattrs(Model):
     """Names of extended attributes to drop; `*` matches any part of a name."""
 
 
-class SetRule(Model):
+class SetRecipe(Model):
     """Metadata to set on one path, regardless of the source."""
 
     path: RootfsPath
@@ -86,9 +86,9 @@ class RootfsRecipe(Model):
     """What to leave out and what to add."""
     xattrs: Xattrs = Xattrs()
     """Which extended attributes to drop."""
-    overlay: tuple[DirectorySource, ...] = ()
+    overlay: tuple[DirectoryRecipe, ...] = ()
     """Folders to merge over the sources, in this order. Of directories in both, they set owner, mode and attributes."""
-    set: tuple[SetRule, ...] = ()
+    set: tuple[SetRecipe, ...] = ()
     """Owner, mode and capabilities of individual paths."""
     owner: Owner = "keep"
     """`keep`, or `"uid:gid"` for every entry (a tree made without root)."""
@@ -187,7 +187,7 @@ class Annotations(Model):
     """The place of the image in Web.Auto."""
 
 
-class OtaclientPackage(Model):
+class OtaclientRecipe(Model):
     """The otaclient release to include in the image."""
 
     release_dir: Path
@@ -196,7 +196,7 @@ class OtaclientPackage(Model):
     """Also write the files that clients before image version 1 request."""
 
 
-class Storage(Model):
+class StorageRecipe(Model):
     """How contents are bundled and compressed."""
 
     profile: Literal["update", "size", "reference"] = "update"
@@ -240,9 +240,9 @@ class Recipe(Model):
     """Root file systems by name."""
     payloads: Annotated[tuple[PayloadRecipe, ...], Field(min_length=1)]
     """The payloads, one for each ECU."""
-    otaclient_package: OtaclientPackage | None = None
+    otaclient_package: OtaclientRecipe | None = None
     """The otaclient release to include in the image."""
-    storage: Storage = Storage()
+    storage: StorageRecipe = StorageRecipe()
     """How contents are bundled and compressed."""
     sign: Sign | None = None
     """How the image is signed; without it, the image is not signed."""

@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterable
 
 from otabuild.errors import Problem
-from otabuild.format.strict_yaml import Node
+from otabuild.format.strict_yaml import YamlNode
 from otabuild.recipe.diagnose import key_path
-from otabuild.recipe.inputs import read_tree, recipe_inputs, recipe_sources
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.named_files import read_tree, recipe_inputs, recipe_sources
 
 
 def clashes(
-    recipe: Recipe, root: str = os.curdir, *, tree: Node | None = None, work: str | None = None
+    recipe: Recipe, root: str = os.curdir, *, tree: YamlNode | None = None, work: str | None = None
 ) -> list[Problem]:
     """Find outputs that are, contain or are inside an input, the other output or the work directory.
 

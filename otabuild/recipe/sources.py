@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, Tag
 from otabuild.recipe.fields import Model, Oci, Owner, Path, PathOrStdin, Platform, RefusedError, Text, one_of
 
 
-class DirectorySource(Model):
+class DirectoryRecipe(Model):
     """A directory tree."""
 
     directory: Path
@@ -18,7 +18,7 @@ class DirectorySource(Model):
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 
 
-class TarSource(Model):
+class TarRecipe(Model):
     """A tar archive."""
 
     tar: PathOrStdin
@@ -27,7 +27,7 @@ class TarSource(Model):
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 
 
-class OciSource(Model):
+class OciRecipe(Model):
     """An image in an OCI layout."""
 
     oci: Oci
@@ -38,7 +38,7 @@ class OciSource(Model):
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 
 
-class DockerArchiveSource(Model):
+class DockerArchiveRecipe(Model):
     """An archive made by `docker save`."""
 
     docker_archive: Path
@@ -49,11 +49,11 @@ class DockerArchiveSource(Model):
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 
 
-Source = Annotated[
-    Annotated[DirectorySource, Tag("<directory>")]
-    | Annotated[TarSource, Tag("<tar>")]
-    | Annotated[OciSource, Tag("<oci>")]
-    | Annotated[DockerArchiveSource, Tag("<docker-archive>")],
+SourceRecipe = Annotated[
+    Annotated[DirectoryRecipe, Tag("<directory>")]
+    | Annotated[TarRecipe, Tag("<tar>")]
+    | Annotated[OciRecipe, Tag("<oci>")]
+    | Annotated[DockerArchiveRecipe, Tag("<docker-archive>")],
     one_of("directory", "tar", "oci", "docker-archive"),
 ]
 
@@ -67,7 +67,7 @@ def _listed(value: object) -> object:
 
 
 Sources = Annotated[
-    tuple[Source, ...],
+    tuple[SourceRecipe, ...],
     Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=Source | Annotated[list[Source], Field(min_length=1)]),
+    BeforeValidator(_listed, json_schema_input_type=SourceRecipe | Annotated[list[SourceRecipe], Field(min_length=1)]),
 ]

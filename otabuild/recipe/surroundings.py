@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 from otabuild.errors import Problem
 from otabuild.format.times import utc
-from otabuild.recipe.inputs import problem_at, recipe_sources
 from otabuild.recipe.model import Recipe
-from otabuild.recipe.signing import CommandKey
+from otabuild.recipe.named_files import problem_at, recipe_sources
+from otabuild.recipe.sign import CommandKey
 
 
 def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -> Iterator[Problem]:

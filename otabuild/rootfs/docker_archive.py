@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from otabuild.errors import InputError
-from otabuild.rootfs.image_files import ArchiveFiles, MissingFileError, field, read_document
+from otabuild.rootfs.container_files import ArchiveFiles, MissingFileError, field, read_document
 from otabuild.rootfs.layers import Layer
 from otabuild.rootfs.oci import image_layers
 

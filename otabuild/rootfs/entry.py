@@ -62,7 +62,7 @@ class Entry(NamedTuple):
 
     `path` is absolute within the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` belongs to a
     symlink, `content` to a regular file. Entries with the same `link` (not None) are hard links of one inode; a group
-    may have only one member. In the stream of a source (see `source.Source`) the target of a device identifies the
+    may have only one member. In the stream of a source (see `source.RootfsSource`) the target of a device identifies the
     device, and the mode may be a `Mark`. In the stream of a layer the target of a directory may be `OPAQUE`.
     """
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from otabuild.errors import InputError
 from otabuild.rootfs.archive import Archive
+from otabuild.rootfs.archive_index import ArchiveIndex, write_index
 from otabuild.rootfs.decompress import Budget, decompressed
 from otabuild.rootfs.entry import OPAQUE, Entry, Mark
-from otabuild.rootfs.index import ArchiveIndex, write_index
 from otabuild.rootfs.merge import merge
 
 _PREFIX = ".wh."

@@ -8,7 +8,7 @@ from typing import Any
 
 from otabuild.errors import InputError
 from otabuild.format.architectures import architecture_name, is_other_architecture
-from otabuild.rootfs.image_files import Files, MissingFileError, field, read_document
+from otabuild.rootfs.container_files import Files, MissingFileError, field, read_document
 from otabuild.rootfs.layers import Layer
 
 _INDEXES = {

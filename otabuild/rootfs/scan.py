@@ -17,8 +17,8 @@ from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
 from otabuild.rootfs.merge import apart, merge, settled
 from otabuild.rootfs.patterns import Patterns
-from otabuild.rootfs.rules import SetRule, apply_rules
-from otabuild.rootfs.source import Source
+from otabuild.rootfs.set_rules import SetRule, apply_rules
+from otabuild.rootfs.source import RootfsSource
 
 Kind = Literal["directory", "tar", "oci", "docker-archive"]
 Owner = tuple[int, int] | None
@@ -158,7 +158,7 @@ def _source(
     work: str,
     dropped: Sequence[Patterns] = (),
     denied: set[tuple[str, str]] | None = None,
-) -> Source:
+) -> RootfsSource:
     if found.kind == "directory":
         return DirectorySource(
             found.location,
@@ -167,7 +167,7 @@ def _source(
             drop=lambda path: any(patterns.match(path) for patterns in dropped),
             denied=denied,
         )
-    from otabuild.rootfs.image_source import ImageSource
+    from otabuild.rootfs.container_image import ImageSource
     from otabuild.rootfs.tar_source import TarSource
 
     if found.kind == "tar":
@@ -182,7 +182,7 @@ def _source(
     )
 
 
-def _owned(found: Input, source: Source, euid: int) -> Iterator[Entry]:
+def _owned(found: Input, source: RootfsSource, euid: int) -> Iterator[Entry]:
     entries = source.entries()
     if found.kind in {"directory", "tar"}:
         entries = transforms.no_container_image(entries, where=found.location)

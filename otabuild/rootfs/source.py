@@ -8,7 +8,7 @@ from typing import Protocol
 from otabuild.rootfs.entry import Entry
 
 
-class Source(Protocol):
+class RootfsSource(Protocol):
     """A directory tree or an archive, as a stream of entries.
 
     The stream is in path order (byte order of the whole path, for example `/a`, `/a-b`, `/a/x`), starts with `/`, and

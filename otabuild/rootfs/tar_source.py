@@ -12,10 +12,10 @@ from contextlib import contextmanager
 import msgpack
 
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError, StorageError
+from otabuild.rootfs.archive_index import ArchiveIndex, write_index
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
 from otabuild.rootfs.entry import RACY_NS, Entry, StatKey
-from otabuild.rootfs.index import ArchiveIndex, write_index
 from otabuild.storage import fs
 from otabuild.storage.files import read_file, write_file
 

@@ -1,7 +1,7 @@
 """Makes signatures with a key in PEM form or with a program of the user.
 
 For a PKCS#11 token see `otabuild.signing.hsm`, for signatures made outside the pipeline see
-`otabuild.signing.external`.
+`otabuild.signing.signing_request`.
 """
 
 from __future__ import annotations

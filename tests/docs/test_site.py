@@ -22,7 +22,9 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     page = (tmp_path / "reference/api/index.html").read_text(encoding="utf-8")
-    assert all(f'id="otabuild.{name}"' in page for name in ("api.build", "image.verify.verify", "image.image.Image"))
+    assert all(
+        f'id="otabuild.{name}"' in page for name in ("api.build", "verification.verify.verify", "image.image.Image")
+    )
     assert "fonts.googleapis.com" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from otabuild.pipeline.run import run_steps
-from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.steps.graph import build_steps
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.load import load_recipe
 

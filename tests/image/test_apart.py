@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from otabuild import cli
+from otabuild.deployment.deploy_tar import deploy_tar
 from otabuild.errors import StateError
-from otabuild.image.deploy_tar import deploy_tar
 from otabuild.image.image import Image, open_image
 from otabuild.image.inspect_blob import get_filetable, get_resourcetable, save_blob
 from tests import pki

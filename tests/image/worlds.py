@@ -11,11 +11,11 @@ from typing import Any
 import msgpack
 import pytest
 
+from otabuild.deployment.deploy import deploy
+from otabuild.deployment.deploy_tar import deploy_tar
 from otabuild.errors import OtabuildError
-from otabuild.image.deploy import deploy
-from otabuild.image.deploy_tar import deploy_tar
 from otabuild.image.image import open_image
-from otabuild.image.verify import Report, verify
+from otabuild.verification.verify import Report, verify
 from tests import pki
 from tests.image import forge
 

@@ -14,15 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from otabuild.image.image import open_image
-from otabuild.image.verify import verify
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.run import run_steps
-from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.steps.graph import build_steps
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.context import Context
 from otabuild.recipe.load import load_recipe
 from otabuild.recipe.model import Recipe
 from otabuild.signing.trust import TrustPolicy
+from otabuild.verification.verify import verify
 from tests import pki
 from tests.pki import DAY, NOW, Party, intermediate, root, signer
 from tests.shared import ORACLE

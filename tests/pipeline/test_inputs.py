@@ -12,10 +12,10 @@ import pytest
 
 from otabuild.errors import IntegrityError, NotVerifiedError, OtabuildError, RecipeError
 from otabuild.image.image import open_image
-from otabuild.pipeline.check_steps import verify_step
 from otabuild.pipeline.run import plan_steps
-from otabuild.pipeline.sign_steps import preflight_step
-from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.steps.check_steps import verify_step
+from otabuild.pipeline.steps.graph import build_steps
+from otabuild.pipeline.steps.sign_steps import preflight_step
 from tests import pki
 from tests.pipeline.signing_world import RECIPE, World
 from tests.pki import intermediate, issue, key

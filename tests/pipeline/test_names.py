@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from otabuild.pipeline.run import run_steps
-from otabuild.pipeline.steps import build_steps
+from otabuild.pipeline.steps.graph import build_steps
 from otabuild.storage.lock import WorkLock
 from tests.pipeline.signing_world import RECIPE, World, check
 

@@ -10,7 +10,7 @@ import pytest
 
 from otabuild.api import build
 from otabuild.errors import OtabuildError
-from otabuild.pipeline.lint import lint_recipe
+from otabuild.pipeline.lint_recipe import lint_recipe
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.load import load_recipe
 

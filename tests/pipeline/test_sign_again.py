@@ -12,11 +12,11 @@ import pytest
 from otabuild.errors import FormatError, IntegrityError, OtabuildError, StateError, StorageError, TrustError
 from otabuild.format.legacy_jwt import verify_legacy_jwt
 from otabuild.image.image import open_image
-from otabuild.image.verify_sign import verify_sign
 from otabuild.pipeline.resign import Signing, check_state, image_requests, index_signed_at, resign
 from otabuild.signing.signer import PemSigner
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import fs
+from otabuild.verification.verify_sign import verify_sign
 from tests import pki
 from tests.pipeline.signing_world import SIGNATURE, World, check, entries
 from tests.pki import DAY, NOW, intermediate, issue, signer

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from otabuild.errors import OtabuildError, StateError, TrustError
 from otabuild.format.legacy_jwt import verify_legacy_jwt
-from otabuild.pipeline.external import match_answer
-from otabuild.pipeline.sign_steps import known_signatures, recipe_requests
+from otabuild.pipeline.outside_signatures import match_answer
+from otabuild.pipeline.steps.sign_steps import known_signatures, recipe_requests
 from otabuild.signing.chain import load_chain
-from otabuild.signing.external import SigningRequest
+from otabuild.signing.signing_request import SigningRequest
 from otabuild.storage import fs
 from tests import pki
 from tests.pipeline.signing_world import World, check, entries

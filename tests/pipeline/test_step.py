@@ -12,7 +12,7 @@ import pytest
 from otabuild.errors import InputError
 from otabuild.pipeline.step import Outcome, Step
 from otabuild.storage import files, fs
-from tests.build.test_write_directory import blob, write
+from tests.assembly.test_write_directory import blob, write
 
 
 def step(tmp_path: Path, output: str = "out", value: object = 1) -> Step:

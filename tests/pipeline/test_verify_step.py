@@ -8,8 +8,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import NotVerifiedError
-from otabuild.pipeline.check_steps import verify_step
 from otabuild.pipeline.step import Step
+from otabuild.pipeline.steps.check_steps import verify_step
 from otabuild.recipe import checks
 from tests import pki
 from tests.pipeline.signing_world import World

@@ -13,12 +13,12 @@ from otabuild.errors import InputError, RecipeError
 from otabuild.format import annotations as ann
 from otabuild.recipe.context import Context, ask_git
 from otabuild.recipe.fields import OciReference, PathBase
-from otabuild.recipe.inputs import missing_inputs
 from otabuild.recipe.load import load_recipe, load_recipes, parse_recipe
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.named_files import missing_inputs
 from otabuild.recipe.places import clashes
-from otabuild.recipe.signing import FileKey, Pkcs11Key
-from otabuild.recipe.sources import DirectorySource, DockerArchiveSource, OciSource, TarSource
+from otabuild.recipe.sign import FileKey, Pkcs11Key
+from otabuild.recipe.sources import DirectoryRecipe, DockerArchiveRecipe, OciRecipe, TarRecipe
 from tests.recipe import world
 
 GOOD = pathlib.Path(world.HERE) / "good"
@@ -40,7 +40,7 @@ def test_defaults() -> None:
     assert recipe.payloads[0].release_keys == ("dev",)
     assert recipe.storage.profile == "update"
     assert (recipe.sign, recipe.verify, recipe.otaclient_package, recipe.output_dir) == (None, None, None, None)
-    assert main.sources == (TarSource(tar="-"),)
+    assert main.sources == (TarRecipe(tar="-"),)
     assert (main.owner, main.unsupported, main.one_file_system) == ("keep", "error", True)
     assert (main.prepare.clean, main.prepare.exclude, main.prepare.resolv_conf) == ("default", (), "stub")
     assert main.xattrs.drop == ("security.selinux", "user.containers.*")
@@ -49,7 +49,7 @@ def test_defaults() -> None:
 
 def test_a_file_may_be_named_as_standard_input_is() -> None:
     text = SMALLEST.replace('tar: "-"', "tar: ./../-")
-    assert parse(text).rootfs["main"].sources == (TarSource(tar="./-"),)
+    assert parse(text).rootfs["main"].sources == (TarRecipe(tar="./-"),)
 
 
 def test_every_key() -> None:
@@ -58,7 +58,7 @@ def test_every_key() -> None:
     assert recipe.index_annotations[ann.PLATFORM] == "demo-platform"
     assert recipe.index_annotations["vnd.tier4.web-auto.cicd.release-name"] == "n"
     assert recipe.index_annotations["com.example.team"] == "x"
-    assert recipe.rootfs["main"].overlay == (DirectorySource(directory="overlays/main", owner="0:0"),)
+    assert recipe.rootfs["main"].overlay == (DirectoryRecipe(directory="overlays/main", owner="0:0"),)
     assert recipe.rootfs["main"].os.version == "22.04"
     assert recipe.payloads[0].hardware.series == "orin"
     assert recipe.sign
@@ -76,20 +76,20 @@ def test_every_key() -> None:
     ],
 )
 def test_references_to_images(text: str, layout: str, reference: str | None) -> None:
-    assert OciSource.model_validate({"oci": text}).oci == OciReference(layout, reference)
+    assert OciRecipe.model_validate({"oci": text}).oci == OciReference(layout, reference)
 
 
 def test_every_source() -> None:
     recipe = load_recipe(GOOD / "every-source.yaml", world.IN_GIT, root=str(GOOD))
     main, sub = recipe.rootfs["main"], recipe.rootfs["sub"]
     first, second, archive, tar, folder = main.sources
-    assert isinstance(first, OciSource)
+    assert isinstance(first, OciRecipe)
     assert first.oci == OciReference("base", "bookworm")
-    assert first == OciSource(oci="base:bookworm", platform="linux/arm64/v8")
-    assert isinstance(second, OciSource)
+    assert first == OciRecipe(oci="base:bookworm", platform="linux/arm64/v8")
+    assert isinstance(second, OciRecipe)
     assert second.oci.reference
     assert second.oci.reference.startswith("sha256:0123")
-    assert archive == DockerArchiveSource(**{"docker-archive": "image.tar"}, tag="vehicle:latest", owner="1000:1000")
+    assert archive == DockerArchiveRecipe(**{"docker-archive": "image.tar"}, tag="vehicle:latest", owner="1000:1000")
     assert (tar.owner, folder.owner) == ("keep", None)
     assert main.set[0].mode == 0o755
     assert main.set[0].owner == (0, 0)

@@ -25,8 +25,8 @@ from functools import partial
 from pathlib import Path
 
 from otabuild import api, cli, progress
-from otabuild.image.deploy import deploy
-from otabuild.image.deploy_tar import deploy_tar
+from otabuild.deployment.deploy import deploy
+from otabuild.deployment.deploy_tar import deploy_tar
 from otabuild.image.image import open_image
 from otabuild.storage import fs
 

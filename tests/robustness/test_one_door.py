@@ -11,7 +11,7 @@ DOORS = {"storage/fs.py", "storage/fs_at.py"}
 ALLOWED = {
     ("cli.py", "os.open"): "the null device, in the place of a pipe that was closed",
     ("session.py", "open"): "the null device, in the place of a stream that is closed",
-    ("image/payload.py", "tempfile.SpooledTemporaryFile"): "has no name: nothing to find, nothing to leave behind",
+    ("image/image.py", "tempfile.SpooledTemporaryFile"): "has no name: nothing to find, nothing to leave behind",
     ("storage/cache.py", "sqlite3.connect"): "SQLite writes its own files; the cache may be lost",
     ("storage/cache.py", "os.open"): "a pack that is there, to punch holes, which is announced",
     ("storage/sqlite_write.py", "os.open"): "a file that is there, to write to, which is announced",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.image.image import open_image
-from otabuild.pipeline.repro import first_difference
+from otabuild.pipeline.first_difference import first_difference
 from tests.shell.projects import WORK, Project
 
 

@@ -14,9 +14,9 @@ import pytest
 import zstandard
 
 from otabuild.errors import InputError
+from otabuild.rootfs.archive_index import ArchiveIndex
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.index import ArchiveIndex
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
 from tests.rootfs.tars import END, member, pax
 from tests.rootfs.trees import paths
@@ -263,7 +263,7 @@ def test_layers_that_another_version_read_are_read_again(tmp_path: Path, monkeyp
     first = paths(entries(root, tmp_path / "work").values())
     for old in (tmp_path / "work").rglob("*.entries"):
         old.write_bytes(b"what another version understood")
-    monkeypatch.setattr("otabuild.rootfs.index.STAMP", "another")
+    monkeypatch.setattr("otabuild.rootfs.archive_index.STAMP", "another")
     assert paths(entries(root, tmp_path / "work").values()) == first
     assert len(list((tmp_path / "work").rglob("*.entries"))) == len(list((tmp_path / "work").rglob("*.spool"))) == 1
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputError
+from otabuild.format.capabilities import parse_capability
 from otabuild.rootfs.gate import as_tree
-from otabuild.rootfs.rules import SetRule, apply_rules, parse_capability
+from otabuild.rootfs.set_rules import SetRule, apply_rules
 from tests.rootfs.trees import IS_ROOT, folder, regular, symlink
 
 TREE = [folder("/"), regular("/a", link="/a"), regular("/b", link="/a"), regular("/c"), symlink("/d", "a")]

@@ -14,8 +14,8 @@ import pytest
 
 from otabuild.errors import InputError, InputUnreadableError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.rules import SetRule
 from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, release_files, scan
+from otabuild.rootfs.set_rules import SetRule
 from tests.rootfs.tars import END, member
 from tests.rootfs.trees import IS_ROOT, Node, as_nobody, make_tree, nasty_tree, paths
 from tests.shared import TOOLS

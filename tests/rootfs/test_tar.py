@@ -380,7 +380,7 @@ def test_an_index_of_another_version_is_not_taken(
     read(tmp_path, data)
     for old in (tmp_path / "work").rglob("*.entries"):
         old.write_bytes(b"what another version understood")
-    monkeypatch.setattr("otabuild.rootfs.index.STAMP", "another")
+    monkeypatch.setattr("otabuild.rootfs.archive_index.STAMP", "another")
     assert contents(read(tmp_path, data)) == {"/a": b"1"}
     assert len(list((tmp_path / "work").rglob("*.entries"))) == 1
 

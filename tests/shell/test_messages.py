@@ -14,8 +14,8 @@ import pytest
 from otabuild import progress
 from otabuild.cli import main, make_parser
 from otabuild.commands.verify import finding_lines
+from otabuild.findings import Finding
 from otabuild.format.times import utc
-from otabuild.image.findings import Finding
 from otabuild.signing.certificates import read_certificates
 from tests.shell.projects import Ended, Project, make_project
 

@@ -28,7 +28,7 @@ KEEP_ALL = """\
 # Imported as root, because the interpreter may be in a place that others cannot read.
 AS_NOBODY = f"""
 import os, sys, encodings.idna
-import otabuild.cli, otabuild.format.jws, otabuild.image.deploy, otabuild.image.deploy_tar, otabuild.progress
+import otabuild.cli, otabuild.format.jws, otabuild.deployment.deploy, otabuild.deployment.deploy_tar, otabuild.progress
 otabuild.cli.make_parser()
 os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})
 sys.argv[0] = "otabuild"

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import StateError
+from otabuild.signing.authenticity import verify_index_jwt
 from otabuild.signing.chain import load_chain
 from otabuild.signing.demo_pki import write_demo_pki
 from otabuild.signing.keys import read_key_file
 from otabuild.signing.preflight import preflight
 from otabuild.signing.signer import PemSigner, sign_index
 from otabuild.signing.trust import TrustPolicy, load_anchors
-from otabuild.signing.verify import verify_index_jwt
 from tests.pki import INDEX, NOW, YEAR
 
 

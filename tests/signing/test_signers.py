@@ -22,11 +22,11 @@ from otabuild.errors import FormatError, InputError, OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, assemble, signing_input
 from otabuild.format.legacy_jwt import verify_legacy_jwt
 from otabuild.signing.answer import parse_answer
-from otabuild.signing.external import SigningRequest
+from otabuild.signing.authenticity import verify_index_jwt
 from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.signer import CommandSigner, PemSigner, Signer, sign_index, sign_legacy
+from otabuild.signing.signing_request import SigningRequest
 from otabuild.signing.trust import TrustPolicy
-from otabuild.signing.verify import verify_index_jwt
 from tests import pki
 from tests.pki import INDEX, NOW, intermediate, signer
 from tests.softhsm import MODULE, PIN, needs_pkcs11_tool, needs_token

@@ -13,9 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from otabuild.errors import InputError, StorageError, TrustError
 from otabuild.signing import trust
+from otabuild.signing.authenticity import SignatureReport, verify_index_jwt
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.trust import TrustPolicy, load_anchors, verify_chain
-from otabuild.signing.verify import SignatureReport, verify_index_jwt
 from tests import pki
 from tests.pki import INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
 

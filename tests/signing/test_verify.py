@@ -10,9 +10,9 @@ from zipfile import ZipFile
 import pytest
 
 from otabuild.errors import FormatError, IntegrityError, OtabuildError, TrustError
-from otabuild.signing import verify as verify_module
+from otabuild.signing import authenticity as verify_module
+from otabuild.signing.authenticity import SignatureReport, check_index_jwt, verify_index_jwt
 from otabuild.signing.trust import TrustPolicy, check_signer, load_anchors
-from otabuild.signing.verify import SignatureReport, check_index_jwt, verify_index_jwt
 from tests import pki
 from tests.pki import DAY, INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
 from tests.shared import REFERENCE, REFERENCE_ROOT, has_fixtures

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from otabuild.deployment.deploy import deploy
 from otabuild.errors import StateError, StorageError
-from otabuild.image.deploy import deploy
 from otabuild.image.image import open_image
 from otabuild.rootfs.spool import Spool
 from otabuild.storage import files, fs, fs_at
 from tests import pki
-from tests.build.test_write_directory import blob, write
+from tests.assembly.test_write_directory import blob, write
 from tests.image import forge
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from otabuild.errors import StateError
 from otabuild.storage import files
-from tests.build.test_write_directory import blob, write
+from tests.assembly.test_write_directory import blob, write
 
 on_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

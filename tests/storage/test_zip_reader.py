@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from otabuild.errors import ContainerError, InputError, IntegrityError
-from otabuild.storage.source import open_source
+from otabuild.storage.backend import open_backend
 from otabuild.storage.zip_reader import legal_name
 from tests.image.zip_forge import Entry, central_header, header_fields, local_header, zip_bytes
 
@@ -39,7 +39,7 @@ def refused(path: Path, raw: bytes) -> None:
 
 
 def read_all(path: Path) -> dict[str, bytes]:
-    source = open_source(path)
+    source = open_backend(path)
     try:
         return {m.name: b"".join(source.chunks(m.name)) for m in source.members()}
     finally:
@@ -216,7 +216,7 @@ def huge(
 
 
 def names_of(path: Path) -> list[str]:
-    source = open_source(path)
+    source = open_backend(path)
     try:
         return [member.name for member in source.members()]
     finally:
@@ -284,7 +284,7 @@ def test_z6_more_than_65535_entries(tmp_path: Path) -> None:
             info = zipfile.ZipInfo(name, (2009, 1, 1, 0, 0, 0))
             info.external_attr = 0o40755 << 16 | 0x10 if name.endswith("/") else 0o100644 << 16
             writer.writestr(info, b"")
-    source = open_source(path)
+    source = open_backend(path)
     assert sum(1 for _ in source.members()) == 66_002
     source.close()
 
@@ -299,10 +299,10 @@ def test_r6_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (Path("/dev/zero"), tmp_path / "fifo", tmp_path / "missing"):
         with pytest.raises(InputError):
-            open_source(path)
+            open_backend(path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(IntegrityError):
-        open_source(tmp_path / "folder")
+        open_backend(tmp_path / "folder")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,291 @@
+"""Turns rootfs entries into stored contents: reads each file at most once, makes bundles and blobs in parallel.
+
+The result depends only on the trees and the plan, not on the content of the cache or the scheduling of threads.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Self
+
+from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.content_store import BundleMember, ContentStore, Counts
+from otabuild.assembly.plan import Bundle, Cutter, Storage, StoragePlan, StoredContent, is_inlined
+from otabuild.assembly.tree import TreeRow
+from otabuild.format.file_table import EMPTY_DIGEST, pack_xattrs
+from otabuild.format.limits import MIB
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import RACY_NS, Content, Entry, StatKey
+from otabuild.storage.cache import Blob, Cache
+
+_LARGE = MIB
+"""Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
+_BATCH = 1000
+_BACKLOG, _BACKLOG_BYTES = 8, 32 * MIB
+"""Bundles and contents in progress per worker, to bound memory: as many bundles as these bytes hold, at most 8."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a build step gets from outside. It does not affect any byte of the image.
+
+    Attributes:
+        cache: the cache of the work directory.
+        workers: number of threads.
+        now_ns: start of the run, in nanoseconds.
+        progress: called with the number of bytes done.
+    """
+
+    cache: Cache
+    workers: int
+    now_ns: int
+    progress: Callable[[int], None]
+
+
+def store_contents(
+    trees: Sequence[Callable[[], Iterable[Entry]]],
+    plan: StoragePlan,
+    environment: Environment,
+    base: Base | None = None,
+) -> tuple[Storage, list[Iterator[TreeRow]], Counts]:
+    """Store every content of the trees.
+
+    Args:
+        trees: for each rootfs a function that returns its entries in path order; it may be called several times.
+        plan: how contents are stored.
+        environment: cache, workers, time and progress.
+        base: the bundles of an earlier release, reused while they are still worth it.
+
+    Returns:
+        The storage of all contents; the rows of each tree, to be read once; and the counts of the work done.
+
+    Raises:
+        InputChangedError, InputUnreadableError, StorageError: see ContentStore.
+    """
+    with _Run(plan, environment, base) as run:
+        run.begin_large(chain.from_iterable(tree() for tree in trees))
+        digests = [run.add_tree(tree()) for tree in trees]
+        if base:
+            run.settle_base()
+        run.finish()
+    rows = [_rows(tree(), found, run.inline) for tree, found in zip(trees, digests, strict=True)]
+    return run.storage(), rows, run.store.counts
+
+
+class _Single:
+    """A content stored by itself; `stored` is None until its thread has finished."""
+
+    __slots__ = ("stored",)
+
+    def __init__(self, stored: StoredContent | None) -> None:
+        self.stored = stored
+
+
+class _Run:
+    """One pass over all trees; a context manager around its threads."""
+
+    def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:
+        self.store = ContentStore(environment.cache, plan)
+        self._base = base
+        self._waiting: defaultdict[int, list[BundleMember]] = defaultdict(list)
+        self.inline: dict[bytes, bytes] = {}
+        self._plan, self._environment = plan, environment
+        self._pool = ThreadPoolExecutor(environment.workers)
+        self._under_way: deque[Callable[[], None]] = deque()
+        self._backlog = environment.workers * max(1, min(_BACKLOG, _BACKLOG_BYTES // plan.bundle_max))
+        self._singles: dict[StatKey | bytes, _Single] = {}
+        self._bundles: list[Bundle | None] = []
+        self._bundled: set[bytes] = set()
+        self._members: list[BundleMember] = []
+        self._cutter = Cutter(plan)
+        self._hashed: list[tuple[StatKey, bytes, bytes | None]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        if kind is not None:
+            self.store.stop.set()
+        self._pool.shutdown(cancel_futures=kind is not None)
+
+    def begin_large(self, entries: Iterable[Entry]) -> None:
+        """Start the largest contents first, so that no core is idle while the last one is compressed."""
+        large = [entry.content for entry in entries if entry.content and entry.content.size > _LARGE]
+        for content in sorted(large, key=lambda content: -content.size):
+            self._single(content, self._known(content)[0])
+
+    def add_tree(self, entries: Iterable[Entry]) -> list[bytes | _Single]:
+        """Take every regular file of a tree; return for each, in order, its digest or where the digest will be."""
+        found: list[bytes | _Single] = []
+        linked: dict[str, bytes | _Single] = {}
+        for entry in entries:
+            if entry.content is None:
+                continue
+            digest = linked.get(entry.link) if entry.link is not None else None
+            if digest is None:
+                digest = self._add(entry.path, entry.content)
+                if entry.link is not None:
+                    linked[entry.link] = digest
+            found.append(digest)
+        self._end_bundle()
+        self._cutter = Cutter(self._plan)
+        return found
+
+    def settle_base(self) -> None:
+        """Reuse bundles of the earlier release that are still worth it; bundle the other waiting contents."""
+        assert self._base is not None
+        left = []
+        for number, members in self._waiting.items():
+            bundle = self._base.bundles[number]
+            if 2 * sum(member.blob.size for member in members) >= bundle.stored.content.size:
+                self._bundles.append(
+                    self._base.take(bundle, [member.blob for member in members], self._environment.cache)
+                )
+            else:
+                left += members
+        for member in sorted(left, key=lambda member: member.path):
+            self._put(member)
+        self._end_bundle()
+
+    def finish(self) -> None:
+        """Wait for everything in progress."""
+        while self._under_way:
+            self._under_way.popleft()()
+        self._flush_hashed()
+
+    def storage(self) -> Storage:
+        """Return everything that is stored, in order of first occurrence."""
+        singles = {single.stored.content.digest: single.stored for single in self._singles.values() if single.stored}
+        return Storage(list(singles.values()), [bundle for bundle in self._bundles if bundle])
+
+    def _add(self, path: str, content: Content) -> bytes | _Single:
+        if content.size == 0:
+            return EMPTY_DIGEST
+        digest, inline = self._known(content)
+        if content.size > self._plan.bundle_member_max:
+            return self._single(content, digest)
+        data = inline
+        if digest is None or (is_inlined(content.size) and inline is None):
+            data = load_content(content)
+            digest = hashlib.sha256(data).digest()
+            self.store.counts.add(files_hashed=1, bytes_hashed=len(data), bytes_read=len(data))
+            self._remember(content, digest, data if is_inlined(content.size) else None)
+        self._environment.progress(content.size)
+        if is_inlined(content.size):
+            assert data is not None
+            self.inline[digest] = data
+        elif digest not in self._bundled:
+            self._bundled.add(digest)
+            blob = Blob(digest, content.size)
+            earlier = self._base.bundle_of.get(digest) if self._base else None
+            if earlier is None:
+                self._put(BundleMember(blob, path, data or content))
+            else:
+                self._waiting[earlier].append(BundleMember(blob, path, content))
+        return digest
+
+    def _put(self, member: BundleMember) -> None:
+        """Put a content into the current bundle or into the next one."""
+        if self._cutter.starts_new(member.path, member.blob.size):
+            self._end_bundle()
+        self._members.append(member)
+
+    def _known(self, content: Content) -> tuple[bytes | None, bytes | None]:
+        """Return digest and inlined content, if they are known without reading the file."""
+        if content.digest is not None or content.stat_key is None:
+            return content.digest, None
+        return self._environment.cache.hashed(content.stat_key) or (None, None)
+
+    def _single(self, content: Content, digest: bytes | None) -> _Single:
+        """Store a content by itself, unless this run already has it under its digest or its stat key."""
+        key = content.stat_key if content.stat_key in self._singles else digest or content.stat_key
+        assert key is not None
+        single = self._singles.get(key)
+        if single is None:
+            single = self._singles[key] = _Single(self.store.find(digest) if digest else None)
+            if single.stored is None:
+                future = self._pool.submit(self.store.store_file, content._replace(digest=digest))
+                self._start(partial(self._end_single, single, future, content, digest))
+            else:
+                self._environment.progress(content.size)
+        return single
+
+    def _end_single(
+        self, single: _Single, future: Future[StoredContent], content: Content, digest: bytes | None
+    ) -> None:
+        single.stored = future.result()
+        self._environment.progress(content.size)
+        if digest is None:
+            self._remember(content, single.stored.content.digest, None)
+
+    def _end_bundle(self) -> None:
+        """Store the collected members; a single one is stored by itself."""
+        members, self._members = self._members, []
+        if len(members) == 1:
+            alone = members[0]
+            single = self._singles[alone.blob.digest] = _Single(self.store.find(alone.blob.digest))
+            if single.stored is None:
+                single.stored = self.store.store_alone(alone)
+        elif members:
+            self._bundle(members)
+
+    def _bundle(self, members: list[BundleMember]) -> None:
+        blobs = tuple(member.blob for member in members)
+        stored = self.store.find_bundle(blobs)
+        self._bundles.append(Bundle.of(stored, blobs) if stored else None)
+        if stored is None:
+            future = self._pool.submit(self.store.store_bundle, members)
+            self._start(partial(self._end_bundle_job, len(self._bundles) - 1, future))
+
+    def _end_bundle_job(self, place: int, future: Future[Bundle]) -> None:
+        self._bundles[place] = future.result()
+
+    def _start(self, end: Callable[[], None]) -> None:
+        """Record how a job ends; if many are in progress, wait for the oldest."""
+        self._under_way.append(end)
+        if len(self._under_way) > self._backlog:
+            self._under_way.popleft()()
+
+    def _remember(self, content: Content, digest: bytes, inline: bytes | None) -> None:
+        key = content.stat_key
+        if key is not None and max(key.mtime_ns, key.ctime_ns) < self._environment.now_ns - RACY_NS:
+            self._hashed.append((key, digest, inline))
+            if len(self._hashed) >= _BATCH:
+                self._flush_hashed()
+
+    def _flush_hashed(self) -> None:
+        self._environment.cache.remember_hashed(self._hashed)
+        self._hashed.clear()
+
+
+def _rows(
+    entries: Iterable[Entry], digests: Iterable[bytes | _Single], inline: Mapping[bytes, bytes]
+) -> Iterator[TreeRow]:
+    """Yield the tree with its digests; hard-link groups are numbered in path order."""
+    groups: dict[str, int] = {}
+    found = iter(digests)
+    for entry in entries:
+        digest, size = None, 0
+        if entry.content is not None:
+            item = next(found)
+            digest = item.stored.content.digest if isinstance(item, _Single) and item.stored else item
+            size = entry.content.size
+        assert digest is None or isinstance(digest, bytes)
+        yield TreeRow(
+            path=entry.path,
+            mode=entry.mode,
+            uid=entry.uid,
+            gid=entry.gid,
+            xattrs=pack_xattrs(entry.xattrs, entry.path),
+            target=entry.target,
+            link=None if entry.link is None else groups.setdefault(entry.link, len(groups)),
+            digest=digest,
+            size=size,
+            inline=inline.get(digest) if digest and is_inlined(size) else None,
+        )

@@ -1,1 +1,0 @@
-"""Turns entries into tables, blobs, index, signature and artifact."""

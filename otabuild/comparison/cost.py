@@ -1,0 +1,175 @@
+"""The cost of an update for a device: how much it downloads, in how many requests, and how much space it needs.
+
+A device with the base reuses every content that both payloads have, by digest. For each other content it fetches the
+whole blobs that it is made of: one changed member of a bundle requires the whole bundle.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from otabuild.errors import FilterError
+from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.sizes import counted, human_size
+from otabuild.image.image import Image, Payload
+from otabuild.image.storage_form import StorageForm, shares, stored_contents
+from otabuild.image.tables import REGULARS
+
+MOST = 20
+_CONTENTS = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0"
+_BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
+    (SELECT DISTINCT inode_id, resource_id FROM ft_regular) JOIN ft_resource USING (resource_id)"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileCost:
+    """A changed content and its part of the download.
+
+    Attributes:
+        paths: its paths in the payload.
+        size: bytes of the content.
+        download: its share of the blobs that it needs, in bytes; see `storage_form.shares`.
+        why: how it is stored, and what else that makes the device fetch.
+    """
+
+    paths: tuple[str, ...]
+    size: int
+    download: int
+    why: str
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the cost as plain JSON values."""
+        return {"paths": list(self.paths), "size": self.size, "download": self.download, "why": self.why}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of updating one payload on a device; sizes in bytes.
+
+    Attributes:
+        resources: distinct contents of the new payload that are stored as resources.
+        changed: how many of them are not in the base.
+        changed_bytes: their size.
+        requests: blobs to fetch for them.
+        download: bytes of those blobs.
+        metadata: stored bytes of file table and resource table.
+        documents: bytes of index.json, index.jwt, manifest, config and sys_config.
+        document_requests: requests for tables and documents.
+        full_download: the value of `download` without a base.
+        peak_disk: space on the device during the update: the new rootfs (each inode once, in blocks of 4 KiB) and
+            everything that was fetched, in case the client keeps it to the end.
+        files: the contents with the highest cost.
+    """
+
+    resources: int
+    changed: int
+    changed_bytes: int
+    requests: int
+    download: int
+    metadata: int
+    documents: int
+    document_requests: int
+    full_download: int
+    peak_disk: int
+    files: tuple[FileCost, ...]
+
+    @property
+    def total(self) -> int:
+        """All bytes that the device fetches."""
+        return self.download + self.metadata + self.documents
+
+    @property
+    def total_requests(self) -> int:
+        """All requests that the device makes, one for each blob and document."""
+        return self.requests + self.document_requests
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the cost as plain JSON values."""
+        own = {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if name != "files"}
+        return {
+            **own,
+            "total": self.total,
+            "total-requests": self.total_requests,
+            "files": [file.to_value() for file in self.files],
+        }
+
+
+def cost(base: Image, new: Image, ecu_id: str, release_key: str = "dev") -> Cost:
+    """Return what a device with `base` fetches to update to `new`.
+
+    Raises:
+        InputError: one of the images does not have such a payload.
+        FilterError, LimitError: a content of the new payload cannot be resolved.
+        OtabuildError: one of the images is invalid.
+    """
+    before, after = base.payload(ecu_id, release_key), new.payload(ecu_id, release_key)
+    held, wanted = _contents(before), _contents(after)
+    found = tuple(stored_contents(new.resources, wanted))
+    missing = wanted.keys() - {content.digest for content in found}
+    if missing:
+        raise FilterError(
+            "contents of the payload are not in the resource table",
+            where=after.name,
+            observed=f"{len(missing)}, such as {format_digest(min(missing))}",
+        )
+    changed = [content for content in found if content.digest not in held]
+    leaves = {leaf for content in changed for leaf in content.leaves}
+    download = sum(size for _, size in leaves)
+    documents = _documents(new, after)
+    tables = new.index.resource_table.size + after.manifest.file_table.size
+    fetched = download + tables + sum(documents)
+    return Cost(
+        resources=len(wanted),
+        changed=len(changed),
+        changed_bytes=sum(content.size for content in changed),
+        requests=len(leaves),
+        download=download,
+        metadata=tables,
+        documents=sum(documents),
+        document_requests=len(documents) + 2,
+        full_download=sum(size for _, size in {leaf for content in found for leaf in content.leaves}),
+        peak_disk=after.file_table.count(_BLOCKS) + fetched,
+        files=_most_costly(after, changed),
+    )
+
+
+def _contents(payload: Payload) -> dict[bytes, int]:
+    return dict(payload.file_table.database.query(_CONTENTS))
+
+
+def _documents(image: Image, payload: Payload) -> list[int]:
+    """Return the sizes of what a device reads in addition to tables and contents."""
+    config: Descriptor | None = payload.config.sys_config
+    files = [image.index_raw, *([] if image.token_raw is None else [image.token_raw])]
+    described = [payload.descriptor, payload.manifest.config, *([] if config is None else [config])]
+    return [len(raw) for raw in files] + [descriptor.size for descriptor in described]
+
+
+def _most_costly(payload: Payload, changed: Sequence[StorageForm]) -> tuple[FileCost, ...]:
+    share = shares(changed)
+    users = Counter(digest for content in changed for digest, _ in content.leaves)
+    most = sorted(changed, key=lambda content: (-share[content.digest], content.digest))[:MOST]
+    return tuple(FileCost(_paths(payload, c.digest), c.size, round(share[c.digest]), _why(c, users)) for c in most)
+
+
+def _paths(payload: Payload, digest: bytes) -> tuple[str, ...]:
+    found = payload.file_table.select(REGULARS, "WHERE digest = ? ORDER BY path", (digest,))
+    return tuple(entry.path for entry in found)
+
+
+def _why(content: StorageForm, users: Counter[bytes]) -> str:
+    stored = human_size(sum(size for _, size in content.leaves))
+    if content.form != "bundled":
+        words = {
+            "plain": "stored unchanged",
+            "compressed": "compressed",
+            "sliced": counted(len(content.leaves), "slice"),
+        }
+        return f"{words[content.form]}, {stored}"
+    others = max(users[digest] for digest, _ in content.leaves) - 1
+    company = f", together with {counted(others, 'other changed file')}" if others else ", all by itself"
+    blob = content.leaves[0][0].hex()[:12]
+    return f"drags in bundle {blob} of {human_size(content.bundle_size)} ({stored} stored){company}"

@@ -1,0 +1,232 @@
+"""The differences between two images, computed from their tables; nothing is unpacked."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from otabuild.comparison.diff_entries import Aspect, EntryChange, diff_entries
+from otabuild.comparison.packages import PackageDatabase, Packages, version_key
+from otabuild.errors import InputError
+from otabuild.format import annotations as ann
+from otabuild.image.image import Image, Payload
+
+PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
+
+
+class PackageChange(NamedTuple):
+    """A package that was added, removed or changed its version; several versions of a name are joined by commas."""
+
+    name: str
+    kind: PackageKind
+    before: str | None
+    after: str | None
+
+    def to_value(self) -> dict[str, str]:
+        """Return the change as plain JSON values."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadDiff:
+    """The differences in one payload.
+
+    Attributes:
+        name: ECU and release key, such as `main/dev`.
+        kind: whether both images have the payload.
+        metadata: annotations, labels (including counts of the rootfs) and other fields of manifest and config.
+        sys_config: the lines of a unified diff.
+        entries: in path order; empty if only one image has the payload.
+        packages: sorted by name.
+        rootfs_size: bytes of all regular files before and after; None without a payload or label.
+        notes: what could not be compared.
+        has_packages: whether at least one of the two has a package database.
+    """
+
+    name: str
+    kind: Literal["added", "removed", "changed", "same"]
+    metadata: tuple[Aspect, ...] = ()
+    sys_config: tuple[str, ...] = ()
+    entries: tuple[EntryChange, ...] = ()
+    packages: tuple[PackageChange, ...] = ()
+    rootfs_size: tuple[int | None, int | None] = (None, None)
+    notes: tuple[str, ...] = ()
+    has_packages: bool = True
+
+    def count(self, kind: str) -> int:
+        """Return how many entries were `added`, `removed` or `changed`."""
+        return sum(entry.kind == kind for entry in self.entries)
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the difference as plain JSON values."""
+        return {
+            "payload": self.name,
+            "change": self.kind,
+            "rootfs-size": list(self.rootfs_size),
+            "metadata": [aspect.to_value() for aspect in self.metadata],
+            "sys-config": list(self.sys_config),
+            "packages": [package.to_value() for package in self.packages],
+            "entries": [entry.to_value() for entry in self.entries],
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """The differences between two images.
+
+    Attributes:
+        before: the path of the first image.
+        after: the path of the second image.
+        annotations: the annotations of index.json.
+        blobs_size: bytes of all blobs before and after, according to index.json.
+        payloads: every payload of either image, sorted by name.
+    """
+
+    before: str
+    after: str
+    annotations: tuple[Aspect, ...]
+    blobs_size: tuple[int | None, int | None]
+    payloads: tuple[PayloadDiff, ...]
+
+    def to_value(self) -> dict[str, Any]:
+        """Return the difference as plain JSON values."""
+        return {
+            "before": self.before,
+            "after": self.after,
+            "blobs-size": list(self.blobs_size),
+            "annotations": [aspect.to_value() for aspect in self.annotations],
+            "payloads": [payload.to_value() for payload in self.payloads],
+        }
+
+
+def diff(before: Image, after: Image, ecu_id: str | None = None) -> Diff:
+    """Compare two images payload by payload.
+
+    Args:
+        before: the older image.
+        after: the newer one.
+        ecu_id: the ECU whose payloads to compare; None for all.
+
+    Raises:
+        InputError: neither image has a payload for that ECU.
+        OtabuildError: one of the images is invalid.
+    """
+    sides = [{p.name: p for p in image.payloads if ecu_id in (None, p.ecu)} for image in (before, after)]
+    names = sorted(sides[0].keys() | sides[1].keys())
+    if ecu_id is not None and not names:
+        ecus = sorted({payload.ecu for image in (before, after) for payload in image.payloads})
+        raise InputError("neither image has a payload for this ECU", observed=ecu_id, expected=", ".join(ecus))
+    rootfs = _RootfsDiffs()
+    old, new = (image.index.annotations for image in (before, after))
+    return Diff(
+        before.path,
+        after.path,
+        _aspects(old, new),
+        (old.get(ann.BLOBS_SIZE), new.get(ann.BLOBS_SIZE)),
+        tuple(_diff_payload(name, sides[0].get(name), sides[1].get(name), rootfs) for name in names),
+    )
+
+
+class _RootfsDiffs:
+    """Compares entries and packages of pairs of file tables; several payloads can share a pair."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], PayloadDiff] = {}
+
+    def of(self, before: Payload, after: Payload) -> PayloadDiff:
+        pair = before.manifest.file_table.digest_text, after.manifest.file_table.digest_text
+        if pair[0] == pair[1]:
+            return PayloadDiff("", "same")
+        if pair not in self._known:
+            entries = diff_entries(before.entries(), after.entries())
+            databases = PackageDatabase(before), PackageDatabase(after)
+            packages, notes = _diff_databases(*databases)
+            has_packages = any(database.key for database in databases)
+            self._known[pair] = PayloadDiff(
+                "", "changed", entries=entries, packages=packages, notes=notes, has_packages=has_packages
+            )
+        return self._known[pair]
+
+
+def _diff_payload(name: str, before: Payload | None, after: Payload | None, rootfs: _RootfsDiffs) -> PayloadDiff:
+    sizes = _rootfs_size(before), _rootfs_size(after)
+    if before is None or after is None:
+        return PayloadDiff(name, "added" if before is None else "removed", rootfs_size=sizes)
+    metadata = _aspects(_metadata(before), _metadata(after))
+    sys_config = tuple(_diff_text(before.sys_config, after.sys_config))
+    found = rootfs.of(before, after)
+    changed = metadata or sys_config or found.entries
+    return PayloadDiff(
+        name,
+        "changed" if changed else "same",
+        metadata,
+        sys_config,
+        found.entries,
+        found.packages,
+        sizes,
+        found.notes,
+        found.has_packages,
+    )
+
+
+def _rootfs_size(payload: Payload | None) -> int | None:
+    return None if payload is None else payload.config.labels.get(ann.ROOTFS_SIZE)
+
+
+def _metadata(payload: Payload) -> dict[str, object]:
+    """Return everything in the documents of a payload except the descriptors of parts that are compared separately."""
+    config = payload.config.to_value()
+    fields = {f"config: {key}": value for key, value in config.items() if not isinstance(value, dict)}
+    labels = {f"label: {key}": value for key, value in payload.config.labels.items()}
+    return {**(payload.descriptor.annotations or {}), **payload.manifest.annotations, **fields, **labels}
+
+
+def _aspects(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Aspect, ...]:
+    keys = sorted(before.keys() | after.keys())
+    return tuple(
+        Aspect(key, *(None if key not in side else str(side[key]) for side in (before, after)))
+        for key in keys
+        if before.get(key) != after.get(key)
+    )
+
+
+def _diff_text(before: bytes | None, after: bytes | None) -> Iterable[str]:
+    texts = [[] if raw is None else raw.decode("utf-8", "replace").splitlines() for raw in (before, after)]
+    names = ["/dev/null" if raw is None else "sys_config" for raw in (before, after)]
+    if before == after:
+        return ()
+    found = list(difflib.unified_diff(texts[0], texts[1], names[0], names[1], lineterm="", n=2))
+    return found or ("(differs in line endings only)",)
+
+
+def _diff_databases(
+    before: PackageDatabase, after: PackageDatabase
+) -> tuple[tuple[PackageChange, ...], tuple[str, ...]]:
+    if before.key == after.key:
+        return (), ()
+    (old, old_problem), (new, new_problem) = before.read(), after.read()
+    notes = tuple(dict.fromkeys(problem for problem in (old_problem, new_problem) if problem))
+    return ((), notes) if notes else (diff_packages(old, new), ())
+
+
+def diff_packages(before: Packages, after: Packages) -> tuple[PackageChange, ...]:
+    """Return the packages that differ, sorted by name."""
+    changes: list[PackageChange] = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            continue
+        if old is None or new is None:
+            kind: PackageKind = "added" if old is None else "removed"
+        else:
+            newest = max(map(version_key, old)), max(map(version_key, new))
+            kind = "downgraded" if newest[1] < newest[0] else "upgraded"
+        changes.append(PackageChange(name, kind, _joined(old), _joined(new)))
+    return tuple(changes)
+
+
+def _joined(versions: tuple[str, ...] | None) -> str | None:
+    return None if versions is None else ", ".join(versions)

@@ -1,0 +1,64 @@
+"""The conditions for deploying a payload in any form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from otabuild.errors import TrustError
+from otabuild.findings import demand
+from otabuild.image.image import Payload
+from otabuild.signing.trust import TrustPolicy
+from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
+from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
+from otabuild.verification.rules_resources import JoinSubject, ResourcesSubject
+from otabuild.verification.verify_sign import verify_sign
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The result of a deployment: the target, the signer (None: not checked), and the amounts.
+
+    `content_size` is in bytes; a content counts once for each inode with it.
+    """
+
+    target: str
+    payload: str
+    signer: str | None
+    inodes: int
+    content_size: int
+
+    def to_value(self) -> dict[str, object]:
+        """Return the result as plain JSON values."""
+        return {
+            "target": self.target,
+            "payload": self.payload,
+            "signer": self.signer,
+            "inodes": self.inodes,
+            "content-size": self.content_size,
+        }
+
+
+def check_deployable(
+    payload: Payload, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool, compat: bool
+) -> str | None:
+    """Verify the signature of the image, unless told otherwise, and every rule about a payload and its tables.
+
+    Returns:
+        The subject of the signing certificate, or None if the signature was not checked.
+
+    Raises:
+        TrustError: the image is not signed, or not by a trusted signer, or no trust policy was given.
+        OtabuildError: the first violated rule; the rule determines the class.
+    """
+    image, signer = payload.image, None
+    if not insecure_no_verify:
+        if policy is None:
+            raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
+        signer = verify_sign(image, policy, now, compat=compat).chain[0].subject
+    demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
+    read_sys_config_of(payload)
+    demand(FileTableSubject(payload.file_table))
+    demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
+    demand(ResourcesSubject(image.resources, image.blobs.size))
+    demand(JoinSubject(payload.file_table, image.resources))
+    return signer

@@ -1,0 +1,151 @@
+"""Writes the entries of a payload below a folder, by directory descriptors (section 11)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Sequence
+
+from otabuild.deployment.tree_plan import Demands
+from otabuild.errors import MetaApplyError
+from otabuild.image.rebuild import Opener
+from otabuild.image.tables import FileEntry
+from otabuild.storage import fs, fs_at
+
+_PROBE = ".probe"
+
+
+class TreeWriter:
+    """Writes below one folder, from several threads.
+
+    A file is written, then gets its owner, then its mode (changing the owner clears setuid), then its attributes
+    (writing clears capabilities). Directories get their metadata last, so that nothing is inherited and everything can
+    be created.
+
+    Args:
+        root: descriptor of the folder, which is empty and private.
+        no_owner: let the calling user own everything.
+    """
+
+    def __init__(self, root: int, *, no_owner: bool) -> None:
+        self._root = root
+        self._no_owner = no_owner
+        self._local = threading.local()
+        self._all_folders: list[fs_at.Folders] = []
+
+    @property
+    def _folders(self) -> fs_at.Folders:
+        found: fs_at.Folders | None = getattr(self._local, "folders", None)
+        if found is None:
+            found = self._local.folders = fs_at.Folders(self._root)
+            self._all_folders.append(found)
+        return found
+
+    def rehearse(self, demands: Demands) -> None:
+        """Try once everything that the operating system may refuse, and undo it.
+
+        Raises:
+            MetaApplyError: an owner, mode, device or attribute of the payload cannot be set here.
+        """
+        samples = {(stat.S_IFMT(e.mode), e.mode & 0o7000, e.packed_xattrs): e for e in demands.samples}
+        for sample in samples.values():
+            self._probe(sample._replace(path=f"/{_PROBE}", contents=b""), sample.path)
+        if not self._no_owner:
+            self._probe_owners(demands)
+
+    def _probe(self, sample: FileEntry, path: str) -> None:
+        try:
+            if stat.S_ISDIR(sample.mode):
+                self.make_directory(sample)
+                self.finish_directory(sample)
+            elif stat.S_ISREG(sample.mode):
+                self.write_file([sample], lambda: iter(()))
+            else:
+                self.make_non_regular([sample])
+        except MetaApplyError as error:
+            raise MetaApplyError(
+                f"the target cannot store this payload: {error.what}",
+                where=path,
+                observed=error.observed,
+                hint=error.hint,
+            ) from None
+        finally:
+            self._remove_probe(is_directory=stat.S_ISDIR(sample.mode))
+
+    def _remove_probe(self, *, is_directory: bool) -> None:
+        self.close()
+        fs_at.remove(_PROBE, self._root, _PROBE, is_directory=is_directory)
+
+    def _probe_owners(self, demands: Demands) -> None:
+        fd = fs_at.create(_PROBE, self._root, 0o600, _PROBE)
+        try:
+            for uid, gid in sorted(demands.owners):
+                fs_at.set_owner(fd, uid, gid, f"owner {uid}:{gid}")
+        finally:
+            os.close(fd)
+            self._remove_probe(is_directory=False)
+
+    def make_directory(self, entry: FileEntry) -> None:
+        """Make a directory, for now owned by and open to the caller; `/` already exists."""
+        if entry.path != "/":
+            folder, name = self._folders.parent_of(entry.path)
+            fs_at.make_folder(name, folder, entry.path, entry.mode)
+
+    def finish_directory(self, entry: FileEntry) -> None:
+        """Set owner, mode and attributes of a directory, after everything below it is finished."""
+        self._finish(self._folders.at(entry.path), entry)
+
+    def make_non_regular(self, paths: Sequence[FileEntry]) -> None:
+        """Make a symlink or whiteout; further paths become hard links of the first."""
+        entry = paths[0]
+        folder, name = self._folders.parent_of(entry.path)
+        if stat.S_ISLNK(entry.mode):
+            fs_at.symlink(entry.meta or b"", name, folder, entry.path)
+        else:
+            fs_at.make_whiteout(name, folder, entry.path)
+        if not self._no_owner:
+            fs_at.set_owner_at(name, folder, entry.uid, entry.gid, entry.path)
+        if not stat.S_ISLNK(entry.mode):
+            fs_at.set_mode_at(name, folder, entry.mode, entry.path)
+        if entry.packed_xattrs is not None:
+            fs_at.set_xattrs_at(name, folder, entry.xattrs, entry.path)
+        self._link(paths)
+
+    def write_file(self, paths: Sequence[FileEntry], open_content: Opener) -> int:
+        """Write a regular file; further paths become hard links of the first. Return the number of bytes written."""
+        entry = paths[0]
+        folder, name = self._folders.parent_of(entry.path)
+        written = 0
+        fd = fs_at.create(name, folder, entry.mode, entry.path)
+        try:
+            for chunk in open_content():
+                fs.write(fd, chunk, entry.path)
+                written += len(chunk)
+            self._finish(fd, entry)
+        except BaseException:
+            os.close(fd)
+            raise
+        fs_at.close(fd, entry.path)
+        self._link(paths)
+        return written
+
+    def _finish(self, fd: int, entry: FileEntry) -> None:
+        fs_at.settle(fd, None if self._no_owner else (entry.uid, entry.gid), entry.mode, entry.path)
+        if entry.packed_xattrs is not None:
+            fs_at.set_xattrs(fd, entry.xattrs, entry.path)
+
+    def _link(self, paths: Sequence[FileEntry]) -> None:
+        for entry in paths[1:]:
+            folder, name = self._folders.parent_of(paths[0].path)
+            folder = os.dup(folder)  # looking up the second folder may close the first
+            try:
+                new_folder, new_name = self._folders.parent_of(entry.path)
+                fs_at.link(name, folder, new_name, new_folder, entry.path)
+            finally:
+                os.close(folder)
+
+    def close(self) -> None:
+        """Close every descriptor except the root's."""
+        for folders in self._all_folders:
+            folders.close()

@@ -1,0 +1,99 @@
+"""Applies the lint rules to an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from otabuild.format.index_jwt import NAME, parse_index_jwt
+from otabuild.format.sys_config import read_sys_config
+from otabuild.image.blobs import Chunk
+from otabuild.image.image import Image, Payload
+from otabuild.image.rebuild import Opener, rebuild
+from otabuild.image.resources import GroupMember
+from otabuild.image.tables import REGULARS, FileEntry
+from otabuild.lint.lint import (
+    HEAD,
+    PROGRAMS,
+    LintFinding,
+    Row,
+    has_head,
+    lint_chain,
+    lint_release_keys,
+    lint_sys_config,
+    lint_time,
+    lint_tree,
+)
+from otabuild.signing.certificates import token_certificates
+
+
+def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[LintFinding]:
+    """Find what will cause trouble on the device.
+
+    Args:
+        image: the image to check.
+        now: Unix seconds.
+        base: the image that devices run now; payloads are compared with those of the same ECU and release key.
+
+    Raises:
+        OtabuildError: one of the images is invalid.
+    """
+    yield from lint_release_keys((payload.release_key for payload in image.payloads), image.path)
+    if image.token_raw is not None:
+        token = parse_index_jwt(image.token_raw, compat=True)
+        yield from lint_time(token.issued_at, NAME, now)
+        yield from lint_chain(token_certificates(token), now)
+    seen: set[tuple[str, str | None]] = set()
+    for payload in image.payloads:
+        if payload.sys_config is not None:
+            config, _ = read_sys_config(payload.sys_config, f"sys_config of {payload.name}")
+            yield from lint_sys_config(config, f"{payload.name}: sys_config")
+        modes, pair = base_modes(base, payload.ecu, payload.release_key)
+        tables = payload.manifest.file_table.digest_text, pair
+        if tables not in seen:  # several payloads can share a rootfs
+            seen.add(tables)
+            yield from lint_tree(_rows(image, payload), payload.name, modes, payload.config.architecture)
+
+
+def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, str | None]:
+    """Return the st_mode of every path of a payload of the base, and the digest of its file table.
+
+    Both are None without a base. A payload that is missing in the base has no paths.
+    """
+    if base is None:
+        return None, None
+    for payload in base.payloads:
+        if (payload.ecu, payload.release_key) == (ecu, release_key):
+            return {entry.path: entry.mode for entry in payload.entries()}, payload.manifest.file_table.digest_text
+    return {}, None
+
+
+def _rows(image: Image, payload: Payload) -> Iterator[Row]:
+    heads = _heads(image, payload)
+    for entry in payload.entries():
+        head = heads.get(entry.digest) if has_head(entry.path) and entry.digest is not None else None
+        yield Row(entry.path, entry.mode, None if head is None else partial(bytes, head))
+
+
+def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
+    """Return the first bytes of every file that lint reads, by digest; each bundle is read once."""
+    wanted: dict[bytes, FileEntry] = {}
+    condition = f"WHERE path GLOB '*.pyc' OR path IN ({', '.join('?' * len(PROGRAMS))})"
+    for entry in payload.file_table.select(REGULARS, condition, PROGRAMS):
+        assert entry.digest is not None
+        wanted[entry.digest] = entry
+    heads = {digest: entry.contents for digest, entry in wanted.items() if entry.contents is not None}
+
+    def deliver(member: GroupMember[bytes], opener: Opener) -> None:
+        heads[member.use] = _head(opener())
+
+    rebuild(image.resources.groups(lambda row: row.digest if row.digest in wanted else None), image.blobs, deliver)
+    return heads
+
+
+def _head(chunks: Iterator[Chunk]) -> bytes:
+    """Return the first bytes of a content after reading, and so verifying, it to its end."""
+    head = b""
+    for chunk in chunks:
+        head += bytes(chunk[: HEAD - len(head)])
+    return head

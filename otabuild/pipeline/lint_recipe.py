@@ -1,0 +1,83 @@
+"""Applies the lint rules to a recipe before anything is built."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from otabuild.format.sys_config import parse_sys_config
+from otabuild.image.image import Image
+from otabuild.lint.lint import (
+    HEAD,
+    LintFinding,
+    Row,
+    has_head,
+    lint_chain,
+    lint_release_keys,
+    lint_sys_config,
+    lint_time,
+    lint_tree,
+)
+from otabuild.lint.lint_image import base_modes
+from otabuild.pipeline.retry import mended
+from otabuild.pipeline.settings import rootfs_options
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
+from otabuild.recipe.named_files import naming_key
+from otabuild.rootfs.content import load_content
+from otabuild.rootfs.entry import Content, Entry
+from otabuild.rootfs.scan import scan
+from otabuild.signing.chain import load_chain
+from otabuild.storage.files import read_file
+
+
+def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[LintFinding]:
+    """Find what will cause trouble on the device with the image of a recipe.
+
+    Args:
+        recipe: the recipe to check; its rootfs are scanned as in a build.
+        workspace: the workspace of the build; indexes of archives are kept there.
+        base: the image that devices run now.
+
+    Raises:
+        InputError: an input cannot be read, or the build would not accept it.
+        OtabuildError: the base is invalid, or a certificate cannot be read.
+    """
+    yield from lint_release_keys((key for payload in recipe.payloads for key in payload.release_keys), recipe.file)
+    yield from lint_time(recipe.timestamp, f"{recipe.file}: timestamp", workspace.now)
+    if recipe.sign is not None:
+        yield from lint_chain(load_chain(recipe.sign.certificate, recipe.sign.chain), workspace.now)
+    for payload in recipe.payloads:
+        if payload.sys_config is not None:
+            config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)
+            yield from lint_sys_config(config, payload.sys_config)
+    for name in recipe.rootfs:
+        yield from mended(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
+
+
+def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[LintFinding]:
+    options = rootfs_options(recipe.rootfs[name])
+    tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
+    result = scan(tolerant, euid=os.geteuid(), work=workspace.archives)
+    with naming_key(recipe, "rootfs", name):
+        rows = [_row(entry) for entry in result.entries]
+    findings: dict[LintFinding, None] = {}
+    if options.unsupported != "skip":
+        for left_out in result.notes.left_out:
+            findings[LintFinding("unsupported-entry", f"rootfs {name}", left_out)] = None
+    # Payloads that share a rootfs may have had different ones in the base; whatever is new for one is reported.
+    users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
+    for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
+        findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)))
+    return list(findings)
+
+
+def _row(entry: Entry) -> Row:
+    head = partial(_head, entry.content) if entry.content and has_head(entry.path) else None
+    return Row(entry.path, entry.mode, head)
+
+
+def _head(content: Content) -> bytes:
+    return load_content(content)[:HEAD]

@@ -1,0 +1,55 @@
+"""Repeats work whose stored inputs turn out to be damaged, after dropping those."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from otabuild.errors import printable
+from otabuild.pipeline.workspace import Workspace
+from otabuild.rootfs.archive_index import ArchiveIndex
+from otabuild.rootfs.content import LostContentError
+from otabuild.rootfs.stream import DamagedEntriesError
+
+T = TypeVar("T")
+
+
+def mended(workspace: Workspace, work: Callable[[], T], *, scan_again: Callable[[], None] = lambda: None) -> T:
+    """Do some work. If data in the work directory turns out to be damaged, rebuild it and start over.
+
+    Args:
+        workspace: the workspace with the work directory.
+        work: may be called several times.
+        scan_again: rebuilds the input of the work.
+
+    Raises:
+        OtabuildError: the work failed for another reason, or a second time for the same.
+    """
+    dropped: set[str] = set()
+    while True:
+        try:
+            return work()
+        except (LostContentError, DamagedEntriesError) as error:
+            path = error.path if isinstance(error, DamagedEntriesError) else error.content.host_path
+            if path in dropped or not _drop(workspace, path, error):
+                raise
+            dropped.add(path)
+            workspace.warn(f"{printable(path)}: the stored data of an input is missing or damaged; it is recreated")
+        if _is_kept(workspace, path):
+            scan_again()
+
+
+def _is_kept(workspace: Workspace, path: str, folder: str = "") -> bool:
+    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(workspace.work), folder, ""))
+
+
+def _drop(workspace: Workspace, path: str, error: LostContentError | DamagedEntriesError) -> bool:
+    """Drop a damaged file; return False if it is an input, which is not ours to drop."""
+    if isinstance(error, LostContentError) and error.content.stat_key is not None:
+        with workspace.open_cache() as cache:  # the file is unchanged, so the recorded digest is wrong
+            cache.forget_hashed()
+        return True
+    if _is_kept(workspace, path, "archives"):
+        ArchiveIndex.of(path).remove()
+    return _is_kept(workspace, path)

@@ -1,0 +1,141 @@
+"""The files named in a recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from otabuild.errors import OtabuildError, Problem, StorageError
+from otabuild.format import limits
+from otabuild.format.strict_yaml import YamlError, YamlNode, parse_yaml
+from otabuild.format.sys_config import parse_sys_config
+from otabuild.recipe.diagnose import Key, key_path
+from otabuild.recipe.model import Recipe
+from otabuild.recipe.sign import FileKey
+from otabuild.recipe.sources import DirectoryRecipe, DockerArchiveRecipe, OciRecipe, SourceRecipe, TarRecipe
+from otabuild.storage.files import read_file
+
+
+def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
+    """Return the files and folders that a recipe names but that do not exist, except rootfs sources and overlays.
+
+    A later step may create those.
+
+    Args:
+        recipe: a recipe loaded with this root.
+        root: the folder that the paths of the recipe are relative to.
+    """
+    missing = [(keys, path) for keys, path in recipe_inputs(recipe) if not os.path.exists(os.path.join(root, path))]
+    hint = "make it, or correct the path in the recipe"
+    return [problem_at(recipe, keys, root, "no such file or folder", path, hint=hint) for keys, path in missing]
+
+
+@contextmanager
+def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
+    """Add file, line and key of a recipe to errors about the value at or below some of its keys.
+
+    An error of the work directory (StorageError) is not about the recipe, and is not changed.
+    """
+    try:
+        yield
+    except StorageError:
+        raise
+    except OtabuildError as error:
+        below = {found: value for found, value in _named(recipe) if found[: len(keys)] == keys}
+        about = [found for found, value in below.items() if _is_about(error.where, value, inside="set" not in found)]
+        file, line, column, path, *_ = problem_at(recipe, about[0] if about else keys, os.curdir, "")
+        whole = [] if about or keys not in below else [below[keys]]  # the error names only a part of the file
+        error.where = ": ".join(filter(None, (f"{file}:{line}:{column}", path, *whole, error.where)))
+        raise
+
+
+def _is_about(where: str, value: str, *, inside: bool) -> bool:
+    """Whether the place that an error names is a value of the recipe, or inside the folder or file of that name."""
+    named = (value, os.path.abspath(value))
+    return any(part in named for part in where.split(", ")) or (
+        inside and where.startswith(tuple(f"{path}{end}" for path in named for end in "/:"))
+    )
+
+
+def bad_sys_configs(recipe: Recipe) -> list[Problem]:
+    """Return what is wrong with the sys_config files that a recipe names, except missing ones."""
+    problems = []
+    for number, payload in enumerate(recipe.payloads):
+        path = payload.sys_config
+        if path is None or not os.path.exists(path):
+            continue
+        try:
+            parse_sys_config(read_file(path, limits.DOCUMENT), path)
+        except OtabuildError as error:
+            what, keys = f"{error.where}: {error.what}", ("payloads", number, "sys-config")
+            problem = problem_at(recipe, keys, os.curdir, what, error.observed, hint=error.hint)
+            problems.append(problem._replace(expected=error.expected))
+    return problems
+
+
+def problem_at(
+    recipe: Recipe, keys: Sequence[Key], root: str, what: str, observed: str | None = None, *, hint: str = ""
+) -> Problem:
+    """Return a problem with the value at some keys of a loaded recipe; paths of the recipe are relative to `root`."""
+    node, keys, _ = read_tree(recipe, root).follow(keys)
+    return Problem(recipe.file, node.line, node.column, key_path(keys), what, observed, hint=hint)
+
+
+def read_tree(recipe: Recipe, root: str) -> YamlNode:
+    """Return the YAML of a loaded recipe, or an empty tree if it can no longer be read."""
+    try:
+        with open(os.path.join(root, recipe.file), "rb") as file:
+            return parse_yaml(file.read(), recipe.file)[0]
+    except (OSError, YamlError):  # it changed after it was loaded
+        return YamlNode("null", 1, 1)
+
+
+def _named(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Yield everything that a recipe names, including inside its rootfs, by keys."""
+    yield from recipe_inputs(recipe)
+    yield from recipe_sources(recipe)
+    for name, rootfs in recipe.rootfs.items():
+        for number, rule in enumerate(rootfs.set):
+            yield ("rootfs", name, "set", number, "path"), rule.path
+
+
+def recipe_sources(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Yield the inputs of the rootfs of a recipe: keys and path of each file and folder."""
+    for name, rootfs in recipe.rootfs.items():
+        for part, sources in (("source", rootfs.sources), ("overlay", rootfs.overlay)):
+            for number, source in enumerate(sources):
+                kind, path = _place(source)
+                if path != "-":
+                    yield ("rootfs", name, part, number, kind), path
+
+
+def _place(source: SourceRecipe) -> tuple[str, str]:
+    match source:
+        case DirectoryRecipe(directory=path):
+            return "directory", path
+        case TarRecipe(tar=path):
+            return "tar", path
+        case OciRecipe(oci=reference):
+            return "oci", reference.layout
+        case DockerArchiveRecipe(docker_archive=path):
+            return "docker-archive", path
+
+
+def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
+    """Yield all other inputs of a recipe: keys and path of each file and folder."""
+    for number, payload in enumerate(recipe.payloads):
+        if payload.sys_config:
+            yield ("payloads", number, "sys-config"), payload.sys_config
+    if recipe.otaclient_package:
+        yield ("otaclient-package", "release-dir"), recipe.otaclient_package.release_dir
+    if recipe.storage.base:
+        yield ("storage", "base"), recipe.storage.base
+    if recipe.sign:
+        yield ("sign", "certificate"), recipe.sign.certificate
+        yield from ((("sign", "chain", number), path) for number, path in enumerate(recipe.sign.chain))
+        if isinstance(recipe.sign.key, FileKey):
+            yield ("sign", "key", "file"), recipe.sign.key.file
+    if recipe.verify:
+        yield from ((("verify", "trust", number), path) for number, path in enumerate(recipe.verify.trust))
+        yield from ((("verify", "crl", number), path) for number, path in enumerate(recipe.verify.crl))

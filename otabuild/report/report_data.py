@@ -1,0 +1,113 @@
+"""The content of a report on an image, as data; `report_page.py` makes a page of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from otabuild.comparison.cost import Cost, cost
+from otabuild.comparison.diff import Diff, diff
+from otabuild.errors import InputError, OtabuildError
+from otabuild.format.digest import format_digest
+from otabuild.format.index_jwt import parse_index_jwt
+from otabuild.image.image import Image, Payload
+from otabuild.report.usage import Usage, usage
+from otabuild.signing.authenticity import check_index_jwt
+from otabuild.signing.certificates import Certificate, token_certificates
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which image it is: its path, its annotations, and the SHA-256 of the artifact (of index.json for a directory)."""
+
+    path: str
+    annotations: dict[str, object]
+    is_artifact: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureFacts:
+    """The content of the signature of an image, and what is invalid in it. A report does not decide whom to trust."""
+
+    chain: tuple[Certificate, ...]
+    issued_at: int | None
+    problems: tuple[OtabuildError, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportData:
+    """The content of a report.
+
+    Attributes:
+        image: which image the report is on.
+        base: the image that devices run now, if any.
+        now: Unix seconds of the report.
+        payloads: in the order of index.json.
+        signature: None if the image is not signed.
+        usage: where the bytes of each distinct rootfs are.
+        diff: the difference to the base, if any.
+        costs: of the update from the base, for each payload that both images have.
+    """
+
+    image: Identity
+    base: Identity | None
+    now: int
+    payloads: tuple[Payload, ...]
+    signature: SignatureFacts | None
+    usage: tuple[Usage, ...]
+    diff: Diff | None
+    costs: tuple[tuple[str, Cost], ...]
+
+
+def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportData:
+    """Collect the data of a report on an image. The image must stay open while the report is used.
+
+    Args:
+        image: the image to report on.
+        base: the image that devices run now.
+        now: Unix seconds.
+
+    Raises:
+        OtabuildError: one of the images is invalid.
+    """
+    by_table: dict[str, list[Payload]] = {}
+    for payload in image.payloads:
+        by_table.setdefault(payload.manifest.file_table.digest_text, []).append(payload)
+    return ReportData(
+        _identity(image),
+        None if base is None else _identity(base),
+        now,
+        image.payloads,
+        _signature(image, now),
+        tuple(usage(image, payloads) for payloads in by_table.values()),
+        None if base is None else diff(base, image),
+        () if base is None else tuple(_costs(base, image)),
+    )
+
+
+def _identity(image: Image) -> Identity:
+    artifact = image.source.artifact_digest()
+    digest = hashlib.sha256(image.index_raw).digest() if artifact is None else artifact
+    return Identity(image.path, image.index.annotations, artifact is not None, format_digest(digest))
+
+
+def _signature(image: Image, now: int) -> SignatureFacts | None:
+    if image.token_raw is None:
+        return None
+    _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now, compat=True)
+    try:
+        token = parse_index_jwt(image.token_raw, compat=True)
+    except OtabuildError:
+        return SignatureFacts((), None, tuple(problems))
+    return SignatureFacts(token_certificates(token), token.issued_at, tuple(problems))
+
+
+def _costs(base: Image, image: Image) -> Iterable[tuple[str, Cost]]:
+    for payload in image.payloads:
+        try:
+            base.payload(payload.ecu, payload.release_key)
+        except InputError:
+            continue
+        yield payload.name, cost(base, image, payload.ecu, payload.release_key)

@@ -1,0 +1,187 @@
+"""Rules about the resource table, and about the consistency of tables and blobs (section 7)."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from otabuild.errors import FilterError, IntegrityError, OtabuildError
+from otabuild.findings import SHOWN, Violation, rule
+from otabuild.format import annotations as ann
+from otabuild.format import limits
+from otabuild.format.digest import format_digest
+from otabuild.format.filters import Bundled, Compressed, Sliced, parse_filter
+from otabuild.format.index import Index
+from otabuild.format.resource_table import ResourceRow
+from otabuild.image.resources import NAME, ResourceTable
+from otabuild.image.tables import FileTable
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesSubject:
+    """The resource table, and a function for the size of a stored blob (None: missing)."""
+
+    table: ResourceTable
+    blob_size: Callable[[bytes], int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinSubject:
+    """A file table and the resource table that it uses."""
+
+    files: FileTable
+    resources: ResourceTable
+
+
+@dataclass(frozen=True)
+class NeededSubject:
+    """The resource table and every file table of the image."""
+
+    resources: ResourceTable
+    files: tuple[FileTable, ...]
+
+    @cached_property
+    def contents(self) -> _Ids:
+        """Return the rows that are contents of files."""
+        rows = (row for files in self.files for _, _, row in _looked_up(files, self.resources))
+        return _Ids(self.resources, (row[1] for row in rows if row is not None))
+
+    @cached_property
+    def parts(self) -> _Ids:
+        """Return the rows that a filter names."""
+        return _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
+
+
+class _Ids:
+    """A set of rows of the resource table. It takes nine bytes per row of the table, however many ids filters name."""
+
+    def __init__(self, resources: ResourceTable, ids: Iterable[int]) -> None:
+        self._known = array("q", (row.resource_id for row in resources.rows()))
+        self._marks = bytearray(len(self._known) + 1)
+        for resource_id in ids:
+            self._marks[self._place(resource_id)] = 1
+        self._marks[-1] = 0
+
+    def __contains__(self, resource_id: int) -> bool:
+        return bool(self._marks[self._place(resource_id)])
+
+    def _place(self, resource_id: int) -> int:
+        at = bisect_left(self._known, resource_id)
+        return at if at < len(self._known) and self._known[at] == resource_id else -1
+
+
+def _looked_up(
+    files: FileTable, resources: ResourceTable
+) -> Iterator[tuple[bytes, int, tuple[bytes, int, int] | None]]:
+    """Yield digest and size of each content that is not inlined, with its row (digest, id, size) or None."""
+    rows = resources.database.query("SELECT digest, resource_id, size FROM rs_manifest ORDER BY digest")
+    row: Any = next(rows, None)
+    sql = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0 ORDER BY digest"
+    for digest, size in files.database.query(sql):
+        while row is not None and row[0] < digest:
+            row = next(rows, None)
+        yield digest, size, row if row is not None and row[0] == digest else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubject:
+    """The files in blobs/sha256/: digests, and the sum of the sizes; `known` says whether anything refers to one."""
+
+    index: Index
+    stored: dict[bytes, int]
+    known: Callable[[bytes], bool]
+
+
+def _named_by(row: ResourceRow) -> tuple[int, ...]:
+    try:
+        filter_ = parse_filter(row.filter_applied, "") if row.filter_applied is not None else None
+    except OtabuildError:
+        return ()
+    match filter_:
+        case Bundled():
+            return (filter_.bundle_id,)
+        case Compressed():
+            return (filter_.resource_id,)
+        case Sliced():
+            return filter_.resource_ids
+    return ()
+
+
+@rule("resources.row", ResourcesSubject, error=IntegrityError)
+def check_rows(subject: ResourcesSubject) -> Iterator[Violation]:
+    """A digest has 32 bytes, a size is 0 to 16 TiB (section 7).
+
+    Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
+    """
+    sql = "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND ?"
+    for resource_id, size in subject.table.database.query(sql, (limits.FILE,)):
+        yield Violation(f"{NAME}: resource {resource_id}", "digest or size is not legal", size)
+
+
+@rule("resources.filters", ResourcesSubject, error=FilterError)
+def check_filters(subject: ResourcesSubject) -> Iterator[Violation]:
+    """Every filter can be resolved: known, in bounds, no cycle, slices are leaves and add up (section 7)."""
+    errors: list[OtabuildError] = []
+
+    def keep(error: OtabuildError) -> None:
+        if len(errors) <= SHOWN:  # one more, to report that more exist
+            errors.append(error)
+
+    for _ in subject.table.groups(lambda _: True, keep):
+        pass
+    for error in errors:
+        yield Violation(f"{NAME}: {error.where}", error.what, error.observed, error.expected)
+
+
+@rule("resources.leaves", ResourcesSubject, error=IntegrityError)
+def check_leaves(subject: ResourcesSubject) -> Iterator[Violation]:
+    """A resource without a filter is a stored blob of its size (section 7).
+
+    Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
+    """
+    sql = "SELECT digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
+    for digest, size in subject.table.database.query(sql):
+        stored = subject.blob_size(digest)
+        if stored != size:
+            what = "blob is missing" if stored is None else "blob size differs from its resource"
+            yield Violation(format_digest(digest), what, stored, size)
+
+
+@rule("resources.contents", JoinSubject, error=IntegrityError)
+def check_contents(subject: JoinSubject) -> Iterator[Violation]:
+    """Every content that is not inlined has a row of the same size in the resource table (sections 6 and 7)."""
+    for digest, size, row in _looked_up(subject.files, subject.resources):
+        where = f"{subject.files.database.name}: {format_digest(digest)}"
+        if row is None:
+            yield Violation(where, "not in the resource table")
+        elif row[2] != size:
+            yield Violation(where, "size differs from the resource table", size, row[2])
+
+
+@rule("resources.orphan", NeededSubject, severity="note")
+def check_orphans(subject: NeededSubject) -> Iterator[Violation]:
+    """Every resource is a content of a payload, or part of one; an unused resource is harmless."""
+    for row in subject.resources.rows():
+        if row.resource_id not in subject.parts and row.resource_id not in subject.contents:
+            yield Violation(f"{NAME}: resource {row.resource_id}", "needed by no payload")
+
+
+@rule("blobs.extra", StoredSubject, error=IntegrityError)
+def check_extra(subject: StoredSubject) -> Iterator[Violation]:
+    """A descriptor or the resource table names every stored blob (section 2)."""
+    for digest in subject.stored:
+        if not subject.known(digest):
+            yield Violation(format_digest(digest), "a blob that nothing refers to")
+
+
+@rule("blobs.count", StoredSubject, error=IntegrityError)
+def check_count(subject: StoredSubject) -> Iterator[Violation]:
+    """blobs-count and blobs-size of index.json match the stored blobs (section 2)."""
+    counted = {ann.BLOBS_COUNT: len(subject.stored), ann.BLOBS_SIZE: sum(subject.stored.values())}
+    for key, number in counted.items():
+        if subject.index.annotations.get(key) != number:
+            yield Violation("index.json", f"{key} does not count the blobs", subject.index.annotations.get(key), number)

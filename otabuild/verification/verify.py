@@ -1,0 +1,289 @@
+"""Verification: checks everything that makes an image valid, in order, and collects all findings (sections 1 to 12).
+
+This module reads the image, hands documents and tables to the rules, and collects what they find. If a step cannot run,
+the reason is already a finding: its input did not parse.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from otabuild.errors import OtabuildError, TrustError
+from otabuild.findings import SHOWN, Finding, run_rules
+from otabuild.format import limits
+from otabuild.format.digest import Descriptor
+from otabuild.format.resource_table import ResourceRow
+from otabuild.image.image import Image, Payload
+from otabuild.image.otaclient_package import check_legacy, read_package
+from otabuild.image.rebuild import Opener, rebuild, run_parallel
+from otabuild.image.resources import GroupMember
+from otabuild.image.tables import FileTable
+from otabuild.signing.authenticity import SignatureReport, check_index_jwt
+from otabuild.signing.trust import TrustPolicy
+from otabuild.tally import Progress, Tally
+from otabuild.verification.rules_container import ContainerSubject, IndexSubject
+from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
+from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
+from otabuild.verification.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, StoredSubject
+
+_DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
+_PAYLOAD_TABLE = frozenset({"manifest", "table"})
+_BATCH = 64
+"""Blobs that a thread takes at a time: handing over small ones individually would cost more than hashing them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of verification.
+
+    Attributes:
+        image: the path of the image.
+        shallow: whether contents were skipped: stored blobs were hashed, but no content was rebuilt.
+        strict: whether notes count as errors.
+        signature: the signer; None if the signature is invalid or was not checked.
+        counts: the number of payloads, blobs, bytes and contents checked.
+        findings: all findings in the order of the checks.
+    """
+
+    image: str
+    shallow: bool
+    strict: bool
+    signature: SignatureReport | None
+    counts: Mapping[str, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the image is valid: no error and, with `strict`, no note."""
+        return not any(self.strict or finding.severity == "error" for finding in self.findings)
+
+    def to_value(self) -> dict[str, object]:
+        """Return the report as plain JSON values."""
+        return {
+            "ok": self.ok,
+            "image": self.image,
+            "shallow": self.shallow,
+            "strict": self.strict,
+            "signature": None if self.signature is None else self.signature.to_value(),
+            "counts": dict(self.counts),
+            "findings": [finding.to_value() for finding in self.findings],
+        }
+
+
+def verify(
+    image: Image,
+    policy: TrustPolicy | None,
+    now: int,
+    *,
+    shallow: bool = False,
+    strict: bool = False,
+    compat: bool = False,
+    without_signature: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Verify an image completely.
+
+    Args:
+        image: an open image.
+        policy: whom to trust. None results in an error, unless the signature is not checked.
+        now: Unix seconds.
+        shallow: do not rebuild contents; every stored blob is still hashed.
+        strict: notes also make the image invalid.
+        compat: also read tokens of early builders, with PEM certificates.
+        without_signature: check everything except authenticity, as for an image that is not signed yet.
+        progress: called with the bytes hashed.
+
+    Returns:
+        The report; its `ok` says whether the image is valid.
+
+    Raises:
+        StorageError: no space for temporary files.
+    """
+    run = _Run(image, Tally(progress=progress))
+    signature = None if without_signature else run.check_signature(policy, now, compat=compat)
+    image.blobs.on_verified = run.verified.add
+    try:
+        run.check_image(shallow=shallow)
+    finally:
+        image.blobs.on_verified = None
+    return Report(image.path, shallow, strict, signature, run.counts, tuple(dict.fromkeys(run.findings)))
+
+
+@dataclass
+class _Run:
+    image: Image
+    tally: Tally
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    verified: set[bytes] = field(default_factory=set)
+    referenced: set[bytes] = field(default_factory=set)
+    signer: bytes | None = None
+
+    @contextmanager
+    def collected(self, rule: str) -> Iterator[None]:
+        try:
+            yield
+        except OtabuildError as error:
+            self.findings.append(Finding.of_error(rule, error))
+
+    def apply(self, *subjects: object) -> None:
+        for subject in subjects:
+            self.findings.extend(run_rules(subject))
+
+    @contextmanager
+    def gathered(self, rule: str) -> Iterator[Callable[[OtabuildError], None]]:
+        """Take errors from threads; add the first of them in an order that does not depend on the threads."""
+        found: list[Finding] = []
+        lock = threading.Lock()
+
+        def keep(error: OtabuildError) -> None:
+            with lock:
+                insort(found, Finding.of_error(rule, error), key=str)
+                del found[SHOWN + 1 :]
+
+        try:
+            yield keep
+        finally:
+            if len(found) > SHOWN:
+                found[SHOWN] = Finding(rule, found[SHOWN].where, "and more of the same")
+            self.findings.extend(found)
+
+    def check_signature(self, policy: TrustPolicy | None, now: int, *, compat: bool) -> SignatureReport | None:
+        report: SignatureReport | None = None
+        with self.collected("signature"):
+            token = self.image.token_raw
+            if token is None:
+                raise TrustError("the image is not signed", where="index.jwt")
+            report, problems = check_index_jwt(token, self.image.index_raw, policy, now, compat=compat)
+            self.findings.extend(Finding.of_error("signature", problem) for problem in problems)
+            if report is not None:
+                self.signer = report.chain[0].x509.public_bytes(Encoding.DER)
+            if policy is None:
+                raise TrustError("no trust anchor was given", where="index.jwt")
+        return report
+
+    def check_image(self, *, shallow: bool) -> None:
+        image = self.image
+        with self.collected("container"):
+            self.apply(ContainerSubject(image.source, image.read_file("oci-layout", limits.DOCUMENT)))
+        with self.collected("index"):
+            self.apply(IndexSubject(image.index, image.token_raw is not None))
+            self.referenced.update(descriptor.digest for descriptor in image.index.manifests)
+            files = self.check_payloads(image.payloads)
+            self.check_package(image.index.otaclient_package)
+            self.check_resources(files, shallow=shallow)
+
+    def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
+        """Check the documents and the file table of each payload; return the tables that can be read."""
+        opened: dict[tuple[bytes, int, str], FileTable] = {}  # a false descriptor shares no table with an honest one
+        for payload in payloads:
+            self.counts["payloads"] = self.counts.get("payloads", 0) + 1
+            with self.collected("manifest"):
+                manifest = payload.manifest
+                self.referenced |= {manifest.config.digest, manifest.file_table.digest}
+                with self.collected("config"):
+                    self.check_config(payload)
+                with self.collected("table"):
+                    named = manifest.file_table
+                    key = (named.digest, named.size, named.media_type)
+                    if key not in opened:
+                        opened[key] = payload.file_table
+                        self.apply(FileTableSubject(payload.file_table))
+                    table = opened[key]
+                    with self.collected("config"):
+                        self.apply(LabelsSubject(f"config of {payload.name}", payload.config.labels, table))
+        return tuple(opened.values())
+
+    def check_config(self, payload: Payload) -> None:
+        config = payload.config
+        self.apply(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, config))
+        if config.sys_config is not None:
+            self.referenced.add(config.sys_config.digest)
+            with self.collected("sys-config"):
+                self.apply(read_sys_config_of(payload))
+
+    def check_package(self, descriptor: Descriptor | None) -> None:
+        package = None
+        with self.collected("otaclient"):
+            package = None if descriptor is None else read_package(self.image, descriptor)
+        if package is not None:
+            manifest, _ = package
+            self.apply(manifest)
+            self.referenced |= {part.digest for part in (manifest.config, *manifest.layers)}
+            for layer in manifest.layers:
+                with self.collected("otaclient"):
+                    for _chunk in self.image.blobs.stream(layer.digest, layer.size):
+                        pass
+        with self.collected("legacy"):
+            check_legacy(self.image, package, self.signer)
+
+    def check_resources(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
+        image = self.image
+        stored = image.blobs.stored()
+        with self.collected("resources"):
+            resources = image.resources
+            needed = NeededSubject(resources, files)
+            self.apply(ResourcesSubject(resources, image.blobs.size))
+            self.apply(*(JoinSubject(table, resources) for table in files))
+            if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
+                self.apply(needed)
+            self.apply(StoredSubject(image.index, stored, self.known()))
+            if not shallow:
+                self.rebuild_contents(needed)
+        self.hash_rest(stored)
+        self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
+
+    def known(self) -> Callable[[bytes], bool]:
+        """Return whether anything refers to a blob; assume so if a document that might is unreadable."""
+        if any(finding.rule in _DOCUMENTS for finding in self.findings):
+            return lambda _digest: True
+
+        def is_known(digest: bytes) -> bool:
+            row = self.image.resources.by_digest(digest)
+            return digest in self.referenced or (row is not None and row.filter_applied is None)
+
+        return is_known
+
+    def rebuild_contents(self, needed: NeededSubject) -> None:
+        """Rebuild every content of a file; this verifies what it is made of.
+
+        A resource that no payload needs is a note and is not rebuilt: its blobs are hashed with the rest.
+        """
+        sizes = [row.size for row in needed.resources.rows() if row.resource_id in needed.contents]
+        self.tally.total += sum(sizes)
+
+        def deliver(_: GroupMember[ResourceRow], open_content: Opener) -> None:
+            for chunk in open_content():
+                self.tally.add(len(chunk))
+
+        # Rows that cannot be resolved are already findings (resources.filters).
+        groups = needed.resources.groups(
+            lambda row: row if row.resource_id in needed.contents else None, on_error=lambda _: None
+        )
+        with self.gathered("content") as on_error:
+            rebuild(groups, self.image.blobs, deliver, on_error=on_error)
+        self.counts["contents"] = len(sizes)
+
+    def hash_rest(self, stored: Mapping[bytes, int]) -> None:
+        """Hash the stored blobs that nothing has read to the end yet."""
+        rest = [digest for digest in stored if digest not in self.verified]
+        self.tally.total += sum(stored[digest] for digest in rest)
+
+        def work(digests: Sequence[bytes], stop: threading.Event) -> None:
+            for digest in digests:
+                if stop.is_set():
+                    return
+                try:
+                    for chunk in self.image.blobs.stream(digest):
+                        self.tally.add(len(chunk))
+                except OtabuildError as error:
+                    on_error(error)
+
+        with self.gathered("blob") as on_error:
+            run_parallel(work, [rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH)])

@@ -1,0 +1,61 @@
+"""verify-resources: checks that stored blobs match their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from otabuild.errors import IntegrityError, OtabuildError
+from otabuild.findings import Finding
+from otabuild.format.digest import parse_digest
+from otabuild.image.image import Image
+from otabuild.image.rebuild import run_parallel
+
+
+@dataclass(frozen=True, slots=True)
+class ResourcesReport:
+    """The number of hashed blobs, and what was wrong with which of them."""
+
+    blobs: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every blob is good."""
+        return not self.findings
+
+    def to_value(self) -> dict[str, object]:
+        """Return the report as plain JSON values."""
+        return {"ok": self.ok, "blobs": self.blobs, "findings": [finding.to_value() for finding in self.findings]}
+
+
+def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesReport:
+    """Hash stored blobs.
+
+    Args:
+        image: an open image.
+        digests: the blobs to hash, as `sha256:` and 64 hex digits; default: every stored blob, and every leaf of the
+            resource table.
+
+    Raises:
+        FormatError: not a digest, or not an index of this format.
+        IntegrityError, TableError: the resource table, which lists the expected blobs, is invalid.
+    """
+    wanted = {parse_digest(text) for text in digests}
+    if not wanted:
+        wanted = set(image.blobs.stored())
+        wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
+        wanted.update(descriptor.digest for descriptor in image.index.manifests)
+    findings: list[Finding] = []
+
+    def work(digest: bytes, _stop: object) -> None:
+        try:
+            for _ in image.blobs.stream(digest):
+                pass
+        except OtabuildError as error:
+            findings.append(Finding.of_error("blob", error))
+
+    if any(len(digest) != 32 for digest in wanted):
+        raise IntegrityError("a digest that does not have 32 bytes", where="resource table")
+    run_parallel(work, sorted(wanted))
+    return ResourcesReport(len(wanted), tuple(sorted(findings, key=lambda finding: finding.where)))

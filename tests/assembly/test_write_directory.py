@@ -1,0 +1,113 @@
+"""An image directory replaces only another image directory, is readable by others, and may be behind a link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from otabuild.assembly.assemble import document, write_directory
+from otabuild.errors import InputError, StateError
+from otabuild.format.annotations import BUILDER_VERSION
+from otabuild.format.digest import Descriptor
+from otabuild.format.index import OCI_LAYOUT, Index
+from otabuild.format.media_types import RESOURCE_TABLE_ZSTD
+from otabuild.storage.member import Member
+
+
+def image(content: str) -> list[Member]:
+    table = Descriptor.of(content.encode(), RESOURCE_TABLE_ZSTD)
+    index = Index(manifests=(table,), annotations={BUILDER_VERSION: "1"})
+    blob = document(f"blobs/sha256/{table.digest.hex()}", content.encode())
+    return [document("index.json", index.to_json()), document("oci-layout", OCI_LAYOUT), blob]
+
+
+def write(path: Path, content: str) -> None:
+    write_directory(str(path), image(content), progress=lambda _size: None)
+
+
+def blob(path: Path) -> str:
+    (found,) = (path / "blobs/sha256").iterdir()
+    return found.read_text()
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def test_an_image_takes_the_place_of_an_image(tmp_path: Path) -> None:
+    write(tmp_path / "image", "old")
+    write(tmp_path / "image", "new")
+    assert blob(tmp_path / "image") == "new"
+    assert os.listdir(tmp_path) == ["image"]
+
+
+@pytest.mark.parametrize(
+    "index", [b'{"schemaVersion":2,"manifests":[]}', b"", None], ids=["container image", "empty", "none"]
+)
+def test_a_layout_of_somebody_else_is_left_alone(tmp_path: Path, index: bytes | None) -> None:
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    (layout / "oci-layout").write_bytes(OCI_LAYOUT)
+    if index is not None:
+        (layout / "index.json").write_bytes(index)
+    before = sorted(path.name for path in layout.iterdir())
+    with pytest.raises(InputError, match="not an OTA image"):
+        write(layout, "new")
+    assert sorted(path.name for path in layout.iterdir()) == before
+    assert os.listdir(tmp_path) == ["layout"]
+
+
+def test_a_file_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="not an OTA image"):
+        write(tmp_path / "file", "new")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_link_stays_and_the_folder_behind_it_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "www").symlink_to("real/image")
+    for content in ("old", "new"):  # the first finds the link only
+        write(tmp_path / "www", content)
+        assert (tmp_path / "www").is_symlink()
+        assert blob(tmp_path / "real/image") == content
+    assert sorted(path.name for path in tmp_path.rglob("*") if "tmp" in path.name) == []
+
+
+def test_a_link_that_an_earlier_build_left_is_no_hindrance(tmp_path: Path) -> None:
+    write(tmp_path / "real", "old")
+    (tmp_path / "image.otabuild-tmp").symlink_to("real")
+    write(tmp_path / "image", "new")
+    assert blob(tmp_path / "real") == "old"
+    assert sorted(os.listdir(tmp_path)) == ["image", "real"]
+
+
+def test_what_others_may_have_put_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    precious = tmp_path / "image.otabuild-tmp"
+    precious.mkdir()
+    (precious / "file").touch()
+    tmp_path.chmod(0o777)
+    with pytest.raises(StateError, match="others may write"):
+        write(tmp_path / "image", "new")
+    assert os.listdir(precious) == ["file"]
+    tmp_path.chmod(0o775)  # as with umask 002
+    write(tmp_path / "image", "new")
+    assert os.listdir(tmp_path) == ["image"]
+
+
+@pytest.mark.parametrize("mask", [0o077, 0])
+def test_others_may_read_it_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    with umask(mask):
+        write(tmp_path / "image", "new")
+    modes = {path.stat().st_mode & 0o777 for path in [tmp_path / "image", *tmp_path.glob("image/**/*")]}
+    folders = {path.stat().st_mode & 0o777 for path in (tmp_path / "image", tmp_path / "image/blobs/sha256")}
+    assert modes == {0o644, 0o755}
+    assert folders == {0o755}

@@ -1,0 +1,44 @@
+"""The tamper sweep: exactly the named rules find each case, and deploy refuses it if it matters there."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from otabuild.findings import RULES
+from tests.image import forge, worlds
+from tests.verification import cases
+
+SAMPLE = sorted(random.Random(0).sample(sorted(cases.ALL), 150))
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in SAMPLE else pytest.mark.sweep) for n in cases.ALL])
+def test_case_is_refused(name: str, tmp_path: Path) -> None:
+    case = cases.ALL[name]
+    path = forge.forge(**case.mutations).artifact(tmp_path / "image.zip")
+    assert worlds.errors_of(path) == case.rules
+    (tmp_path / "out").mkdir()
+    assert worlds.deploy_error(path, tmp_path / "out" / "tree.tar") == case.deploy
+
+
+def _isolating() -> dict[str, str]:
+    """Return, for each rule, a case that only this rule finds."""
+    found: dict[str, str] = {}
+    for name, case in cases.ALL.items():
+        if len(case.rules) == 1:
+            found.setdefault(next(iter(case.rules)), name)
+    return found
+
+
+@pytest.mark.parametrize("rule", [rule.id for rule in RULES.values() if rule.severity == "error"])
+def test_rule_has_an_input_that_only_it_refuses(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = _isolating().get(rule)
+    if name is None:
+        assert "Kept" in RULES[rule].doc, "no case isolates this rule, and it does not say why it is kept"
+        return
+    path = forge.forge(**cases.ALL[name].mutations).artifact(tmp_path / "image.zip")
+    assert worlds.errors_of(path) == {rule}
+    monkeypatch.delitem(RULES, rule)
+    assert worlds.errors_of(path) == set()
