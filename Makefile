@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test sweep bench lint types docs examples constraints clean
+.PHONY: help demo test sweep bench lint types docs examples release constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ docs: $(VENV)/developed  ## regenerate the pages of docs/reference, and the site
 
 examples: $(VENV)/developed  ## run every example as its users would
 	$(PYTEST) tests/examples $(ARGS)
+
+release: $(VENV)/developed  ## wheel, source archive, checksums and notes of HEAD, into dist/release
+	$(BIN)/python -m tools.release
 
 constraints:  ## find the newest versions of all dependencies, and pin them
 	rm -rf build/constraints

@@ -11,12 +11,14 @@ import tarfile
 import venv
 import zipfile
 from email.parser import Parser
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from otabuild.recipe.schema import json_schema
 from otabuild.version import __version__
+from tools import release
 
 ROOT = Path(__file__).parent.parent
 DATA = {
@@ -131,3 +133,20 @@ def test_it_runs_where_nothing_else_is(empty: Path, tmp_path: Path) -> None:
     _run(empty / "doit", "verify", cwd=tmp_path)
     _run(empty / "otabuild", "report", "dist/vehicle.zip", "-o", "report.html", cwd=tmp_path)
     assert "verified" in _run(empty / "otabuild", "verify", "dist/vehicle.zip", "--ca", "pki/root-ca.pem", cwd=tmp_path)
+
+
+def test_a_release_has_the_same_bytes_wherever_it_is_built(tmp_path: Path) -> None:
+    listed = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not in a git checkout")
+    made = []
+    for number, place in enumerate(("here", "there/deeper")):
+        source, out = tmp_path / place, tmp_path / f"out{number}"
+        with tarfile.open(fileobj=BytesIO(listed.stdout)) as archive:
+            archive.extractall(source, filter="data")
+        os.utime(source / "README.md", (number, number))
+        release.build(source, out, epoch="1700000000")
+        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(made[0]) == 2
+    assert made[0] == made[1]
+    assert release.notes(tmp_path / "here").startswith("## ")
