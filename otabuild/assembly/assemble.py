@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
-from otabuild.errors import InputError, IntegrityError, OtabuildError, StorageError
+from otabuild.errors import InputError, IntegrityError, OtabuildError
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor, blob_name, format_digest
 from otabuild.format.index import OCI_LAYOUT, Index
 from otabuild.format.media_types import SYS_CONFIG
 from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
 from otabuild.format.sys_config import parse_sys_config
-from otabuild.storage import files, fs
+from otabuild.storage import files, fs, publishing
 from otabuild.storage.cache import Blob, Cache
 from otabuild.storage.member import DamagedBlobError, Member, arrange, member_chunks
 
 _CHUNK = limits.MIB
+_MARKER = "index.json"
+"""`is_image_directory` knows an image by it."""
 
 
 def add_sys_config(path: str, cache: Cache) -> Descriptor:
@@ -121,16 +122,14 @@ def document(name: str, content: bytes) -> Member:
 def is_image_directory(path: str) -> bool:
     """Whether a folder is an image of this format. An oci-layout alone is not enough: every OCI image has one."""
     try:
-        Index.parse(files.read_file(os.path.join(path, "index.json"), limits.INDEX))
+        Index.parse(files.read_file(os.path.join(path, _MARKER), limits.INDEX))
     except OtabuildError:
         return False
     return True
 
 
 def write_directory(path: str, contents: Sequence[Member], *, progress: Callable[[int], None]) -> None:
-    """Write the members as an image directory: write and sync a new one beside it, then move it into place.
-
-    If `path` is a link, the link stays, and the folder that it leads to is replaced.
+    """Write the members as an image directory, which appears when it is complete; see `publishing.replacing_folder`.
 
     Raises:
         InputError: `path` exists and is not an image directory.
@@ -138,59 +137,29 @@ def write_directory(path: str, contents: Sequence[Member], *, progress: Callable
         DamagedBlobError: a blob in the cache does not match its name.
         StorageError: writing failed; what was at `path` is still there.
     """
-    place = os.path.realpath(path)
-    with files.alone(place):
-        taken = os.path.lexists(place)
-        if taken and not is_image_directory(place):
+
+    def check(place: str) -> None:
+        if not is_image_directory(place):
             raise InputError(
                 "the output directory exists and is not an OTA image",
                 where=path,
                 hint="choose a different folder for `output-dir`, or remove this one",
             )
-        fresh = _beside(place)
-        _remove_left(fresh)
-        try:
-            _fill_directory(fresh, contents, progress)
-            fs.sync_tree(fresh)
-            if taken:
-                fs.exchange(fresh, place)
-            else:
-                fs.rename(fresh, place)
-            fs.sync_directory(os.path.dirname(place))
-        finally:  # what is left here is a part of the new one, or the old one
-            with fs.undisturbed(), suppress(StorageError):
-                fs.remove_tree(fresh)
+
+    with publishing.replacing_folder(path, marker=_MARKER, check=check) as fresh:
+        _fill_directory(fresh, contents, progress)
 
 
 def remove_directory(path: str) -> None:
     """Remove an image directory. If `path` is a link, the link stays, and the folder that it leads to is removed.
 
-    The folder is renamed first. Otherwise a kill could leave a part of it, which would not be an image and block the
-    path.
-
     Raises:
         StorageError: the operating system refused.
     """
-    place = os.path.realpath(path)
-    with files.alone(place), fs.undisturbed():
-        _remove_left(_beside(place))
-        fs.rename(place, _beside(place))
-        fs.remove_tree(_beside(place))
-
-
-def _remove_left(fresh: str) -> None:
-    """Remove what a killed run left; a link needs no check, because it is never followed."""
-    if os.path.isdir(fresh) and not os.path.islink(fresh):
-        fs.check_left(os.lstat(fresh), os.stat(os.path.dirname(fresh)), fresh)
-    fs.remove_tree(fresh)
-
-
-def _beside(place: str) -> str:
-    return f"{place}.otabuild-tmp"
+    publishing.remove_folder(path, marker=_MARKER)
 
 
 def _fill_directory(path: str, contents: Sequence[Member], progress: Callable[[int], None]) -> None:
-    fs.make_folder(path)
     for member in arrange(contents):
         target = os.path.join(path, member.name)
         if member.name.endswith("/"):

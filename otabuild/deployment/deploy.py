@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
@@ -23,8 +23,8 @@ from otabuild.image.rebuild import Opener, rebuild, run_parallel
 from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
-from otabuild.storage import fs, fs_at
-from otabuild.storage.fs import StrPath, storage_error
+from otabuild.storage import fs_at, publishing
+from otabuild.storage.fs import StrPath
 from otabuild.tally import Progress, Tally
 
 _BATCH = 64
@@ -88,7 +88,7 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
 @contextmanager
 def _staging(target: str, image: Image) -> Iterator[int]:
     """Yield a descriptor of a private folder beside the target; it becomes the target or is removed."""
-    # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
+    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
     parent_path, name = os.path.split(target.rstrip("/"))
     parent_path = parent_path or "."
     if name in ("", ".", ".."):
@@ -96,52 +96,10 @@ def _staging(target: str, image: Image) -> Iterator[int]:
             "does not name a directory to make", where=repr(target), hint="name one that does not exist yet"
         )
     _check_target(target, parent_path, image)
-    try:
-        parent = os.open(parent_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise storage_error(error, "open the folder of the target", parent_path) from error
-    staged, is_made = f".{name}.otabuild-tmp", False
-    try:
-        _remove_left(staged, parent, target)
-        try:
-            with fs.undisturbed():
-                fs_at.make_folder(staged, parent, target)
-                is_made = True
-            root = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
-            try:
-                fs.lock(root)
-                fs_at.drop_acls(root, target)
-                yield root
-                fs.sync_file_system(root, target)
-            finally:
-                os.close(root)
-            fs_at.rename_new(staged, name, parent, target)
-        except BaseException:
-            if is_made:
-                with fs.undisturbed(), suppress(StorageError):
-                    fs_at.remove_tree(staged, parent, target)
-            raise
-        with fs.change("sync", parent_path):
-            os.fsync(parent)
-    finally:
-        os.close(parent)
-
-
-def _remove_left(staged: str, parent: int, target: str) -> None:
-    """Remove the rest of a killed deployment; a running one holds a lock on its folder."""
-    try:
-        left = os.open(staged, fs_at.DIRECTORY, dir_fd=parent)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise storage_error(error, "open what an earlier deployment left", target) from error
-    try:
-        if not fs.lock(left):
-            raise StateError("another deployment is writing to this target", where=target)
-        fs.check_left(os.fstat(left), os.fstat(parent), os.path.join(os.path.dirname(target), staged))
-    finally:
-        os.close(left)
-    fs_at.remove_tree(staged, parent, target)
+    busy = "another deployment is writing to this target"
+    with publishing.making_folder(os.path.join(parent_path, name), busy=busy) as root:
+        fs_at.drop_acls(root, target)
+        yield root
 
 
 def _check_target(target: str, parent: str, image: Image) -> None:

@@ -19,7 +19,7 @@ from otabuild.image.rebuild import Opener, rebuild
 from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
-from otabuild.storage import files, fs
+from otabuild.storage import fs, publishing
 from otabuild.storage.fs import StrPath
 from otabuild.tally import Progress, Tally
 
@@ -56,7 +56,7 @@ def deploy_tar(
     if os.path.lexists(path) and not os.path.isfile(path):
         raise StateError("the target is not a plain file", where=path)
     payload.image.source.check_apart(path)
-    with files.replacing(path, durable=True) as fd:
+    with publishing.replacing(path, durable=True) as fd:
         _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner).write()
     return Deployed(path, payload.name, signer, demands.inodes, demands.content_size)
 

@@ -11,7 +11,7 @@ from otabuild.format.digest import blob_name, format_digest, parse_digest
 from otabuild.image.blobs import Chunk
 from otabuild.image.image import Image, Payload
 from otabuild.image.tables import table_chunks
-from otabuild.storage import files, fs
+from otabuild.storage import fs, publishing
 from otabuild.storage.fs import StrPath
 
 
@@ -68,7 +68,7 @@ def get_resourcetable(image: Image, path: StrPath) -> WrittenFile:
 def _save(image: Image, chunks: Iterator[Chunk], path: StrPath) -> WrittenFile:
     image.source.check_apart(path)
     sha256, size = hashlib.sha256(), 0
-    with files.replacing(str(path)) as fd:
+    with publishing.replacing(str(path)) as fd:
         for chunk in chunks:
             fs.write(fd, chunk, path)
             sha256.update(chunk)

@@ -13,7 +13,7 @@ from otabuild.format.digest import Descriptor
 from otabuild.format.otaclient import RELEASE_MANIFEST, PackageManifest, Release, parse_package
 from otabuild.image.blobs import verified
 from otabuild.image.image import Image
-from otabuild.storage import files, fs
+from otabuild.storage import fs, publishing
 from otabuild.storage.fs import StrPath
 
 
@@ -84,7 +84,7 @@ def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
     fs.mkdir(folder, 0o755)
     for name, digest, size in exported:
         path = os.path.join(folder, name)
-        with files.replacing(path) as fd:
+        with publishing.replacing(path) as fd:
             for chunk in image.blobs.stream(digest, size):
                 fs.write(fd, chunk, path)
     return tuple(name for name, *_ in exported)

@@ -11,7 +11,6 @@ process at a time has a cache open: worker processes of one run wait for each ot
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import sqlite3
@@ -26,6 +25,7 @@ import msgpack
 
 from otabuild.errors import StateError, StorageError
 from otabuild.storage import fs
+from otabuild.storage.lock import waiting_for_others
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -71,7 +71,7 @@ class Cache:
         self._fd: int | None = None
         self._pack = self._end = 0
         with ExitStack() as undo:
-            undo.enter_context(_waited_for_others(os.path.join(folder, "lock")))
+            undo.enter_context(waiting_for_others(os.path.join(folder, "lock")))
             self._db = undo.enter_context(closing(_open_database(os.path.join(folder, "cache.sqlite3"))))
             self._pack = self._remove_orphans() + 1
             self._close = undo.pop_all().close
@@ -324,18 +324,6 @@ def _check(key: bytes, packed: bytes) -> bytes:
 def _signed(key: FileKey) -> tuple[int, ...]:
     """Convert to signed integers for SQLite; an inode number may use all 64 bits."""
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in key)
-
-
-@contextmanager
-def _waited_for_others(path: str) -> Iterator[None]:
-    with fs.change("create", path):
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        with fs.change("lock", path):
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
 
 
 def _open_database(path: str) -> sqlite3.Connection:

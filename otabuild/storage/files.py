@@ -3,159 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, BinaryIO
+from contextlib import contextmanager
 
-from otabuild.errors import StateError, StorageError
+from otabuild.errors import StorageError
 from otabuild.storage import fs
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
-
-_BUFFER = 1 << 17
-_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_LEFT = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
-@contextmanager
-def alone(path: str) -> Iterator[int]:
-    """Keep other otabuild processes from writing `path`: yield a new locked file beside it, removed at the end.
-
-    Raises:
-        StateError: another process is writing it.
-        StorageError: the file cannot be created.
-    """
-    temporary = _beside(path)
-    fs.makedirs(os.path.dirname(path) or ".")
-    fd = -1
-    try:
-        with fs.undisturbed():
-            fd = _create(path)
-        yield fd
-    finally:
-        if fd != -1:
-            with fs.undisturbed(), suppress(StorageError, OSError):
-                if _is_at(temporary, fd):
-                    fs.unlink(temporary)
-                os.close(fd)
-
-
-def _beside(path: str) -> str:
-    return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.otabuild-tmp")
-
-
-def _create(path: str) -> int:
-    temporary = _beside(path)
-    while True:
-        with fs.change("create", temporary), suppress(FileExistsError):
-            fd = os.open(temporary, _NEW, 0o600)
-            if fs.lock(fd) and _is_at(temporary, fd):
-                return fd
-            os.close(fd)  # another process took it for what a killed one left, and removed it
-            continue
-        _remove_left(path)
-
-
-def _remove_left(path: str) -> None:
-    """Remove the temporary file of a killed process; a running process holds a lock on it."""
-    temporary = _beside(path)
-    try:
-        fd = os.open(temporary, _LEFT)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise fs.storage_error(error, "open what an earlier run left", temporary) from error
-    try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink > 1:
-            raise StateError(
-                "something that is not ours has the name of our temporary file",
-                where=temporary,
-                observed=f"mode {found.st_mode:o}, owner {found.st_uid}, {found.st_nlink} links",
-                hint="find out who put it there; nobody else should be able to write to this folder",
-            )
-        if not fs.lock(fd):
-            raise StateError("another process is writing this", where=path, hint="let it finish, then try again")
-        if _is_at(temporary, fd):
-            fs.unlink(temporary)
-    finally:
-        os.close(fd)
-
-
-def _is_at(path: str, fd: int) -> bool:
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(fd))
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
-def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterator[int]:
-    """Replace a file: yield a descriptor to write to; the file appears under `path` when the block succeeds.
-
-    The mode is exact regardless of the umask. With `durable`, the file system is synced before the rename, and the
-    folder after it. If the block raises, the previous file under `path` is unchanged.
-
-    Raises:
-        StateError: another process is writing it, or it is not a regular file.
-        StorageError: the file cannot be created, synced or renamed.
-    """
-    _check_replaceable(path)
-    temporary = _beside(path)
-    with alone(path) as fd:
-        yield fd
-        with fs.change("chmod", temporary):
-            os.fchmod(fd, mode)
-        if durable:
-            fs.sync_file_system(fd, temporary)
-        with fs.change("close", temporary):
-            os.close(os.dup(fd))  # some file systems report a failed write only now; the lock stays until the rename
-        fs.rename(temporary, path)
-    if durable:
-        fs.sync_directory(os.path.dirname(path) or ".")
-
-
-def _check_replaceable(path: str) -> None:
-    """Refuse devices, pipes and the like, and the links by which a process finds its own files."""
-    with suppress(OSError):
-        leads_to = os.readlink(path) if os.path.islink(path) else ""
-        if not stat.S_ISREG(mode := os.stat(path).st_mode) or leads_to.startswith("/proc/"):
-            raise StateError(
-                "not a plain file, and must not be replaced by one",
-                where=path,
-                observed=f"mode {mode:o}",
-                hint="name a file",
-            )
-
-
-@contextmanager
-def replacing_stream(path: str) -> Iterator[BinaryIO]:
-    """Do the same as `replacing`, but yield a buffered file to write to.
-
-    Raises:
-        StorageError: the file cannot be created, written or renamed.
-    """
-    with replacing(path) as fd, io.BufferedWriter(_Writer(fd, path), _BUFFER) as file:
-        yield file
-
-
-class _Writer(io.RawIOBase):
-    """Writes everything to a descriptor in each call."""
-
-    def __init__(self, fd: int, path: str) -> None:
-        self._fd, self._path = fd, path
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Buffer) -> int:
-        view = memoryview(data)
-        fs.write(self._fd, view, self._path)
-        return view.nbytes
+from otabuild.storage.publishing import replacing
 
 
 @contextmanager
@@ -177,7 +32,7 @@ def creating(path: str) -> Iterator[int]:
 
 
 def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
-    """Write a whole file as `replacing` does."""
+    """Write a whole file as `publishing.replacing` does."""
     with replacing(path, mode=mode, durable=durable) as fd:
         fs.write(fd, data, path)
 

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import signal
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal
 
-from otabuild.errors import StateError, StorageError
+from otabuild.errors import StorageError
 
 Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
@@ -85,48 +83,10 @@ def storage_error(error: OSError, operation: str, path: object) -> StorageError:
     return StorageError(f"cannot {operation}", where=path, observed=error.strerror or error, hint=hint)
 
 
-def lock(fd: int) -> bool:
-    """Lock a file or folder until its descriptor is closed; return False if another process has it.
-
-    It also returns True on a file system without locks; there, only one process at a time is supported.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
-
-
-def check_left(left: os.stat_result, folder: os.stat_result, path: StrPath) -> None:
-    """Check what an earlier run seems to have left behind, before it is removed.
-
-    Raises:
-        StateError: somebody else may have put it there, or renamed something of ours to it.
-    """
-    writers = 0o002 if folder.st_gid == os.getegid() else 0o022  # our own group is often ours alone (umask 002)
-    others_may_rename = folder.st_mode & writers and not folder.st_mode & stat.S_ISVTX
-    if left.st_uid != os.geteuid() or folder.st_uid not in (0, os.geteuid()) or others_may_rename:
-        raise StateError(
-            "something has the name of our temporary folder, and others may write to the folder that contains it",
-            where=path,
-            observed=f"owner {left.st_uid}; folder of owner {folder.st_uid}, mode {stat.S_IMODE(folder.st_mode):04o}",
-            hint="remove it, if an earlier run left it",
-        )
-
-
 def rename(source: StrPath, target: StrPath) -> None:
     """Atomically replace `target` by `source`."""
     with change("rename", target):
         os.rename(source, target)
-
-
-def exchange(one: StrPath, other: StrPath) -> None:
-    """Atomically exchange two paths of one file system."""
-    with change("exchange", other):
-        if _libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0:
-            raise _last_error()
 
 
 def remove_tree(path: StrPath) -> None:
@@ -230,7 +190,5 @@ def _last_error() -> OSError:
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
 _PUNCH_HOLE = 3  # and keep the size
 _RANGE_WRITE = 2

@@ -1,4 +1,4 @@
-"""Changes below a directory descriptor, for deployment: no function here follows a symlink or replaces anything.
+"""Changes below a directory descriptor: no function here follows a symlink, and only `rename` replaces anything.
 
 As in `otabuild.storage.fs`, each change is announced to the observer. Failures to set owner, mode, attributes or
 devices raise MetaApplyError, all others StorageError. `path` is only used in messages.
@@ -21,7 +21,7 @@ from otabuild.storage.fs import change, storage_error
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FOLDERS = 256
-_RENAME_NOREPLACE = 1
+_RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _ACLS = (ACL, "system.posix_acl_default")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -189,10 +189,43 @@ def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
         number = ctypes.get_errno()
         if number == errno.EEXIST:
             raise StateError("something was put there meanwhile", where=path)
-        if number != errno.EINVAL:
+        if number not in (errno.EINVAL, errno.ENOSYS):
             raise OSError(number, os.strerror(number))
         # A file system without RENAME_NOREPLACE; at worst this replaces an empty directory made meanwhile.
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def rename(name: str, new_name: str, folder: int, path: str) -> None:
+    """Rename within a folder; this atomically replaces a file or an empty directory that has the new name."""
+    with change("rename", path):
+        os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+def move_folder(name: str, new_name: str, folder: int, path: str) -> bool:
+    """Rename a directory; return False for one of a lower layer of overlayfs, which cannot be renamed."""
+    with change("rename", path):
+        try:
+            os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False
+    return True
+
+
+def exchange(name: str, other: str, folder: int, path: str) -> bool:
+    """Atomically exchange two names in a folder; return False if the file system cannot.
+
+    FUSE and old kernels answer EINVAL or ENOSYS, overlayfs EXDEV if one is a directory of a lower layer.
+    """
+    with change("exchange", path):
+        one, two = os.fsencode(name), os.fsencode(other)
+        if _libc.renameat2(folder, one, folder, two, _RENAME_EXCHANGE) == 0:
+            return True
+        number = ctypes.get_errno()
+        if number not in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
+            raise OSError(number, os.strerror(number))
+    return False
 
 
 def remove(name: str, folder: int, path: str, *, is_directory: bool) -> None:
@@ -231,6 +264,11 @@ def remove_tree(name: str, folder: int, path: str) -> None:
 
 def _open_own(name: str, folder: int) -> int:
     """Open a directory whatever its mode, but never through a symlink that replaced it."""
+    with suppress(PermissionError):
+        fd = os.open(name, DIRECTORY, dir_fd=folder)
+        if os.fstat(fd).st_mode & 0o700 != 0o700:
+            os.fchmod(fd, 0o700)
+        return fd
     handle = os.open(name, DIRECTORY | os.O_PATH, dir_fd=folder)
     try:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)

@@ -1,26 +1,72 @@
-"""Allows one writer at a time in a work directory."""
+"""All locks: the kernel's (flock), so that a killed holder leaves none behind."""
 
 from __future__ import annotations
 
 import fcntl
 import json
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from otabuild.errors import StateError
 from otabuild.storage import fs
+
+_LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def try_lock(fd: int) -> bool:
+    """Lock a file or folder until its descriptor is closed; return False if another process has it.
+
+    It also returns True on a file system without locks; there, only one process at a time is supported.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+@contextmanager
+def waiting_for_others(path: str) -> Iterator[None]:
+    """Hold the lock of a file, which is made if it is missing; wait while another process has it."""
+    fd = _open_lock(path)
+    try:
+        with fs.change("lock", path):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _open_lock(path: str) -> int:
+    """Open a lock file; a link, a fifo or a file with other names would let somebody else choose what we write to."""
+    with fs.change("create", path):
+        fd = os.open(path, _LOCK_FILE, 0o644)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        os.close(fd)
+        raise StateError(
+            "something that is not ours has the name of our lock",
+            where=path,
+            observed=f"mode {found.st_mode:o}, {found.st_nlink} links",
+            hint="remove it",
+        )
+    return fd
 
 
 class WorkLock:
     """An exclusive lock on a work directory, held until `release` or the end of the process.
 
-    The lock is the kernel's (flock), so a killed holder does not leave it behind; the file only says who holds it.
+    The file only says who holds it.
     """
 
     def __init__(self, folder: str) -> None:
         self.path = os.path.join(folder, "lock")
         fs.makedirs(folder)
-        with fs.change("create", self.path):
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._fd = _open_lock(self.path)
 
     def acquire(self, *, started: str, wait: bool = False) -> None:
         """Take the lock and record who holds it; `started` says since when, for messages of other processes.

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from otabuild.storage import files, fs
+from otabuild.storage import fs, publishing
 from otabuild.storage.member import Member, arrange, member_chunks
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -59,7 +59,7 @@ def write_artifact(
         StorageError: writing failed; the previous file under `path` still exists.
     """
     placed, end = _place(arrange(members))
-    with files.replacing(path, durable=True) as fd:
+    with publishing.replacing(path, durable=True) as fd:
         if end:
             with fs.change("reserve", path):
                 os.posix_fallocate(fd, 0, end)

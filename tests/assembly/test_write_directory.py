@@ -82,16 +82,17 @@ def test_a_link_stays_and_the_folder_behind_it_is_replaced(tmp_path: Path) -> No
     assert sorted(path.name for path in tmp_path.rglob("*") if "tmp" in path.name) == []
 
 
-def test_a_link_that_an_earlier_build_left_is_no_hindrance(tmp_path: Path) -> None:
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path) -> None:
     write(tmp_path / "real", "old")
-    (tmp_path / "image.otabuild-tmp").symlink_to("real")
-    write(tmp_path / "image", "new")
+    (tmp_path / ".image.otabuild-tmp").symlink_to("real")
+    with pytest.raises(StateError, match="not ours"):
+        write(tmp_path / "image", "new")
     assert blob(tmp_path / "real") == "old"
-    assert sorted(os.listdir(tmp_path)) == ["image", "real"]
+    assert sorted(os.listdir(tmp_path)) == [".image.otabuild-tmp", "real"]
 
 
 def test_what_others_may_have_put_in_the_way_is_left_alone(tmp_path: Path) -> None:
-    precious = tmp_path / "image.otabuild-tmp"
+    precious = tmp_path / ".image.otabuild-tmp"
     precious.mkdir()
     (precious / "file").touch()
     tmp_path.chmod(0o777)

@@ -17,7 +17,7 @@ from otabuild.deployment.deploy import deploy
 from otabuild.errors import StateError, StorageError
 from otabuild.image.image import open_image
 from otabuild.rootfs.spool import Spool
-from otabuild.storage import files, fs, fs_at
+from otabuild.storage import fs, fs_at, publishing
 from tests import pki
 from tests.assembly.test_write_directory import blob, write
 from tests.image import forge
@@ -127,7 +127,7 @@ def test_a_file_that_is_replaced(tmp_path: Path, *, fails: bool) -> None:
     path = str(tmp_path / "file")
 
     def act() -> None:
-        with suppress(StorageError), files.replacing(path) as fd:
+        with suppress(StorageError), publishing.replacing(path) as fd:
             fs.write(fd, b"new", path)
             if fails:
                 raise StorageError("no space")

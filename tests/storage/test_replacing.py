@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from otabuild.errors import StateError
-from otabuild.storage import files
-from tests.assembly.test_write_directory import blob, write
+from otabuild.assembly.assemble import write_directory
+from otabuild.errors import StateError, StorageError
+from otabuild.storage import files, publishing
+from tests.assembly.test_write_directory import blob, image, write
 
 on_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -20,7 +22,7 @@ def temporary(path: Path) -> Path:
 
 def test_only_one_process_writes(tmp_path: Path) -> None:
     path = tmp_path / "image.zip"
-    with files.replacing(str(path)) as fd:
+    with publishing.replacing(str(path)) as fd:
         with pytest.raises(StateError, match="another process is writing this"):
             files.write_file(str(path), b"second")
         os.write(fd, b"first")
@@ -32,8 +34,8 @@ def test_only_one_process_writes(tmp_path: Path) -> None:
 
 def test_only_one_process_writes_an_image_directory(tmp_path: Path) -> None:
     write(tmp_path / "image", "old")
-    with files.alone(str(tmp_path / "image")), pytest.raises(StateError, match="another process is writing this"):
-        write(tmp_path / "image", "new")
+    with pytest.raises(StateError, match="another process is writing this"):
+        write_directory(str(tmp_path / "image"), image("mine"), progress=lambda _size: write(tmp_path / "image", "new"))
     assert blob(tmp_path / "image") == "old"
     write(tmp_path / "image", "new")
     assert os.listdir(tmp_path) == ["image"]
@@ -42,9 +44,10 @@ def test_only_one_process_writes_an_image_directory(tmp_path: Path) -> None:
 def test_who_comes_meanwhile_loses_nothing(tmp_path: Path) -> None:
     """After the rename, a file under the name of the temporary file belongs to another process."""
     path = tmp_path / "file"
-    with files.alone(str(path)):
+    with suppress(StorageError), publishing.replacing(str(path)):
         os.rename(temporary(path), path)
         temporary(path).write_text("another process's")
+        raise StorageError("no space")
     assert temporary(path).read_text() == "another process's"
 
 

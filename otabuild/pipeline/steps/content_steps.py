@@ -29,7 +29,7 @@ from otabuild.recipe.named_files import naming_key, problem_at
 from otabuild.rootfs.entry import RACY_NS, Entry
 from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
-from otabuild.storage import files
+from otabuild.storage import files, publishing
 from otabuild.storage.cache import Blob, Cache
 from otabuild.storage.compress import compress_table, library_version
 from otabuild.version import __version__
@@ -53,7 +53,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
     def scanned() -> Outcome:
         newest = _Newest(newest_archive(options))
         result = scan(options, euid=os.geteuid(), work=archives)
-        with files.replacing_stream(entries) as file:
+        with publishing.replacing_stream(entries) as file:
             counts = write_entries(file, newest.watch(result.entries))
         with open(entries, "rb") as file:
             release = release_files(read_entries(file))
@@ -158,9 +158,9 @@ def store_step(job: Job) -> Step:
             sources = [partial(entries, name) for name in names]
             storage, rows, counts = store_contents(sources, plan, environment, earlier)
             for name, tree in zip(names, rows, strict=True):
-                with files.replacing_stream(trees[name]) as file:
+                with publishing.replacing_stream(trees[name]) as file:
                     write_tree(file, tree)
-        with files.replacing_stream(storage_file) as file:
+        with publishing.replacing_stream(storage_file) as file:
             storage.write(file)
         results = {f"tree {name}": files.hash_file(path) for name, path in trees.items()}
         return Outcome({**results, "storage": files.hash_file(storage_file)}, counts.to_value())
