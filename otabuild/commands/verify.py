@@ -115,7 +115,11 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         metavar="CN",
         help="accept only a signer of this common name; repeatable",
     )
-    trust.add_argument("--eku-strict", action="store_true", help="require the extended key usage codeSigning")
+    trust.add_argument(
+        "--eku-strict",
+        action="store_true",
+        help="require the extended key usage codeSigning, also of CAs that have any",
+    )
     trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
 
 
@@ -218,7 +222,8 @@ def run_verify_sign(args: argparse.Namespace) -> int:
             where=args.image,
             hint="name CA certificates with --ca or --ca-dir, or give --no-trust",
         )
-    lines = [printable(f"{args.image}: the signature is valid"), *_signature_lines(report, now)]
+    notes = [f"note: {note}" for note in report.notes]
+    lines = [printable(f"{args.image}: the signature is valid"), *_signature_lines(report, now), *notes]
     emit(args, {"ok": True, "image": args.image, **report.to_value()}, lines)
     return 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -183,15 +184,37 @@ def parse_certificate(der: bytes, where: str) -> x509.Certificate:
         raise LimitError(
             "certificate too large", where=where, observed=f"{len(der)} bytes", expected=f"at most {limits.CERTIFICATE}"
         )
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        # The cryptography package parses these only on access, and messages name them.
-        _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except (ValueError, KeyError, x509.InvalidVersion) as error:  # KeyError: an unknown string type
-        raise FormatError("not a certificate", where=where, observed=error) from None
-    if certificate.serial_number <= 0:
-        raise FormatError("not a certificate", where=where, observed="a serial number that is not positive")
+    with warnings.catch_warnings():
+        # What the package thinks of a certificate that clients take is not for our users: it would print source lines,
+        # or end the program where warnings are errors.
+        warnings.simplefilter("ignore")
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            # The package parses these only on access, and messages name them.
+            for name in (certificate.subject, certificate.issuer):
+                name.rfc4514_string()
+            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+            serial = certificate.serial_number
+        except Exception as error:  # noqa: BLE001  # for odd bytes it raises whatever its parts raise
+            raise FormatError(
+                "not a certificate that can be read", where=where, observed=error, hint=_advice(error)
+            ) from None
+    if serial <= 0:
+        raise FormatError(
+            "not a certificate that can be read",
+            where=where,
+            observed=f"serial number {serial}, which is not positive",
+            hint="have it issued again; old versions of `openssl req -x509` wrote 0",
+        )
     return certificate
+
+
+def _advice(error: Exception) -> str:
+    if "signature_alg" in str(error):
+        return (
+            "its ECDSA signature has parameters (NULL), as Java's keytool wrote before version 12: have it issued again"
+        )
+    return ""
 
 
 def _decode(part: bytes, where: str) -> bytes:

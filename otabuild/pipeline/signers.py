@@ -13,6 +13,7 @@ from otabuild.signing.keys import (
     passphrase_from_fd,
     read_key_file,
 )
+from otabuild.signing.pem import unfolded
 from otabuild.signing.signer import CommandSigner, PemSigner, Signer
 
 PKCS11_MODULE = "PKCS11_MODULE_PATH"
@@ -31,7 +32,7 @@ def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
         case FileKey():
             return PemSigner(read_key_file(key.file, passphrase, workspace.warn))
         case EnvKey():
-            pem = env_secret(key.env, workspace.environ, "private key")
+            pem = unfolded(env_secret(key.env, workspace.environ, "private key"))
             return PemSigner(load_key(pem, f"environment variable {key.env}", passphrase))
         case CommandKey():
             return CommandSigner(key.command)

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from otabuild.errors import FormatError
 from otabuild.format import limits
-from otabuild.format.document import parse_json
 from otabuild.format.index_jwt import SIGNATURE_SIZE
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order n of P-256: r and s are in 1 to n-1."""
+_SIGNATURE_FIELDS = ("Signature", "signature", "value")
+"""Of AWS; of Google, Vault and Azure's command line; of Azure's REST interface."""
+_ALGORITHM_FIELDS = ("SigningAlgorithm", "algorithm")
+_ALGORITHMS = ("ECDSA_SHA_256", "ES256")
+_VAULT = re.compile(rb"^vault:v[0-9]+:")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def parse_answer(raw: bytes, where: str) -> bytes:
-    """Return the signature in an answer: DER or raw r‖s, binary, hex or base64, or the JSON response of AWS KMS `Sign`.
+    """Return the signature in an answer: DER or raw r‖s, in any writing that a program or key service uses.
 
-    A high s is not changed, because readers accept both halves.
+    Understood are binary, hex, base64 and base64url; Vault's prefix `vault:v1:`; a JSON string, as `aws … --query
+    Signature` prints it; and the JSON responses of AWS KMS, Google Cloud KMS, Azure Key Vault and Vault. A high s is
+    not changed, because readers accept both halves.
 
     Args:
         raw: the answer.
@@ -41,7 +49,7 @@ def parse_answer(raw: bytes, where: str) -> bytes:
         "the answer is not an ES256 signature",
         where=where,
         observed=f"{len(raw)} bytes",
-        expected="DER or raw r and s (64 bytes), binary, base64 or hex, or the JSON response of AWS KMS",
+        expected="DER or raw r and s (64 bytes), binary, base64, base64url or hex, or the JSON response of a key service",
     )
 
 
@@ -49,27 +57,45 @@ def _readings(raw: bytes, where: str) -> Iterator[bytes]:
     """Yield the possible meanings of the bytes, the most exact one first."""
     yield raw
     yield raw.removesuffix(b"\n").removesuffix(b"\r")  # a program may end its output with a line end
-    if raw.lstrip().startswith(b"{"):
-        raw = _kms_signature(parse_json(raw, where, limits.JWT), where).encode()
-    text = b"".join(raw.split())
+    if raw.lstrip()[:1] in (b"{", b'"'):
+        raw = _signature_in_json(raw, where).encode()
+    text = _VAULT.sub(b"", b"".join(raw.split()))
     if re.fullmatch(rb"([0-9A-Fa-f]{2})+", text):
         yield bytes.fromhex(text.decode())
+    if _BASE64.fullmatch(text):  # either alphabet, padded or not: a service's SDK may drop the padding
+        unpadded = text.rstrip(b"=").translate(_STANDARD)
+        if len(unpadded) % 4 != 1:
+            yield base64.b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True)
+
+
+def _signature_in_json(raw: bytes, where: str) -> str:
+    """Return the text of the signature in the JSON of a key service; null and unknown fields are theirs to write."""
     try:
-        yield base64.b64decode(text, validate=True)
-    except ValueError:
-        return
-
-
-def _kms_signature(response: dict[str, Any], where: str) -> str:
-    signature = response.get("Signature")
-    if not isinstance(signature, str):
-        raise FormatError("the JSON answer has no `Signature`", where=where)
-    algorithm = response.get("SigningAlgorithm", "ECDSA_SHA_256")
-    if algorithm != "ECDSA_SHA_256":
+        response = json.loads(raw[: limits.JWT])
+    except (ValueError, RecursionError) as error:
+        raise FormatError("the answer is not JSON, although it starts like it", where=where, observed=error) from None
+    if isinstance(response, str):
+        return response
+    if isinstance(response.get("data"), dict):  # Vault
+        response = response["data"]
+    for name in _ALGORITHM_FIELDS:
+        algorithm = response.get(name, _ALGORITHMS[0])
+        if algorithm not in _ALGORITHMS:
+            raise FormatError(
+                "signed with the wrong algorithm",
+                where=where,
+                observed=str(algorithm)[:80],
+                expected=" or ".join(_ALGORITHMS),
+            )
+    found = [response[name] for name in _SIGNATURE_FIELDS if isinstance(response.get(name), str)]
+    if not found:
         raise FormatError(
-            "signed with the wrong algorithm", where=where, observed=str(algorithm)[:80], expected="ECDSA_SHA_256"
+            "the JSON answer has no signature",
+            where=where,
+            observed=f"fields {', '.join(map(str, response))}"[:200],
+            expected=f"a field {', '.join(_SIGNATURE_FIELDS)} with text",
         )
-    return signature
+    return str(found[0])
 
 
 def _raw_signature(candidate: bytes) -> bytes | None:

@@ -14,7 +14,7 @@ from otabuild.errors import OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate, token_certificates
-from otabuild.signing.chain import VERIFICATION, chain_problems
+from otabuild.signing.chain import VERIFICATION, chain_problems, in_order, usage_problem
 from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
 
 
@@ -27,11 +27,13 @@ class SignatureReport:
         anchor: the trusted root at which the chain ends; None if the caller gave no policy, and then the signature does
             not show who signed.
         issued_at: `iat`, Unix seconds, if the token has it.
+        notes: what is unusual about the chain, although clients take it.
     """
 
     chain: tuple[Certificate, ...]
     anchor: Certificate | None
     issued_at: int | None
+    notes: tuple[TrustError, ...] = ()
 
     @property
     def path(self) -> tuple[Certificate, ...]:
@@ -52,6 +54,7 @@ class SignatureReport:
                 }
                 for certificate in self.path
             ],
+            "notes": [f"{note.where}: {note.what}" for note in self.notes],
         }
 
 
@@ -76,7 +79,10 @@ def check_index_jwt(
         token = parse_index_jwt(token_raw, compat=compat)
     except OtabuildError as error:
         return None, [error]
-    chain = token_certificates(token)
+    chain, notes = token_certificates(token), list[TrustError]()
+    if compat and (sorted_chain := in_order(chain)) != chain:
+        notes.append(TrustError("the certificates of x5c are not in order; they were sorted", where=f"{NAME}: x5c"))
+        chain = sorted_chain
     with _collected(problems):
         if policy is None:
             problems.extend(chain_problems(chain, {VERIFICATION: now}))
@@ -91,7 +97,11 @@ def check_index_jwt(
     with _collected(problems):
         if policy is not None:
             check_signer(chain[0], policy)
-    return (None, problems) if problems else (SignatureReport(chain, anchor, token.issued_at), [])
+    if problems:
+        return None, problems
+    authorities = (*chain[1:], *([anchor] if anchor else []))
+    notes += [note for authority in authorities if (note := usage_problem(authority))]
+    return SignatureReport(chain, anchor, token.issued_at, tuple(notes)), []
 
 
 def verify_index_jwt(

@@ -7,13 +7,13 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from otabuild.errors import InputError, printable
+from otabuild.errors import FormatError, InputError, printable
 from otabuild.format import limits
 from otabuild.format.index_jwt import NAME, IndexToken, p256_key, parse_certificate
 from otabuild.format.times import DAY, utc
+from otabuild.signing.pem import certificates_in
 from otabuild.storage.files import read_file
 
 FILE_LIMIT = 16 * limits.MIB
@@ -69,8 +69,9 @@ class Certificate(NamedTuple):
 
     @property
     def is_self_signed(self) -> bool:
-        """Whether it is its own issuer, by name and signature."""
-        return self.is_issued_by(self)
+        """Whether it is its own issuer, by name and signature; of a root, clients do not mind a weak hash."""
+        same_name = self.x509.subject == self.x509.issuer
+        return self.is_issued_by(self) or (same_name and self.is_signed_with_key_of(self))
 
     def is_issued_by(self, issuer: Certificate) -> bool:
         """Whether the issuer's name and key made this certificate; does not check that the issuer may do so."""
@@ -80,25 +81,43 @@ class Certificate(NamedTuple):
             return False
         return True
 
+    def is_vouched_for_by(self, other: Certificate) -> bool:
+        """Whether the other certificate is of the same name and key, but issued by somebody else: a cross-signed root."""
+        same = self.x509.subject == other.x509.subject and self.x509.public_key() == other.x509.public_key()
+        return same and other.x509.subject != other.x509.issuer
+
+    def is_signed_with_key_of(self, issuer: Certificate) -> bool:
+        """Whether the issuer's P-256 key made the signature, whatever the names and the hash."""
+        key, certificate = issuer.p256_key, self.x509
+        try:
+            digest = certificate.signature_hash_algorithm
+            if key is None or digest is None:
+                return False
+            key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(digest))
+        except (ValueError, InvalidSignature, UnsupportedAlgorithm):
+            return False
+        return True
+
 
 def read_certificates(path: str) -> tuple[Certificate, ...]:
     """Return every certificate of a PEM file, in file order.
 
     Raises:
-        InputError: the file has no PEM certificates.
-        FormatError: a certificate cannot be parsed.
+        InputError: the file has no PEM certificates, or one that cannot be parsed; the hint depends on what it has.
+        LimitError: a certificate is larger than we read.
         StorageError: the file cannot be read.
     """
-    raw = read_file(path, FILE_LIMIT)
+    found = certificates_in(read_file(path, FILE_LIMIT), path)
+    return tuple(Certificate(_parse(der, path), path) for der in found)
+
+
+def _parse(der: bytes, path: str) -> x509.Certificate:
     try:
-        found = x509.load_pem_x509_certificates(raw)
-    except (ValueError, x509.InvalidVersion):
+        return parse_certificate(der, path)
+    except FormatError as error:
         raise InputError(
-            "not a file of PEM certificates",
-            where=path,
-            hint=f"a DER certificate becomes PEM with `openssl x509 -inform DER -in {path} -out NEW.pem`",
+            error.what, where=path, observed=error.observed, expected=error.expected, hint=error.hint
         ) from None
-    return tuple(Certificate(parse_certificate(one.public_bytes(Encoding.DER), path), path) for one in found)
 
 
 def token_certificates(token: IndexToken) -> tuple[Certificate, ...]:

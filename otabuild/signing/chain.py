@@ -48,6 +48,15 @@ def load_chain(certificate: str, intermediates: Sequence[str] = ()) -> tuple[Cer
     return tuple(found for path in (certificate, *intermediates) for found in read_certificates(path))
 
 
+def in_order(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
+    """Return a chain from the signing certificate, its first one, upwards; what does not belong to it comes last."""
+    ordered, rest = [*chain[:1]], [*chain[1:]]
+    while parent := next((other for other in rest if ordered[-1].is_issued_by(other)), None):
+        ordered.append(parent)
+        rest.remove(parent)
+    return (*ordered, *rest)
+
+
 def chain_problems(
     chain: Sequence[Certificate], moments: Mapping[str, int], *, strict_eku: bool = False
 ) -> Iterator[OtabuildError]:
@@ -90,6 +99,22 @@ def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustEr
         )
     if usage is not None and not usage.value.key_cert_sign:
         yield _problem(certificate, "its key usage does not allow signing certificates (keyCertSign)", hint)
+
+
+def usage_problem(authority: Certificate) -> TrustError | None:
+    """Return why a CA certificate is not meant to issue signing certificates, or None.
+
+    Its extended key usage limits what the certificates below it are good for. Clients do not look at that of a CA.
+    """
+    extended = _extension(authority, x509.ExtendedKeyUsage)
+    allowed = (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+    if extended is None or any(usage in extended.value for usage in allowed):
+        return None
+    return _problem(
+        authority,
+        "a CA whose extended key usage excludes code signing",
+        "have the CA certificate issued without extendedKeyUsage, or with codeSigning among it",
+    )
 
 
 def validity_problems(certificate: Certificate, moments: Mapping[str, int]) -> Iterator[TrustError]:
@@ -182,6 +207,14 @@ def _signing_certificate_problems(certificate: Certificate, *, strict_eku: bool)
 
 def _link_problems(child: Certificate, parent: Certificate, chain: Sequence[Certificate]) -> Iterator[TrustError]:
     if child.is_issued_by(parent):
+        return
+    if child.x509.issuer == parent.x509.subject and child.is_signed_with_key_of(parent):
+        yield _problem(
+            child,
+            f"it writes its issuer's name with another string type than {parent.where} does, which clients refuse",
+            "clients compare names byte by byte, although OpenSSL does not: have it issued again with the string types of "
+            "the issuer's certificate (UTF8String beside PrintableString is the usual case)",
+        )
         return
     if child.x509.issuer == parent.x509.subject:
         yield _problem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
@@ -21,7 +21,19 @@ from otabuild.storage.files import read_file
 
 _TOKEN_ATTRIBUTES = {"token": "label", "serial": "serial", "manufacturer": "manufacturer_id", "model": "model"}
 _KEY_ATTRIBUTES = {"object", "id", "type"}
+_SLOT_ATTRIBUTES = {
+    "slot-id": "slot_id",
+    "slot-description": "slot_description",
+    "slot-manufacturer": "manufacturer_id",
+}
 _QUERY_ATTRIBUTES = {"module-path", "pin-source"}
+_UNSUPPORTED = {
+    "module-name": "name the module by its file: `module-path=/usr/lib/…/module.so`",
+    "library-description": "leave it out: module-path already names one library",
+    "library-manufacturer": "leave it out: module-path already names one library",
+    "library-version": "leave it out: module-path already names one library",
+}
+"""Attributes of RFC 7512 that we do not use, and what to write instead."""
 
 
 class Pkcs11Signer:
@@ -99,13 +111,13 @@ class Pkcs11Signer:
             raise InputError("the PIN is not UTF-8", where=self._where) from None
 
     def _find_token(self, pkcs11: ModuleType) -> Any:
-        wanted = {
-            field: unquote(self._attributes[a]) for a, field in _TOKEN_ATTRIBUTES.items() if a in self._attributes
-        }
+        # A token that was never initialised has no keys; SoftHSM always shows one such more.
         tokens = [
             token
             for token in pkcs11.lib(self._module).get_tokens()
-            if all(_text(getattr(token, field)) == value for field, value in wanted.items())
+            if pkcs11.TokenFlag.TOKEN_INITIALIZED in token.flags
+            and self._fits(token, _TOKEN_ATTRIBUTES)
+            and self._fits(token.slot, _SLOT_ATTRIBUTES)
         ]
         if len(tokens) != 1:
             raise InputError(
@@ -114,6 +126,14 @@ class Pkcs11Signer:
                 hint=f"`pkcs11-tool --module {self._module} -L` lists tokens",
             )
         return tokens[0]
+
+    def _fits(self, found: Any, attributes: Mapping[str, str]) -> bool:
+        """Whether a token or slot is what the URI says about it."""
+        return all(
+            _text(getattr(found, field)) == unquote(self._attributes[name])
+            for name, field in attributes.items()
+            if name in self._attributes
+        )
 
     def _find_key(self, pkcs11: ModuleType, session: Any, kind: Any) -> Any:
         label, key_id = self._attributes.get("object"), self._attributes.get("id")
@@ -145,8 +165,11 @@ def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
     if "pin-value" in options:
         _refuse("the PIN itself is in the URI (pin-value)", "use `passphrase`, or pin-source with the path of a file")
     unknown = sorted(
-        attributes.keys() - _TOKEN_ATTRIBUTES.keys() - _KEY_ATTRIBUTES | options.keys() - _QUERY_ATTRIBUTES
+        attributes.keys() - _TOKEN_ATTRIBUTES.keys() - _SLOT_ATTRIBUTES.keys() - _KEY_ATTRIBUTES
+        | options.keys() - _QUERY_ATTRIBUTES
     )
+    if unknown and unknown[0] in _UNSUPPORTED:
+        _refuse(f"the attribute {unknown[0]} is not supported", _UNSUPPORTED[unknown[0]])
     if unknown:
         _refuse(f"unknown attribute {unknown[0]!r}")
     if attributes.get("type", "private") != "private":

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from otabuild.errors import InputError
 from otabuild.signing.certificates import FILE_LIMIT
+from otabuild.signing.pem import not_a_key
 from otabuild.storage.files import read_file
 from otabuild.storage.fs import storage_error
 
@@ -62,14 +63,14 @@ def read_key_file(path: str, passphrase: Passphrase | None, warn: Callable[[str]
         InputError: it has no P-256 private key, or the passphrase is missing or wrong.
         StorageError: the file cannot be read.
     """
-    pem = read_file(path, FILE_LIMIT)
+    key = load_key(read_file(path, FILE_LIMIT), path, passphrase)
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except OSError as error:
         raise storage_error(error, "read", path) from None
     if mode & 0o077:
         warn(f"{path}: the private key may be used by others on this machine (mode {mode:04o}); run `chmod 600 {path}`")
-    return load_key(pem, path, passphrase)
+    return key
 
 
 def load_key(pem: bytes, where: str, passphrase: Passphrase | None = None) -> ec.EllipticCurvePrivateKey:
@@ -88,11 +89,7 @@ def load_key(pem: bytes, where: str, passphrase: Passphrase | None = None) -> ec
     except TypeError:  # encrypted
         key = _load_encrypted(pem, where, passphrase)
     except (ValueError, UnsupportedAlgorithm):
-        raise InputError(
-            "not a private key in PEM form",
-            where=where,
-            hint="a DER key becomes PEM with `openssl pkey -inform DER -in KEY.der -out KEY.pem`",
-        ) from None
+        raise not_a_key(pem, where) from None
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
         return key
     raise InputError(

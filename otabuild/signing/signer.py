@@ -10,8 +10,8 @@ import hashlib
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, TrustError
 from otabuild.format.index_jwt import assemble, signing_input
 from otabuild.format.legacy_jwt import assemble_legacy, legacy_certificate, legacy_signing_input
 from otabuild.signing.answer import parse_answer
@@ -64,7 +64,8 @@ def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], 
         OtabuildError: the signer failed.
     """
     signed = signing_input(index_json, issued_at, [certificate.x509 for certificate in chain])
-    return assemble(signed, signer.sign(hashlib.sha256(signed).digest()))
+    with _its_own_key(chain[0]):
+        return assemble(signed, signer.sign(hashlib.sha256(signed).digest()))
 
 
 def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, bytes]:
@@ -75,7 +76,23 @@ def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, by
     """
     certificate_pem = legacy_certificate(chain[0].x509)
     signed = legacy_signing_input(certificate_pem)
-    return certificate_pem, assemble_legacy(signed, signer.sign(hashlib.sha256(signed).digest()), certificate_pem)
+    with _its_own_key(chain[0]):
+        return certificate_pem, assemble_legacy(signed, signer.sign(hashlib.sha256(signed).digest()), certificate_pem)
+
+
+@contextmanager
+def _its_own_key(certificate: Certificate) -> Iterator[None]:
+    """Say of a fresh signature that does not verify what that means: the signer has the key of another certificate."""
+    try:
+        yield
+    except TrustError as error:
+        raise TrustError(
+            "what `key` names signs with another key than that of the certificate",
+            where=certificate.where,
+            observed=error.what,
+            expected=f"the key of {certificate.subject}",
+            hint="`openssl x509 -in CERTIFICATE -noout -pubkey` prints the public key that the signer must have",
+        ) from None
 
 
 class PemSigner:

@@ -24,7 +24,7 @@ from cryptography.x509.verification import (
 
 from otabuild.errors import OtabuildError, TrustError
 from otabuild.signing.certificates import Certificate, read_certificates
-from otabuild.signing.chain import VERIFICATION, authority_problems, chain_problems, validity_problems
+from otabuild.signing.chain import VERIFICATION, authority_problems, chain_problems, usage_problem, validity_problems
 from otabuild.signing.revocation import RevocationList, check_revocation
 from otabuild.storage.fs import storage_error
 
@@ -42,7 +42,8 @@ class TrustPolicy:
         allowed_signers: common names, or whole subjects in RFC 4514 form (with a `=`), one of which must have signed;
             empty for any.
         crls: revocation lists; if there are any, every issuer of the chain needs a current one.
-        strict_eku: require codeSigning of the signing certificate; by default it may have no extended key usage.
+        strict_eku: require codeSigning of the signing certificate, and of every CA that has an extended key usage; by
+            default the signing certificate may have none, and that of a CA is only noted.
     """
 
     anchors: tuple[Certificate, ...]
@@ -89,11 +90,18 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     """
     for problem in chain_problems(chain, {VERIFICATION: now}, strict_eku=policy.strict_eku):
         raise problem
-    candidates = [anchor for anchor in policy.anchors if anchor.is_self_signed and chain[-1].is_issued_by(anchor)]
+    # Clients build paths: a root that an older one signed as well may stand in the chain, and be an anchor itself.
+    candidates = [
+        (chain[: length + 1], anchor)
+        for length, last in reversed([*enumerate(chain)])
+        for anchor in policy.anchors
+        if anchor.is_self_signed and last.is_issued_by(anchor)
+        if all(anchor.is_vouched_for_by(other) for other in chain[length + 1 : length + 2])
+    ]
     refusals: list[OtabuildError] = []
-    for anchor in candidates:
+    for path, anchor in candidates:
         try:
-            _verify_path(chain, anchor, policy, now)
+            _verify_path(path, anchor, policy, now)
         except OtabuildError as error:
             refusals.append(error)
         else:
@@ -145,6 +153,9 @@ def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: Trus
         raise problem
     for problem in validity_problems(anchor, {VERIFICATION: now}):
         raise problem
+    for authority in (*chain[1:], anchor):
+        if policy.strict_eku and (refusal := usage_problem(authority)):
+            raise refusal
     ca_policy = (
         ExtensionPolicy.permit_all()
         .require_present(x509.BasicConstraints, Criticality.CRITICAL, None)

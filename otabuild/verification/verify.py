@@ -10,7 +10,7 @@ import threading
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -164,6 +164,8 @@ class _Run:
             self.findings.extend(Finding.of_error("signature", problem) for problem in problems)
             if report is not None:
                 self.signer = report.chain[0].x509.public_bytes(Encoding.DER)
+                notes = (Finding.of_error("signature", note) for note in report.notes)
+                self.findings.extend(replace(note, severity="note") for note in notes)
             if policy is None:
                 raise TrustError("no trust anchor was given", where="index.jwt")
         return report

@@ -101,6 +101,17 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
         json.dumps(
             {"Signature": base64.b64encode(DER).decode(), "SigningAlgorithm": "ECDSA_SHA_256"}, indent=4
         ).encode(),
+        json.dumps(base64.b64encode(DER).decode()).encode() + b"\n",  # aws … --query Signature
+        json.dumps(
+            {"name": "k", "signature": base64.b64encode(DER).decode(), "signatureCrc32c": "1"}
+        ).encode(),  # Google
+        json.dumps({"kid": "k", "value": base64.urlsafe_b64encode(RAW).decode().rstrip("=")}).encode(),  # Azure, REST
+        json.dumps({"algorithm": "ES256", "signature": base64.urlsafe_b64encode(RAW).decode()}).encode(),  # Azure, az
+        base64.urlsafe_b64encode(RAW).rstrip(b"="),
+        base64.b64encode(DER).rstrip(b"="),
+        b"vault:v12:" + base64.b64encode(DER) + b"\n",
+        b"vault:v1:" + base64.urlsafe_b64encode(RAW).rstrip(b"="),  # marshaling_algorithm=jws
+        json.dumps({"data": {"signature": f"vault:v1:{base64.b64encode(DER).decode()}"}, "warnings": None}).encode(),
     ],
 )
 def test_answers_in_every_form(answer: bytes) -> None:
@@ -132,6 +143,11 @@ def test_no_text_is_taken_for_binary(text: bytes) -> None:
         encode_dss_signature(1, ORDER),
         b"{}",
         b'{"Signature":5}',
+        b'{"data":{"signature":null}}',
+        b'"',
+        b"[" * 100_000,
+        json.dumps({"algorithm": "ES384", "signature": base64.b64encode(DER).decode()}).encode(),
+        b"vault:v1:!",
         b'{"Signature":"!"}',
         b"{",
         json.dumps({"Signature": base64.b64encode(DER).decode(), "SigningAlgorithm": "ECDSA_SHA_384"}).encode(),
@@ -299,6 +315,20 @@ def test_one_attribute_is_enough_where_it_leaves_one_key(attribute: str) -> None
 
 @needs_token
 @pytest.mark.usefixtures("softhsm")
+def test_a_token_that_was_never_initialised_does_not_count() -> None:
+    """SoftHSM always shows one more; a slot may be named, too."""
+    pkcs11 = pytest.importorskip("pkcs11")
+    tokens = list(pkcs11.lib(MODULE).get_tokens())
+    assert len(tokens) == 2
+    (slot,) = [token.slot for token in tokens if pkcs11.TokenFlag.TOKEN_INITIALIZED in token.flags]
+    for uri in ("pkcs11:object=sign", f"pkcs11:slot-id={slot.slot_id};object=sign"):
+        assert Pkcs11Signer(uri, lambda: b"123456", module=MODULE).public_key == KEY.public_key()
+    with pytest.raises(InputError, match="0 tokens match"):
+        Pkcs11Signer(f"pkcs11:slot-id={slot.slot_id + 1};object=sign", lambda: b"123456", module=MODULE)
+
+
+@needs_token
+@pytest.mark.usefixtures("softhsm")
 @pytest.mark.parametrize(
     ("uri", "pin", "text"),
     [
@@ -332,6 +362,9 @@ def test_pkcs11_tool_signs_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None
         ("file:key.pem", "not a pkcs11: URI"),
         ("pkcs11:token=a", "no module-path"),
         ("pkcs11:tokens=a?module-path=/x", "unknown attribute 'tokens'"),
+        ("pkcs11:object=a?module-name=softhsm2", "module-name is not supported"),
+        ("pkcs11:object=a;library-version=2?module-path=/x", "library-version is not supported"),
+        ("pkcs11:object=a;library-description=b?module-path=/x", "library-description is not supported"),
         ("pkcs11:token=a;token=b?module-path=/x", "twice"),
         ("pkcs11:token=a;type=public?module-path=/x", "type=public cannot sign"),
         ("pkcs11:token=a?module-path=/x&pin-value=123456", "the PIN itself"),
