@@ -21,8 +21,10 @@ EMPTY_RESOURCE_ID = 0
 CAPABILITY = "security.capability"
 ACL = "system.posix_acl_access"
 
-_CAPABILITY_SIZES = (0, 12, 20)
-_NAMESPACED_CAPABILITY = 24
+_CAPABILITY_SIZES = (12, 20, 24)
+"""Bytes of a capability by revision, from 1."""
+_CAPABILITY_EFFECTIVE = 1
+_CAPABILITY_REVISION_2 = 0x02000000
 _ACL_VERSION = b"\2\0\0\0"
 _ACL_OWNER, _ACL_MASK, _ACL_OTHER = 0x01, 0x10, 0x20
 
@@ -151,26 +153,47 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
         )
     found: dict[str, bytes] = {}
     for name, value in pairs:
-        problem = _xattr_problem(name, value) or ("occurs twice" if name in found else "")
+        problem = _pair_problem(name, value) or ("occurs twice" if name in found else "")
         if problem:
             raise TableError(f"extended attribute {name!r:.80} {problem}", where=where)
         found[name] = value
     return found
 
 
-def _xattr_problem(name: object, value: object) -> str:
+def xattr_problem(name: str, value: bytes) -> str:
+    """Return why the format cannot store an extended attribute, or an empty text.
+
+    A build refuses just what verification finds. How large a value may be is not part of it, because that depends on
+    the file system of the device.
+    """
+    return _name_problem(name) or (_capability_problem(value) if name == CAPABILITY else "")
+
+
+def _pair_problem(name: object, value: object) -> str:
     if not isinstance(name, str) or not isinstance(value, bytes):
         return "is not a pair of name and bytes"
-    if not name or "\0" in name or len(name.encode()) > limits.XATTR_NAME:
+    return _name_problem(name)
+
+
+def _name_problem(name: str) -> str:
+    if not name or "\0" in name or len(name.encode("utf-8", "surrogateescape")) > limits.XATTR_NAME:
         return f"has a name that Linux does not accept (1 to {limits.XATTR_NAME} bytes, no NUL)"
     return ""
 
 
-def capability_problem(value: bytes) -> str:
-    """Return why the format cannot store a value of `security.capability`, or an empty text."""
-    if len(value) == _NAMESPACED_CAPABILITY:
+def _capability_problem(value: bytes) -> str:
+    """Return why Linux would not set a value of `security.capability`: it takes revision 2, with one flag, only."""
+    if len(value) not in _CAPABILITY_SIZES:
+        return f"has {len(value)} bytes, which matches no revision"
+    revision = _CAPABILITY_SIZES.index(len(value)) + 1
+    if revision == 3:
         return "has a namespace (revision 3), which the format stores as revision 2"
-    return "" if len(value) in _CAPABILITY_SIZES else f"has {len(value)} bytes, which matches no revision"
+    if revision == 1:
+        return "has revision 1, which Linux does not set any more; set it again with `setcap`"
+    header = int.from_bytes(value[:4], "little")
+    if header & ~_CAPABILITY_EFFECTIVE != _CAPABILITY_REVISION_2:
+        return f"begins with {header:#010x}, which is neither revision 2 nor its effective flag"
+    return ""
 
 
 def acl_permissions(value: bytes) -> int | None:

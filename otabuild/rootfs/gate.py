@@ -11,10 +11,9 @@ from otabuild.errors import InputError, UnsupportedEntryError
 from otabuild.format import limits
 from otabuild.format.file_table import (
     ACL,
-    CAPABILITY,
     acl_permissions,
-    capability_problem,
     pack_xattrs,
+    xattr_problem,
 )
 from otabuild.rootfs.entry import Entry
 
@@ -96,7 +95,7 @@ def _with_legal_xattrs(entry: Entry, left_out: list[str]) -> Entry:
 def _reason_of_xattr(name: str, value: bytes) -> str:
     if not _is_utf8(name):
         return f"the name of its attribute {name} is not UTF-8"
-    problem = capability_problem(value) if name == CAPABILITY else ""
+    problem = xattr_problem(name, value)
     return problem and f"its attribute {name} {problem}"
 
 

@@ -90,10 +90,10 @@ def check_architecture(subject: DocumentsSubject) -> Iterator[Violation]:
 
 @rule("config.os", DocumentsSubject)
 def check_os(subject: DocumentsSubject) -> Iterator[Violation]:
-    """`os` and `os.version` of a config and of its labels are equal (section 4)."""
+    """`os` and `os.version` of a config and of its labels are equal, or absent from both (section 4)."""
     for ours, key in ((subject.config.os, ann.OS_NAME), (subject.config.os_version, ann.OS_VERSION)):
         label = subject.config.labels.get(key)
-        if None not in (ours, label) and ours != label:
+        if ours != label:
             yield Violation(
                 f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours
             )

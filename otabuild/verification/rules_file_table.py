@@ -19,11 +19,10 @@ from otabuild.format import annotations as ann
 from otabuild.format import limits
 from otabuild.format.file_table import (
     ACL,
-    CAPABILITY,
     EMPTY_DIGEST,
     acl_permissions,
-    capability_problem,
     unpack_xattrs,
+    xattr_problem,
 )
 from otabuild.image.tables import FileTable
 
@@ -94,8 +93,9 @@ def _xattr_problem(packed: bytes) -> str | None:
         xattrs = unpack_xattrs(packed, "")
     except OtabuildError as error:
         return error.what
-    problem = capability_problem(xattrs[CAPABILITY]) if CAPABILITY in xattrs else ""
-    return f"{CAPABILITY} {problem}" if problem else None
+    return next(
+        (f"{name} {problem}" for name, value in xattrs.items() if (problem := xattr_problem(name, value))), None
+    )
 
 
 def _acl_permissions(packed: bytes) -> int | None:

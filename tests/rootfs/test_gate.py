@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 
 import pytest
 
@@ -8,6 +9,7 @@ from otabuild.errors import InputError, LimitError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import as_tree, supported
 from tests.rootfs.trees import acl, folder, paths, regular, symlink
+from tests.verification.cases_tables import BAD_CAPABILITIES
 
 
 def special(path: str, kind: int, device: str | None = None) -> Entry:
@@ -72,6 +74,30 @@ def test_a_capability_that_no_revision_has_is_left_out() -> None:
     assert left_out == ["/x (its attribute security.capability has 19 bytes, which matches no revision)"]
     with pytest.raises(UnsupportedEntryError):
         list(supported([entry], "error", []))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("", b"x"),
+        ("user.a\0b", b"x"),
+        ("user." + "n" * 251, b"x"),
+        *(("security.capability", value) for value in BAD_CAPABILITIES.values()),
+    ],
+)
+def test_an_attribute_that_verification_refuses_is_not_built(name: str, value: bytes) -> None:
+    left_out: list[str] = []
+    entry = regular("/x")._replace(xattrs={name: value, "user.ok": b"2"})
+    assert [dict(e.xattrs) for e in supported([entry], "warn", left_out)] == [{"user.ok": b"2"}]
+    assert len(left_out) == 1
+    with pytest.raises(UnsupportedEntryError):
+        list(supported([entry], "error", []))
+
+
+@pytest.mark.parametrize("magic", [0x02000000, 0x02000001])
+def test_a_capability_that_linux_sets_passes(magic: int) -> None:
+    entry = regular("/x")._replace(xattrs={"security.capability": struct.pack("<5I", magic, 1, 0, 0, 0)})
+    assert list(supported([entry], "error", [])) == [entry]
 
 
 def test_a_mode_that_the_access_control_list_would_change_is_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from otabuild.format.annotations import OS_VERSION
 from tests import pki
 from tests.image import forge
 from tests.image.forge import Mutation
@@ -163,6 +164,9 @@ def _payload_cases() -> Iterator[Case]:
     yield case("J5-release-key", "manifest.annotations", "FormatError", manifest=put(key, "prd"))
     yield case("J5-no-release-key", "manifest.annotations", "FormatError", manifest=put(key, ...))
     yield case("J5-os", "config.os", "FormatError", config=put("os", "Ubuntu"))
+    yield case("J5-os-in-label-only", "config.os", "FormatError", config=put("os", ...))
+    yield case("J5-os-version-in-label-only", "config.os", "FormatError", config=put(f"labels|{OS_VERSION}", "12"))
+    yield case("J5-os-version-in-config-only", "config.os", "FormatError", config=put("os.version", "12"))
     yield case("J5-no-layer", "manifest", "FormatError", manifest=put("layers", []))
     yield case("J5-layer-twice", "manifest", "FormatError", manifest=lambda m: m["layers"].append(m["layers"][0]))
     yield case("J5-file-table", "config.file-table", "FormatError", config=put("file_table|size", 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,17 @@ import msgpack
 from tests.image import forge
 from tests.image.forge import Mutation
 from tests.verification.tampering import Case, case, rewritten_schema, sql
+
+BAD_CAPABILITIES = {
+    "empty": b"",
+    "revision-1": struct.pack("<3I", 0x01000000, 1, 0),
+    "revision-1-long": struct.pack("<5I", 0x01000000, 1, 0, 0, 0),
+    "revision-4": struct.pack("<5I", 0x04000000, 1, 0, 0, 0),
+    "unknown-flag": struct.pack("<5I", 0x02000002, 1, 0, 0, 0),
+    "junk": b"\xa5" * 20,
+    "zeros": bytes(20),
+}
+"""Values of `security.capability` that Linux refuses to set."""
 
 
 def tables() -> Iterator[Case]:
@@ -352,6 +364,7 @@ def _xattr_cases() -> Iterator[Case]:
         "deep": b"\x81" * 2000,
         "packed-too-large": pack({f"user.{n}": bytes(60_000) for n in range(20)}),
         "capability-revision-3": pack({"security.capability": bytes(24)}),
+        **{f"capability-{name}": pack({"security.capability": value}) for name, value in BAD_CAPABILITIES.items()},
         "capability-short": pack({"security.capability": b"\1\0\0\2" + bytes(15)}),
     }
     for name, value in values.items():
