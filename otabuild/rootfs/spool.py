@@ -14,7 +14,7 @@ from otabuild.storage import fs
 
 _BUFFER = 1 << 20
 _HOLE = bytes(1 << 20)
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Spooled(NamedTuple):
@@ -32,6 +32,7 @@ class Spool:
         self._path = path
         self._buffer = bytearray()
         self._position = 0
+        fs.unlink(path, missing_ok=True)  # what a killed run left, or somebody else's: never written to
         with fs.change("create", path):
             self._fd = os.open(path, _NEW, 0o600)
         self._open, self._kept = True, False

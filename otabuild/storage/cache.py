@@ -25,7 +25,7 @@ import msgpack
 
 from otabuild.errors import StateError, StorageError
 from otabuild.storage import fs
-from otabuild.storage.lock import waiting_for_others
+from otabuild.storage.lock import check_ours, waiting_for_others
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
@@ -242,10 +242,12 @@ class Cache:
             blobs[place.path].append((place.offset, blob.size))
         for path, extents in blobs.items():
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             except OSError:
                 continue  # its blobs will be rebuilt
             try:
+                if os.fstat(fd).st_nlink > 1:
+                    continue  # also a file of somebody else, such as a copy of the cache
                 at = 0
                 for offset, size in [*extents, (os.fstat(fd).st_size, 0)]:
                     if offset > at:
@@ -328,6 +330,7 @@ def _signed(key: FileKey) -> tuple[int, ...]:
 
 def _open_database(path: str) -> sqlite3.Connection:
     """Open the cache database; discard it if it is damaged or of another version."""
+    check_ours(path)
     for _attempt in (1, 2):
         try:
             with ExitStack() as undo:

@@ -7,7 +7,7 @@ import json
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from otabuild.errors import StateError
 from otabuild.storage import fs
@@ -42,19 +42,26 @@ def waiting_for_others(path: str) -> Iterator[None]:
 
 
 def _open_lock(path: str) -> int:
-    """Open a lock file; a link, a fifo or a file with other names would let somebody else choose what we write to."""
+    check_ours(path)
     with fs.change("create", path):
-        fd = os.open(path, _LOCK_FILE, 0o644)
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        os.close(fd)
-        raise StateError(
-            "something that is not ours has the name of our lock",
-            where=path,
-            observed=f"mode {found.st_mode:o}, {found.st_nlink} links",
-            hint="remove it",
-        )
-    return fd
+        return os.open(path, _LOCK_FILE, 0o644)
+
+
+def check_ours(path: str) -> None:
+    """Check a file of the work directory before it is written to, if it exists.
+
+    Raises:
+        StateError: it is a link, a fifo or the like: by those, somebody else would choose what we write to.
+    """
+    with suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise StateError(
+                "something that is not ours has the name of a file of the work directory",
+                where=path,
+                observed=f"mode {found.st_mode:o}, {found.st_nlink} links",
+                hint="remove it; it will be made again",
+            )
 
 
 class WorkLock:

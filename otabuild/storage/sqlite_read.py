@@ -1,6 +1,6 @@
 """Opens SQLite databases from elsewhere as hostile input.
 
-The steps are: header, read-only and immutable, hardened settings, integrity check, schema against a whitelist. A budget
+The steps are: header, read-only, hardened settings, integrity check, schema against a whitelist. A budget
 of instructions limits what SQLite executes, so that no statement runs forever.
 """
 
@@ -12,11 +12,11 @@ import struct
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from otabuild.errors import LimitError, TableError
+from otabuild.errors import LimitError, StorageError, TableError
 from otabuild.storage import fs
 from otabuild.storage.fs import storage_error
 
@@ -29,6 +29,7 @@ _SETTINGS = (
     "PRAGMA mmap_size = 0",
     "PRAGMA trusted_schema = OFF",
     "PRAGMA query_only = ON",
+    "PRAGMA locking_mode = EXCLUSIVE",  # nobody else has the file: look for changes once, not at each statement
 )
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _PRAGMAS = frozenset({"integrity_check", "table_info", "encoding"})
@@ -94,43 +95,57 @@ class Database:
             raise TableError("the integrity check of SQLite failed", where=self.name, observed="; ".join(rows)[:300])
 
     def close(self) -> None:
-        """Close the connection; this also deletes its file."""
+        """Close the connection; this also frees its file."""
         self.connection.close()
 
 
 def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
     """Open a database from its bytes.
 
-    They are written to a private temporary file, which is unlinked before any query.
+    They are written to a private temporary file without a name, so a kill at any time leaves nothing of it behind.
 
     Raises:
         TableError: not a plain SQLite database: wrong header, size, encoding or journal mode.
         StorageError: no space for the temporary file.
     """
-    path, size = "", 0
+    size = 0
     try:
-        with fs.undisturbed():
-            fd, path = tempfile.mkstemp(prefix="otabuild-", suffix=".sqlite3")
-        with open(fd, "r+b") as file:
+        with ExitStack() as undo:
+            file, connection = _open_nameless(undo)
             for chunk in chunks:
                 file.write(chunk)
                 size += len(chunk)
             file.flush()
             _check_header(os.pread(file.fileno(), 100, 0), size, name)
-            uri = f"file:///{quote(path.lstrip('/'))}?mode=ro&immutable=1"
-            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            try:
-                return _harden(connection, name, size)
-            except BaseException:
-                connection.close()
-                raise
+            database = _harden(connection, name, size)
+            undo.pop_all()
+            file.close()
+            return database
     except OSError as error:
-        where = path or os.environ.get("TMPDIR", "the folder for temporary files")
+        where = tempfile.tempdir or os.environ.get("TMPDIR", "the folder for temporary files")
         raise storage_error(error, "write a temporary file", where) from error
-    finally:
-        if path:
-            with fs.undisturbed():
-                fs.unlink(path, missing_ok=True)
+
+
+def _open_nameless(undo: ExitStack) -> tuple[BinaryIO, sqlite3.Connection]:
+    """Return a file to write to, and a connection that reads it; both are closed by `undo`.
+
+    SQLite opens files by path only, and resolves even the links below /proc. So it opens the file while that is empty
+    and still has a name; to SQLite, what is written later comes from another process, and it looks for that. The folder
+    is private, so that nobody can put a journal beside the file.
+    """
+    with fs.undisturbed():
+        folder = tempfile.mkdtemp(prefix="otabuild-")
+        try:
+            path = os.path.join(folder, "table.sqlite3")
+            file = undo.enter_context(open(path, "x+b"))  # noqa: SIM115 -- that is one
+            uri = f"file:///{quote(path.lstrip('/'))}?mode=ro"
+            connection = undo.enter_context(closing(sqlite3.connect(uri, uri=True, check_same_thread=False)))
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first statement opens the file
+        except sqlite3.OperationalError as error:
+            raise StorageError("cannot open a temporary file", where=folder, observed=error) from error
+        finally:
+            fs.remove_tree(folder)
+    return file, connection
 
 
 def _check_header(head: bytes, size: int, name: str) -> None:
@@ -166,8 +181,6 @@ def _harden(connection: sqlite3.Connection, name: str, size: int) -> Database:
     with database.guarded():
         for setting in _SETTINGS:
             connection.execute(setting)
-        # The first statement that reads: the file must be open before its name is removed.
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     connection.set_authorizer(_authorize)
     return database
 

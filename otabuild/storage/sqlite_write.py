@@ -53,7 +53,7 @@ def _errors_as_ours(path: str) -> Iterator[None]:
 
 
 def _normalise(path: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fs.pwrite(fd, _FIXED_COUNTER, _CHANGE_COUNTER, path)
         fs.pwrite(fd, _FIXED_COUNTER + _FIXED_LIBRARY, _VERSION_VALID_FOR, path)

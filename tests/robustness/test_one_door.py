@@ -15,12 +15,9 @@ ALLOWED = {
     ("storage/cache.py", "sqlite3.connect"): "SQLite writes its own files; the cache may be lost",
     ("storage/cache.py", "os.open"): "a pack that is there, to punch holes, which is announced",
     ("storage/sqlite_write.py", "os.open"): "a file that is there, to write to, which is announced",
-    ("storage/sqlite_read.py", "open"): "a file that mkstemp made, for the time of one call",
+    ("storage/sqlite_read.py", "open"): "a file that loses its name before anything is written to it",
     ("storage/sqlite_read.py", "sqlite3.connect"): "reads only",
-    (
-        "storage/sqlite_read.py",
-        "tempfile.mkstemp",
-    ): "in the folder for temporary files, its name gone before it is used",
+    ("storage/sqlite_read.py", "tempfile.mkdtemp"): "for that file, and gone with its name",
 }
 """Module and function, and why the call is allowed."""
 WRITING = ("O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "_NEW")

@@ -76,14 +76,14 @@ def test_a_signal_leaves_no_temporary_file(tmp_path: Path, monkeypatch: pytest.M
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    real = tempfile.mkstemp
+    real = tempfile.mkdtemp
 
-    def hit(prefix: str, suffix: str) -> tuple[int, str]:
-        found = real(prefix=prefix, suffix=suffix)
+    def hit(prefix: str) -> str:
+        found = real(prefix=prefix)
         os.kill(os.getpid(), signal.SIGINT)
         return found
 
-    monkeypatch.setattr(tempfile, "mkstemp", hit)
+    monkeypatch.setattr(tempfile, "mkdtemp", hit)
     with pytest.raises(KeyboardInterrupt):
         open_database([raw], "t")
     assert os.listdir(folder) == []

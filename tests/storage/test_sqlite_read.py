@@ -6,7 +6,7 @@ import os
 import sqlite3
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -126,3 +126,29 @@ def test_no_file_is_left(is_good: bool, good: bytes, tmp_path: Path, monkeypatch
     for database in opened:
         assert len(list(database.query("SELECT * FROM t"))) == 2
         database.close()
+
+
+def test_a_kill_while_it_is_written_leaves_no_file(
+    good: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+
+    def parts() -> Iterator[bytes]:
+        yield good[:100]
+        assert os.listdir(folder) == []
+        yield good[100:]
+
+    database = open_database(parts(), "t")
+    assert len(list(database.query("SELECT * FROM t"))) == 2
+    database.close()
+
+
+@pytest.mark.parametrize("page_size", [512, 1024, 4096, 65536])
+def test_pages_of_every_size(page_size: int, tmp_path: Path) -> None:
+    script = f"PRAGMA page_size = {page_size}; CREATE TABLE t (a, b); INSERT INTO t VALUES (1, zeroblob(100000));"
+    database = open_database([make(tmp_path / "t", script)], "t")
+    database.check_integrity()
+    assert list(database.query("SELECT a, length(b) FROM t")) == [(1, 100_000)]
+    database.close()

@@ -1,0 +1,90 @@
+"""No file of the work directory is written through a link that somebody put there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from otabuild.errors import StateError
+from otabuild.rootfs.spool import Spool
+from otabuild.storage import files
+from otabuild.storage.cache import Cache
+from otabuild.storage.lock import WorkLock
+from otabuild.storage.sqlite_write import writing_database
+
+PRECIOUS = "precious" * 1000
+
+
+def lock(folder: Path) -> None:
+    WorkLock(str(folder)).acquire(started="now")
+
+
+def cache(folder: Path) -> None:
+    with Cache(str(folder)) as opened:
+        opened.add(b"new")
+
+
+def stamp(folder: Path) -> None:
+    files.write_file(str(folder / "stamp"), b"new")
+
+
+def spool(folder: Path) -> None:
+    with Spool(str(folder / "spool")) as opened:
+        opened.write(b"new")
+        opened.keep(str(folder / "kept"))
+
+
+def database(folder: Path) -> None:
+    with writing_database(str(folder / "table"), ["CREATE TABLE t (a)"], page_size=4096):
+        pass
+
+
+WRITERS: list[tuple[str, Callable[[Path], None]]] = [
+    ("lock", lock),
+    ("lock", cache),
+    ("cache.sqlite3", cache),
+    ("cache.sqlite3-journal", cache),
+    ("packs/1", cache),
+    ("stamp", stamp),
+    (".stamp.otabuild-tmp", stamp),
+    ("spool", spool),
+    ("kept", spool),
+    ("table", database),
+    ("table-journal", database),
+]
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link], ids=["symlink", "hard link"])
+@pytest.mark.parametrize(("name", "act"), WRITERS, ids=lambda value: getattr(value, "__name__", value))
+def test_a_link_is_not_written_through(
+    name: str, act: Callable[[Path], None], link: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    precious, work = tmp_path / "precious", tmp_path / "work"
+    precious.write_text(PRECIOUS)
+    (work / name).parent.mkdir(parents=True)
+    link(precious, work / name)
+    with suppress(StateError):
+        act(work)
+    assert precious.read_text() == PRECIOUS
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with pytest.raises(StateError, match="not ours"):
+        lock(tmp_path)
+
+
+def test_a_pack_that_has_another_name_gets_no_holes(tmp_path: Path) -> None:
+    with Cache(str(tmp_path / "cache")) as opened:
+        for number in range(50):
+            opened.add(os.urandom(10_000) + bytes([number]))
+        (pack,) = (tmp_path / "cache/packs").iterdir()
+        os.link(pack, tmp_path / "copy")
+        before = (tmp_path / "copy").read_bytes()
+        opened.mark_used([], 1)
+        assert opened.shrink(200_000, 2) > 0
+    assert (tmp_path / "copy").read_bytes() == before
