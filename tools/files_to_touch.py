@@ -26,7 +26,7 @@ KINDS = (
     Kind("a rule of verify", "`table.case`", r'"table\.case"', 1),
     Kind("a command", "`lookup-image`", r"lookup-image|run_lookup", 2),
     Kind("a source of a rootfs", "`docker-archive`", r"docker[-_]archive|DockerArchive", 6),
-    Kind("a place to read images from", "a directory", r"_DirectoryBackend", 2),
+    Kind("a place to read images from", "a directory", r"DirectoryBackend", 2),
     Kind("a kind of signing key", "`env`", r"EnvKey", 4),
 )
 

@@ -1,25 +1,24 @@
-"""Stores the blobs that descriptors name, and writes the image as a directory or an artifact."""
+"""Stores the blobs that descriptors name, and lists every file of an image."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from otabuild.errors import InputError, IntegrityError, OtabuildError
+from otabuild.errors import InputError, IntegrityError
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor, blob_name, format_digest
-from otabuild.format.index import OCI_LAYOUT, Index
+from otabuild.format.index import OCI_LAYOUT
 from otabuild.format.media_types import SYS_CONFIG
 from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
 from otabuild.format.sys_config import parse_sys_config
-from otabuild.storage import files, fs, publishing
+from otabuild.storage import files
 from otabuild.storage.cache import Blob, Cache
-from otabuild.storage.member import DamagedBlobError, Member, arrange, member_chunks
+from otabuild.storage.member import DamagedBlobError, Member, document
 
 _CHUNK = limits.MIB
-_MARKER = "index.json"
-"""`is_image_directory` knows an image by it."""
 
 
 def add_sys_config(path: str, cache: Cache) -> Descriptor:
@@ -108,64 +107,6 @@ def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
     Raises:
         DamagedBlobError: the bytes are no longer in the cache.
     """
-    place = cache.place(blob.digest)
-    if place is None:
+    if not cache.has(blob):
         raise DamagedBlobError(blob.digest, name)
-    return Member(name, blob.size, file=place.path, offset=place.offset, digest=blob.digest)
-
-
-def document(name: str, content: bytes) -> Member:
-    """Return a file of the image whose bytes are in memory."""
-    return Member(name, len(content), content)
-
-
-def is_image_directory(path: str) -> bool:
-    """Whether a folder is an image of this format. An oci-layout alone is not enough: every OCI image has one."""
-    try:
-        Index.parse(files.read_file(os.path.join(path, _MARKER), limits.INDEX))
-    except OtabuildError:
-        return False
-    return True
-
-
-def write_directory(path: str, contents: Sequence[Member], *, progress: Callable[[int], None]) -> None:
-    """Write the members as an image directory, which appears when it is complete; see `publishing.replacing_folder`.
-
-    Raises:
-        InputError: `path` exists and is not an image directory.
-        StateError: another process is writing it.
-        DamagedBlobError: a blob in the cache does not match its name.
-        StorageError: writing failed; what was at `path` is still there.
-    """
-
-    def check(place: str) -> None:
-        if not is_image_directory(place):
-            raise InputError(
-                "the output directory exists and is not an OTA image",
-                where=path,
-                hint="choose a different folder for `output-dir`, or remove this one",
-            )
-
-    with publishing.replacing_folder(path, marker=_MARKER, check=check) as fresh:
-        _fill_directory(fresh, contents, progress)
-
-
-def remove_directory(path: str) -> None:
-    """Remove an image directory. If `path` is a link, the link stays, and the folder that it leads to is removed.
-
-    Raises:
-        StorageError: the operating system refused.
-    """
-    publishing.remove_folder(path, marker=_MARKER)
-
-
-def _fill_directory(path: str, contents: Sequence[Member], progress: Callable[[int], None]) -> None:
-    for member in arrange(contents):
-        target = os.path.join(path, member.name)
-        if member.name.endswith("/"):
-            fs.make_folder(target)
-        else:
-            with files.creating(target) as fd:
-                for chunk in member_chunks(member):
-                    fs.write(fd, chunk, target)
-        progress(member.size)
+    return Member(name, blob.size, partial(cache.chunks, blob), blob.digest)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from otabuild.assembly.assemble import document, stored_file
+from otabuild.assembly.assemble import stored_file
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME, FOLDER, NAME
 from otabuild.storage.cache import Blob, Cache
-from otabuild.storage.member import Member
+from otabuild.storage.member import Member, document
 
 
 def legacy_members(

@@ -20,7 +20,8 @@ from otabuild.format.manifest import Manifest
 from otabuild.image.blobs import Blobs
 from otabuild.image.resources import ResourceTable
 from otabuild.image.tables import FileEntry, FileTable
-from otabuild.storage.backend import Backend, open_backend
+from otabuild.storage.backend import Backend
+from otabuild.storage.backends import open_backend
 from otabuild.storage.fs import StrPath
 
 _IN_MEMORY = 8 << 20

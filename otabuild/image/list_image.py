@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +90,8 @@ def list_image(image: Image) -> ImageList:
         ListedPayload(payload.ecu, payload.release_key, payload.descriptor.digest_text, payload.config)
         for payload in image.payloads
     )
-    source = image.source
-    size = os.path.getsize(source.path) if source.is_artifact else sum(member.size for member in source.members())
     return ImageList(
-        size,
+        image.source.total_size(),
         *_signer(image.token_raw),
         image.source.is_artifact,
         image.token_raw is not None,

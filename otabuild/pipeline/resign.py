@@ -10,8 +10,8 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from otabuild.assembly.assemble import document, write_directory
 from otabuild.errors import FormatError, IntegrityError, LimitError, OtabuildError, StateError, TrustError
 from otabuild.format import annotations as ann
 from otabuild.format import index_jwt, legacy_jwt, limits
@@ -23,9 +23,9 @@ from otabuild.pipeline.outside_signatures import ReusingSigner, match_answer, si
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.signer import Signer, sign_index, sign_legacy
 from otabuild.signing.signing_request import SigningRequest
-from otabuild.storage.member import DamagedBlobError, Member
+from otabuild.storage.member import DamagedBlobError, Member, document
+from otabuild.storage.sink import ArtifactSink, DirectorySink
 from otabuild.storage.zip_reader import legal_name
-from otabuild.storage.zip_writer import write_artifact
 from otabuild.tally import Progress, Tally
 
 _SIGNATURE = ("index.json", index_jwt.NAME, legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
@@ -145,11 +145,9 @@ def resign(
     _check_blobs(image, copied)
     contents = [document(name, token) for name, token in tokens.items()] + copied
     tally = Tally(sum(member.size for member in contents), progress)
+    sink = ArtifactSink(output) if image.source.is_artifact else DirectorySink(output)
     try:
-        if image.source.is_artifact:
-            write_artifact(output, contents, workers=workers, progress=tally.add)
-        else:
-            write_directory(output, contents, progress=tally.add)
+        sink.write(contents, workers=workers, progress=tally.add)
     except DamagedBlobError as damaged:
         raise IntegrityError("a file of the image is damaged", where=image.path, observed=damaged.where) from None
 
@@ -172,8 +170,7 @@ def _copied(image: Image) -> list[Member]:
             raise IntegrityError("does not belong in an image", where=f"{image.path}: {name}")
         if name.endswith("/") or name in _SIGNATURE:
             continue
-        file, offset = image.source.place(name)
-        found.append(Member(name, size, file=file, offset=offset, digest=_digest(image, name)))
+        found.append(Member(name, size, partial(image.source.chunks, name), _digest(image, name)))
     return found
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from otabuild.assembly.assemble import is_image_directory, remove_directory
 from otabuild.errors import InputError, StorageError
 from otabuild.storage import files, fs
+from otabuild.storage.directory_writer import is_image_directory, remove_directory
 from otabuild.version import __version__
 
 Results = dict[str, Any]

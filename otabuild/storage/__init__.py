@@ -2,5 +2,6 @@
 
 Belongs here: every change of the file system (`fs`, `fs_at`), whole files, ZIP, zstd and SQLite, the cache.
 Does not: the meaning of what is stored (`format/`).
-Start with `files` to write, `backend` to read an image, `cache` for a work directory.
+Start with `publishing` to write, `backend` for where an image is read from, `sink` for where one is written to,
+`cache` for a work directory.
 """

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITH
 CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, PRIMARY KEY (device, inode)) WITHOUT ROWID;
 """
+_CHUNK = 1 << 20
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746132
@@ -53,7 +54,7 @@ class Blob(NamedTuple):
     size: int
 
 
-class Place(NamedTuple):
+class _Place(NamedTuple):
     """The location of a blob: a file, and the offset in bytes where the blob starts."""
 
     path: str
@@ -90,10 +91,14 @@ class Cache:
                 os.close(self._fd)
             self._close()
 
-    def place(self, digest: bytes) -> Place | None:
-        """Return the location of the blob of a digest, or None."""
-        row = self._one("SELECT pack, offset FROM blobs WHERE digest = ?", digest)
-        return None if row is None else Place(self._pack_path(row[0]), row[1])
+    def chunks(self, blob: Blob) -> Iterator[bytes]:
+        """Yield the bytes of a blob in parts of at most 1 MiB, unverified: fewer, or none, if it is damaged or missing.
+
+        Raises:
+            StorageError: the operating system could not read it.
+        """
+        row = self._one("SELECT pack, offset FROM blobs WHERE digest = ?", blob.digest)
+        return iter(()) if row is None else _place_chunks(_Place(self._pack_path(row[0]), row[1]), blob.size)
 
     def has(self, blob: Blob) -> bool:
         """Whether the cache has a blob with that digest and size. Its bytes are checked when they are read."""
@@ -112,14 +117,19 @@ class Cache:
         """Return a writer for a blob whose digest is not known yet, with space for `room` bytes."""
         return BlobWriter(self, self._reserve(room + 1))
 
+    def is_sound(self, blob: Blob) -> bool:
+        """Read a blob, and return whether it is what its digest says."""
+        digest = hashlib.sha256()
+        with suppress(StorageError):
+            for chunk in self.chunks(blob):
+                digest.update(chunk)
+        return digest.digest() == blob.digest
+
     def discard_damaged(self) -> list[Blob]:
         """Read every blob, and forget damaged ones; return those."""
-        damaged = []
-        for blob, place in self.blobs():
-            data = read_place(place, blob.size)
-            if data is None or hashlib.sha256(data).digest() != blob.digest:
-                self._execute("DELETE FROM blobs WHERE digest = ?", (blob.digest,))
-                damaged.append(blob)
+        damaged = [blob for blob, _place in self._blobs() if not self.is_sound(blob)]
+        for blob in damaged:
+            self._execute("DELETE FROM blobs WHERE digest = ?", (blob.digest,))
         return damaged
 
     def recall(self, key: bytes) -> list[Any] | None:
@@ -168,10 +178,10 @@ class Cache:
         with self._using():
             self._db.commit()
 
-    def blobs(self) -> Iterator[tuple[Blob, Place]]:
+    def _blobs(self) -> Iterator[tuple[Blob, _Place]]:
         """Yield every blob and its location, in location order."""
         rows = self._all("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset")
-        return ((Blob(digest, size), Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
+        return ((Blob(digest, size), _Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
 
     def usage(self) -> tuple[int, int, int]:
         """Return the number of blobs, their bytes, and the bytes of the cache on disk."""
@@ -238,7 +248,7 @@ class Cache:
     def _punch_holes(self) -> None:
         """Free the space between the blobs of each pack."""
         blobs: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for blob, place in self.blobs():
+        for blob, place in self._blobs():
             blobs[place.path].append((place.offset, blob.size))
         for path, extents in blobs.items():
             try:
@@ -301,22 +311,24 @@ class BlobWriter:
         return blob
 
 
-def read_place(place: Place, size: int) -> bytes | None:
-    """Return the bytes at a location, or None if they are incomplete."""
+def _place_chunks(place: _Place, size: int) -> Iterator[bytes]:
     try:
-        with open(place.path, "rb", opener=_no_link) as file:
-            if place.offset + size > os.fstat(file.fileno()).st_size:  # read would first make room for a damaged size
-                return None
-            file.seek(place.offset)
-            data = file.read(size)
+        fd = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return None
-    return data if len(data) == size else None
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open like those who copy a blob to an image: what they refuse must not count as sound here."""
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+        return
+    try:
+        at, end = place.offset, place.offset + size
+        while at < end:
+            try:
+                chunk = os.pread(fd, min(_CHUNK, end - at), at)
+            except OSError as error:
+                raise fs.storage_error(error, "read", place.path) from error
+            if not chunk:
+                return
+            at += len(chunk)
+            yield chunk
+    finally:
+        os.close(fd)
 
 
 def _check(key: bytes, packed: bytes) -> bytes:

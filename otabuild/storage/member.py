@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from otabuild.errors import IntegrityError, StorageError
-from otabuild.storage import fs
-
-_CHUNK = 1 << 20
+from otabuild.errors import ContainerError, IntegrityError
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file of an image: bytes in memory, `size` bytes of a file from `offset` on, or a folder (its name ends in `/`).
+    """A file of an image, or a folder (its name ends in `/`).
 
-    While a file is copied, its content is checked against `digest` (32 bytes); such a file is a blob of the cache.
+    Attributes:
+        name: such as `blobs/sha256/<hex>`.
+        size: in bytes.
+        read: yields the bytes in parts of at most 1 MiB.
+        digest: the SHA-256 (32 bytes) that the bytes must have when they are copied; None for what we just made.
     """
 
     name: str
     size: int = 0
-    content: bytes = b""
-    file: str | None = None
-    offset: int = 0
+    read: Callable[[], Iterable[bytes]] = tuple
     digest: bytes | None = None
+
+
+def document(name: str, content: bytes) -> Member:
+    """Return a file of the image whose bytes are in memory."""
+    return Member(name, len(content), lambda: (content,))
 
 
 class DamagedBlobError(IntegrityError):
@@ -51,34 +54,21 @@ def member_chunks(member: Member) -> Iterator[bytes]:
     """Yield the bytes of a member in pieces; the last check comes after the last piece.
 
     Raises:
-        DamagedBlobError: the file is missing, or its content does not have the member's size and digest.
-        StorageError: a file without digest cannot be read, or changed its size.
+        DamagedBlobError: the content does not have the member's size and digest.
+        OtabuildError: it cannot be read.
     """
-    if member.file is None:
-        if member.content:
-            yield member.content
+    if member.digest is None:
+        yield from member.read()
         return
     digest, left = hashlib.sha256(), member.size
     try:
-        source = os.open(member.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if member.digest is not None:
-            raise DamagedBlobError(member.digest, member.file) from None
-        raise fs.storage_error(error, "read", member.file) from None
-    try:
-        sound = True
-        while sound and left:
-            try:
-                chunk = os.pread(source, min(left, _CHUNK), member.offset + member.size - left)
-            except OSError as error:
-                raise fs.storage_error(error, "read", member.file) from error
-            sound = bool(chunk)
-            left -= len(chunk)
+        for chunk in member.read():
             digest.update(chunk)
+            left -= len(chunk)
+            if left < 0:  # never write beyond the place that was reserved
+                break
             yield chunk
-    finally:
-        os.close(source)
-    if member.digest is not None and not (sound and digest.digest() == member.digest):
-        raise DamagedBlobError(member.digest, member.file)
-    if not sound:
-        raise StorageError("the file changed while it was copied", where=member.file)
+    except (IntegrityError, ContainerError) as error:
+        raise DamagedBlobError(member.digest, member.name) from error
+    if left or digest.digest() != member.digest:
+        raise DamagedBlobError(member.digest, member.name)

@@ -6,11 +6,10 @@ local headers walked from the first byte on, the central directory beside them, 
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, NoReturn
 
 from otabuild.errors import ContainerError, LimitError
@@ -37,6 +36,9 @@ _NAME = re.compile(
     r"|data/(opt/(ota/(otaclient_release/(?P<legacy>.+)?)?)?)?",
     re.DOTALL,
 )
+
+
+Read = Callable[[int, int], bytes]
 
 
 class ZipEntry(NamedTuple):
@@ -72,21 +74,25 @@ def legal_name(name: str) -> bool:
     return legacy.isprintable() and "\\" not in legacy and not {"", ".", ".."}.intersection(parts)
 
 
-def read_entries(fd: int, size: int) -> list[ZipEntry]:
-    """Return every entry of the artifact of `size` bytes behind a descriptor, with folders, in storage order.
+def read_entries(read: Read, size: int) -> list[ZipEntry]:
+    """Return every entry of the artifact of `size` bytes, with folders, in storage order.
+
+    Args:
+        read: returns at most so many bytes from an offset on; none only at the end.
+        size: the bytes of the artifact.
 
     Raises:
         ContainerError: anything that two ZIP readers could see differently, or that is not in the format.
         LimitError: a central directory of more than 512 MiB.
     """
-    start, directory_size, count = _read_end(fd, size)
+    start, directory_size, count = _read_end(read, size)
     if directory_size > limits.ZIP_DIRECTORY:
         raise LimitError("central directory too large", observed=directory_size, expected=limits.ZIP_DIRECTORY)
-    directory = _pread(fd, directory_size, start, "central directory")
+    directory = _pread(read, directory_size, start, "central directory")
     entries: list[ZipEntry] = []
     offset = 0
     for record in _records(directory, count):
-        entry = _read_local(fd, record, offset)
+        entry = _read_local(read, record, offset)
         offset = entry.offset + entry.size
         entries.append(entry)
     if offset != start:
@@ -99,10 +105,10 @@ def _refuse(what: str, where: object = "", *, observed: object = None, expected:
     raise ContainerError(f"not an OTA image: {what}", where=where, observed=observed, expected=expected)
 
 
-def _pread(fd: int, length: int, offset: int, where: str) -> bytes:
+def _pread(read: Read, length: int, offset: int, where: str) -> bytes:
     parts: list[bytes] = []
     while length > 0:
-        part = os.pread(fd, length, offset)
+        part = read(length, offset)
         if not part:
             _refuse("the file ends too early", where, observed=f"end at {offset}")
         parts.append(part)
@@ -111,13 +117,13 @@ def _pread(fd: int, length: int, offset: int, where: str) -> bytes:
     return b"".join(parts)
 
 
-def _read_end(fd: int, size: int) -> tuple[int, int, int]:
+def _read_end(read: Read, size: int) -> tuple[int, int, int]:
     """Return the start of the central directory, its size in bytes and its number of records."""
-    head = _pread(fd, min(size, len(_MAGIC)), 0, "beginning")
+    head = _pread(read, min(size, len(_MAGIC)), 0, "beginning")
     if head != _MAGIC:
         _refuse("it does not begin like a ZIP", observed=f"{head!r} in {size} bytes", expected=repr(_MAGIC))
     at = size - _END.size
-    end = _pread(fd, _END.size, at, "end record") if at > 0 else bytes(_END.size)
+    end = _pread(read, _END.size, at, "end record") if at > 0 else bytes(_END.size)
     magic, disk, first_disk, here, count, length, start, comment = _END.unpack(end)
     if magic != b"PK\5\6" or comment:
         raise ContainerError(
@@ -127,7 +133,7 @@ def _read_end(fd: int, size: int) -> tuple[int, int, int]:
         )
     if (disk, first_disk) != (0, 0) or here != count:
         _refuse("a ZIP of several disks")
-    wide = _read_end64(fd, at)
+    wide = _read_end64(read, at)
     if wide is not None:
         for name, narrow, full, true in zip(
             ("number of entries", "directory size", "directory offset"),
@@ -146,12 +152,12 @@ def _read_end(fd: int, size: int) -> tuple[int, int, int]:
     return start, length, count
 
 
-def _read_end64(fd: int, end: int) -> tuple[int, int, int, int] | None:
+def _read_end64(read: Read, end: int) -> tuple[int, int, int, int] | None:
     """Return count, size and start of the directory, and the start of the ZIP64 end record, or None."""
     at = end - _LOCATOR.size - _END64.size
     if at < 0:
         return None
-    raw = _pread(fd, _END64.size + _LOCATOR.size, at, "ZIP64 end record")
+    raw = _pread(read, _END64.size + _LOCATOR.size, at, "ZIP64 end record")
     locator = _LOCATOR.unpack(raw[_END64.size :])
     if locator[0] != b"PK\6\7":
         return None
@@ -220,19 +226,19 @@ def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
     return tuple(next(values) if field == _FULL32 else field for field in fields)
 
 
-def _read_local(fd: int, record: _Record, expected_offset: int) -> ZipEntry:
+def _read_local(read: Read, record: _Record, expected_offset: int) -> ZipEntry:
     name = _decode(record.raw_name)
     where = name
     if record.offset != expected_offset:
         _refuse("gap or overlap before the entry", where, observed=record.offset, expected=expected_offset)
     header_size = _LOCAL.size + len(record.raw_name)
-    raw = _pread(fd, header_size, expected_offset, where)
+    raw = _pread(read, header_size, expected_offset, where)
     magic, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = _LOCAL.unpack_from(raw)
     if magic != b"PK\3\4" or name_size != len(record.raw_name) or raw[_LOCAL.size :] != record.raw_name:
         _refuse("local header and central directory differ in the name", where)
     if extra_size > 20:
         _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where)
-    extra = _pread(fd, extra_size, expected_offset + header_size, where)
+    extra = _pread(read, extra_size, expected_offset + header_size, where)
     _check_constants(where, record.raw_name, flags, (needed, method, time, date), extra)
     if (stored, size, crc) != (record.narrow, record.narrow, record.crc):
         _refuse("local header and central directory differ in size or CRC", where)

@@ -11,8 +11,8 @@ import pytest
 
 from otabuild.errors import InputError
 from otabuild.pipeline.step import Outcome, Step
-from otabuild.storage import files, fs
-from tests.assembly.test_write_directory import blob, write
+from otabuild.storage import files, fs_at
+from tests.storage.test_directory_writer import blob, write
 
 
 def step(tmp_path: Path, output: str = "out", value: object = 1) -> Step:
@@ -183,13 +183,12 @@ def test_removing_an_image_that_is_killed_lets_the_next_run_work(
     made = image_step(tmp_path, tmp_path / "image")
     made.execute()
 
-    def kill(path: str) -> None:
-        if Path(path).exists():
-            (Path(path) / "index.json").unlink()
-            raise KeyboardInterrupt
+    def kill(name: str, folder: int, _path: str) -> None:
+        os.unlink(f"{name}/index.json", dir_fd=folder)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(fs, "remove_tree", kill)
+        patched.setattr(fs_at, "remove_tree", kill)
         with pytest.raises(KeyboardInterrupt):
             made.remove()
     made.execute()

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from otabuild.storage.cache import Blob, Cache, read_place
+from otabuild.storage.cache import Blob, Cache
 from tests.shell.projects import WORK, Project
 
 
@@ -31,8 +31,7 @@ def fill(cache: Cache, count: int, size: int = 100_000) -> list[Blob]:
 
 
 def sound(cache: Cache, blob: Blob) -> bool:
-    place = cache.place(blob.digest)
-    return place is not None and Blob(blob.digest, blob.size) == cache.add(read_place(place, blob.size) or b"")
+    return cache.has(blob) and cache.is_sound(blob)
 
 
 def test_what_was_not_used_for_longest_goes_first(cache: Cache) -> None:

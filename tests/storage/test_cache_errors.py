@@ -25,7 +25,7 @@ def test_a_table_that_is_lost_while_the_cache_is_open_is_our_error(tmp_path: Pat
             other.execute("DROP TABLE blobs")
         other.close()
         with pytest.raises(StorageError, match="cannot use the cache"):
-            list(cache.blobs())
+            cache.usage()
         with pytest.raises(StorageError, match="cannot use the cache"):
             cache.discard_damaged()
 

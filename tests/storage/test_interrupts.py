@@ -19,8 +19,8 @@ from otabuild.image.image import open_image
 from otabuild.rootfs.spool import Spool
 from otabuild.storage import fs, fs_at, publishing
 from tests import pki
-from tests.assembly.test_write_directory import blob, write
 from tests.image import forge
+from tests.storage.test_directory_writer import blob, write
 
 
 @pytest.fixture(autouse=True)

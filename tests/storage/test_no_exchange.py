@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.assembly.assemble import is_image_directory, remove_directory
 from otabuild.errors import InputError
 from otabuild.storage import fs, fs_at
-from tests.assembly.test_write_directory import blob, write
+from otabuild.storage.directory_writer import is_image_directory, remove_directory
+from tests.storage.test_directory_writer import blob, write
 
 Fresh = Callable[[], Path]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.assembly.assemble import write_directory
 from otabuild.errors import StateError, StorageError
 from otabuild.storage import files, publishing
-from tests.assembly.test_write_directory import blob, image, write
+from otabuild.storage.directory_writer import write_directory
+from tests.storage.test_directory_writer import blob, image, write
 
 on_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from otabuild.errors import ContainerError, InputError, IntegrityError
-from otabuild.storage.backend import open_backend
+from otabuild.storage.backends import open_backend
 from otabuild.storage.zip_reader import legal_name
 from tests.image.zip_forge import Entry, central_header, header_fields, local_header, zip_bytes
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.storage.member import Member
+from otabuild.storage.member import document
 from otabuild.storage.zip_writer import write_artifact
 
 
@@ -29,7 +29,7 @@ def test_members_that_nobody_wants_any_more_are_not_copied(tmp_path: Path) -> No
         seen.set()
         raise KeyboardInterrupt
 
-    members = [Member(f"blobs/sha256/{number}", 1, b"x") for number in range(50)]
+    members = [document(f"blobs/sha256/{number}", b"x") for number in range(50)]
     before = signal.signal(signal.SIGINT, handle)
     try:
         with pytest.raises(KeyboardInterrupt):

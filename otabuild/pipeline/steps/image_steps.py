@@ -9,7 +9,7 @@ from dataclasses import replace
 import msgpack
 
 from otabuild.assembly import documents
-from otabuild.assembly.assemble import add_otaclient_package, add_sys_config, members, write_directory
+from otabuild.assembly.assemble import add_otaclient_package, add_sys_config, members
 from otabuild.assembly.documents import PayloadSpec
 from otabuild.assembly.legacy_files import legacy_members
 from otabuild.format import annotations as ann
@@ -28,7 +28,7 @@ from otabuild.recipe.model import PayloadRecipe
 from otabuild.storage import files
 from otabuild.storage.cache import Blob, Cache
 from otabuild.storage.member import DamagedBlobError, Member
-from otabuild.storage.zip_writer import write_artifact
+from otabuild.storage.sink import ArtifactSink, DirectorySink
 
 
 def index_step(job: Job) -> Step:
@@ -167,10 +167,11 @@ def _publish(job: Job) -> str:
         everything = members(index, token, blobs, cache, _legacy(job, cache))
         total = sum(member.size for member in everything)
         environment = job.workspace.environment(cache, f"write {recipe.name}", total)
+        workers = job.workspace.workers
         if recipe.output_dir:
-            write_directory(recipe.output_dir, everything, progress=environment.progress)
+            DirectorySink(recipe.output_dir).write(everything, workers=workers, progress=environment.progress)
         cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], job.workspace.now_ns)
-        return write_artifact(recipe.output, everything, workers=job.workspace.workers, progress=environment.progress)
+        return ArtifactSink(recipe.output).write(everything, workers=workers, progress=environment.progress)
 
 
 def _legacy(job: Job, cache: Cache) -> list[Member]:

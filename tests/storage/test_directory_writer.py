@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.assembly.assemble import document, write_directory
 from otabuild.errors import InputError, StateError
 from otabuild.format.annotations import BUILDER_VERSION
 from otabuild.format.digest import Descriptor
 from otabuild.format.index import OCI_LAYOUT, Index
 from otabuild.format.media_types import RESOURCE_TABLE_ZSTD
-from otabuild.storage.member import Member
+from otabuild.storage.directory_writer import write_directory
+from otabuild.storage.member import Member, document
 
 
 def image(content: str) -> list[Member]:
