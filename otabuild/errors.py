@@ -1,13 +1,17 @@
 """Every error that otabuild raises on purpose: one root class, and one sentence for each subclass.
 
 Core code raises these errors, and only the shell displays them. An error says what is wrong, where, what was observed,
-what was expected, and what to do about it.
+what was expected, and what to do about it. So does a `Finding`, which is collected instead of raised.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self, TypeVar
+
+E = TypeVar("E", bound="OtabuildError")
+Severity = Literal["error", "warning", "note"]
 
 
 class OtabuildError(Exception):
@@ -31,63 +35,128 @@ class OtabuildError(Exception):
         self.expected = None if expected is None else str(expected)
         self.hint = hint
 
+    def at(self, place: object) -> Self:
+        """Return this error, with its place inside of something larger: a file, a folder, a key of a recipe."""
+        self.where = ": ".join(filter(None, (str(place), self.where)))
+        return self
+
     def to_value(self) -> dict[str, object]:
         """Return the error as plain JSON values."""
         return {name: getattr(self, name) for name in ("what", "where", "observed", "expected", "hint")}
 
     def __str__(self) -> str:
         """Return the message on one line, and the hint on a separate line."""
-        text = printable(f"{self.where}: {self.what}" if self.where else self.what)
-        facts = [
-            f"{name} {printable(value)}"
-            for name, value in (("observed", self.observed), ("expected", self.expected))
-            if value is not None
-        ]
-        if facts:
-            text += f" ({', '.join(facts)})"
+        return _sentence(self)
+
+
+class Place(NamedTuple):
+    """A place in a file: line and column count from 1 (0: the file as a whole), and the path of keys there."""
+
+    file: str
+    line: int = 0
+    column: int = 0
+    key: str = ""
+
+    def __str__(self) -> str:
+        """Return the place as editors understand it, followed by the keys."""
+        spot = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{spot}: {self.key}" if self.key else spot
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: in an image, a rootfs, a recipe or a chain of certificates.
+
+    Attributes:
+        where: a row, a document, a path; a `Place` if it is in a text file.
+        what: what is wrong, one phrase.
+        observed: what was found.
+        expected: what should have been found.
+        hint: what to do next.
+        severity: whether it fails a verification (error), is advice (warning), or only worth knowing (note).
+        rule: the id of the rule that found it; a check need not know it, `otabuild.findings` fills it in.
+    """
+
+    where: str | Place
+    what: str
+    observed: object = None
+    expected: object = None
+    hint: str = ""
+    severity: Severity = "error"
+    rule: str = ""
+
+    @classmethod
+    def of_error(cls, rule: str, error: OtabuildError) -> Finding:
+        """Make a finding from an error that a check raised."""
+        return cls(error.where, error.what, error.observed, error.expected, error.hint, rule=rule)
+
+    def error(self, kind: type[E]) -> E:
+        """Return the finding as an error of a class."""
+        return kind(self.what, where=self.where, observed=self.observed, expected=self.expected, hint=self.hint)
+
+    def to_value(self) -> dict[str, str]:
+        """Return the finding as plain JSON values, without those it does not have."""
+        names = ("rule", "where", "what", "observed", "expected", "severity", "hint")
+        return {name: str(value) for name in names if (value := getattr(self, name)) not in (None, "")}
+
+    @property
+    def place(self) -> Place:
+        """Where it is, as a place; a file as a whole, if nothing else is known."""
+        return self.where if isinstance(self.where, Place) else Place(self.where)
+
+    @property
+    def message(self) -> str:
+        """The finding in the form of an error message."""
+        return _sentence(self)
+
+    def __str__(self) -> str:
+        """Return severity, finding and rule on one line, safe to print, and the hint on a separate line."""
+        text = f"{self.severity}: {_facts(self)} [{self.rule}]"
         return f"{text}\n  hint: {self.hint}" if self.hint else text
 
 
-class Problem(NamedTuple):
-    """One problem in a recipe: file, line and column, path of keys, and what to do about it.
+def _sentence(found: OtabuildError | Finding) -> str:
+    text = _facts(found)
+    return f"{text}\n  hint: {found.hint}" if found.hint else text
 
-    Lines and columns count from 1; 0 means the file as a whole.
-    """
 
-    file: str
-    line: int
-    column: int
-    key: str
-    what: str
-    observed: str | None = None
-    expected: str | None = None
-    hint: str = ""
-
-    def __str__(self) -> str:
-        """Return the problem in the form of an error message."""
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
-        where = f"{place}: {self.key}" if self.key else place
-        return str(
-            OtabuildError(self.what, where=where, observed=self.observed, expected=self.expected, hint=self.hint)
-        )
+def _facts(found: OtabuildError | Finding) -> str:
+    where = str(found.where)
+    text = f"{where}: {found.what}" if where else found.what
+    facts = [
+        f"{name} {value}"
+        for name, value in (("observed", found.observed), ("expected", found.expected))
+        if value is not None
+    ]
+    return printable(f"{text} ({', '.join(facts)})" if facts else text)
 
 
 class RecipeError(OtabuildError):
-    """A recipe that cannot be loaded; lists every problem in line order."""
+    """A recipe that cannot be loaded; lists every problem in line order, each with its `Place`."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: problem[:4]))
+    def __init__(self, problems: Iterable[Finding]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda found: found.place))
         count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
-        super().__init__(f"{count} in the recipe", where=self.problems[0].file)
+        super().__init__(f"{count} in the recipe", where=self.problems[0].place.file)
 
     def to_value(self) -> dict[str, object]:
         """Return the error with each of its problems, as plain JSON values."""
-        return {**super().to_value(), "problems": [problem._asdict() for problem in self.problems]}
+        problems = [
+            {
+                **found.place._asdict(),
+                "what": found.what,
+                "observed": found.observed,
+                "expected": found.expected,
+                "hint": found.hint,
+            }
+            for found in self.problems
+        ]
+        return {**super().to_value(), "problems": problems}
 
     def __str__(self) -> str:
         """Return every problem, one below the other."""
         head = [f"{self.where}: {len(self.problems)} problems"] if len(self.problems) > 1 else []
-        return "\n".join([*head, *map(str, self.problems)])
+        return "\n".join([*head, *(found.message for found in self.problems)])
 
 
 class InputError(OtabuildError):
@@ -133,7 +202,7 @@ class IntegrityError(OtabuildError):
 class NotVerifiedError(IntegrityError):
     """An image in which verification found errors; lists all of them."""
 
-    def __init__(self, image: str, findings: Iterable[object]) -> None:
+    def __init__(self, image: str, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         super().__init__("the image is not valid", where=image)
 

@@ -1,77 +1,57 @@
-"""Findings, and the registry of the rules that produce them.
+"""The registry of all rules: of verify, of lint, of recipes and of certificate chains.
 
 A rule checks one kind of subject and reports what is wrong with it. It does not know other rules, or the origin of its
-subject: it turns rows and documents into problems.
+subject: it turns rows and documents into findings. Every rule is registered once, where its check is defined.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
 
-from otabuild.errors import FormatError, OtabuildError, printable
+from otabuild.errors import Finding, FormatError, OtabuildError, Severity
 
-Severity = Literal["error", "note"]
+Area = Literal["verify", "lint", "recipe", "chain"]
 SHOWN = 20
-"""The maximum number of problems reported per rule; a note says if more exist."""
+"""The maximum number of findings reported per rule of verify; one more says if others exist."""
+_LONGEST_FACT = 200
 
 S = TypeVar("S")
 
 
-class Violation(NamedTuple):
-    """A violation of a rule: where, what, and the two values that should be equal."""
-
-    where: str
-    what: str
-    observed: object = None
-    expected: object = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result of verification; `rule` is the id of the rule or check that found it."""
-
-    rule: str
-    where: str
-    what: str
-    observed: str | None = None
-    expected: str | None = None
-    severity: Severity = "error"
-    hint: str | None = None
-
-    @classmethod
-    def of_error(cls, rule: str, error: OtabuildError) -> Finding:
-        """Make a finding from an error that a check raised."""
-        return cls(rule, error.where, error.what, error.observed, error.expected, hint=error.hint or None)
-
-    def to_value(self) -> dict[str, str]:
-        """Return the finding as plain JSON values."""
-        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
-
-    def __str__(self) -> str:
-        """Return the finding on one line, safe to print, and its hint on a separate line."""
-        facts = [f"{n} {v}" for n, v in (("observed", self.observed), ("expected", self.expected)) if v is not None]
-        tail = f" ({', '.join(facts)})" if facts else ""
-        text = printable(f"{self.severity}: {self.where}: {self.what}{tail} [{self.rule}]")
-        return f"{text}\n  hint: {self.hint}" if self.hint else text
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its id, its kind of subject, its severity, the error that deploy raises for it, and the check."""
+    """A rule.
+
+    Attributes:
+        id: its name; lint silences it by this.
+        area: what it is part of.
+        subject: the kind of subject that it checks.
+        severity: of its findings.
+        error: the class of error that its findings become where the first of them stops the work.
+        hint: what to do about any of its findings.
+        check: yields what is wrong with a subject.
+    """
 
     id: str
+    area: Area
     subject: type
     severity: Severity
     error: type[OtabuildError]
-    check: Callable[[Any], Iterable[Violation]]
+    hint: str
+    check: Callable[[Any], Iterable[Finding]]
 
     @property
     def doc(self) -> str:
-        """What the rule requires, and the section of the format."""
+        """What the rule requires, and the section of the format; for lint, why it matters."""
         return inspect.getdoc(self.check) or ""
+
+    def findings(self, subject: object) -> Iterator[Finding]:
+        """Yield what is wrong with a subject."""
+        for found in self.check(subject):
+            yield replace(found, rule=self.id, severity=self.severity, hint=found.hint or self.hint)
 
 
 RULES: dict[str, Rule] = {}
@@ -79,32 +59,66 @@ RULES: dict[str, Rule] = {}
 
 
 def rule(
-    id_: str, subject: type[S], *, severity: Severity = "error", error: type[OtabuildError] = FormatError
-) -> Callable[[Callable[[S], Iterable[Violation]]], Callable[[S], Iterable[Violation]]]:
+    id_: str,
+    subject: type[S],
+    *,
+    area: Area = "verify",
+    severity: Severity = "error",
+    error: type[OtabuildError] = FormatError,
+    hint: str = "",
+) -> Callable[[Callable[[S], Iterable[Finding]]], Callable[[S], Iterable[Finding]]]:
     """Register a check as a rule about one kind of subject."""
 
-    def register(check: Callable[[S], Iterable[Violation]]) -> Callable[[S], Iterable[Violation]]:
-        RULES[id_] = Rule(id_, subject, severity, error, check)
+    def register(check: Callable[[S], Iterable[Finding]]) -> Callable[[S], Iterable[Finding]]:
+        if id_ in RULES:
+            raise AssertionError(f"two rules named {id_}")
+        RULES[id_] = Rule(id_, area, subject, severity, error, hint, check)
         return check
 
     return register
 
 
+def rules_of(area: Area) -> dict[str, Rule]:
+    """Return the rules of an area by their ids, in the order of execution."""
+    return {id_: each for id_, each in RULES.items() if each.area == area}
+
+
+def _rules_about(subject: object) -> list[Rule]:
+    return [each for each in RULES.values() if each.subject is type(subject)]
+
+
+def findings_of(subject: object) -> Iterator[Finding]:
+    """Yield every finding of all rules about this kind of subject."""
+    for each in _rules_about(subject):
+        yield from each.findings(subject)
+
+
 def run_rules(subject: object) -> Iterator[Finding]:
-    """Yield the findings of all rules about this kind of subject: at most 20 per rule, then the number of further ones.
+    """Yield the findings of all rules about this kind of subject: at most 20 per rule, then that there are more.
 
     If a check raises an OtabuildError, the error is its finding.
     """
-    for each in [found for found in RULES.values() if found.subject is type(subject)]:
+    for each in _rules_about(subject):
         try:
-            for number, problem in enumerate(each.check(subject)):
+            for number, found in enumerate(each.findings(subject)):
                 if number == SHOWN:
-                    yield Finding(each.id, problem.where, "and more of the same", severity=each.severity)
+                    yield Finding(found.where, "and more of the same", severity=each.severity, rule=each.id)
                     break
-                observed, expected = (None if x is None else str(x)[:200] for x in problem[2:])
-                yield Finding(each.id, problem.where, problem.what, observed, expected, each.severity)
+                yield replace(found, observed=_shortened(found.observed), expected=_shortened(found.expected))
         except OtabuildError as error:
             yield Finding.of_error(each.id, error)
+
+
+def _shortened(fact: object) -> str | None:
+    return None if fact is None else str(fact)[:_LONGEST_FACT]
+
+
+def errors_of(subject: object) -> Iterator[OtabuildError]:
+    """Yield the findings of all rules about a subject whose severity is error, each as an error of its rule's class."""
+    for each in _rules_about(subject):
+        if each.severity == "error":
+            for found in each.findings(subject):
+                yield found.error(each.error)
 
 
 def demand(subject: object) -> None:
@@ -113,6 +127,5 @@ def demand(subject: object) -> None:
     Raises:
         OtabuildError: the rule determines the class, or its check raised it.
     """
-    for each in [found for found in RULES.values() if found.subject is type(subject) and found.severity == "error"]:
-        for problem in each.check(subject):
-            raise each.error(problem.what, where=problem.where, observed=problem.observed, expected=problem.expected)
+    for error in errors_of(subject):
+        raise error

@@ -22,19 +22,19 @@ ROOMS: dict[str, set[str]] = {
     "findings": {"errors"},
     "format": {"errors"},
     "storage": {"errors", "format"},
-    "signing": {"errors", "format", "storage"},
+    "signing": {"errors", "findings", "format", "storage"},
     # the builder: from inputs to blobs, tables and documents
     "rootfs": {"errors", "version", "format", "storage"},
     "assembly": {"errors", "version", "format", "storage", "rootfs"},
     # the reader: one room for each verb; none of them sees the builder
-    "image": {"errors", "format", "storage", "signing"},
+    "image": {"errors", "findings", "format", "storage", "signing"},
     "verification": {"errors", "findings", "tally", "format", "storage", "signing", "image"},
     "deployment": {"errors", "findings", "tally", "format", "storage", "signing", "image", "verification"},
-    "comparison": {"errors", "format", "storage", "signing", "image"},
-    "lint": {"errors", "format", "storage", "signing", "image"},
-    "report": {"errors", "format", "storage", "signing", "image", "comparison"},
+    "comparison": {"errors", "findings", "format", "storage", "signing", "image"},
+    "lint": {"errors", "findings", "format", "storage", "signing", "image"},
+    "report": {"errors", "findings", "format", "storage", "signing", "image", "comparison"},
     # recipes, and the steps that join both halves
-    "recipe": {"errors", "version", "format", "storage", "rootfs"},
+    "recipe": {"errors", "findings", "version", "format", "storage", "rootfs"},
 }
 """What each room may import from besides itself; arrows only point down, and none goes sideways."""
 

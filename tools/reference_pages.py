@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import otabuild.verification.verify  # noqa: F401  (registers the rules)
+import otabuild.lint.lint
+import otabuild.recipe.checks
+import otabuild.signing.chain
+import otabuild.verification.verify  # noqa: F401  (these register the rules)
 from otabuild import errors
 from otabuild.assembly.plan import PROFILES, StoragePlan
-from otabuild.findings import RULES as VERIFY_RULES
+from otabuild.findings import rules_of
 from otabuild.format.sizes import human_size
-from otabuild.lint.lint import RULES as LINT_RULES
 from otabuild.recipe.schema import json_schema
 
 _WRITTEN = "`make docs` writes this page."
@@ -165,7 +167,7 @@ def errors_page() -> str:
 
 
 def rules_page() -> str:
-    """Return the page of the rules of verify and of lint."""
+    """Return the page of all rules."""
     lines = [
         f"# Rules\n\n{_WRITTEN}\n\n## Rules of verify\n",
         (
@@ -176,12 +178,30 @@ def rules_page() -> str:
         ),
         "| rule | severity | demands |\n|---|---|---|",
     ]
-    rules = sorted(VERIFY_RULES.values(), key=lambda rule: rule.id)
+    rules = sorted(rules_of("verify").values(), key=lambda rule: rule.id)
     lines += [f"| `{rule.id}` | {rule.severity} | {_cell(rule.doc)} |" for rule in rules]
     lines += [
         "\n## Rules of lint\n",
         "`otabuild lint` finds what causes trouble on devices although the image is valid. `--ignore RULE` silences a rule.\n",
         "| rule | why | what to do |\n|---|---|---|",
     ]
-    lines += [f"| `{id_}` | {_cell(rule.reason)} | {_cell(rule.hint)} |" for id_, rule in LINT_RULES.items()]
+    lines += [f"| `{id_}` | {_cell(rule.doc)} | {_cell(rule.hint)} |" for id_, rule in rules_of("lint").items()]
+    lines += [
+        "\n## Rules of certificate chains\n",
+        (
+            "The preflight of a build and `verify-sign` stop at the first that is broken; `verify` reports all of them as "
+            "`signature`. Whether the chain ends at a trusted root is checked after these.\n"
+        ),
+        "| rule | demands |\n|---|---|",
+    ]
+    lines += [f"| `{id_}` | {_cell(rule.doc)} |" for id_, rule in rules_of("chain").items()]
+    lines += [
+        "\n## Rules of recipes\n",
+        (
+            "These are about several keys of a recipe; [Recipe keys](recipe.md) tells what each key accepts. Every one that "
+            "is broken is reported.\n"
+        ),
+        "| rule | demands |\n|---|---|",
+    ]
+    lines += [f"| `{id_}` | {_cell(rule.doc)} |" for id_, rule in rules_of("recipe").items()]
     return "\n".join([*lines, ""])

@@ -15,7 +15,7 @@ from otabuild.format.sizes import counted, human_size, parse_size
 
 if TYPE_CHECKING:
     from otabuild.comparison.cost import Cost
-    from otabuild.lint.lint import LintFinding
+    from otabuild.errors import Finding
 
 _SHOWN = 10
 
@@ -138,14 +138,14 @@ def _check_rule(text: str) -> None:
 def run_lint(args: argparse.Namespace) -> int:
     """Print findings; exit with 1 if there are any."""
     findings = [finding for finding in _findings(args) if finding.rule not in args.ignore]
-    value = {"ok": not findings, "findings": [finding.to_value() for finding in findings]}
+    value = {"ok": not findings, "findings": [_lint_value(finding) for finding in findings]}
     emit(args, value, _lint_lines(findings))
     told = counted(len(findings), "finding")
     say(f"{told}; silence a rule with --ignore RULE" if findings else "no findings")
     return 1 if findings else 0
 
 
-def _findings(args: argparse.Namespace) -> Iterator[LintFinding]:
+def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     from otabuild import session
     from otabuild.image.image import open_image
     from otabuild.lint.lint_image import lint_image
@@ -162,16 +162,26 @@ def _findings(args: argparse.Namespace) -> Iterator[LintFinding]:
         yield from lint_recipe(load_recipe(args.subject), session.make_workspace(), base)
 
 
-def _lint_lines(findings: list[LintFinding]) -> Iterator[str]:
-    """Yield the findings by rule, each with its reason; long lists are cut."""
-    from otabuild.lint.lint import RULES
+def _lint_value(finding: Finding) -> dict[str, str]:
+    from otabuild.findings import RULES
 
-    by_rule: defaultdict[str, list[LintFinding]] = defaultdict(list)
+    return {**finding.to_value(), "reason": _joined(RULES[finding.rule].doc)}
+
+
+def _joined(doc: str) -> str:
+    return " ".join(doc.split())
+
+
+def _lint_lines(findings: list[Finding]) -> Iterator[str]:
+    """Yield the findings by rule, each with its reason; long lists are cut."""
+    from otabuild.findings import RULES
+
+    by_rule: defaultdict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         by_rule[finding.rule].append(finding)
     for rule, found in by_rule.items():
         yield f"{rule} ({len(found)})"
-        yield f"  why:  {RULES[rule].reason}"
+        yield f"  why:  {_joined(RULES[rule].doc)}"
         yield f"  fix: {RULES[rule].hint}"
         yield from (f"  - {printable(finding.where)}: {printable(finding.what)}" for finding in found[:_SHOWN])
         if len(found) > _SHOWN:

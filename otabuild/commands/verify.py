@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type
-from otabuild.errors import InputError, TrustError, printable
+from otabuild.errors import Finding, InputError, TrustError, printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import counted, human_size
 from otabuild.format.times import DAY, parse_time, utc
@@ -19,7 +19,6 @@ from otabuild.progress import show_progress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from otabuild.findings import Finding
     from otabuild.signing.authenticity import SignatureReport
     from otabuild.signing.trust import TrustPolicy
     from otabuild.verification.verify import Report
@@ -284,5 +283,5 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
         if len(found) <= _FEW_NOTES:
             yield from map(str, found)
             continue
-        such = " and ".join(finding.where for finding in found[:2])
+        such = " and ".join(str(finding.where) for finding in found[:2])
         yield printable(f"note: {what}: {len(found)} times, such as {such}; --json lists all [{rule}]")

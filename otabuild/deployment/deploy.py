@@ -81,7 +81,7 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
     try:
         writer.rehearse(demands)
     except MetaApplyError as error:
-        error.where = f"{target}: {error.where}"
+        error.at(target)
         raise
 
 

@@ -2,7 +2,7 @@
 
 The tree is built from parser events. This bounds its depth and size before anything is expanded. An alias shares the
 node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not write (a tag, a duplicate key)
-produces a remark, and the caller decides whether that is an error.
+produces a finding, and the caller decides whether that is an error.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import yaml
 
-from otabuild.errors import FormatError
+from otabuild.errors import Finding, FormatError, Place
 from otabuild.format import limits
 
 Kind = Literal["string", "integer", "number", "boolean", "null", "date", "list", "mapping"]
@@ -50,14 +50,6 @@ class YamlError(FormatError):
     def __init__(self, what: str, *, where: str, line: int, column: int, hint: str = "") -> None:
         super().__init__(what, where=f"{where}:{line}:{column}", hint=hint)
         self.line, self.column = line, column
-
-
-class Remark(NamedTuple):
-    """Something that YAML allows but otabuild does not write; `line` and `column` count from 1."""
-
-    line: int
-    column: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +101,7 @@ class YamlNode:
         return self.value
 
 
-def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Remark, ...]]:
+def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Finding, ...]]:
     """Read one YAML document.
 
     Args:
@@ -133,7 +125,7 @@ def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Remark, ...]]:
         line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
         raise YamlError(f"YAML does not allow the character {found[0]!r}", where=where, line=line, column=column)
     composer = _Composer(text, where)
-    return composer.document(), tuple(sorted(composer.remarks))
+    return composer.document(), tuple(sorted(composer.remarks, key=lambda remark: remark.place))
 
 
 class _Composer:
@@ -141,7 +133,7 @@ class _Composer:
 
     def __init__(self, text: str, where: str) -> None:
         self.where = where
-        self.remarks: list[Remark] = []
+        self.remarks: list[Finding] = []
         self.anchors: dict[str, YamlNode | None] = {}
         self.lines = text.splitlines()
         self.text = text
@@ -261,7 +253,7 @@ class _Composer:
         return size
 
     def _remark(self, event: Any, text: str) -> None:
-        self.remarks.append(Remark(*_place(event), text))
+        self.remarks.append(Finding(Place(self.where, *_place(event)), text))
 
     def _error(self, what: str, event: Any, hint: str = "") -> YamlError:
         line, column = _place(event)

@@ -146,7 +146,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     if tree.kind != "mapping":
         raise FormatError("a sys_config is a mapping with at least a hostname", where=where, observed=KINDS[tree.kind])
     values = {key: value for key, value in tree.plain().items() if isinstance(key, str)}  # other keys are oddities
-    notes = [*((remark.line, remark.text) for remark in remarks), *_oddities(tree)]
+    notes = [*((remark.place.line, remark.what) for remark in remarks), *_oddities(tree)]
     try:
         config = SysConfig.model_validate(values)
     except ValidationError as error:

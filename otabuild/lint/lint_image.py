@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from otabuild.errors import Finding
+from otabuild.findings import findings_of
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.sys_config import read_sys_config
 from otabuild.image.blobs import Chunk
@@ -15,19 +17,18 @@ from otabuild.image.tables import REGULARS, FileEntry
 from otabuild.lint.lint import (
     HEAD,
     PROGRAMS,
-    LintFinding,
+    CertificatesSubject,
+    ReleaseKeysSubject,
     Row,
+    SysConfigKeysSubject,
+    TimeSubject,
     has_head,
-    lint_chain,
-    lint_release_keys,
-    lint_sys_config,
-    lint_time,
     lint_tree,
 )
 from otabuild.signing.certificates import token_certificates
 
 
-def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[LintFinding]:
+def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Finding]:
     """Find what will cause trouble on the device.
 
     Args:
@@ -38,16 +39,16 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Li
     Raises:
         OtabuildError: one of the images is invalid.
     """
-    yield from lint_release_keys((payload.release_key for payload in image.payloads), image.path)
+    yield from findings_of(ReleaseKeysSubject(image.path, frozenset(p.release_key for p in image.payloads)))
     if image.token_raw is not None:
         token = parse_index_jwt(image.token_raw, compat=True)
-        yield from lint_time(token.issued_at, NAME, now)
-        yield from lint_chain(token_certificates(token), now)
+        yield from findings_of(TimeSubject(NAME, token.issued_at, now))
+        yield from findings_of(CertificatesSubject(token_certificates(token), now))
     seen: set[tuple[str, str | None]] = set()
     for payload in image.payloads:
         if payload.sys_config is not None:
             config, _ = read_sys_config(payload.sys_config, f"sys_config of {payload.name}")
-            yield from lint_sys_config(config, f"{payload.name}: sys_config")
+            yield from findings_of(SysConfigKeysSubject(f"{payload.name}: sys_config", config))
         modes, pair = base_modes(base, payload.ecu, payload.release_key)
         tables = payload.manifest.file_table.digest_text, pair
         if tables not in seen:  # several payloads can share a rootfs

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
+from otabuild.errors import Finding
+from otabuild.findings import findings_of
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.image.image import Image
 from otabuild.lint.lint import (
     HEAD,
-    LintFinding,
+    CertificatesSubject,
+    LeftOutSubject,
+    ReleaseKeysSubject,
     Row,
+    SysConfigKeysSubject,
+    TimeSubject,
     has_head,
-    lint_chain,
-    lint_release_keys,
-    lint_sys_config,
-    lint_time,
     lint_tree,
 )
 from otabuild.lint.lint_image import base_modes
@@ -33,7 +35,7 @@ from otabuild.signing.chain import load_chain
 from otabuild.storage.files import read_file
 
 
-def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[LintFinding]:
+def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[Finding]:
     """Find what will cause trouble on the device with the image of a recipe.
 
     Args:
@@ -45,28 +47,30 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
         InputError: an input cannot be read, or the build would not accept it.
         OtabuildError: the base is invalid, or a certificate cannot be read.
     """
-    yield from lint_release_keys((key for payload in recipe.payloads for key in payload.release_keys), recipe.file)
-    yield from lint_time(recipe.timestamp, f"{recipe.file}: timestamp", workspace.now)
+    keys = frozenset(key for payload in recipe.payloads for key in payload.release_keys)
+    yield from findings_of(ReleaseKeysSubject(recipe.file, keys))
+    yield from findings_of(TimeSubject(f"{recipe.file}: timestamp", recipe.timestamp, workspace.now))
     if recipe.sign is not None:
-        yield from lint_chain(load_chain(recipe.sign.certificate, recipe.sign.chain), workspace.now)
+        chain = load_chain(recipe.sign.certificate, recipe.sign.chain)
+        yield from findings_of(CertificatesSubject(chain, workspace.now))
     for payload in recipe.payloads:
         if payload.sys_config is not None:
             config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)
-            yield from lint_sys_config(config, payload.sys_config)
+            yield from findings_of(SysConfigKeysSubject(payload.sys_config, config))
     for name in recipe.rootfs:
         yield from mended(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
 
 
-def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[LintFinding]:
+def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     result = scan(tolerant, euid=os.geteuid(), work=workspace.archives)
     with naming_key(recipe, "rootfs", name):
         rows = [_row(entry) for entry in result.entries]
-    findings: dict[LintFinding, None] = {}
+    findings: dict[Finding, None] = {}
     if options.unsupported != "skip":
-        for left_out in result.notes.left_out:
-            findings[LintFinding("unsupported-entry", f"rootfs {name}", left_out)] = None
+        left_out = LeftOutSubject(f"rootfs {name}", tuple(result.notes.left_out))
+        findings.update(dict.fromkeys(findings_of(left_out)))
     # Payloads that share a rootfs may have had different ones in the base; whatever is new for one is reported.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
     for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():

@@ -6,8 +6,11 @@ The checks read the tree, not the models. Therefore they also work for a recipe 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 
-from otabuild.errors import Problem
+from otabuild.errors import Finding, Place, RecipeError
+from otabuild.findings import rule
 from otabuild.format import annotations as ann
 from otabuild.format.strict_yaml import KINDS, YamlNode
 from otabuild.recipe.suggest import did_you_mean
@@ -18,35 +21,20 @@ _USELESS = "is not used with this key"
 _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
 
 
-def check(tree: YamlNode, file: str) -> list[Problem]:
-    """Return every problem between keys: payloads, rootfs names, annotations, set rules."""
-    found = [
-        *_keys(tree),
-        *_payloads(tree),
-        *_unused(tree),
-        *_annotations(tree),
-        *_set_rules(tree),
-        *_passphrase(tree),
-        *_legacy(tree),
-        *_stdin(tree),
-    ]
-    return [
-        Problem(
-            file,
-            node.line,
-            node.column,
-            key,
-            what,
-            observed=None if what in (_EMPTY, _USELESS) else node.text or None,
-            expected=expected,
-            hint=hint,
-        )
-        for node, key, what, expected, hint in found
-    ]
+@dataclass(frozen=True, slots=True)
+class RecipeSubject:
+    """The YAML of a recipe, and the name of its file."""
+
+    tree: YamlNode
+    file: str
+
+    def found(self, node: YamlNode, key: str, what: str, expected: str | None = None, hint: str = "") -> Finding:
+        """Return what is wrong at a node; its text is what was observed, unless it would not tell anything."""
+        observed = None if what in (_EMPTY, _USELESS) else node.text or None
+        return Finding(Place(self.file, node.line, node.column, key), what, observed, expected, hint)
 
 
-_Facts = tuple[YamlNode, str, str, str | None, str]
-"""A problem: the node where it is, the path of its key, what is wrong, what was expected, and a hint."""
+_recipe_rule = partial(rule, area="recipe", error=RecipeError)
 
 
 def _mapping(node: YamlNode | None, key: str) -> tuple[tuple[YamlNode, YamlNode], ...]:
@@ -59,67 +47,88 @@ def _items(node: YamlNode | None, key: str) -> tuple[YamlNode, ...]:
     return below.items if below else ()
 
 
-def _keys(node: YamlNode, path: str = "") -> Iterator[_Facts]:
+@_recipe_rule("recipe.keys", RecipeSubject)
+def check_keys(subject: RecipeSubject) -> Iterator[Finding]:
+    """Every key is a string, and has a value."""
+    return _keys(subject, subject.tree)
+
+
+def _keys(subject: RecipeSubject, node: YamlNode, path: str = "") -> Iterator[Finding]:
     for number, item in enumerate(node.items):
         if item.kind == "null":
-            yield item, f"{path}[{number}]", _EMPTY, None, "write a value after the dash, or remove the entry"
-        yield from _keys(item, f"{path}[{number}]")
+            yield subject.found(
+                item, f"{path}[{number}]", _EMPTY, None, "write a value after the dash, or remove the entry"
+            )
+        yield from _keys(subject, item, f"{path}[{number}]")
     for key, value in node.pairs:
         below = f"{path}.{key.text}" if path else key.text
         if key.kind not in ("string", "date"):
-            yield key, below, f"a key must be a string, and YAML reads this as {KINDS[key.kind]}", f'"{key.text}"', ""
+            yield subject.found(
+                key, below, f"a key must be a string, and YAML reads this as {KINDS[key.kind]}", f'"{key.text}"', ""
+            )
         if value.kind == "null":
-            yield key, below, _EMPTY, None, "write a value after the colon, or remove the key"
-        yield from _keys(value, below)
+            yield subject.found(key, below, _EMPTY, None, "write a value after the colon, or remove the key")
+        yield from _keys(subject, value, below)
 
 
-def _payloads(tree: YamlNode) -> Iterator[_Facts]:
-    names = [name.text for name, _ in _mapping(tree, "rootfs")]
+@_recipe_rule("recipe.payloads", RecipeSubject)
+def check_payloads(subject: RecipeSubject) -> Iterator[Finding]:
+    """A payload names a rootfs of the recipe, and no other has its ECU under the same release key."""
+    names = [name.text for name, _ in _mapping(subject.tree, "rootfs")]
     seen: dict[tuple[str, str], int] = {}
-    for number, payload in enumerate(_items(tree, "payloads")):
+    for number, payload in enumerate(_items(subject.tree, "payloads")):
         path = f"payloads[{number}]"
         rootfs, ecu = payload.get("rootfs"), payload.get("ecu")
         if names and rootfs and rootfs.kind == "string" and rootfs.text not in names:
             hint = did_you_mean(rootfs.text, names)
-            yield rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", ", ".join(names), hint
+            yield subject.found(
+                rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", ", ".join(names), hint
+            )
         if ecu is None or ecu.kind != "string":
             continue
         keys = [item.text for item in _items(payload, "release-keys")] or ["dev"]
         for pair in dict.fromkeys((ecu.text, key) for key in keys):
             if pair in seen:
                 what = f"payloads[{seen[pair]}] already has this ECU under the release key {pair[1]}"
-                yield ecu, f"{path}.ecu", what, None, "give the payload a different ecu, or different release-keys"
+                yield subject.found(
+                    ecu, f"{path}.ecu", what, None, "give the payload a different ecu, or different release-keys"
+                )
             seen.setdefault(pair, number)
 
 
-def _unused(tree: YamlNode) -> Iterator[_Facts]:
-    """Find a rootfs that no payload names. Silent if a payload names an undefined rootfs, because that is the cause."""
-    names = [name for name, _ in _mapping(tree, "rootfs")]
-    used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(tree, "payloads")}
+@_recipe_rule("recipe.unused", RecipeSubject)
+def check_unused(subject: RecipeSubject) -> Iterator[Finding]:
+    """A payload uses every rootfs; only said if every payload names one of the recipe, because that would be the cause."""
+    names = [name for name, _ in _mapping(subject.tree, "rootfs")]
+    used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(subject.tree, "payloads")}
     if used and used <= {name.text for name in names}:
         for name in names:
             if name.text not in used:
                 what, hint = "no payload uses this rootfs", "name it in a payload, or remove it"
-                yield name, f"rootfs.{name.text}", what, None, hint
+                yield subject.found(name, f"rootfs.{name.text}", what, None, hint)
 
 
-def _annotations(tree: YamlNode) -> Iterator[_Facts]:
-    short = {_short(path) for path in _leaves(tree.get("annotations"))}
-    for name, _ in _mapping(tree, "annotations"):
+@_recipe_rule("recipe.annotations", RecipeSubject)
+def check_annotations(subject: RecipeSubject) -> Iterator[Finding]:
+    """Annotations are known, set once, and not those of the builder."""
+    short = {_short(path) for path in _leaves(subject.tree.get("annotations"))}
+    for name, _ in _mapping(subject.tree, "annotations"):
         key, path = name.text, f'annotations."{name.text}"'
         if "." not in key:
             if key not in ("platform", "project", "web-auto"):
                 known = ["platform", "project", "web-auto"]
                 hint = did_you_mean(key, known) or "your own keys need a dot, such as com.example.team"
-                yield name, f"annotations.{key}", "unknown annotation", "platform, project, web-auto", hint
+                yield subject.found(
+                    name, f"annotations.{key}", "unknown annotation", "platform, project, web-auto", hint
+                )
         elif key in ann.INDEX_SHORT_KEYS:
             nested = "".join(f"{{{part}: " for part in key.split(".")[1:])
             hint = f"write {key.split('.')[0]}: {nested}…{'}' * nested.count('{')}"
-            yield name, path, "a short key is written nested", None, hint
+            yield subject.found(name, path, "a short key is written nested", None, hint)
         elif key in _SETTABLE and key in short:
-            yield name, path, "is also set by its short key", None, "remove one of the two"
+            yield subject.found(name, path, "is also set by its short key", None, "remove one of the two")
         elif key.startswith(_VENDORS) and key not in _SETTABLE:
-            yield name, path, *_foreign(key)
+            yield subject.found(name, path, *_foreign(key))
 
 
 def _foreign(key: str) -> tuple[str, str | None, str]:
@@ -141,32 +150,40 @@ def _short(path: str) -> str:
     return ann.INDEX_SHORT_KEYS.get(path, "")
 
 
-def _set_rules(tree: YamlNode) -> Iterator[_Facts]:
-    for name, rootfs in _mapping(tree, "rootfs"):
-        for number, rule in enumerate(_items(rootfs, "set")):
-            if rule.kind == "mapping" and not any(rule.get(key) for key in ("capability", "mode", "owner")):
+@_recipe_rule("recipe.set-rules", RecipeSubject)
+def check_set_rules(subject: RecipeSubject) -> Iterator[Finding]:
+    """A `set` rule sets something."""
+    for name, rootfs in _mapping(subject.tree, "rootfs"):
+        for number, setting in enumerate(_items(rootfs, "set")):
+            if setting.kind == "mapping" and not any(setting.get(key) for key in ("capability", "mode", "owner")):
                 path = f"rootfs.{name.text}.set[{number}]"
-                yield rule, path, "sets nothing", "at least one of capability, mode, owner", ""
+                yield subject.found(setting, path, "sets nothing", "at least one of capability, mode, owner", "")
 
 
-def _passphrase(tree: YamlNode) -> Iterator[_Facts]:
-    sign = tree.get("sign")
+@_recipe_rule("recipe.passphrase", RecipeSubject)
+def check_passphrase(subject: RecipeSubject) -> Iterator[Finding]:
+    """A passphrase has a key that it is for."""
+    sign = subject.tree.get("sign")
     passphrase, key = (sign.get("passphrase"), sign.get("key")) if sign else (None, None)
     if passphrase and key and (key.text == "external" or key.get("command")):
-        yield passphrase, "sign.passphrase", _USELESS, None, "remove it"
+        yield subject.found(passphrase, "sign.passphrase", _USELESS, None, "remove it")
 
 
-def _legacy(tree: YamlNode) -> Iterator[_Facts]:
-    package = tree.get("otaclient-package")
+@_recipe_rule("recipe.legacy", RecipeSubject)
+def check_legacy(subject: RecipeSubject) -> Iterator[Finding]:
+    """Files for legacy clients are signed."""
+    package = subject.tree.get("otaclient-package")
     legacy = package.get("legacy") if package else None
-    if legacy and legacy.text == "true" and not tree.get("sign"):
+    if legacy and legacy.text == "true" and not subject.tree.get("sign"):
         what = "needs a signature, but the recipe has none"
-        yield legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out"
+        yield subject.found(legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out")
 
 
-def _stdin(tree: YamlNode) -> Iterator[_Facts]:
+@_recipe_rule("recipe.stdin", RecipeSubject)
+def check_stdin(subject: RecipeSubject) -> Iterator[Finding]:
+    """Standard input is read by one source only."""
     first = ""
-    for name, rootfs in _mapping(tree, "rootfs"):
+    for name, rootfs in _mapping(subject.tree, "rootfs"):
         source = rootfs.get("source")
         for number, part in enumerate((source.items or (source,)) if source else ()):
             tar = part.get("tar")
@@ -174,5 +191,7 @@ def _stdin(tree: YamlNode) -> Iterator[_Facts]:
             if tar is None or tar.text != "-":
                 continue
             if first:
-                yield tar, f"{path}.tar", f"standard input is read once, and {first} reads it", None, "name a file"
+                yield subject.found(
+                    tar, f"{path}.tar", f"standard input is read once, and {first} reads it", None, "name a file"
+                )
             first = first or path

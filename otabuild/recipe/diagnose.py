@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from otabuild.errors import Problem
+from otabuild.errors import Finding, Place
 from otabuild.format.strict_yaml import KINDS, YamlNode
 from otabuild.recipe.schema import json_schema
 from otabuild.recipe.suggest import did_you_mean, nearest
@@ -28,7 +28,7 @@ _SECRET = (("sign", "key"), ("sign", "passphrase"))
 Key = str | int
 
 
-def problems(errors: Iterable[Any], root: YamlNode, file: str) -> list[Problem]:
+def problems(errors: Iterable[Any], root: YamlNode, file: str) -> list[Finding]:
     """Return what pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
     found, errors = [], list(errors)
     meant = _meant(errors, root)
@@ -45,7 +45,7 @@ def problems(errors: Iterable[Any], root: YamlNode, file: str) -> list[Problem]:
         facts = _missing(keys) if missing else _facts(error, node, root, trail)
         if tuple(keys[:2]) in _SECRET and node.text:
             facts = {"what": facts["what"], "expected": facts.get("expected"), "hint": _description(keys)}
-        found.append(Problem(file, spot.line, spot.column, key_path(keys), **facts))
+        found.append(Finding(Place(file, spot.line, spot.column, key_path(keys)), **facts))
     return found
 
 

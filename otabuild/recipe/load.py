@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from otabuild.errors import InputError, Problem, RecipeError, StorageError
+from otabuild.errors import Finding, InputError, Place, RecipeError, StorageError
+from otabuild.findings import findings_of
 from otabuild.format import limits
 from otabuild.format.strict_yaml import YamlError, YamlNode, parse_yaml
 from otabuild.format.times import utc_date
-from otabuild.recipe import checks
+from otabuild.recipe.checks import RecipeSubject
 from otabuild.recipe.context import Context
 from otabuild.recipe.diagnose import key_path, problems
 from otabuild.recipe.fields import PathBase, RefusedError
@@ -40,14 +42,14 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
     base = PathBase(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
     shown = base.relative(os.path.basename(file))
     if not os.path.lexists(file):
-        raise RecipeError([Problem(shown, 0, 0, "", "no such file", hint=_near(file))])
+        raise RecipeError([Finding(Place(shown), "no such file", hint=_near(file))])
     if file.endswith(".zip"):
         hint = "this is an image; did you mean `otabuild verify`?"
-        raise RecipeError([Problem(shown, 0, 0, "", "not a recipe", hint=hint)])
+        raise RecipeError([Finding(Place(shown), "not a recipe", hint=hint)])
     try:
         raw = read_file(file, limits.DOCUMENT)
     except StorageError as error:
-        raise RecipeError([Problem(shown, 0, 0, "", error.what, error.observed, error.expected)]) from None
+        raise RecipeError([Finding(Place(shown), error.what, error.observed, error.expected)]) from None
     stem = os.path.splitext(os.path.basename(file))[0]
     return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
 
@@ -77,7 +79,7 @@ def load_recipes(
         names = sorted(name for name in os.listdir(where) if name.endswith((".yaml", ".yml")) and name[0] != ".")
     except OSError as error:
         raise RecipeError(
-            [Problem(where, 1, 1, "", "cannot read the folder of recipes", observed=error.strerror)]
+            [Finding(Place(where, 1, 1), "cannot read the folder of recipes", observed=error.strerror)]
         ) from None
     context = context or Context.from_process(where)
     loaded: dict[str, list[tuple[str, Recipe]]] = {}
@@ -97,7 +99,7 @@ def load_recipes(
         files = [file for file, _ in found]
         for file in files:
             errors[_key(file, names)] = _same_name(os.path.join(where, file), name, files)
-    shared = _same_outputs([recipe for _, recipe in single.values()], root or os.curdir)
+    shared = _same_outputs([recipe for _, recipe in single.values()])
     errors |= {_key(file, names): shared[recipe.name] for file, recipe in single.values() if recipe.name in shared}
     return {name: recipe for name, (_, recipe) in single.items() if name not in shared}, errors
 
@@ -112,23 +114,23 @@ def _key(name: str, names: list[str]) -> str:
 def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
     others = ", ".join(other for other in files if other != os.path.basename(file))
     what = f"the name {name!r} is also used by {others}"
-    return RecipeError([Problem(file, 1, 1, "name", what, hint="give each recipe a `name` of its own")])
+    return RecipeError([Finding(Place(file, 1, 1, "name"), what, hint="give each recipe a `name` of its own")])
 
 
-def _same_outputs(recipes: Sequence[Recipe], root: str) -> dict[str, RecipeError]:
+def _same_outputs(recipes: Sequence[Recipe]) -> dict[str, RecipeError]:
     """Return the errors of recipes that write to the same place, by their names."""
     writers: dict[str, list[tuple[str, Recipe]]] = {}
     for recipe in recipes:
         for key, path in (("output", recipe.output), ("output-dir", recipe.output_dir)):
             if path:
                 writers.setdefault(path, []).append((key, recipe))
-    shared: dict[str, list[Problem]] = {}
+    shared: dict[str, list[Finding]] = {}
     for path, found in writers.items():
         for key, recipe in found:
             others = ", ".join(other.file for _, other in found if other is not recipe)
             if others:
                 what = f"{others} writes to the same place"
-                problem = problem_at(recipe, [key], root, what, path, hint="give each recipe an output of its own")
+                problem = problem_at(recipe, [key], what, path, hint="give each recipe an output of its own")
                 shared.setdefault(recipe.name, []).append(problem)
     return {name: RecipeError(problems) for name, problems in shared.items()}
 
@@ -148,28 +150,28 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: 
     """
     if len(raw) > limits.DOCUMENT:
         raise RecipeError(
-            [Problem(file, 1, 1, "", "the file is too large", expected=f"at most {limits.DOCUMENT} bytes")]
+            [Finding(Place(file, 1, 1), "the file is too large", expected=f"at most {limits.DOCUMENT} bytes")]
         )
     try:
         tree, remarks = parse_yaml(raw, file)
     except YamlError as error:
-        raise RecipeError([Problem(file, error.line, error.column, "", error.what, hint=error.hint)]) from None
+        raise RecipeError([Finding(Place(file, error.line, error.column), error.what, hint=error.hint)]) from None
     if tree.kind != "mapping":
         raise RecipeError(
-            [Problem(file, 1, 1, "", "contains no recipe", hint="`otabuild init` writes one to start from")]
+            [Finding(Place(file, 1, 1), "contains no recipe", hint="`otabuild init` writes one to start from")]
         )
-    found = [Problem(file, remark.line, remark.column, "", remark.text, hint="remove it") for remark in remarks]
-    found += checks.check(tree, file)
+    found = [replace(remark, hint="remove it") for remark in remarks]
+    found += findings_of(RecipeSubject(tree, file))
     loader = _Loader(context, file)
     values = loader.values(tree, stem)
     found += loader.problems
     try:
-        recipe = Recipe.model_validate({**values, "\0file": file}, context=base)
+        recipe = Recipe.of_tree({**values, "\0file": file}, tree, base)
     except ValidationError as error:
-        known = {problem[1:4] for problem in found}
-        found += [problem for problem in problems(error.errors(), tree, file) if problem[1:4] not in known]
+        known = {problem.place for problem in found}
+        found += [problem for problem in problems(error.errors(), tree, file) if problem.place not in known]
         raise RecipeError(found) from None
-    found += clashes(recipe, base.root, tree=tree)
+    found += clashes(recipe, base.root)
     if found:
         raise RecipeError(found)
     return recipe
@@ -181,7 +183,7 @@ class _Loader:
     def __init__(self, context: Context, file: str) -> None:
         self.context = context
         self.file = file
-        self.problems: list[Problem] = []
+        self.problems: list[Finding] = []
         self.date: str | None = None
 
     def values(self, tree: YamlNode, stem: str) -> dict[str, Any]:
@@ -219,4 +221,4 @@ class _Loader:
 
     def _problem(self, node: YamlNode, keys: list[str | int], error: RefusedError | InputError) -> None:
         facts = error.what, error.observed, error.expected, error.hint
-        self.problems.append(Problem(self.file, node.line, node.column, key_path(keys), *facts))
+        self.problems.append(Finding(Place(self.file, node.line, node.column, key_path(keys)), *facts))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, StrictBool, StrictInt, StrictStr, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from otabuild.format.annotations import INDEX_SHORT_KEYS
+from otabuild.format.strict_yaml import YamlNode
 from otabuild.recipe.fields import (
     Architecture,
     Capability,
@@ -20,6 +21,7 @@ from otabuild.recipe.fields import (
     NumericOwner,
     Owner,
     Path,
+    PathBase,
     Pattern,
     RefusedError,
     RootfsPath,
@@ -248,6 +250,24 @@ class Recipe(Model):
     """How the image is signed; without it, the image is not signed."""
     verify: VerifyRecipe | None = None
     """What `doit verify` trusts."""
+
+    _tree: YamlNode = PrivateAttr(default=YamlNode("null", 1, 1))
+
+    @classmethod
+    def of_tree(cls, values: dict[str, Any], tree: YamlNode, context: PathBase) -> Self:
+        """Validate plain values, and keep the YAML that they come from.
+
+        Raises:
+            ValidationError: they are not a recipe.
+        """
+        recipe = cls.model_validate(values, context=context)
+        recipe._tree = tree  # noqa: SLF001 its own
+        return recipe
+
+    @property
+    def tree(self) -> YamlNode:
+        """The YAML that the recipe was loaded from, in which every value knows its place."""
+        return self._tree
 
     @property
     def index_annotations(self) -> dict[str, str]:

@@ -6,9 +6,8 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from otabuild.errors import OtabuildError, Problem, StorageError
+from otabuild.errors import Finding, OtabuildError, Place, StorageError
 from otabuild.format import limits
-from otabuild.format.strict_yaml import YamlError, YamlNode, parse_yaml
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import Recipe
@@ -17,7 +16,7 @@ from otabuild.recipe.sources import DirectoryRecipe, DockerArchiveRecipe, OciRec
 from otabuild.storage.files import read_file
 
 
-def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
+def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Finding]:
     """Return the files and folders that a recipe names but that do not exist, except rootfs sources and overlays.
 
     A later step may create those.
@@ -28,7 +27,7 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Problem]:
     """
     missing = [(keys, path) for keys, path in recipe_inputs(recipe) if not os.path.exists(os.path.join(root, path))]
     hint = "make it, or correct the path in the recipe"
-    return [problem_at(recipe, keys, root, "no such file or folder", path, hint=hint) for keys, path in missing]
+    return [problem_at(recipe, keys, "no such file or folder", path, hint=hint) for keys, path in missing]
 
 
 @contextmanager
@@ -44,9 +43,9 @@ def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
     except OtabuildError as error:
         below = {found: value for found, value in _named(recipe) if found[: len(keys)] == keys}
         about = [found for found, value in below.items() if _is_about(error.where, value, inside="set" not in found)]
-        file, line, column, path, *_ = problem_at(recipe, about[0] if about else keys, os.curdir, "")
-        whole = [] if about or keys not in below else [below[keys]]  # the error names only a part of the file
-        error.where = ": ".join(filter(None, (f"{file}:{line}:{column}", path, *whole, error.where)))
+        if not about and keys in below:
+            error.at(below[keys])  # the error names only a part of the file
+        error.at(place_of(recipe, about[0] if about else keys))
         raise
 
 
@@ -58,7 +57,7 @@ def _is_about(where: str, value: str, *, inside: bool) -> bool:
     )
 
 
-def bad_sys_configs(recipe: Recipe) -> list[Problem]:
+def bad_sys_configs(recipe: Recipe) -> list[Finding]:
     """Return what is wrong with the sys_config files that a recipe names, except missing ones."""
     problems = []
     for number, payload in enumerate(recipe.payloads):
@@ -69,26 +68,27 @@ def bad_sys_configs(recipe: Recipe) -> list[Problem]:
             parse_sys_config(read_file(path, limits.DOCUMENT), path)
         except OtabuildError as error:
             what, keys = f"{error.where}: {error.what}", ("payloads", number, "sys-config")
-            problem = problem_at(recipe, keys, os.curdir, what, error.observed, hint=error.hint)
-            problems.append(problem._replace(expected=error.expected))
+            problems.append(problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint))
     return problems
 
 
 def problem_at(
-    recipe: Recipe, keys: Sequence[Key], root: str, what: str, observed: str | None = None, *, hint: str = ""
-) -> Problem:
-    """Return a problem with the value at some keys of a loaded recipe; paths of the recipe are relative to `root`."""
-    node, keys, _ = read_tree(recipe, root).follow(keys)
-    return Problem(recipe.file, node.line, node.column, key_path(keys), what, observed, hint=hint)
+    recipe: Recipe,
+    keys: Sequence[Key],
+    what: str,
+    observed: str | None = None,
+    expected: str | None = None,
+    *,
+    hint: str = "",
+) -> Finding:
+    """Return a problem with the value at some keys of a loaded recipe."""
+    return Finding(place_of(recipe, keys), what, observed, expected, hint)
 
 
-def read_tree(recipe: Recipe, root: str) -> YamlNode:
-    """Return the YAML of a loaded recipe, or an empty tree if it can no longer be read."""
-    try:
-        with open(os.path.join(root, recipe.file), "rb") as file:
-            return parse_yaml(file.read(), recipe.file)[0]
-    except (OSError, YamlError):  # it changed after it was loaded
-        return YamlNode("null", 1, 1)
+def place_of(recipe: Recipe, keys: Sequence[Key]) -> Place:
+    """Return the place of the value at some keys of a loaded recipe, or of what is nearest to it."""
+    node, trail, _ = recipe.tree.follow(keys)
+    return Place(recipe.file, node.line, node.column, key_path(trail))
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:

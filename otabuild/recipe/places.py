@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from otabuild.errors import Problem
-from otabuild.format.strict_yaml import YamlNode
-from otabuild.recipe.diagnose import key_path
+from otabuild.errors import Finding
 from otabuild.recipe.model import Recipe
-from otabuild.recipe.named_files import read_tree, recipe_inputs, recipe_sources
+from otabuild.recipe.named_files import place_of, recipe_inputs, recipe_sources
 
 
-def clashes(
-    recipe: Recipe, root: str = os.curdir, *, tree: YamlNode | None = None, work: str | None = None
-) -> list[Problem]:
+def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -> list[Finding]:
     """Find outputs that are, contain or are inside an input, the other output or the work directory.
 
     Such an output would overwrite its own input, or include itself and grow with every build.
@@ -22,13 +18,11 @@ def clashes(
     Args:
         recipe: a recipe loaded with this root.
         root: the folder that the paths of the recipe are relative to.
-        tree: its YAML, for the line numbers; default: read it again.
         work: the work directory, if known.
     """
-    tree = tree or read_tree(recipe, root)
     places = [("the recipe itself", recipe.file)]
     for keys, path in (*recipe_sources(recipe), *recipe_inputs(recipe)):
-        places.append((key_path(tree.follow(keys)[1]), path))
+        places.append((place_of(recipe, keys).key, path))
     if work is not None:
         places.append(("the work directory", work))
     found = []
@@ -36,9 +30,8 @@ def clashes(
         if output is None:
             continue
         if what := _clash(key, output, places, root):
-            node = tree.follow([key])[0]
             hint = "write it to a place of its own"
-            found.append(Problem(recipe.file, node.line, node.column, key, what, observed=output, hint=hint))
+            found.append(Finding(place_of(recipe, [key]), what, observed=output, hint=hint))
         places.append((key, output))
     return found
 

@@ -6,14 +6,14 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 
-from otabuild.errors import Problem
+from otabuild.errors import Finding
 from otabuild.format.times import utc
 from otabuild.recipe.model import Recipe
-from otabuild.recipe.named_files import problem_at, recipe_sources
+from otabuild.recipe.named_files import place_of, problem_at, recipe_sources
 from otabuild.recipe.sign import CommandKey
 
 
-def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -> Iterator[Problem]:
+def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -> Iterator[Finding]:
     """Yield missing sources, outputs that cannot be written, a missing sign command, and a timestamp in the future.
 
     Args:
@@ -24,20 +24,20 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
     for keys, path in recipe_sources(recipe):
         if not os.path.exists(path) and not is_made(str(keys[1])):
             hint = "make it, or correct the path in the recipe; `otabuild.before_scan` registers a step that makes it"
-            yield problem_at(recipe, keys, os.curdir, "no such file or folder", path, hint=hint)
+            yield problem_at(recipe, keys, "no such file or folder", path, hint=hint)
     for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir)):
         if output and (what := _obstacle(folder := _existing(os.path.dirname(output)))):
             hint = "name another place, or build as a user who may write there"
-            yield problem_at(recipe, [key], os.curdir, what, folder, hint=hint)
+            yield problem_at(recipe, [key], what, folder, hint=hint)
     if recipe.sign and isinstance(recipe.sign.key, CommandKey) and shutil.which(recipe.sign.key.command[0]) is None:
         keys, program = ("sign", "key", "command", 0), recipe.sign.key.command[0]
         hint = "install it, make it executable, or correct its name; PATH is searched for a name without a slash"
-        yield problem_at(recipe, keys, os.curdir, "no such program", program, hint=hint)
+        yield problem_at(recipe, keys, "no such program", program, hint=hint)
     if recipe.timestamp > now:
         what = "is in the future: clients would refuse the image"
         hint = "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock"
-        found = problem_at(recipe, ["timestamp"], os.curdir, what, utc(recipe.timestamp), hint=hint)
-        yield found._replace(key="timestamp", expected=f"at most {utc(now)}")
+        place = place_of(recipe, ["timestamp"])._replace(key="timestamp")  # it may have its default
+        yield Finding(place, what, utc(recipe.timestamp), f"at most {utc(now)}", hint)
 
 
 def _existing(folder: str) -> str:

@@ -47,7 +47,7 @@ def _backend_of(fd: int, name: str) -> Backend:
     try:
         return ArtifactBackend(name, fd)
     except (ContainerError, LimitError) as error:
-        error.where = f"{name}: {error.where}" if error.where else name
+        error.at(name)
         if name.endswith((".yaml", ".yml")):
             error.hint = "this is a recipe; build it first"
         raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from otabuild.findings import Violation, rule
+from otabuild.errors import Finding
+from otabuild.findings import rule
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
 from otabuild.format.image_config import ImageConfig
@@ -45,61 +46,59 @@ def read_sys_config_of(payload: Payload) -> SysConfigSubject:
 
 
 @rule("manifest.annotations", DocumentsSubject)
-def check_annotations(subject: DocumentsSubject) -> Iterator[Violation]:
+def check_annotations(subject: DocumentsSubject) -> Iterator[Finding]:
     """Manifest and index.json agree on every annotation that both have (section 3), ECU and release key among them."""
     ours, index = subject.manifest.annotations, subject.descriptor.annotations or {}
     if ann.RELEASE_KEY not in ours:
-        yield Violation(f"manifest of {subject.name}", f"annotation {ann.RELEASE_KEY} is missing")
+        yield Finding(f"manifest of {subject.name}", f"annotation {ann.RELEASE_KEY} is missing")
     due = {**index, ann.RELEASE_KEY: index.get(ann.RELEASE_KEY, "dev")}
     for key in sorted(ours.keys() & due.keys()):
         if ours[key] != due[key]:
-            yield Violation(f"manifest of {subject.name}", f"{key} differs from index.json", ours[key], due[key])
+            yield Finding(f"manifest of {subject.name}", f"{key} differs from index.json", ours[key], due[key])
 
 
 @rule("manifest.artifact-type", DocumentsSubject, severity="note")
-def check_artifact_type(subject: DocumentsSubject) -> Iterator[Violation]:
+def check_artifact_type(subject: DocumentsSubject) -> Iterator[Finding]:
     """The manifest has an artifactType (section 3); manifests of the reference builder lack it."""
     if subject.manifest.artifact_type is None:
-        yield Violation(f"manifest of {subject.name}", "no artifactType")
+        yield Finding(f"manifest of {subject.name}", "no artifactType")
 
 
 @rule("otaclient.artifact-type", PackageManifest, severity="note")
-def check_package_type(subject: PackageManifest) -> Iterator[Violation]:
+def check_package_type(subject: PackageManifest) -> Iterator[Finding]:
     """The manifest of the otaclient package has an artifactType (section 9); the reference builder's lacks it."""
     if subject.artifact_type is None:
-        yield Violation("otaclient package", "no artifactType")
+        yield Finding("otaclient package", "no artifactType")
 
 
 @rule("config.file-table", DocumentsSubject)
-def check_file_table(subject: DocumentsSubject) -> Iterator[Violation]:
+def check_file_table(subject: DocumentsSubject) -> Iterator[Finding]:
     """Config and manifest name the same file table (section 4)."""
     ours, due = subject.config.file_table.to_value(), subject.manifest.file_table.to_value()
     if ours != due:
         keys = [key for key in sorted(ours.keys() | due.keys()) if ours.get(key) != due.get(key)]
         observed, expected = ({key: each[key] for key in keys if key in each} for each in (ours, due))
-        yield Violation(f"config of {subject.name}", "the file table differs from the manifest's", observed, expected)
+        yield Finding(f"config of {subject.name}", "the file table differs from the manifest's", observed, expected)
 
 
 @rule("config.architecture", DocumentsSubject, severity="note")
-def check_architecture(subject: DocumentsSubject) -> Iterator[Violation]:
+def check_architecture(subject: DocumentsSubject) -> Iterator[Finding]:
     """Config and manifest name the same architecture (sections 3 and 4), as we write it; the format does not say so."""
     ours, due = subject.config.architecture, subject.manifest.architecture
     if ours != due:
-        yield Violation(f"config of {subject.name}", "the architecture differs from the manifest's", ours, due)
+        yield Finding(f"config of {subject.name}", "the architecture differs from the manifest's", ours, due)
 
 
 @rule("config.os", DocumentsSubject)
-def check_os(subject: DocumentsSubject) -> Iterator[Violation]:
+def check_os(subject: DocumentsSubject) -> Iterator[Finding]:
     """`os` and `os.version` of a config and of its labels are equal, or absent from both (section 4)."""
     for ours, key in ((subject.config.os, ann.OS_NAME), (subject.config.os_version, ann.OS_VERSION)):
         label = subject.config.labels.get(key)
         if ours != label:
-            yield Violation(
-                f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours
-            )
+            yield Finding(f"config of {subject.name}", f"label {key} differs from the config's own field", label, ours)
 
 
 @rule("sys-config.oddities", SysConfigSubject, severity="note")
-def check_sys_config(subject: SysConfigSubject) -> Iterator[Violation]:
+def check_sys_config(subject: SysConfigSubject) -> Iterator[Finding]:
     """A sys_config contains no value that clients cannot use, and nothing that they ignore or read in two ways (section 5)."""
-    return (Violation(subject.name, note) for note in subject.notes)
+    return (Finding(subject.name, note) for note in subject.notes)

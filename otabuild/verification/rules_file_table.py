@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from string import Template
 from unicodedata import normalize
 
-from otabuild.errors import IntegrityError, OtabuildError, PathError, TableError
-from otabuild.findings import Severity, Violation, rule
+from otabuild.errors import Finding, IntegrityError, OtabuildError, PathError, Severity, TableError
+from otabuild.findings import rule
 from otabuild.format import annotations as ann
 from otabuild.format import limits
 from otabuild.format.file_table import (
@@ -133,11 +133,11 @@ def _query(
     """Register a rule: `sql` must not return a row. Its columns are where, and optionally observed and expected."""
     query = Template(sql).substitute(_WORDS)
 
-    def check(subject: FileTableSubject) -> Iterator[Violation]:
+    def check(subject: FileTableSubject) -> Iterator[Finding]:
         database = subject.table.database
         for place, *facts in database.query(query):
             text = place.decode("utf-8", "backslashreplace") if isinstance(place, bytes) else place
-            yield Violation(f"{database.name}: {kind}{text}", what, *facts)
+            yield Finding(f"{database.name}: {kind}{text}", what, *facts)
 
     check.__doc__ = doc
     rule(id_, FileTableSubject, severity=severity, error=error)(check)
@@ -354,11 +354,11 @@ _COUNTED: dict[str, str] = {
 
 
 @rule("config.labels", LabelsSubject, error=IntegrityError)
-def check_labels(subject: LabelsSubject) -> Iterator[Violation]:
+def check_labels(subject: LabelsSubject) -> Iterator[Finding]:
     """The labels match the counts of the tables (section 4). `rootfs.size` is optional: early builders omitted it."""
     for key, expression in _COUNTED.items():
         if key == ann.ROOTFS_SIZE and key not in subject.labels:
             continue
         counted = subject.table.count(expression)
         if subject.labels.get(key) != counted:
-            yield Violation(subject.name, f"label {key} does not count the table", subject.labels.get(key), counted)
+            yield Finding(subject.name, f"label {key} does not count the table", subject.labels.get(key), counted)

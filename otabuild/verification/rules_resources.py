@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from otabuild.errors import FilterError, IntegrityError, OtabuildError
-from otabuild.findings import SHOWN, Violation, rule
+from otabuild.errors import FilterError, Finding, IntegrityError, OtabuildError
+from otabuild.findings import SHOWN, rule
 from otabuild.format import annotations as ann
 from otabuild.format import limits
 from otabuild.format.digest import format_digest
@@ -112,18 +112,18 @@ def _named_by(row: ResourceRow) -> tuple[int, ...]:
 
 
 @rule("resources.row", ResourcesSubject, error=IntegrityError)
-def check_rows(subject: ResourcesSubject) -> Iterator[Violation]:
+def check_rows(subject: ResourcesSubject) -> Iterator[Finding]:
     """A digest has 32 bytes, a size is 0 to 16 TiB (section 7).
 
     Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
     """
     sql = "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND ?"
     for resource_id, size in subject.table.database.query(sql, (limits.FILE,)):
-        yield Violation(f"{NAME}: resource {resource_id}", "digest or size is not legal", size)
+        yield Finding(f"{NAME}: resource {resource_id}", "digest or size is not legal", size)
 
 
 @rule("resources.filters", ResourcesSubject, error=FilterError)
-def check_filters(subject: ResourcesSubject) -> Iterator[Violation]:
+def check_filters(subject: ResourcesSubject) -> Iterator[Finding]:
     """Every filter can be resolved: known, in bounds, no cycle, slices are leaves and add up (section 7)."""
     errors: list[OtabuildError] = []
 
@@ -134,11 +134,11 @@ def check_filters(subject: ResourcesSubject) -> Iterator[Violation]:
     for _ in subject.table.groups(lambda _: True, keep):
         pass
     for error in errors:
-        yield Violation(f"{NAME}: {error.where}", error.what, error.observed, error.expected)
+        yield Finding(f"{NAME}: {error.where}", error.what, error.observed, error.expected)
 
 
 @rule("resources.leaves", ResourcesSubject, error=IntegrityError)
-def check_leaves(subject: ResourcesSubject) -> Iterator[Violation]:
+def check_leaves(subject: ResourcesSubject) -> Iterator[Finding]:
     """A resource without a filter is a stored blob of its size (section 7).
 
     Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
@@ -148,40 +148,40 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Violation]:
         stored = subject.blob_size(digest)
         if stored != size:
             what = "blob is missing" if stored is None else "blob size differs from its resource"
-            yield Violation(format_digest(digest), what, stored, size)
+            yield Finding(format_digest(digest), what, stored, size)
 
 
 @rule("resources.contents", JoinSubject, error=IntegrityError)
-def check_contents(subject: JoinSubject) -> Iterator[Violation]:
+def check_contents(subject: JoinSubject) -> Iterator[Finding]:
     """Every content that is not inlined has a row of the same size in the resource table (sections 6 and 7)."""
     for digest, size, row in _looked_up(subject.files, subject.resources):
         where = f"{subject.files.database.name}: {format_digest(digest)}"
         if row is None:
-            yield Violation(where, "not in the resource table")
+            yield Finding(where, "not in the resource table")
         elif row[2] != size:
-            yield Violation(where, "size differs from the resource table", size, row[2])
+            yield Finding(where, "size differs from the resource table", size, row[2])
 
 
 @rule("resources.orphan", NeededSubject, severity="note")
-def check_orphans(subject: NeededSubject) -> Iterator[Violation]:
+def check_orphans(subject: NeededSubject) -> Iterator[Finding]:
     """Every resource is a content of a payload, or part of one; an unused resource is harmless."""
     for row in subject.resources.rows():
         if row.resource_id not in subject.parts and row.resource_id not in subject.contents:
-            yield Violation(f"{NAME}: resource {row.resource_id}", "needed by no payload")
+            yield Finding(f"{NAME}: resource {row.resource_id}", "needed by no payload")
 
 
 @rule("blobs.extra", StoredSubject, error=IntegrityError)
-def check_extra(subject: StoredSubject) -> Iterator[Violation]:
+def check_extra(subject: StoredSubject) -> Iterator[Finding]:
     """A descriptor or the resource table names every stored blob (section 2)."""
     for digest in subject.stored:
         if not subject.known(digest):
-            yield Violation(format_digest(digest), "a blob that nothing refers to")
+            yield Finding(format_digest(digest), "a blob that nothing refers to")
 
 
 @rule("blobs.count", StoredSubject, error=IntegrityError)
-def check_count(subject: StoredSubject) -> Iterator[Violation]:
+def check_count(subject: StoredSubject) -> Iterator[Finding]:
     """blobs-count and blobs-size of index.json match the stored blobs (section 2)."""
     counted = {ann.BLOBS_COUNT: len(subject.stored), ann.BLOBS_SIZE: sum(subject.stored.values())}
     for key, number in counted.items():
         if subject.index.annotations.get(key) != number:
-            yield Violation("index.json", f"{key} does not count the blobs", subject.index.annotations.get(key), number)
+            yield Finding("index.json", f"{key} does not count the blobs", subject.index.annotations.get(key), number)

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otabuild.errors import OtabuildError, TrustError
-from otabuild.findings import SHOWN, Finding, run_rules
+from otabuild.errors import Finding, OtabuildError, TrustError
+from otabuild.findings import SHOWN, run_rules
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor
 from otabuild.format.resource_table import ResourceRow
@@ -151,7 +151,7 @@ class _Run:
             yield keep
         finally:
             if len(found) > SHOWN:
-                found[SHOWN] = Finding(rule, found[SHOWN].where, "and more of the same")
+                found[SHOWN] = Finding(found[SHOWN].where, "and more of the same", rule=rule)
             self.findings.extend(found)
 
     def check_signature(self, policy: TrustPolicy | None, now: int, *, compat: bool) -> SignatureReport | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from otabuild.errors import IntegrityError, OtabuildError
-from otabuild.findings import Finding
+from otabuild.errors import Finding, IntegrityError, OtabuildError
 from otabuild.format.digest import parse_digest
 from otabuild.image.image import Image
 from otabuild.image.rebuild import run_parallel

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from otabuild.cli import main
-from otabuild.errors import InputError
+from otabuild.errors import Finding, InputError
+from otabuild.findings import findings_of, rules_of
 from otabuild.image.image import open_image
-from otabuild.lint.lint import RULES, LintFinding, Row, check_ignored, lint_chain, lint_time, lint_tree
+from otabuild.lint.lint import CertificatesSubject, Row, TimeSubject, check_ignored, lint_tree
 from otabuild.lint.lint_image import lint_image
 from otabuild.pipeline.lint_recipe import lint_recipe
 from otabuild.recipe.load import load_recipe
@@ -123,14 +124,17 @@ def test_what_the_base_did_not_have(mode: int, before: int, rule: str | None) ->
 
 
 def test_times_and_certificates() -> None:
-    assert [f.rule for f in lint_time(NOW + 1, "index.jwt", NOW)] == ["future-time"]
-    assert not list(lint_time(NOW, "index.jwt", NOW))
-    assert not list(lint_time(None, "index.jwt", NOW))
-    chain = [
+    assert [f.rule for f in findings_of(TimeSubject("index.jwt", NOW + 1, NOW))] == ["future-time"]
+    assert not list(findings_of(TimeSubject("index.jwt", NOW, NOW)))
+    assert not list(findings_of(TimeSubject("index.jwt", None, NOW)))
+    chain = tuple(
         Certificate(issue(name, not_after=NOW + left).certificate, name)
         for name, left in (("late", 31 * DAY), ("soon", 29 * DAY), ("past", -1))
+    )
+    assert [(f.where, f.what.split()[0]) for f in findings_of(CertificatesSubject(chain, NOW))] == [
+        ("soon", "expires"),
+        ("past", "expired"),
     ]
-    assert [(f.where, f.what.split()[0]) for f in lint_chain(chain, NOW)] == [("soon", "expires"), ("past", "expired")]
 
 
 # a whole image, and the recipe of it
@@ -179,7 +183,7 @@ COMMON = [
 AGAINST_BASE = [("new-setuid", 1), ("new-world-writable", 1)]
 
 
-def counts(findings: list[LintFinding]) -> list[tuple[str, int]]:
+def counts(findings: list[Finding]) -> list[tuple[str, int]]:
     found = [finding.rule for finding in findings]
     return [(rule, found.count(rule)) for rule in sorted(set(found))]
 
@@ -239,5 +243,6 @@ def test_rules_that_are_none_are_refused() -> None:
 
 
 def test_a_finding_prints_on_one_line() -> None:
-    assert str(LintFinding("deep-tree", "main: /a\nb", "deep")) == r"main: /a\nb: deep [deep-tree]"
-    assert all(rule.reason and rule.hint for rule in RULES.values())
+    found = Finding("main: /a\nb", "deep", severity="warning", rule="deep-tree")
+    assert str(found) == r"warning: main: /a\nb: deep [deep-tree]"
+    assert all(rule.doc and rule.hint for rule in rules_of("lint").values())

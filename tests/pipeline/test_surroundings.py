@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.api import build
-from otabuild.errors import Problem, RecipeError
+from otabuild.errors import Finding, RecipeError
 from otabuild.pipeline import own_steps
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.load import load_recipe
@@ -41,8 +41,8 @@ def write(path: Path, output: str = "image.zip", timestamp: str = "2000-01-01T00
     path.write_text(RECIPE.format(output=output, timestamp=timestamp, program=program))
 
 
-def found(path: Path, made: str = "one") -> dict[str, Problem]:
-    return {problem.key: problem for problem in bad_surroundings(load_recipe(path), NOW, made.__eq__)}
+def found(path: Path, made: str = "one") -> dict[str, Finding]:
+    return {problem.place.key: problem for problem in bad_surroundings(load_recipe(path), NOW, made.__eq__)}
 
 
 def test_all_of_it_is_told_at_once_and_before_any_work(recipe: Path) -> None:
@@ -50,7 +50,7 @@ def test_all_of_it_is_told_at_once_and_before_any_work(recipe: Path) -> None:
     (recipe.parent / "r.yaml.d").write_text("")
     with pytest.raises(RecipeError) as caught:
         build("r.yaml", workspace=Workspace(now_ns=NOW * 10**9))
-    assert [(problem.line, problem.key) for problem in caught.value.problems] == [
+    assert [(problem.place.line, problem.place.key) for problem in caught.value.problems] == [
         (2, "output"),
         (3, "timestamp"),
         (6, "rootfs.one.source[0].directory"),

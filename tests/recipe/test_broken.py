@@ -46,10 +46,10 @@ def test_every_problem_has_a_place(recipe: pathlib.Path) -> None:
         load_recipe(recipe, world.OUTSIDE_GIT, root=str(BROKEN))
     lines = max(1, recipe.read_bytes().count(b"\n") + 1)
     for problem in caught.value.problems:
-        assert problem.file == recipe.name
-        assert 1 <= problem.line <= lines
-        assert problem.column >= 1
-    assert list(caught.value.problems) == sorted(caught.value.problems, key=lambda problem: problem[:2])
+        assert problem.place.file == recipe.name
+        assert 1 <= problem.place.line <= lines
+        assert problem.place.column >= 1
+    assert list(caught.value.problems) == sorted(caught.value.problems, key=lambda problem: problem.place[:2])
 
 
 def test_no_message_repeats_a_secret() -> None:

@@ -174,7 +174,7 @@ def test_missing_inputs_leave_sources_alone(tmp_path: pathlib.Path) -> None:
     (recipes / "certs").mkdir()
     (recipes / "certs" / "sign.pem").touch()
     recipe = load_recipe(recipes / "full.yaml", world.IN_GIT, root=str(tmp_path))
-    missing = {problem.key: problem for problem in missing_inputs(recipe, str(tmp_path))}
+    missing = {problem.place.key: problem for problem in missing_inputs(recipe, str(tmp_path))}
     assert list(missing) == [
         "payloads[0].sys-config",
         "otaclient-package.release-dir",
@@ -184,12 +184,12 @@ def test_missing_inputs_leave_sources_alone(tmp_path: pathlib.Path) -> None:
     ]
     problem = missing["sign.key.file"]
     assert problem.observed == "recipes/certs/sign.key"
-    assert "certs/sign.key" in text.splitlines()[problem.line - 1]
+    assert "certs/sign.key" in text.splitlines()[problem.place.line - 1]
 
 
 def test_a_base_that_is_missing(tmp_path: pathlib.Path) -> None:
     recipe = load_recipe(GOOD / "every-source.yaml", world.IN_GIT, root=str(tmp_path))
-    missing = [problem.key for problem in missing_inputs(recipe, str(tmp_path))]
+    missing = [problem.place.key for problem in missing_inputs(recipe, str(tmp_path))]
     assert missing == ["storage.base", "sign.certificate", "verify.trust[0]", "verify.crl[0]"]
 
 
@@ -232,7 +232,7 @@ def test_links_hide_no_clash(tmp_path: pathlib.Path, output: str, what: str) -> 
 def test_outputs_and_the_work_directory(tmp_path: pathlib.Path, work: str, clash: str | None) -> None:
     shutil.copy(GOOD / "every-key.yaml", tmp_path)
     recipe = load_recipe(tmp_path / "every-key.yaml", world.IN_GIT, root=str(tmp_path))
-    found = [f"{problem.key}: {problem.what}" for problem in clashes(recipe, str(tmp_path), work=work)]
+    found = [f"{problem.place.key}: {problem.what}" for problem in clashes(recipe, str(tmp_path), work=work)]
     assert found[:1] == ([clash] if clash else [])
 
 

@@ -14,7 +14,7 @@ import pytest
 from otabuild import progress
 from otabuild.cli import main, make_parser
 from otabuild.commands.verify import finding_lines
-from otabuild.findings import Finding
+from otabuild.errors import Finding
 from otabuild.format.times import utc
 from otabuild.signing.certificates import read_certificates
 from tests.shell.projects import Ended, Project, make_project
@@ -125,8 +125,8 @@ def test_findings_have_hints(run: Run, tmp_path: Path) -> None:
 
 
 def test_many_notes_of_a_rule_are_one_line() -> None:
-    notes = [Finding("table.case", f"/{number}", "names alike", severity="note") for number in range(15)]
-    few = [Finding("layout.mode", "index.json", "another mode", severity="note")]
+    notes = [Finding(f"/{number}", "names alike", severity="note", rule="table.case") for number in range(15)]
+    few = [Finding("index.json", "another mode", severity="note", rule="layout.mode")]
     assert list(finding_lines([*notes, *few])) == [
         "note: names alike: 15 times, such as /0 and /1; --json lists all [table.case]",
         "note: index.json: another mode [layout.mode]",

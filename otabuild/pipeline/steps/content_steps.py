@@ -89,7 +89,7 @@ def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> No
     for pattern in notes.unmatched_patterns:
         number = job.recipe.rootfs[rootfs].prepare.exclude.index(pattern)
         keys = ("rootfs", rootfs, "prepare", "exclude", number)
-        job.workspace.warn(str(problem_at(job.recipe, keys, os.curdir, "the pattern matches nothing", pattern)))
+        job.workspace.warn(problem_at(job.recipe, keys, "the pattern matches nothing", pattern).message)
     for path in notes.left_out if tell_left_out else ():
         job.workspace.warn(f"rootfs {rootfs}: left out, because the format cannot store it: {printable(path)}")
 

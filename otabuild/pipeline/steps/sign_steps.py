@@ -6,7 +6,7 @@ import hashlib
 import os
 from functools import partial
 
-from otabuild.errors import Problem, RecipeError
+from otabuild.errors import Finding, RecipeError
 from otabuild.format.index_jwt import signing_key
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
@@ -33,7 +33,7 @@ def preflight_step(job: Job) -> Step:
     """Check everything that can be checked before any work is done."""
     recipe = job.recipe
 
-    def problems() -> list[Problem]:
+    def problems() -> list[Finding]:
         surroundings = bad_surroundings(recipe, job.workspace.now, partial(has_input_step, recipe.name))
         return [*missing_inputs(recipe), *bad_sys_configs(recipe), *surroundings]
 
@@ -53,7 +53,7 @@ def preflight_step(job: Job) -> Step:
             "timestamp": recipe.timestamp,
             "today's date": job.workspace.now // DAY,
             "sys_config files": input_hashes(small),
-            "what is missing or in the way": [str(problem) for problem in problems()],
+            "what is missing or in the way": [problem.message for problem in problems()],
         }
 
     return job.step("preflight", doc="check key, certificates and dates", after=(), key=key, run=run)
