@@ -6,7 +6,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from tests.golden.pins import FILE, LIBZSTD, pins_of
+from tests.golden.pins import FILE, LIBRARIES, pins_of
 from tests.golden.worlds import CASES
 
 
@@ -16,7 +16,7 @@ def main() -> None:
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
             pins[case] = pins_of(case, Path(folder))
-    FILE.write_text(json.dumps({"libzstd": LIBZSTD, "pins": pins}, indent=1) + "\n", encoding="utf-8")
+    FILE.write_text(json.dumps({"libraries": LIBRARIES, "pins": pins}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The worlds whose images are pinned: two trees as archives made in code, and recipes that use every key of bytes.
 
-Nothing of this machine enters: owners, times and attributes stand in the archives, certificates and keys are derived.
-Images are made by the command alone, so the pins outlive any change of the code behind it.
+Nothing of this machine enters: owners, times and attributes stand in the archives, certificates are files beside this
+one. Images are made by the command alone, so the pins outlive any change of the code behind it.
 """
 
 from __future__ import annotations
@@ -11,17 +11,22 @@ import json
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 from tests import pki
 
+Member = tuple[str, bytes | None, dict[str, object]]
+"""Path, content (None: it has none), and fields of the header that differ from those of `archive`."""
 EPOCH = "2026-01-01T00:00:00Z"
 LATER = "2026-02-02T00:00:00Z"
-FOREVER = pki.NOW + 70 * pki.YEAR
+CERTIFICATES = Path(__file__).parent / "certificates"
+"""A chain that is valid until 2095. Its bytes are in every signature, so no library writes them anew."""
 PROFILES = ("update", "size", "reference")
-CASES = (*PROFILES, "sliced", "signed-again")
+CASES = (*PROFILES, "sliced", "next-release", "signed-again")
 
 _RECIPE = """\
 recipe: 1
@@ -41,10 +46,11 @@ rootfs:
     architecture: arm64
     os: {{name: Example, version: "12"}}
   odd:
-    source: {{tar: odd.tar}}
+    source: [{{tar: odd.tar}}, {{tar: layer.tar}}]
     base-image: "debian:12"
     architecture: x86_64
-    prepare: {{clean: none, resolv-conf: keep}}
+    prepare: {{clean: none, resolv-conf: keep, exclude: [/etc/excluded]}}
+    set: [{{path: /etc/tool, capability: cap_net_raw+ep, mode: "0711", owner: "5:6"}}]
 payloads:
   - ecu: main
     release-keys: [dev, prd]
@@ -54,7 +60,7 @@ payloads:
     description: The main computer.
   - {{ecu: sub, rootfs: odd}}
 otaclient-package: {{release-dir: otaclient, legacy: true}}
-storage: {{profile: {profile}}}
+storage: {{{storage}}}
 sign:
   certificate: sign.pem
   chain: [intermediate.pem]
@@ -65,18 +71,28 @@ verify: {{trust: [root.pem]}}
 
 def make_image(case: str, folder: Path) -> Path:
     """Build the image of a case in an empty folder, and return the path of the artifact."""
-    certificates(folder)
-    (folder / "plain.tar").write_bytes(archive(plain(sliced=case == "sliced")))
-    (folder / "odd.tar").write_bytes(archive(odd()))
-    (folder / "sys.yaml").write_text("hostname: main\npersist_files: [/etc/machine-id]\n", encoding="utf-8")
+    credentials(folder)
     otaclient(folder / "otaclient")
-    profile = case if case in PROFILES else "update"
-    (folder / "image.yaml").write_text(_RECIPE.format(epoch=EPOCH, profile=profile), encoding="utf-8")
-    run(folder, "build", "image.yaml")
+    (folder / "sys.yaml").write_text("hostname: main\npersist_files: [/etc/machine-id]\n", encoding="utf-8")
+    (folder / "odd.tar").write_bytes(archive(odd()))
+    (folder / "layer.tar").write_bytes(archive(layer()))
+    artifact = folder / "image.zip"
+    profile = f"profile: {case if case in PROFILES else 'update'}"
+    build(folder, plain(sliced=case == "sliced"), profile)
+    if case == "next-release":
+        artifact.rename(folder / "last.zip")
+        build(folder, plain(changed=True), f"{profile}, base: last.zip")
     if case == "signed-again":
         signed = ["--certificate", "sign.pem", "--chain", "intermediate.pem", "--key", "sign.key", "--ca", "root.pem"]
         run(folder, "sign", "image.zip", *signed, "--timestamp", LATER)
-    return folder / "image.zip"
+    return artifact
+
+
+def build(folder: Path, members: Iterable[Member], storage: str) -> None:
+    """Build an image whose plain rootfs has these members."""
+    (folder / "plain.tar").write_bytes(archive(members))
+    (folder / "image.yaml").write_text(_RECIPE.format(epoch=EPOCH, storage=storage), encoding="utf-8")
+    run(folder, "build", "image.yaml")
 
 
 def run(folder: Path, *arguments: str) -> None:
@@ -96,14 +112,12 @@ def run(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def certificates(folder: Path) -> None:
-    """Write a chain that does not end in our time, and the key."""
-    root = pki.issue("root", not_after=FOREVER)
-    intermediate = pki.issue("intermediate", root, ca=True, path_length=0, not_after=FOREVER)
-    signer = pki.issue("signer", intermediate, eku=[pki.CODE_SIGNING], not_after=FOREVER)
-    for name, party in {"root": root, "intermediate": intermediate, "sign": signer}.items():
-        pki.save(folder / f"{name}.pem", party)
-    (folder / "sign.key").write_bytes(signer.key_pem())
+def credentials(folder: Path) -> None:
+    """Copy the chain, and write the key of its signer."""
+    for certificate in CERTIFICATES.iterdir():
+        (folder / certificate.name).write_bytes(certificate.read_bytes())
+    key = pki.key("signer").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (folder / "sign.key").write_bytes(key)
     (folder / "sign.key").chmod(0o600)
 
 
@@ -140,16 +154,23 @@ def prose(seed: str, size: int) -> bytes:
     return " ".join(words).encode()[:size]
 
 
-def plain(*, sliced: bool) -> Iterator[tuple[str, bytes | None, dict[str, object]]]:
-    """Yield (path, content or None for a directory, fields of the header) of an ordinary tree."""
+def plain(*, sliced: bool = False, changed: bool = False) -> Iterator[Member]:
+    """Yield an ordinary tree.
+
+    Args:
+        sliced: with a file so large that it is stored in slices.
+        changed: as in the next release: one more file among many, and another with new content.
+    """
     for folder in (".", "etc", "usr", "usr/bin", "usr/lib", "usr/lib/many", "usr/share"):
         yield folder, None, {}
     yield "etc/empty", b"", {}
     yield "etc/hostname", b"main\n", {}
     yield "etc/exactly-64", b"x" * 64, {}
     yield "etc/exactly-65", b"x" * 65, {}
-    yield "usr/bin/tool", prose("tool", 150_000), {"mode": 0o4755}
+    yield "usr/bin/tool", prose("new tool" if changed else "tool", 150_000), {"mode": 0o4755}
     yield "usr/lib/noise", noise("noise", 70_000), {}
+    yield "usr/lib/nearly-noise", noise("nearly", 300_000) + noise("nearly", 45_000), {}
+    yield "usr/lib/book", prose("book", 500_000), {}
     yield "usr/lib/zeros", bytes(3_000_000), {}
     for number in range(400):
         yield f"usr/lib/many/{number:03}", prose(f"file {number}", 66 + number * 21), {"uid": number % 3}
@@ -157,10 +178,12 @@ def plain(*, sliced: bool) -> Iterator[tuple[str, bytes | None, dict[str, object
         yield f"usr/share/part-{number}", prose(f"part {number}", 20_000 + 9000 * number), {}
     if sliced:
         yield "usr/lib/vast", noise("vast", 33 << 20), {}
+    if changed:
+        yield "usr/lib/many/200-inserted", prose("inserted", 5000), {}
 
 
-def odd() -> Iterator[tuple[str, bytes | None, dict[str, object]]]:
-    """Yield the members of a tree with all that the format can represent."""
+def odd() -> Iterator[Member]:
+    """Yield a tree with all that the format can represent."""
     yield ".", None, {"mode": 0o750, "gid": 7}
     yield "etc", None, {"mode": 0o1777}
     yield "etc/a", b"one file, three names\n" * 9, {"uid": 1000, "gid": 1000, "mode": 0o6711}
@@ -169,10 +192,20 @@ def odd() -> Iterator[tuple[str, bytes | None, dict[str, object]]]:
     yield "etc/link", None, {"type": tarfile.SYMTYPE, "linkname": "../nowhere/ä"}
     yield "etc/ping", prose("ping", 900), {"pax_headers": {"SCHILY.xattr.user.note": "a note"}}
     yield "etc/whiteout", None, {"type": tarfile.CHRTYPE, "devmajor": 0, "devminor": 0}
+    yield "etc/tool", prose("odd tool", 3000), {"pax_headers": {"SCHILY.xattr.user.z": "", "SCHILY.xattr.user.a": "ä"}}
+    yield "etc/excluded", b"not in the image\n", {}
     yield "etc/zlib.gz", b"\x1f\x8b\x08\x00" + noise("gz", 2000), {"uid": 4_000_000_000}
 
 
-def archive(members: Iterator[tuple[str, bytes | None, dict[str, object]]]) -> bytes:
+def layer() -> Iterator[Member]:
+    """Yield what is merged over the odd tree: it replaces one of three names of a file, and adds one."""
+    yield ".", None, {"mode": 0o750, "gid": 7}
+    yield "etc", None, {"mode": 0o755, "uid": 8}
+    yield "etc/b", prose("a file of its own", 700), {}
+    yield "etc/new", b"", {"mode": 0o2755}
+
+
+def archive(members: Iterable[Member]) -> bytes:
     """Return a pax archive of members."""
     out = BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as tar:
