@@ -140,11 +140,13 @@ def _facts(facts: dict[str, object]) -> Iterator[str]:
 
 
 def run_index(args: argparse.Namespace) -> int:
-    """Print index.json."""
+    """Print index.json, whatever JSON it is."""
+    from otabuild.format import limits
+    from otabuild.format.document import parse_json
     from otabuild.image.image import open_image
 
     with open_image(args.image) as image:
-        print(json.dumps(image.index.to_value(), indent=2))
+        print(json.dumps(parse_json(image.index_raw, "index.json", limits.INDEX), indent=2))
     return 0
 
 

@@ -128,6 +128,21 @@ def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Finding, ...]]:
     return composer.document(), tuple(sorted(composer.remarks, key=lambda remark: remark.place))
 
 
+def check_constructible(raw: bytes, where: str) -> None:
+    """Check that a safe loader, as clients use it, can make values of a document that `parse_yaml` has read.
+
+    Raises:
+        YamlError: it has a tag that means nothing to such a loader, or that does not fit its value.
+    """
+    try:
+        yaml.load(raw, _LOADER)  # noqa: S506 -- the safe loader; `parse_yaml` has bounded what it makes
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        what = f"clients cannot read this: {error.problem or 'no value can be made of it'}"
+        raise YamlError(what, where=where, line=line, column=column, hint="remove the tag, or quote the text") from None
+
+
 class _Composer:
     """Turns the parser events of one document into nodes."""
 

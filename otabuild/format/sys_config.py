@@ -9,6 +9,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
@@ -20,7 +21,7 @@ from pydantic import (
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
 from otabuild.format.document import joined
-from otabuild.format.strict_yaml import KINDS, YamlNode, parse_yaml
+from otabuild.format.strict_yaml import KINDS, YamlNode, check_constructible, parse_yaml
 
 T = TypeVar("T")
 
@@ -50,6 +51,15 @@ def _text(text: str) -> str:
     if not text or any(c in text for c in "\0\n"):
         raise ValueError("is empty, or more than one line")
     return text
+
+
+def _number(value: object, info: ValidationInfo) -> object:
+    """Read a number in quotes, as clients do, if the caller wants types only."""
+    if not (isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value)):
+        return value
+    if info.context != _TYPES_ALONE:
+        raise ValueError("is a number in quotes; write it without")
+    return int(value)
 
 
 def _size(number: int) -> int:
@@ -91,7 +101,7 @@ class Swap(_Part):
     """A swap file; its size is in GiB."""
 
     filepath: AbsolutePath
-    size: Annotated[StrictInt, _demanded(_size)]
+    size: Annotated[StrictInt, BeforeValidator(_number), _demanded(_size)]
 
 
 class SysConfig(_Part):
@@ -143,6 +153,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
         expected = f"at most {limits.DOCUMENT}"
         raise LimitError("sys_config too large", where=where, observed=f"{len(raw)} bytes", expected=expected)
     tree, remarks = parse_yaml(raw, where)
+    check_constructible(raw, where)
     if tree.kind != "mapping":
         raise FormatError("a sys_config is a mapping with at least a hostname", where=where, observed=KINDS[tree.kind])
     values = {key: value for key, value in tree.plain().items() if isinstance(key, str)}  # other keys are oddities

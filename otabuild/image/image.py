@@ -212,12 +212,13 @@ class Payload:
         """
         todo, links = _parts(path), 0
         entry = self.file_table.find("/")
-        at = "/"
+        at, link, after_link = "/", "", 0
         while todo and entry is not None:
             step = posixpath.normpath(posixpath.join(at, todo.pop()))
             entry = self.file_table.find(step) if entry.is_directory else None
             if entry is not None and stat.S_ISLNK(entry.mode) and (todo or follow or path.endswith("/")):
                 links += 1
+                link, after_link = f"{step} -> {entry.target}", len(todo)
                 todo += _parts(entry.target or "")
                 at = "/" if (entry.target or "").startswith("/") else posixpath.dirname(step)
                 entry = self.file_table.find(at)
@@ -225,6 +226,8 @@ class Payload:
                 at = step
             if links > _LINKS:
                 raise InputError("too many symlinks on the way", where=f"{self.name}: {path}", observed=entry and at)
+        if entry is None and link and len(todo) >= after_link:  # a part of the target is what was not found
+            raise InputError("a symlink leads to nothing", where=f"{self.name}: {path}", observed=link)
         if entry is None:
             raise InputError("no such path in the payload", where=f"{self.name}: {path}")
         return entry

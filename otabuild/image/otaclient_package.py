@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otabuild.errors import FormatError, InputError, IntegrityError, TrustError
+from otabuild.errors import FormatError, InputError, IntegrityError, OtabuildError, TrustError
 from otabuild.format import legacy_jwt, limits
 from otabuild.format.digest import Descriptor
 from otabuild.format.otaclient import RELEASE_MANIFEST, PackageManifest, Release, parse_package
@@ -90,7 +92,9 @@ def export_otaclient_package(image: Image, folder: StrPath) -> tuple[str, ...]:
     return tuple(name for name, *_ in exported)
 
 
-def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, signer: bytes | None) -> None:
+def check_legacy(
+    image: Image, package: tuple[PackageManifest, Release] | None, signer: bytes | None
+) -> tuple[OtabuildError, ...]:
     """Check the files for legacy clients against the package and the signature.
 
     Args:
@@ -98,11 +102,14 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
         package: the result of `read_package`, if the image has a valid package.
         signer: the DER bytes of the signing certificate, or None if the signature was not verified.
 
+    Returns:
+        The notes of `check_legacy_folder`.
+
     Raises:
-        IntegrityError: a file is not in the package, differs from the package, or is missing.
+        IntegrityError: as `check_legacy_folder`.
         TrustError, FormatError: metadata.jwt is invalid, or signed with a different certificate than index.jwt.
     """
-    check_legacy_folder(image, package)
+    notes = check_legacy_folder(image, package)
     token = image.read_file(legacy_jwt.NAME, limits.JWT)
     pem = image.read_file(legacy_jwt.CERTIFICATE_NAME, limits.CERTIFICATE)
     if (token is None) != (pem is None):
@@ -111,26 +118,72 @@ def check_legacy(image: Image, package: tuple[PackageManifest, Release] | None, 
         certificate = legacy_jwt.verify_legacy_jwt(token, pem)
         if signer is not None and certificate.public_bytes(Encoding.DER) != signer:
             raise TrustError("not the certificate that signed the image", where=legacy_jwt.CERTIFICATE_NAME)
+    return notes
 
 
-def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] | None) -> None:
-    """Check the release folder for legacy clients against the package; arguments and errors as for `check_legacy`."""
-    due: dict[str, tuple[bytes, int]] = {}
+def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] | None) -> tuple[OtabuildError, ...]:
+    """Check the release folder for legacy clients against the package, or, if it is another release, against itself.
+
+    The signature of the image covers the package, and so only files that are equal to those of the package.
+
+    Args:
+        image: an open image.
+        package: the result of `read_package`, if the image has a valid package.
+
+    Returns:
+        A note on each file that the signature does not cover, and on each that its own release contradicts.
+
+    Raises:
+        IntegrityError: a file of the package's own release differs from the package, or is missing.
+    """
+    prefix = legacy_jwt.FOLDER
+    names = (member.name for member in image.source.members())
+    found = {name.removeprefix(prefix) for name in names if name.startswith(prefix) and not name.endswith("/")}
+    raw = image.read_file(prefix + RELEASE_MANIFEST, limits.DOCUMENT)
     if package is not None:
         manifest, release = package
-        due = {part.filename: (part.descriptor().digest, part.size) for part in release.packages}
-        due[RELEASE_MANIFEST] = (manifest.config.digest, manifest.config.size)
-    is_legacy = image.source.size(legacy_jwt.NAME) is not None
-    missing = set(due)
-    for member in image.source.members():
-        name = member.name.removeprefix(legacy_jwt.FOLDER)
-        if name in (member.name, "") or name.endswith("/"):
-            continue
-        is_legacy = True
-        if name not in due:
-            raise IntegrityError("a legacy file that the otaclient package does not name", where=member.name)
-        missing.discard(name)
-        for _ in verified(image.source.chunks(member.name), *due[name], member.name):
-            pass
-    if is_legacy and missing:
+        due = {**_files_of(release), RELEASE_MANIFEST: (manifest.config.digest, manifest.config.size)}
+        if raw is None or hashlib.sha256(raw).digest() == manifest.config.digest:
+            _check_own_release(image, found, due)
+            return tuple(_not_covered(prefix + name) for name in sorted(found - due.keys()))
+    return tuple(_notes_on_other_release(image, found, raw))
+
+
+def _files_of(release: Release) -> dict[str, tuple[bytes, int]]:
+    return {part.filename: (part.descriptor().digest, part.size) for part in release.packages}
+
+
+def _check_own_release(image: Image, found: set[str], due: dict[str, tuple[bytes, int]]) -> None:
+    is_meant = image.source.size(legacy_jwt.NAME) is not None or not found.isdisjoint(due)
+    if is_meant and (missing := due.keys() - found):
         raise IntegrityError("legacy files are missing", where=legacy_jwt.FOLDER, expected=", ".join(sorted(missing)))
+    for name in sorted(found & due.keys()):
+        _read_verified(image, name, due[name])
+
+
+def _notes_on_other_release(image: Image, found: set[str], raw: bytes | None) -> Iterator[OtabuildError]:
+    yield from (_not_covered(legacy_jwt.FOLDER + name) for name in sorted(found))
+    if raw is None:
+        return
+    try:
+        due = _files_of(Release.from_json(raw, legacy_jwt.FOLDER + RELEASE_MANIFEST))
+    except FormatError as error:
+        yield error
+        return
+    for name, facts in due.items():
+        try:
+            _read_verified(image, name, facts)
+        except IntegrityError as error:
+            yield error
+
+
+def _read_verified(image: Image, name: str, due: tuple[bytes, int]) -> None:
+    path = legacy_jwt.FOLDER + name
+    if image.source.size(path) is None:
+        raise IntegrityError("a file that the release in this folder names is missing", where=path)
+    for _ in verified(image.source.chunks(path), *due, path):
+        pass
+
+
+def _not_covered(name: str) -> OtabuildError:
+    return IntegrityError("not a file of the otaclient package: the signature does not cover it", where=name)

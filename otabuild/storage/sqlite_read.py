@@ -71,6 +71,9 @@ class Database:
             yield
         except sqlite3.DatabaseError as error:
             raise self._meaning(error) from None
+        except MemoryError:  # SQLite could not get memory, which is often due to what the table claims
+            hint = "if memory is free (`free -m`, `ulimit -v`), the table is malformed: get this image again"
+            raise TableError("the table needs more memory than there is", where=self.name, hint=hint) from None
 
     def _meaning(self, error: sqlite3.DatabaseError) -> BaseException:
         """Return the meaning of an SQLite error; SQLite also makes one of what a signal raises during a callback."""

@@ -223,7 +223,8 @@ class _Run:
                     for _chunk in self.image.blobs.stream(layer.digest, layer.size):
                         pass
         with self.collected("legacy"):
-            check_legacy(self.image, package, self.signer)
+            notes = check_legacy(self.image, package, self.signer)
+            self.findings.extend(replace(Finding.of_error("legacy", note), severity="note") for note in notes)
 
     def check_resources(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
         image = self.image

@@ -68,7 +68,13 @@ def test_aliases_and_merge_keys_mean_what_clients_read() -> None:
         (b"hostname: 2026-11-23", "as a date; write it in quotes"),
         (b"hostname: [1]", "hostname: input should be a valid string, not a list"),
         (b"hostname: a\nswap: {filepath: /s, size: 1.5}", "line 2: swap.size"),
-        (b"hostname: a\nswap: {filepath: /s, size: '2'}", "line 2: swap.size"),
+        (b"hostname: a\nswap: {filepath: /s, size: 'two'}", "line 2: swap.size"),
+        (b"hostname: a\nswap: {filepath: /s, size: '1.5'}", "line 2: swap.size"),
+        (b"hostname: a\nx: !secret y", "s.yaml:2:4: clients cannot read this"),
+        (b"hostname: !!python/object/apply:os.getcwd []", "s.yaml:1:11: clients cannot read this"),
+        (b"hostname: a\nx: !!str [y]", "s.yaml:2:4: clients cannot read this"),
+        (b"hostname: a\nx: !!map [y]", "s.yaml:2:4: clients cannot read this"),
+        (b"hostname: a\nx: =", "s.yaml:2:4: clients cannot read this"),
         (b"hostname: a\nswap: {filepath: /s, size: true}", "line 2: swap.size"),
         (b"hostname: a\nswap: {size: 1}", "line 2: swap.filepath is missing"),
         (b"hostname: a\npersist_files: /etc", "line 2: persist_files: input should be a valid list"),
@@ -118,6 +124,24 @@ def test_what_we_do_not_write_is_a_note_on_reading(more: bytes, note: str) -> No
     assert len(notes) == 1
     assert notes[0].startswith(note)
     assert config.hostname == yaml.safe_load(raw)["hostname"]
+
+
+@pytest.mark.parametrize("size", [b"'6'", b'"6"', b"!!str 6", b"'06'"])
+def test_a_size_in_quotes_is_read_as_clients_do(size: bytes) -> None:
+    raw = b"hostname: a\nswap: {filepath: /s, size: %s}" % size
+    with pytest.raises(FormatError, match="is a number in quotes"):
+        parse_sys_config(raw, "s.yaml")
+    config, notes = read_sys_config(raw, "s.yaml")
+    assert config.swap is not None
+    assert config.swap.size == 6
+    assert any("is a number in quotes; write it without" in note for note in notes)
+
+
+@pytest.mark.parametrize("value", [b"!!binary aGk=", b"!!set {a, b}", b"!!omap [{a: 1}]", b"!!map {a: 1}", b"! a"])
+def test_a_tag_that_a_safe_loader_knows_is_a_note(value: bytes) -> None:
+    _, notes = read_sys_config(b"hostname: a\nnetwork: {x: %s}" % value, "s.yaml")
+    assert len(notes) == 1
+    assert "has no meaning here" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,9 @@ PACKAGE = {
     "checksum": digest_text(SQUASHFS),
 }
 RELEASE = json.dumps({"schema_version": "1", "date": "2026", "packages": [PACKAGE]}).encode()
+OTHER_SQUASHFS = b"hsqs of another release"
+OTHER_PACKAGE = {**PACKAGE, "size": len(OTHER_SQUASHFS), "checksum": digest_text(OTHER_SQUASHFS)}
+OTHER_RELEASE = json.dumps({"schema_version": "1", "date": "2027", "packages": [OTHER_PACKAGE]}).encode()
 Change = Callable[[dict[str, Any]], Any]
 
 
@@ -89,6 +92,52 @@ def test_good_package_has_no_finding(legacy: tuple[str, ...], tmp_path: Path) ->
 )
 def test_legacy_files_that_are_missing_are_found(legacy: tuple[str, ...], tmp_path: Path) -> None:
     assert worlds.errors_of(forge.forge(**with_package(legacy=legacy)).artifact(tmp_path / "image.zip")) == {"legacy"}
+
+
+def with_folder(stages: dict[str, Mutation], files: dict[str, bytes]) -> dict[str, Mutation]:
+    """Add a legacy folder with these files, and the folders above them."""
+    more = {FOLDER + name: data for name, data in files.items()}
+    more |= {name[: end + 1]: b"" for name in list(more) for end, letter in enumerate(name) if letter == "/"}
+    before = stages.get("files", lambda found: found)
+
+    def added(found: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+        old = before(found)
+        return [*old[:2], *sorted({**dict(old[2:]), **more}.items())]
+
+    return {**stages, "files": added}
+
+
+@pytest.mark.parametrize("has_package", [True, False])
+@pytest.mark.parametrize(
+    ("files", "notes"),
+    [
+        ({"README": b"hello"}, 1),
+        ({"notes/sub/a.txt": b"a", "b": b""}, 2),
+        ({"manifest.json": OTHER_RELEASE, "otaclient.squashfs": OTHER_SQUASHFS}, 2),
+        ({"manifest.json": OTHER_RELEASE}, 2),
+        ({"manifest.json": OTHER_RELEASE, "otaclient.squashfs": SQUASHFS}, 3),
+        ({"manifest.json": b"{}"}, 2),
+    ],
+)
+def test_a_legacy_folder_that_is_not_the_packages_is_noted(
+    files: dict[str, bytes], notes: int, tmp_path: Path, *, has_package: bool
+) -> None:
+    forged = forge.forge(**with_folder(with_package() if has_package else {}, files))
+    for path in (forged.artifact(tmp_path / "image.zip"), forged.directory(tmp_path / "image")):
+        report = worlds.verified(path)
+        assert [(finding.rule, finding.severity) for finding in report.findings] == [("legacy", "note")] * notes
+        assert report.ok
+
+
+def test_more_files_beside_the_packages_own_are_noted(tmp_path: Path) -> None:
+    legacy = (*SIGNATURE, "manifest.json", "otaclient.squashfs")
+    path = forge.forge(**with_folder(with_package(legacy=legacy), {"README": b""})).artifact(tmp_path / "image.zip")
+    assert [(found.where, found.severity) for found in worlds.verified(path).findings] == [(FOLDER + "README", "note")]
+
+
+def test_another_file_under_the_packages_own_name_is_found(tmp_path: Path) -> None:
+    changed = with_folder(with_package(), {"manifest.json": RELEASE, "otaclient.squashfs": b"something else"})
+    assert worlds.errors_of(forge.forge(**changed).artifact(tmp_path / "image.zip")) == {"legacy"}
 
 
 def test_descriptor_without_its_artifact_type_is_found(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import struct
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,3 +154,25 @@ def test_pages_of_every_size(page_size: int, tmp_path: Path) -> None:
     database.check_integrity()
     assert list(database.query("SELECT a, length(b) FROM t")) == [(1, 100_000)]
     database.close()
+
+
+def test_a_table_for_which_sqlite_gets_no_memory_says_what_to_do(tmp_path: Path) -> None:
+    script = "CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB); INSERT INTO t VALUES (1, zeroblob(4000000));"
+    (tmp_path / "table").write_bytes(make(tmp_path / "t", script))
+    program = """
+import sqlite3, sys
+from otabuild.errors import TableError
+from otabuild.storage.sqlite_read import open_database
+database = open_database([open(sys.argv[1], "rb").read()], "t")
+sqlite3.connect(":memory:").execute("PRAGMA hard_heap_limit = 1000000").fetchall()
+try:
+    list(database.query("SELECT a, b FROM t"))
+except TableError as error:
+    print(error)
+"""  # the limit is one of the whole process, and cannot be lifted again
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "table")], capture_output=True, text=True, check=True
+    )
+    assert "t: the table needs more memory than there is" in done.stdout
+    assert "get this image again" in done.stdout
+    assert "OTABUILD_JOBS" not in done.stdout
