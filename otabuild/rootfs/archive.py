@@ -65,9 +65,12 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
         path = path_of(member.name, reader.where)
         attributes = sum(len(name) + len(value) for name, value in member.xattrs.items()) if member.xattrs else 0
         budget.keep(_MEMBER + len(path) + len(member.link) + attributes)
-        tree.clear(path, directory=member.kind == b"5")
-        if member.kind == b"1":
-            tree.link(path, path_of(member.link, reader.where))
+        target = path_of(member.link, reader.where) if member.kind == b"1" else None
+        if target == path and path in tree.entries:
+            continue  # a hard link to itself changes nothing
+        tree.clear(path, directory=member.kind == b"5", appended=member.gnu and not layer)
+        if target is not None:
+            tree.link(path, target)
         else:
             content = _content(reader, member, spool, budget, in_place=in_place)
             tree.entries[path] = _entry(path, member, content)
@@ -94,19 +97,25 @@ class _Tree:
             self.resolve()
         self._archive = archive
 
-    def clear(self, path: str, *, directory: bool) -> None:
+    def clear(self, path: str, *, directory: bool, appended: bool) -> None:
         """Make room for a member.
+
+        `tar --append` and `--update` put the new version of a file behind the old one, and GNU tar takes the last. In
+        GNU tar's own format a second member at a path is such a version; elsewhere it may be an attack on programs that
+        take the first.
 
         Raises:
             InputError: the same archive already has something else at this path.
         """
         previous = self.entries.pop(path, None)
-        merged = directory and previous is not None and previous.is_directory
-        if self._origin.get(path) == self._archive and not merged:
+        is_folder = previous is not None and previous.is_directory
+        replaces = appended and not directory and not is_folder
+        if self._origin.get(path) == self._archive and not (directory and is_folder) and not replaces:
             raise InputError(
                 "the archive contains a path twice",
                 where=f"{self._where}: {path}",
-                hint="programs differ in which one they take; unpack the archive and pack the tree again",
+                hint="programs differ in which one they take, unless `tar --append` wrote GNU tar's own format; unpack the "
+                "archive and pack the tree again",
             )
         self.links.pop(path, None)
         self._origin[path] = self._archive

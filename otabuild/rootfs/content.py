@@ -12,6 +12,7 @@ from otabuild.rootfs.entry import Content, StatKey
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 CHUNK = 1 << 20
+_TIMES = range(-(1 << 63), 1 << 63)
 
 
 class LostContentError(InputChangedError):
@@ -99,8 +100,13 @@ def is_readable(content: Content) -> bool:
 
 
 def stat_key(status: os.stat_result) -> StatKey:
-    """Return what distinguishes this state of a file from any other."""
-    return StatKey(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    """Return what distinguishes this state of a file from any other.
+
+    Times outside of what 64 bits of nanoseconds can tell (the years 1678 to 2262), as dead clocks and zero times of
+    other languages leave them, count as the nearest that can be told.
+    """
+    times = (min(max(time, _TIMES.start), _TIMES.stop - 1) for time in (status.st_mtime_ns, status.st_ctime_ns))
+    return StatKey(status.st_dev, status.st_ino, status.st_size, *times)
 
 
 def _open(path: str) -> int:

@@ -26,6 +26,17 @@ _stat_fields: Callable[[os.stat_result], tuple[int, ...]] = attrgetter(
 )  # one call in C: it runs for every entry, also when nothing changed
 
 
+_pack: Callable[[object], bytes] = msgpack.Packer(unicode_errors="surrogateescape").pack
+
+
+def _packed(facts: object) -> bytes:
+    """Return facts as bytes; times before 1678 or after 2554 do not fit MessagePack's integers."""
+    try:
+        return _pack(facts)
+    except OverflowError:
+        return repr(facts).encode("utf-8", "surrogateescape")
+
+
 def _nothing(_path: str) -> bool:
     return False
 
@@ -74,7 +85,7 @@ class DirectorySource:
             InputError: the tree contains a mount.
         """
         hasher = hashlib.sha256()
-        pack = msgpack.Packer(unicode_errors="surrogateescape").pack
+        pack = _packed
         with self._opened() as (root_fd, top):
             hasher.update(pack(("/", *_stat_fields(top))))
             folders = [_Folder("/", top)]
@@ -150,6 +161,12 @@ class DirectorySource:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[int, os.stat_result]]:
+        if not os.path.exists("/proc/self/fd"):
+            raise InputError(
+                "reading a directory needs /proc, which is not mounted here",
+                where=self._root,
+                hint="mount it (`mount -t proc proc /proc`), or give the rootfs as an archive: `source: {tar: …}`",
+            )
         try:
             fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:

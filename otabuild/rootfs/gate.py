@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import stat
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -15,6 +16,7 @@ from otabuild.format.file_table import (
     pack_xattrs,
     xattr_problem,
 )
+from otabuild.rootfs import acl_text
 from otabuild.rootfs.entry import Entry
 
 Unsupported = Literal["error", "warn", "skip"]
@@ -95,6 +97,11 @@ def _with_legal_xattrs(entry: Entry, left_out: list[str]) -> Entry:
 def _reason_of_xattr(name: str, value: bytes) -> str:
     if not _is_utf8(name):
         return f"the name of its attribute {name} is not UTF-8"
+    if name.endswith(acl_text.UNCONVERTED):
+        return (
+            f"its access control list is there only {name.rpartition('(')[2][:-1]}, with names of the machine that packed "
+            "it; pack with `tar --xattrs` instead of --acls, or drop it with `xattrs: {drop: [system.posix_acl_*]}`"
+        )
     problem = xattr_problem(name, value)
     return problem and f"its attribute {name} {problem}"
 
@@ -108,6 +115,7 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
     """
     folders: set[str] = set()
     links: dict[str, Entry] = {}
+    symlinks: deque[Entry] = deque()
     previous = ""
     for entry in entries:
         path = entry.path
@@ -116,15 +124,33 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
         previous = path
         parent = path.rpartition("/")[0] or "/"
         if parent not in folders and path != "/":
-            raise InputError("its parent is not a directory of the rootfs", where=path)
+            raise _bad_parent(path, parent, symlinks)
         if stat.S_ISDIR(entry.mode):
             folders.add(path)
+        elif stat.S_ISLNK(entry.mode):
+            while symlinks and symlinks[0].path + "0" <= path:  # nothing below it can follow: "0" comes after "/"
+                symlinks.popleft()
+            symlinks.append(entry)
         _check_metadata(entry)
         if entry.link is not None:
             _check_link(entry, links.setdefault(entry.link, entry))
         yield entry
     if "/" not in folders:
         raise InputError("the rootfs is empty: it has no `/`")
+
+
+def _bad_parent(path: str, parent: str, symlinks: Iterable[Entry]) -> InputError:
+    link = next((link for link in symlinks if path.startswith(link.path + "/")), None)
+    if link is None:
+        return InputError("its parent is not a directory of the rootfs", where=path, hint=f"add the directory {parent}")
+    leads = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target or ""))
+    return InputError(
+        "it lies below a symlink, and programs differ in whether they follow it",
+        where=path,
+        observed=f"{link.path} is a symlink to {link.target}",
+        expected=f"{leads}{path.removeprefix(link.path)}",
+        hint=f"pack it below {leads}, where the link leads, or exclude it here",
+    )
 
 
 def _check_metadata(entry: Entry) -> None:

@@ -34,6 +34,7 @@ _LAYERS = {
 }
 """Non-distributable layers are usually stored elsewhere, but a layout may contain them, and the digest is the same."""
 _REF_NAME = "org.opencontainers.image.ref.name"
+_FULL_NAME = "io.containerd.image.name"
 _DIGEST = re.compile("sha256:([0-9a-f]{64})")
 _NESTED_MAX = 4
 _REFERENCE_TYPE = "vnd.docker.reference.type"
@@ -103,7 +104,16 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
 def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
     """Return the descriptors with a tag, or the one with a digest, which may be in a nested index of the layout."""
     if not reference.startswith("sha256:"):
-        return [one for one in descriptors if _tag(one) == reference]
+        found = [one for one in descriptors if _is_tagged(one, reference)]
+        if not found:
+            tags = sorted({str(tag) for one in descriptors if (tag := _tag(one))})
+            raise InputError(
+                f"no image {reference}",
+                where=files.where,
+                observed=f"tags {', '.join(tags)}"[:1000] if tags else "images without tags",
+                hint=f"write one of the tags, as in `{tags[0]}`" if tags else "name the image by its digest (sha256:…)",
+            )
+        return found
     level = descriptors
     for _level in range(_NESTED_MAX):
         found = [one for one in level if field(one, "digest", str, files.where) == reference]
@@ -119,6 +129,14 @@ def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
 def _tag(descriptor: Any) -> str | None:
     annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
     return annotations.get(_REF_NAME) if isinstance(annotations, dict) else None
+
+
+def _is_tagged(descriptor: Any, reference: str) -> bool:
+    """Whether a tag, or the full name that BuildKit and docker record beside it, is that of an image."""
+    annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
+    if not isinstance(annotations, dict):
+        return False
+    return reference in (annotations.get(_REF_NAME), annotations.get(_FULL_NAME))
 
 
 def _one(found: list[Any], platform: str | None, reference: str | None, where: str) -> Any:

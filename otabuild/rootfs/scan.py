@@ -66,6 +66,7 @@ class ScanNotes:
 
     left_out: list[str] = field(default_factory=list)
     dropped_xattrs: Counter[str] = field(default_factory=Counter)
+    foreign_xattrs: Counter[str] = field(default_factory=Counter)
     unmatched_patterns: list[str] = field(default_factory=list)
 
 
@@ -136,7 +137,7 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
     entries = settled(_merged([entries, *overlays]))
     if denied is not None:
         entries = transforms.check_readable(entries, denied, euid=euid)
-    entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs)
+    entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs, notes.foreign_xattrs)
     entries = supported(entries, options.unsupported, notes.left_out)
     yield from as_tree(apply_rules(entries, options.rules))
     notes.unmatched_patterns = wanted.unmatched

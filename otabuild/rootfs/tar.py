@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from otabuild.errors import InputError
 from otabuild.format import limits
-from otabuild.rootfs import tar_sparse
+from otabuild.rootfs import acl_text, tar_sparse
 from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.tar_fields import decimal, number, pax_records, text
 
@@ -22,7 +22,9 @@ _HEADER_MAX = 4 * limits.MIB
 """Limit for a pax header or long name: all attributes of an inode are at most 1 MiB."""
 _GLOBAL_MAX = 1000
 _ZEROS = bytes(BLOCK)
+_ACLS = {b"SCHILY.acl.access": acl_text.ACCESS, b"SCHILY.acl.default": acl_text.DEFAULT}
 _REGULAR = b"0"
+_GNU_MAGIC = b"ustar  \0"
 _KINDS = {
     b"\0": b"0",
     b"0": b"0",
@@ -44,7 +46,7 @@ class TarMember(NamedTuple):
     `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device, `5`
     directory, `6` fifo. `offset` is the start of the body in the plain archive, `stored` the length of the body in
     bytes; `size` is the length of the content. `extents` has the (offset, length) pairs of a sparse file's data, else
-    None. `archive` counts the concatenated archives before this one.
+    None. `archive` counts the concatenated archives before this one; `gnu` is whether GNU tar's own format is used.
     """
 
     name: bytes
@@ -60,6 +62,7 @@ class TarMember(NamedTuple):
     size: int
     extents: list[tuple[int, int]] | None
     archive: int
+    gnu: bool
 
 
 def read_members(reader: Reader, *, layer: bool) -> Iterator[TarMember]:
@@ -103,7 +106,11 @@ def _check_kind(reader: Reader) -> None:
     """Refuse input that is not a tar archive at all, which is a different error from a damaged one."""
     head = reader.head(BLOCK)
     checksum = head[148:156].strip(b"\0 ").lstrip(b"0")
-    if head != _ZEROS and head[257:262] != b"ustar" and (len(head) < BLOCK or checksum != b"%o" % _checksum(head)):
+    if (
+        head != _ZEROS
+        and head[257:262] != b"ustar"
+        and (len(head) < BLOCK or checksum not in {b"%o" % due for due in _checksums(head) if due >= 0})
+    ):
         raise InputError(
             "not a tar archive",
             where=reader.where,
@@ -148,7 +155,8 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
     name = records.get(b"path") or _header_name(block)
     size = _number(records.get(b"size"), block[124:136], where)
     kind = _KINDS.get(flag)
-    if kind is None or size > limits.FILE or (kind == b"1" and size):
+    # A hard link has no body, whatever its size says: so GNU tar, Python and Go. In a pax archive bsdtar reads one.
+    if kind is None or size > limits.FILE or (kind == b"1" and size and pairs):
         reason = f"is of the unknown type {flag!r}" if kind is None else "has an invalid size"
         raise InputError(f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size)
     if kind == _REGULAR and name.endswith(b"/"):
@@ -171,6 +179,7 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
         size=stored if sparse is None else sparse.size,
         extents=None if sparse is None else sparse.extents,
         archive=archive,
+        gnu=block[257:265] == _GNU_MAGIC,
     )
 
 
@@ -182,13 +191,16 @@ def _number(record: bytes | None, field: bytes, where: str) -> int:
 def _flag(block: bytes, where: str) -> bytes:
     """Return the type flag of a header, after checking its checksum."""
     due = number(block[148:156], where)
-    if due != _checksum(block):
+    if due not in _checksums(block):
         raise InputError("the archive is damaged: the checksum of a header is wrong", where=where)
     return block[156:157]
 
 
-def _checksum(block: bytes) -> int:
-    return sum(block[:148]) + sum(block[156:]) + 8 * 0x20
+def _checksums(block: bytes) -> set[int]:
+    """Return the sums of a header that count: POSIX sums bytes as unsigned numbers, old writers summed signed ones."""
+    fields = block[:148] + block[156:]
+    unsigned = sum(fields) + 8 * 0x20
+    return {unsigned, unsigned - 256 * sum(byte > 0x7F for byte in fields)}
 
 
 def _body(reader: Reader, block: bytes) -> bytes:
@@ -218,12 +230,6 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
             found[name] = value
         elif key.startswith(b"LIBARCHIVE.xattr."):
             encoded[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = value
-        elif key.startswith(b"SCHILY.acl.") and value:
-            raise InputError(
-                "the archive contains POSIX access control lists as text, which cannot be converted exactly",
-                where=where,
-                hint="make the archive without --acls, or read the directory itself",
-            )
         elif key == b"RHT.security.selinux" and value:
             found[b"security.selinux"] = value + b"\0"
     found |= {name: _base64(value, where) for name, value in encoded.items() if name not in found}
@@ -235,7 +241,18 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
             observed=", ".join(f"{text(name[:100])} of {len(value)} bytes" for name, value in found.items())[:1000],
             expected=f"values of at most {limits.XATTR_VALUE} bytes, {limits.XATTRS} in all",
         )
-    return {text(name): value for name, value in found.items()}
+    return _with_lists({text(name): value for name, value in found.items()}, records)
+
+
+def _with_lists(xattrs: dict[str, bytes], records: dict[bytes, bytes]) -> dict[str, bytes]:
+    """Add the access control lists that are there as text alone; the exact list may stand beside its text."""
+    for record, name in _ACLS.items():
+        value = records.get(record)
+        if value and name not in xattrs:
+            converted, packed = acl_text.attribute(name, value)
+            if name == acl_text.DEFAULT or not acl_text.is_trivial(packed):
+                xattrs[converted] = packed
+    return xattrs
 
 
 def _base64(value: bytes, where: str) -> bytes:

@@ -14,6 +14,7 @@ from fnmatch import translate
 
 from otabuild.errors import InputError, InputUnreadableError
 from otabuild.format.file_table import CAPABILITY
+from otabuild.rootfs import acl_text
 from otabuild.rootfs.content import is_readable, load_content
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.patterns import Patterns
@@ -33,10 +34,28 @@ CLEANED = (
 )
 """The exclude patterns of `clean`."""
 STUB_RESOLV_CONF = "../run/systemd/resolve/stub-resolv.conf"
+_NAMESPACES = {"user", "trusted", "security"}
+"""The namespaces of attributes that every Linux file system with attributes can store."""
+_ACLS = (acl_text.ACCESS, acl_text.DEFAULT)
+_OF_HOSTS = (
+    "trusted.SGI_",  # XFS shows root its own form of access control lists
+    "trusted.lov",  # Lustre
+    "trusted.lma",
+    "trusted.link",
+    "trusted.gfid",  # GlusterFS
+    "trusted.glusterfs.",
+    "trusted.afr.",
+    "security.NTACL",  # Samba
+    "user.DOSATTRIB",
+)
+"""Attributes within those namespaces in which file systems and servers keep their own records."""
 _SHOWN = 20
 _RESOLV_CONF_LIMIT = 1 << 16
 _OF_IMAGES = ("/blobs/sha256", "/index.json", "/layer.tar", "/manifest.json", "/oci-layout")
-_LAYER = re.compile(r"/[^/]+/layer\.tar")
+_LAYER = re.compile(r"/[^/]+/layer\.tar|/(?:sha256:)?[0-9a-f]{64}(?:\.json|\.tar|\.tar\.gz)?")
+"""A layer or config beside the manifest, as docker, podman, crane, ko, kaniko and skopeo name them."""
+_BARE = re.compile(r"/[0-9a-f]{64}")
+"""The form of skopeo's `dir:`."""
 _LOOPBACK = re.compile(rb"127(\.\d{1,3}){3}|::1")
 
 Maker = Callable[[Entry | None], Entry | None]
@@ -120,19 +139,34 @@ def _is_loopback_only(entry: Entry) -> bool:
     return bool(servers) and all(_LOOPBACK.fullmatch(server) for server in servers)
 
 
-def drop_xattrs(entries: Iterable[Entry], patterns: Iterable[str], dropped: Counter[str]) -> Iterator[Entry]:
+def drop_xattrs(
+    entries: Iterable[Entry], patterns: Iterable[str], dropped: Counter[str], foreign: Counter[str]
+) -> Iterator[Entry]:
     """Drop attributes whose names match a shell pattern and count each name; make capabilities portable.
 
-    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (section 6).
+    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (section 6). What no Linux target
+    can set is dropped, too: silently where a file system of the build host added it, else counted as foreign.
     """
     unwanted = re.compile("|".join(map(translate, patterns)) or r"(?!)").match
     for entry in entries:
         if not entry.xattrs:
             yield entry
             continue
-        kept = {name: _portable(name, value) for name, value in entry.xattrs.items() if not unwanted(name)}
-        dropped.update(entry.xattrs.keys() - kept.keys())
+        wanted = {name for name in entry.xattrs if not unwanted(name) and not name.startswith(_OF_HOSTS)}
+        dropped.update(entry.xattrs.keys() - wanted)
+        kept = {name: _portable(name, value) for name, value in entry.xattrs.items() if name in wanted}
+        strange = [name for name in kept if not _travels(name)]
+        foreign.update(strange)
+        for name in strange:
+            del kept[name]
         yield entry._replace(xattrs=kept)
+
+
+def _travels(name: str) -> bool:
+    """Whether a Linux target can set an attribute of this name."""
+    # A name that no inode can have is not foreign but damaged: the gate refuses it.
+    namespace, dot, _ = name.partition(".")
+    return namespace in _NAMESPACES or not dot or name.startswith(_ACLS)
 
 
 def _portable(name: str, value: bytes) -> bytes:
@@ -176,18 +210,24 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
     """
     seen: set[str] = set()
     for entry in source:
-        if entry.path.endswith(_OF_IMAGES):
-            layers = "/blobs/sha256" in seen or any(_LAYER.fullmatch(path) for path in seen)
-            docker = entry.path == "/manifest.json" and layers
-            if docker or (entry.path == "/oci-layout" and "/index.json" in seen):
-                raise InputError(
-                    "is a container image, not a root file system",
-                    where=where,
-                    observed=f"{entry.path} beside {'layers' if docker else '/index.json'}",
-                    hint=f"write `source: {{{'docker-archive' if docker else 'oci'}: …}}`",
+        path = entry.path
+        if path.endswith(_OF_IMAGES) or (_LAYER.fullmatch(path) and entry.is_regular):
+            if path == "/oci-layout" and "/index.json" in seen:
+                raise _is_image(where, "/oci-layout beside /index.json", "write `source: {oci: …}`")
+            if path == "/manifest.json" and ("/blobs/sha256" in seen or any(map(_LAYER.fullmatch, seen))):
+                raise _is_image(
+                    where,
+                    "/manifest.json beside layers",
+                    f"make a layout of it, `skopeo copy dir:{where} oci:LAYOUT:TAG`, and write `source: {{oci: LAYOUT:TAG}}`"
+                    if any(map(_BARE.fullmatch, seen))
+                    else "write `source: {docker-archive: …}`",
                 )
-            seen.add(entry.path)
+            seen.add(path)
         yield entry
+
+
+def _is_image(where: str, observed: str, hint: str) -> InputError:
+    return InputError("is a container image, not a root file system", where=where, observed=observed, hint=hint)
 
 
 def check_readable(entries: Iterable[Entry], denied: set[tuple[str, str]], *, euid: int) -> Iterator[Entry]:

@@ -129,7 +129,12 @@ def test_a_tree_passes() -> None:
         ([], "it has no `/`"),
         ([regular("/a")], "parent is not a directory"),
         ([folder("/"), regular("/a/b")], "parent is not a directory"),
-        ([folder("/"), symlink("/a", "b"), regular("/a/b")], "parent is not a directory"),
+        ([folder("/"), symlink("/a", "b"), regular("/a/b")], "/a is a symlink to b, expected /b/b"),
+        (
+            [folder("/"), symlink("/a", "/x"), regular("/a-b"), symlink("/a.c", "y"), regular("/a/b/c")],
+            "expected /x/b/c",
+        ),
+        ([folder("/"), folder("/a"), symlink("/a/l", "../b"), regular("/a/l/m")], "expected /b/m"),
         ([folder("/"), regular("/a"), regular("/a")], "twice or out of order"),
         ([folder("/"), regular("/b"), regular("/a")], "twice or out of order"),
         ([folder("/")._replace(uid=2**32 - 1)], "owner is out of range"),

@@ -271,7 +271,7 @@ HOSTILE = {
     "hard links in a circle": member(b"a", kind=b"1", link=b"b") + member(b"b", kind=b"1", link=b"a"),
     "hard link into a circle": member(b"0", kind=b"1", link=b"a") + member(b"a", kind=b"1", link=b"b") + member(b"b", kind=b"1", link=b"a"),
     "hard link to a directory": member(b"d", kind=b"5") + member(b"a", kind=b"1", link=b"d"),
-    "hard link with a body": member(b"b") + member(b"a", header(b"evil"), b"1", link=b"b"),
+    "hard link with a body": member(b"b") + pax((b"path", b"a")) + member(b"a", header(b"evil"), b"1", link=b"b"),
     "a path twice": member(b"a", b"1") + member(b"./a", b"2"),
     "a file over a directory": member(b"a", kind=b"5") + member(b"a", b"2"),
     "a directory over a link": member(b"a", kind=b"2", link=b"/etc") + member(b"a", kind=b"5"),
@@ -295,7 +295,6 @@ HOSTILE = {
     "bad checksum": member(b"a").replace(b"a", b"b", 1),
     "unknown type": member(b"a", kind=b"Z"),
     "multi-volume": member(b"a", kind=b"M"),
-    "access control list": pax((b"SCHILY.acl.access", b"user::rwx")) + member(b"a"),
     "sparse map beyond the size": pax((b"GNU.sparse.size", b"5"), (b"GNU.sparse.map", b"10,4")) + member(b"a", b"1234"),
     "sparse map out of order": pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"10,2,4,2")) + member(b"a", b"1234"),
     "sparse map of odd length": pax((b"GNU.sparse.size", b"50"), (b"GNU.sparse.map", b"10,4,20")) + member(b"a", b"1234"),
@@ -333,7 +332,7 @@ def test_b11_hostile_archives_are_refused_and_touch_nothing(
 )
 def test_b11_nothing_lies_below_a_link_or_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(data + END)
-    with pytest.raises(InputError, match="parent is not a directory"):
+    with pytest.raises(InputError, match=r"parent is not a directory|lies below a symlink"):
         list(scan(RootfsOptions((Input("tar", str(tmp_path / "a.tar")),)), euid=0, work=str(tmp_path / "work")).entries)
 
 

@@ -110,7 +110,7 @@ def test_attributes_are_dropped_by_name_and_counted() -> None:
         regular("/b"),
     ]
     dropped: Counter[str] = Counter()
-    after = list(transforms.drop_xattrs(entries, ("security.selinux", "user.containers.*"), dropped))
+    after = list(transforms.drop_xattrs(entries, ("security.selinux", "user.containers.*"), dropped, Counter()))
     assert [entry.xattrs for entry in after] == [{"user.keep": b"2"}, {}, {}]
     assert dropped == {"security.selinux": 2, "user.containers.x": 1}
 
@@ -119,7 +119,7 @@ def test_a_namespaced_capability_becomes_portable() -> None:
     plain = bytes.fromhex("0100000200200000000000000000000000000000")
     namespaced = bytes.fromhex("0100000300200000000000000000000000000000a0860100")
     entries = [regular("/a")._replace(xattrs={"security.capability": value}) for value in (plain, namespaced)]
-    after = transforms.drop_xattrs(entries, (), Counter())
+    after = transforms.drop_xattrs(entries, (), Counter(), Counter())
     assert [entry.xattrs["security.capability"] for entry in after] == [plain, plain]
 
 

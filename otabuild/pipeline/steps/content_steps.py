@@ -20,6 +20,7 @@ from otabuild.assembly.store import store_contents
 from otabuild.assembly.tree import read_tree, write_tree
 from otabuild.errors import printable
 from otabuild.format.image_config import jetson_bsp_version
+from otabuild.format.sizes import counted
 from otabuild.pipeline.base_release import open_base
 from otabuild.pipeline.job import Job
 from otabuild.pipeline.retry import mended
@@ -62,7 +63,7 @@ def scan_step(job: Job, rootfs: str) -> Step:
         report = {
             "entries": counts.regular + counts.directories + counts.others,
             "left out": notes.left_out,
-            "dropped xattrs": dict(notes.dropped_xattrs),
+            "dropped xattrs": dict(notes.dropped_xattrs + notes.foreign_xattrs),
             "patterns without a match": notes.unmatched_patterns,
         }
         racy = newest.time_ns >= job.workspace.now_ns - RACY_NS
@@ -90,6 +91,11 @@ def _warn(job: Job, rootfs: str, notes: ScanNotes, *, tell_left_out: bool) -> No
         number = job.recipe.rootfs[rootfs].prepare.exclude.index(pattern)
         keys = ("rootfs", rootfs, "prepare", "exclude", number)
         job.workspace.warn(problem_at(job.recipe, keys, "the pattern matches nothing", pattern).message)
+    for name, count in sorted(notes.foreign_xattrs.items()):
+        job.workspace.warn(
+            f"rootfs {rootfs}: left out the attribute {printable(name)} of {counted(count, 'entry', 'entries')}: no Linux target can set "
+            f'it; `xattrs: {{drop: ["{printable(name)}"]}}` says that you know'
+        )
     for path in notes.left_out if tell_left_out else ():
         job.workspace.warn(f"rootfs {rootfs}: left out, because the format cannot store it: {printable(path)}")
 
