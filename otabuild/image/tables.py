@@ -9,7 +9,7 @@ from typing import NamedTuple
 from otabuild.errors import TableError
 from otabuild.format import file_table, limits
 from otabuild.format.digest import Descriptor
-from otabuild.format.table_schema import check_schema, type_checks
+from otabuild.format.table_schema import check_schema, check_unique, type_checks
 from otabuild.image.blobs import Blobs, Chunk
 from otabuild.storage.sqlite_read import Database, open_database
 from otabuild.storage.zstd import decompress
@@ -33,8 +33,9 @@ def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], 
     database = open_database(table_chunks(blobs, descriptor, name), name)
     try:
         database.check_integrity()
-        check_schema(database.query("SELECT name, sql FROM sqlite_master"), statements, name)
+        check_schema(database.query, statements, name)
         _check_types(database, statements)
+        check_unique(database.query, statements, name)
     except BaseException:
         database.close()
         raise

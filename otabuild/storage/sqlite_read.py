@@ -32,7 +32,7 @@ _SETTINGS = (
     "PRAGMA locking_mode = EXCLUSIVE",  # nobody else has the file: look for changes once, not at each statement
 )
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
-_PRAGMAS = frozenset({"integrity_check", "table_info", "encoding"})
+_PRAGMAS = frozenset({"integrity_check", "encoding", "table_xinfo", "index_list", "index_xinfo", "foreign_key_list"})
 
 
 class Database:
@@ -81,7 +81,7 @@ class Database:
             return fs.interrupted()
         if self._budget < 0:
             return LimitError("the table takes too long to read", where=self.name)
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:  # `_tick` did not return, it raised
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # `_tick` did not return, it raised
             return KeyboardInterrupt()
         what = "cannot be read" if isinstance(error, sqlite3.OperationalError) else "is malformed"
         return TableError(f"the table {what}", where=self.name, observed=error)

@@ -11,7 +11,7 @@ import msgpack
 
 from tests.image import forge
 from tests.image.forge import Mutation
-from tests.verification.tampering import Case, case, rewritten_schema, sql
+from tests.verification.tampering import Case, case, rebuilt, rewritten_schema, sql
 
 BAD_CAPABILITIES = {
     "empty": b"",
@@ -276,8 +276,45 @@ def _schema_cases() -> Iterator[Case]:
         "not-null": rewritten_schema("ft_inode", "gid INTEGER NOT NULL", "gid INTEGER"),
         "comment": rewritten_schema("ft_inode", "gid INTEGER", "gid /* */ INTEGER"),
     }
+    key, unique = "inode_id INTEGER PRIMARY KEY", "digest BLOB NOT NULL UNIQUE"
+    for name, table, old, new in (
+        ("quoted-primary", "ft_inode", key, 'inode_id INTEGER "PRIMARY" KEY'),
+        ("bracketed-primary", "ft_inode", key, "inode_id INTEGER [PRIMARY] KEY"),
+        ("backquoted-primary", "ft_inode", key, "inode_id INTEGER `PRIMARY` KEY"),
+        ("single-quoted-primary", "ft_inode", key, "inode_id INTEGER 'PRIMARY' KEY"),
+        ("quoted-not", "ft_inode", "uid INTEGER NOT NULL", 'uid INTEGER "NOT" NULL'),
+        ("quoted-type", "ft_inode", key, 'inode_id "INTEGER" PRIMARY KEY'),
+        ("descending", "ft_inode", key, "inode_id INTEGER PRIMARY KEY DESC"),
+        ("autoincrement", "ft_inode", key, "inode_id INTEGER PRIMARY KEY AUTOINCREMENT"),
+        ("conflict", "ft_inode", key, "inode_id INTEGER PRIMARY KEY ON CONFLICT REPLACE"),
+        ("another-type", "ft_inode", key, "inode_id INT PRIMARY KEY"),
+        ("folded-paths", "ft_regular", "path TEXT PRIMARY KEY", "path TEXT COLLATE NOCASE PRIMARY KEY"),
+        ("with-rowid", "ft_dir", "WITHOUT ROWID", ""),
+        ("strict", "ft_dir", "WITHOUT ROWID", "WITHOUT ROWID, STRICT"),
+        ("foreign-key", "ft_dir", "inode_id INTEGER NOT NULL", "inode_id INTEGER NOT NULL REFERENCES ft_inode"),
+        ("unique-lost", "ft_resource", unique, "digest BLOB NOT NULL"),
+        ("unique-quoted", "ft_resource", unique, 'digest BLOB "UNIQUE" NOT NULL'),
+    ):
+        changes[name] = rebuilt(table, old, new)
+    for name, column in {
+        "partial": "(resource_id) WHERE resource_id > 0",
+        "expression": "(+resource_id)",
+        "descending": "(resource_id DESC)",
+        "unique": "(resource_id, path)",
+    }.items():
+        new = "CREATE UNIQUE INDEX" if name == "unique" else "CREATE INDEX"
+        changes[f"index-{name}"] = sql(
+            "DROP INDEX fr_resource_id_index", f"{new} fr_resource_id_index ON ft_regular {column}"
+        )
     for name, change in changes.items():
         yield Case(f"T1-{name}", frozenset({"table"}), "TableError", {"file_table": change})
+    for name, new in {
+        "unique-lost": "digest BLOB NOT NULL",
+        "unique-quoted": 'digest BLOB "UNIQUE" NOT NULL',
+        "digest-folded": "digest BLOB NOT NULL UNIQUE COLLATE NOCASE",
+    }.items():
+        change = rebuilt("rs_manifest", unique, new)
+        yield case(f"T1-resource-table-{name}", "resources", "TableError", resource_table=change)
     yield case("T1-resource-table-view", "resources", "TableError", resource_table=sql("CREATE VIEW extra AS SELECT 1"))
 
     def header(offset: int, value: bytes) -> Mutation:

@@ -41,6 +41,24 @@ def rewritten_schema(name: str, old: str, new: str) -> Mutation:
     return mutate
 
 
+def rebuilt(name: str, old: str, new: str) -> Mutation:
+    """Make a table again from changed SQL, with its rows and indexes, so that SQLite itself finds nothing wrong."""
+
+    def mutate(connection: sqlite3.Connection) -> None:
+        query = "SELECT sql FROM sqlite_master WHERE tbl_name = ? AND sql IS NOT NULL ORDER BY type DESC"
+        table, *indexes = [row[0] for row in connection.execute(query, (name,))]
+        assert old in table
+        connection.execute(f"CREATE TEMP TABLE kept AS SELECT * FROM {name}")
+        connection.execute(f"DROP TABLE {name}")
+        for statement in (table.replace(old, new), *indexes):
+            connection.execute(statement)
+        connection.execute(f"INSERT INTO {name} SELECT * FROM temp.kept")
+        connection.execute("DROP TABLE temp.kept")
+        connection.commit()
+
+    return mutate
+
+
 def put(path: str, value: Any) -> Mutation:
     """Set a key of a JSON document, given as `a/b/0/c`; a value of `...` removes it."""
 
