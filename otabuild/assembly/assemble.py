@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 from otabuild.errors import InputError, IntegrityError
 from otabuild.format import limits
-from otabuild.format.digest import Descriptor, blob_name, format_digest
+from otabuild.format.digest import Blob, Descriptor, blob_name, format_digest
 from otabuild.format.index import OCI_LAYOUT
 from otabuild.format.media_types import SYS_CONFIG
 from otabuild.format.otaclient import RELEASE_MANIFEST, Package, build_package
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.storage import files
-from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.cache import Cache
 from otabuild.storage.member import DamagedBlobError, Member, document
 
 _CHUNK = limits.MIB

@@ -6,9 +6,10 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
-from otabuild.assembly.plan import Bundle
+from otabuild.assembly.stored import Bundle
 from otabuild.errors import IntegrityError
-from otabuild.storage.cache import Blob, Cache
+from otabuild.format.digest import Blob
+from otabuild.storage.cache import Cache
 from otabuild.storage.zstd import decompress
 
 

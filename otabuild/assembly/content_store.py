@@ -7,12 +7,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from otabuild.assembly.plan import Bundle, StoragePlan, StoredContent
+from otabuild.assembly.plan import StoragePlan
+from otabuild.assembly.stored import Bundle, StoredContent
 from otabuild.errors import OtabuildError
+from otabuild.format.digest import Blob
 from otabuild.format.limits import KIB, LEAF, MIB
 from otabuild.rootfs.content import LostContentError, load_content, read_content
 from otabuild.rootfs.entry import Content
-from otabuild.storage.cache import Blob, BlobWriter, Cache
+from otabuild.storage.cache import BlobWriter, Cache
 from otabuild.storage.compress import compress, compressor, library_version
 
 _ONE_SHOT = 8 * MIB
@@ -58,8 +60,8 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class BundleMember:
-    """A future member of a bundle: its blob, and its bytes or where to read them again."""
+class SmallContent:
+    """A content that will be in a bundle: its blob, and its bytes or where to read them again."""
 
     blob: Blob
     path: str
@@ -106,12 +108,12 @@ class ContentStore:
             self._cache.remember(self._key(b"content", blob.digest), list(stored))
         return stored
 
-    def store_alone(self, member: BundleMember) -> StoredContent:
+    def store_alone(self, member: SmallContent) -> StoredContent:
         """Store a member that is alone in its bundle."""
         data = member.source if isinstance(member.source, bytes) else self._load_again(member)
         return self.store_bytes(data, member.blob)
 
-    def store_bundle(self, members: Sequence[BundleMember]) -> Bundle:
+    def store_bundle(self, members: Sequence[SmallContent]) -> Bundle:
         """Store two or more contents as one bundle.
 
         Raises:
@@ -132,7 +134,7 @@ class ContentStore:
         self.counts.add(bytes_read=len(data))
         return data
 
-    def _load_again(self, member: BundleMember) -> bytes:
+    def _load_again(self, member: SmallContent) -> bytes:
         assert isinstance(member.source, Content)
         data = self._load(member.source)
         _hold(member.source._replace(digest=member.blob.digest), hashlib.sha256(data).digest())

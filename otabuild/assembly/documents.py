@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from otabuild.format import annotations as ann
-from otabuild.format.digest import Descriptor
+from otabuild.format.digest import Blob, Descriptor
 from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import Index
 from otabuild.format.manifest import Manifest
 from otabuild.format.media_types import OCI_MANIFEST, PAYLOAD_ARTIFACT
 from otabuild.format.times import utc
-from otabuild.storage.cache import Blob
 from otabuild.version import __version__
 
 

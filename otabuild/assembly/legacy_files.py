@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from otabuild.assembly.assemble import stored_file
+from otabuild.format.digest import Blob
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME, FOLDER, NAME
-from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.cache import Cache
 from otabuild.storage.member import Member, document
 
 

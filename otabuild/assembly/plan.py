@@ -1,21 +1,16 @@
-"""The storage plan: decides how each distinct content is stored (section 7).
+"""The storage plan: the numbers that decide how each distinct content is stored (section 7).
 
-Contents of 1 to 64 bytes are inlined in the file table. Small contents are bundled: members are in path order, and a
-hash of the directory's name decides where a bundle ends, so that an insertion changes only one bundle. Other contents
-are compressed individually if this pays, and sliced if they are larger than a leaf.
+Contents of 1 to 64 bytes are inlined in the file table. Small contents are bundled: members are in path order, and
+`chunker` decides where a bundle ends. Other contents are compressed individually if this pays, and sliced if they are
+larger than a leaf.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import IO, Any, NamedTuple, Self
-
-import msgpack
 
 from otabuild.format.limits import INLINE, KIB, MIB
-from otabuild.storage.cache import Blob
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,107 +73,6 @@ PROFILES: Mapping[str, StoragePlan] = {
         cut_by_name=False,
     ),
 }
-
-
-class StoredContent(NamedTuple):
-    """How bytes are stored: compressed or not, in one leaf or in slices (in order, including repeats)."""
-
-    content: Blob
-    compressed: Blob | None
-    leaves: tuple[Blob, ...]
-
-    @classmethod
-    def of(cls, value: Sequence[Any]) -> Self:
-        """Convert from plain lists or tuples, as MessagePack returns them."""
-        content, compressed, leaves = value
-        return cls(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))
-
-
-class Part(NamedTuple):
-    """A content inside a bundle, starting at `offset` (in bytes)."""
-
-    blob: Blob
-    offset: int
-
-
-class Bundle(NamedTuple):
-    """Contents stored as one, and the position of each in `stored.content`."""
-
-    stored: StoredContent
-    members: tuple[Part, ...]
-
-    @classmethod
-    def of(cls, stored: StoredContent, blobs: Iterable[Blob]) -> Self:
-        """Return the bundle in which these contents are concatenated."""
-        parts, offset = [], 0
-        for blob in blobs:
-            parts.append(Part(blob, offset))
-            offset += blob.size
-        return cls(stored, tuple(parts))
-
-    @classmethod
-    def read(cls, stored: Sequence[Any], members: Iterable[Sequence[Any]]) -> Self:
-        """Convert from plain lists, as MessagePack returns them."""
-        return cls(StoredContent.of(stored), tuple(Part(Blob(*blob), offset) for blob, offset in members))
-
-
-class Storage(NamedTuple):
-    """Everything that the resource table will list, in order of first occurrence."""
-
-    singles: list[StoredContent]
-    bundles: list[Bundle]
-
-    def write(self, file: IO[bytes]) -> None:
-        """Write the storage to a file, as a MessagePack sequence."""
-        pack = msgpack.Packer().pack
-        file.write(pack(len(self.singles)))
-        for item in (*self.singles, *self.bundles):
-            file.write(pack(item))
-
-    @classmethod
-    def read(cls, file: IO[bytes]) -> Self:
-        """Read what `write` wrote, one item at a time, because hundreds of thousands are possible."""
-        items = msgpack.Unpacker(file)
-        singles = [StoredContent.of(next(items)) for _ in range(next(items))]
-        return cls(singles, [Bundle.read(stored, members) for stored, members in items])
-
-
-class Cutter:
-    """Decides where one bundle ends and the next starts; members come in path order.
-
-    A member starts a bundle if the hash of its path, scaled by its size, says so, or if it is the first of a directory
-    and the hash of the directory's name says so. Both depend only on that member, so an insertion changes only one
-    bundle.
-    """
-
-    def __init__(self, plan: StoragePlan) -> None:
-        self._plan = plan
-        self._size = 0
-        self._directory: str | None = None
-
-    def starts_new(self, path: str, size: int) -> bool:
-        """Whether a content of this path and size (in bytes) starts a new bundle."""
-        directory = path.rpartition("/")[0]
-        cut = self._size > 0 and (self._size + size > self._plan.bundle_max or self._picks(path, directory, size))
-        self._size = size if cut else self._size + size
-        self._directory = directory
-        return cut
-
-    def _picks(self, path: str, directory: str, size: int) -> bool:
-        plan = self._plan
-        if not plan.cut_by_name:
-            return False
-        if directory != self._directory and _share(directory) < plan.folder_share * _WHOLE:
-            return True
-        return _share(path) * plan.bundle_size < size * _WHOLE
-
-
-_WHOLE = 1 << 64
-
-
-def _share(name: str) -> int:
-    """Return a number in [0, 2**64) that depends only on a name and is uniformly distributed."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def is_inlined(size: int) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from otabuild.assembly.plan import Storage, StoredContent
+from otabuild.assembly.stored import Storage, StoredContent
 from otabuild.format import resource_table as rt
+from otabuild.format.digest import Blob
 from otabuild.format.filters import Bundled, Compressed, Sliced
 from otabuild.format.resource_table import ResourceRow
-from otabuild.storage.cache import Blob
 from otabuild.storage.sqlite_write import writing_database
 
 PAGE_SIZE = 4096

@@ -15,14 +15,17 @@ from itertools import chain
 from typing import Self
 
 from otabuild.assembly.base_bundles import Base
-from otabuild.assembly.content_store import BundleMember, ContentStore, Counts
-from otabuild.assembly.plan import Bundle, Cutter, Storage, StoragePlan, StoredContent, is_inlined
+from otabuild.assembly.chunker import Chunker
+from otabuild.assembly.content_store import ContentStore, Counts, SmallContent
+from otabuild.assembly.plan import StoragePlan, is_inlined
+from otabuild.assembly.stored import Bundle, Storage, StoredContent
 from otabuild.assembly.tree import TreeRow
+from otabuild.format.digest import Blob
 from otabuild.format.file_table import EMPTY_DIGEST, pack_xattrs
 from otabuild.format.limits import MIB
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import RACY_NS, Content, Entry, StatKey
-from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.cache import Cache
 
 _LARGE = MIB
 """Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
@@ -93,7 +96,7 @@ class _Run:
     def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:
         self.store = ContentStore(environment.cache, plan)
         self._base = base
-        self._waiting: defaultdict[int, list[BundleMember]] = defaultdict(list)
+        self._waiting: defaultdict[int, list[SmallContent]] = defaultdict(list)
         self.inline: dict[bytes, bytes] = {}
         self._plan, self._environment = plan, environment
         self._pool = ThreadPoolExecutor(environment.workers)
@@ -102,8 +105,8 @@ class _Run:
         self._singles: dict[StatKey | bytes, _Single] = {}
         self._bundles: list[Bundle | None] = []
         self._bundled: set[bytes] = set()
-        self._members: list[BundleMember] = []
-        self._cutter = Cutter(plan)
+        self._members: list[SmallContent] = []
+        self._chunker = Chunker(plan)
         self._hashed: list[tuple[StatKey, bytes, bytes | None]] = []
 
     def __enter__(self) -> Self:
@@ -134,7 +137,7 @@ class _Run:
                     linked[entry.link] = digest
             found.append(digest)
         self._end_bundle()
-        self._cutter = Cutter(self._plan)
+        self._chunker = Chunker(self._plan)
         return found
 
     def settle_base(self) -> None:
@@ -185,14 +188,14 @@ class _Run:
             blob = Blob(digest, content.size)
             earlier = self._base.bundle_of.get(digest) if self._base else None
             if earlier is None:
-                self._put(BundleMember(blob, path, data or content))
+                self._put(SmallContent(blob, path, data or content))
             else:
-                self._waiting[earlier].append(BundleMember(blob, path, content))
+                self._waiting[earlier].append(SmallContent(blob, path, content))
         return digest
 
-    def _put(self, member: BundleMember) -> None:
+    def _put(self, member: SmallContent) -> None:
         """Put a content into the current bundle or into the next one."""
-        if self._cutter.starts_new(member.path, member.blob.size):
+        if self._chunker.starts_new(member.path, member.blob.size):
             self._end_bundle()
         self._members.append(member)
 
@@ -235,7 +238,7 @@ class _Run:
         elif members:
             self._bundle(members)
 
-    def _bundle(self, members: list[BundleMember]) -> None:
+    def _bundle(self, members: list[SmallContent]) -> None:
         blobs = tuple(member.blob for member in members)
         stored = self.store.find_bundle(blobs)
         self._bundles.append(Bundle.of(stored, blobs) if stored else None)

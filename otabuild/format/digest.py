@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
@@ -46,6 +46,13 @@ def format_digest(digest: bytes) -> str:
 def blob_name(digest: bytes) -> str:
     """Return the path of a blob, relative to the image, from its 32-byte digest."""
     return f"blobs/sha256/{digest.hex()}"
+
+
+class Blob(NamedTuple):
+    """Which bytes: their SHA-256 (32 bytes) and their size. The one name for the two together."""
+
+    digest: bytes
+    size: int
 
 
 class Descriptor(Document):

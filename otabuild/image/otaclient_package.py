@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import FormatError, InputError, IntegrityError, OtabuildError, TrustError
 from otabuild.format import legacy_jwt, limits
-from otabuild.format.digest import Descriptor
+from otabuild.format.digest import Blob, Descriptor
 from otabuild.format.otaclient import RELEASE_MANIFEST, PackageManifest, Release, parse_package
 from otabuild.image.blobs import verified
 from otabuild.image.image import Image
@@ -142,18 +142,18 @@ def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] |
     raw = image.read_file(prefix + RELEASE_MANIFEST, limits.DOCUMENT)
     if package is not None:
         manifest, release = package
-        due = {**_files_of(release), RELEASE_MANIFEST: (manifest.config.digest, manifest.config.size)}
+        due = {**_files_of(release), RELEASE_MANIFEST: Blob(manifest.config.digest, manifest.config.size)}
         if raw is None or hashlib.sha256(raw).digest() == manifest.config.digest:
             _check_own_release(image, found, due)
             return tuple(_not_covered(prefix + name) for name in sorted(found - due.keys()))
     return tuple(_notes_on_other_release(image, found, raw))
 
 
-def _files_of(release: Release) -> dict[str, tuple[bytes, int]]:
-    return {part.filename: (part.descriptor().digest, part.size) for part in release.packages}
+def _files_of(release: Release) -> dict[str, Blob]:
+    return {part.filename: Blob(part.descriptor().digest, part.size) for part in release.packages}
 
 
-def _check_own_release(image: Image, found: set[str], due: dict[str, tuple[bytes, int]]) -> None:
+def _check_own_release(image: Image, found: set[str], due: dict[str, Blob]) -> None:
     is_meant = image.source.size(legacy_jwt.NAME) is not None or not found.isdisjoint(due)
     if is_meant and (missing := due.keys() - found):
         raise IntegrityError("legacy files are missing", where=legacy_jwt.FOLDER, expected=", ".join(sorted(missing)))
@@ -177,7 +177,7 @@ def _notes_on_other_release(image: Image, found: set[str], raw: bytes | None) ->
             yield error
 
 
-def _read_verified(image: Image, name: str, due: tuple[bytes, int]) -> None:
+def _read_verified(image: Image, name: str, due: Blob) -> None:
     path = legacy_jwt.FOLDER + name
     if image.source.size(path) is None:
         raise IntegrityError("a file that the release in this folder names is missing", where=path)

@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from otabuild.errors import FilterError, LimitError, OtabuildError
 from otabuild.format import limits, resource_table
-from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.digest import Blob, Descriptor, format_digest
 from otabuild.format.filters import Bundled, Compressed, Filter, Sliced, parse_filter
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.blobs import Blobs, Chunk, verified
@@ -41,9 +41,9 @@ class FilterStep(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How to make a resource: the concatenated blobs (digest, size), then the steps in order."""
+    """How to make a resource: the concatenated blobs, then the steps in order."""
 
-    leaves: tuple[tuple[bytes, int], ...]
+    leaves: tuple[Blob, ...]
     steps: tuple[FilterStep, ...]
 
     def stream(self, blobs: Blobs) -> Iterator[Chunk]:
@@ -153,18 +153,18 @@ class ResourceTable:
             if isinstance(filter_, Bundled):
                 check_bundle(filter_, row, base, here)
             row = base
-        return Plan(((row.digest, row.size),), tuple(reversed(steps)))
+        return Plan((Blob(row.digest, row.size),), tuple(reversed(steps)))
 
-    def _slices(self, filter_: Sliced, row: ResourceRow, where: str) -> tuple[tuple[bytes, int], ...]:
-        known: dict[int, tuple[bytes, int]] = {}
+    def _slices(self, filter_: Sliced, row: ResourceRow, where: str) -> tuple[Blob, ...]:
+        known: dict[int, Blob] = {}
         for resource_id in filter_.resource_ids:
             if resource_id not in known:
                 part = self.by_id(resource_id, where)
                 if part.filter_applied is not None:
                     raise FilterError("a slice that is itself filtered", where=where, observed=resource_id)
-                known[resource_id] = (part.digest, part.size)
+                known[resource_id] = Blob(part.digest, part.size)
         leaves = tuple(known[resource_id] for resource_id in filter_.resource_ids)
-        total = sum(size for _, size in leaves)
+        total = sum(leaf.size for leaf in leaves)
         if total != row.size:
             raise FilterError("the slices do not add up to its size", where=where, observed=total, expected=row.size)
         return leaves

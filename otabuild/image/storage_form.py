@@ -7,12 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from otabuild.format.digest import Blob
 from otabuild.format.filters import Compressed
 from otabuild.image.resources import Plan, ResourceTable
 
 Form = Literal["bundled", "compressed", "sliced", "plain"]
-Leaf = tuple[bytes, int]
-"""Digest and stored size in bytes of a blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +29,7 @@ class StorageForm:
     digest: bytes
     size: int
     form: Form
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[Blob, ...]
     bundle_size: int = 0
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from otabuild.assembly.base_bundles import Base
-from otabuild.assembly.plan import Bundle, Part, StoredContent
+from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
+from otabuild.format.digest import Blob
 from otabuild.format.filters import Bundled, Compressed, parse_filter
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import naming_key
-from otabuild.storage.cache import Blob
 
 if TYPE_CHECKING:
     from otabuild.image.image import Image
@@ -38,11 +38,11 @@ def open_base(recipe: Recipe, path: str) -> Iterator[Base]:
 
 
 def _bundles(image: Image) -> Iterator[Bundle]:
-    members: defaultdict[int, list[Part]] = defaultdict(list)
+    members: defaultdict[int, list[BundleMember]] = defaultdict(list)
     for row in image.resources.rows():
         match _filter(row.filter_applied):
             case Bundled(bundle_id, offset, _length):
-                members[bundle_id].append(Part(Blob(row.digest, row.size), offset))
+                members[bundle_id].append(BundleMember(Blob(row.digest, row.size), offset))
     for bundle_id, parts in sorted(members.items()):
         row = image.resources.by_id(bundle_id, "the bundle of a content")
         content = Blob(row.digest, row.size)

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple, Self
 import msgpack
 
 from otabuild.errors import StateError, StorageError
+from otabuild.format.digest import Blob
 from otabuild.storage import fs
 from otabuild.storage.lock import check_ours, waiting_for_others
 
@@ -45,13 +46,6 @@ _CHECK = 16
 
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
-
-
-class Blob(NamedTuple):
-    """Stored bytes: their SHA-256 (32 bytes) and their size."""
-
-    digest: bytes
-    size: int
 
 
 class _Place(NamedTuple):

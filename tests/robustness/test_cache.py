@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from otabuild.storage.cache import Blob, Cache
+from otabuild.format.digest import Blob
+from otabuild.storage.cache import Cache
 from tests.shell.projects import WORK, Project
 
 

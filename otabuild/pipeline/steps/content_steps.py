@@ -14,11 +14,12 @@ from typing import Any
 import msgpack
 
 from otabuild.assembly.file_table import link_counts, write_file_table
-from otabuild.assembly.plan import Storage
 from otabuild.assembly.resource_table import Resources, write_resource_table
 from otabuild.assembly.store import store_contents
+from otabuild.assembly.stored import Storage
 from otabuild.assembly.tree import read_tree, write_tree
 from otabuild.errors import printable
+from otabuild.format.digest import Blob
 from otabuild.format.image_config import jetson_bsp_version
 from otabuild.format.sizes import counted
 from otabuild.pipeline.base_release import open_base
@@ -31,7 +32,7 @@ from otabuild.rootfs.entry import RACY_NS, Entry
 from otabuild.rootfs.scan import ReleaseFiles, ScanNotes, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files, publishing
-from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.cache import Cache
 from otabuild.storage.compress import compress_table, library_version
 from otabuild.version import __version__
 

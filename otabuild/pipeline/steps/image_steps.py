@@ -13,7 +13,7 @@ from otabuild.assembly.assemble import add_otaclient_package, add_sys_config, me
 from otabuild.assembly.documents import PayloadSpec
 from otabuild.assembly.legacy_files import legacy_members
 from otabuild.format import annotations as ann
-from otabuild.format.digest import Descriptor
+from otabuild.format.digest import Blob, Descriptor
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_TABLE_ZSTD
@@ -26,7 +26,7 @@ from otabuild.pipeline.steps.content_steps import read_leaves, store_step, table
 from otabuild.pipeline.steps.sign_steps import needs_legacy
 from otabuild.recipe.model import PayloadRecipe
 from otabuild.storage import files
-from otabuild.storage.cache import Blob, Cache
+from otabuild.storage.cache import Cache
 from otabuild.storage.member import DamagedBlobError, Member
 from otabuild.storage.sink import ArtifactSink, DirectorySink
 

@@ -1,0 +1,73 @@
+"""How each content is stored: what the store step finds out, and what the resource table will list (section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import IO, Any, NamedTuple, Self
+
+import msgpack
+
+from otabuild.format.digest import Blob
+
+
+class StoredContent(NamedTuple):
+    """How bytes are stored: compressed or not, in one leaf or in slices (in order, including repeats)."""
+
+    content: Blob
+    compressed: Blob | None
+    leaves: tuple[Blob, ...]
+
+    @classmethod
+    def of(cls, value: Sequence[Any]) -> Self:
+        """Convert from plain lists or tuples, as MessagePack returns them."""
+        content, compressed, leaves = value
+        return cls(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))
+
+
+class BundleMember(NamedTuple):
+    """A content inside a bundle, starting at `offset` (in bytes)."""
+
+    blob: Blob
+    offset: int
+
+
+class Bundle(NamedTuple):
+    """Contents stored as one, and the position of each in `stored.content`."""
+
+    stored: StoredContent
+    members: tuple[BundleMember, ...]
+
+    @classmethod
+    def of(cls, stored: StoredContent, blobs: Iterable[Blob]) -> Self:
+        """Return the bundle in which these contents are concatenated."""
+        parts, offset = [], 0
+        for blob in blobs:
+            parts.append(BundleMember(blob, offset))
+            offset += blob.size
+        return cls(stored, tuple(parts))
+
+    @classmethod
+    def read(cls, stored: Sequence[Any], members: Iterable[Sequence[Any]]) -> Self:
+        """Convert from plain lists, as MessagePack returns them."""
+        return cls(StoredContent.of(stored), tuple(BundleMember(Blob(*blob), offset) for blob, offset in members))
+
+
+class Storage(NamedTuple):
+    """Everything that the resource table will list, in order of first occurrence."""
+
+    singles: list[StoredContent]
+    bundles: list[Bundle]
+
+    def write(self, file: IO[bytes]) -> None:
+        """Write the storage to a file, as a MessagePack sequence."""
+        pack = msgpack.Packer().pack
+        file.write(pack(len(self.singles)))
+        for item in (*self.singles, *self.bundles):
+            file.write(pack(item))
+
+    @classmethod
+    def read(cls, file: IO[bytes]) -> Self:
+        """Read what `write` wrote, one item at a time, because hundreds of thousands are possible."""
+        items = msgpack.Unpacker(file)
+        singles = [StoredContent.of(next(items)) for _ in range(next(items))]
+        return cls(singles, [Bundle.read(stored, members) for stored, members in items])
