@@ -63,7 +63,7 @@ def build(
         for function in before.values():
             function()
         done = run_steps(build_steps(loaded, workspace), time.monotonic, tell)
-        sha256 = str(done[-1].results["sha256"])
+        sha256 = str(done[-1].results.sha256)
         write_report(loaded.output, sha256, done)
         if done[-1].reasons:
             keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)

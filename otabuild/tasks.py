@@ -64,7 +64,7 @@ class _Project(NamedTuple):
 
     workspace: Workspace
     recipes: dict[str, Recipe]
-    steps: dict[str, Step]
+    steps: dict[str, Step[Any, Any]]
     broken: dict[str, OtabuildError]
 
 
@@ -100,7 +100,7 @@ def _named(broken: Mapping[str, OtabuildError], recipes: Collection[str]) -> dic
 class _Current:
     """Lets a step answer doit's question whether it is up to date."""
 
-    decisions: dict[str, Decision] = {}  # noqa: RUF012  (shared by the run, so that nothing is examined twice)
+    decisions: dict[str, Decision[Any]] = {}  # noqa: RUF012  (shared by the run, so that nothing is examined twice)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -129,7 +129,7 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
         reasons = decision.reasons or ("nothing changed, but doit was told to run it anyway",)
         for reason in reasons:
             print(f"   {reason}", flush=True)
-        counts = step.execute(decision.key).counts
+        counts = step.execute(decision).counts
     except session.FAILURES as error:
         return _failed(error)
     return {"reasons": reasons, "counts": counts}
@@ -205,7 +205,7 @@ def _task(name: str, doc: str, action: tuple[Callable[..., Any], list[str]], aft
     }
 
 
-def _step(step: Step) -> Task:
+def _step(step: Step[Any, Any]) -> Task:
     return {
         **_task(step.name, step.doc, (run_step, [step.name]), step.after),
         "uptodate": [_Current(step.name)],
@@ -279,7 +279,7 @@ def _write_reports(records: dict[str, Record]) -> None:
             if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
             for values in [record.values]
         ]
-        sha256 = project.steps[f"build:{name}"].results()["sha256"]
+        sha256 = project.steps[f"build:{name}"].results().sha256
         write_report(recipe.output, sha256, done)
         print(artifact_line(recipe.output, sha256), flush=True)
 

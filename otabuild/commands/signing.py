@@ -17,8 +17,8 @@ from otabuild.progress import tell
 
 if TYPE_CHECKING:
     from otabuild.image.image import Image
-    from otabuild.pipeline.job import Job
     from otabuild.pipeline.resign import Signing
+    from otabuild.pipeline.steps.sign_step import SignStep
     from otabuild.pipeline.workspace import Workspace
     from otabuild.recipe.sign import Sign
     from otabuild.signing.certificates import Certificate
@@ -142,14 +142,13 @@ def _prepare_recipe(path: str) -> list[SigningRequest]:
     """Build a recipe up to its signature; return what still has to be signed."""
     from otabuild.pipeline.run import run_steps
     from otabuild.pipeline.steps.graph import build_steps
-    from otabuild.pipeline.steps.sign_steps import known_signatures, recipe_requests
 
-    job, sign = _job(path)
-    steps = build_steps(job.recipe, job.workspace)
+    sign = _sign_step(path)
+    steps = build_steps(sign.recipe, sign.workspace)
     before = [step for step in steps if not step.name.startswith(("sign:", "build:"))]
     run_steps(before, time.monotonic, tell)
-    requests = recipe_requests(job, sign)
-    known = known_signatures(job, _chain(sign.certificate, sign.chain))
+    requests = sign.requests()
+    known = sign.known()
     return [request for request in requests if known.find(request.digest) is None]
 
 
@@ -168,10 +167,9 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     from otabuild.api import build
     from otabuild.pipeline.build_report import artifact_line
     from otabuild.pipeline.outside_signatures import match_answer
-    from otabuild.pipeline.steps.sign_steps import known_signatures, recipe_requests
 
-    job, sign = _job(args.target)
-    requests = recipe_requests(job, sign)
+    sign = _sign_step(args.target)
+    requests = sign.requests()
     for path, request in _requests(args.request):
         if request not in requests:
             raise InputError(
@@ -182,10 +180,10 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
                 hint="write it again with `otabuild sign-prepare`; with `timestamp: now` every build is different",
             )
     found = [match_answer(_read(path), requests, path) for path in answers]
-    known = known_signatures(job, _chain(sign.certificate, sign.chain))
+    known = sign.known()
     for request, signature in found:
         known.keep(request.digest, signature)
-    result = build(job.recipe, workspace=job.workspace, tell=tell)
+    result = build(sign.recipe, workspace=sign.workspace, tell=tell)
     value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size}
     emit(args, value, [artifact_line(result.artifact, result.sha256)])
     return 0
@@ -248,16 +246,16 @@ def run_demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _job(path: str) -> tuple[Job, Sign]:
-    """Return a recipe that has to be signed; lock its work directory."""
-    from otabuild.pipeline.job import Job
+def _sign_step(path: str) -> SignStep:
+    """Return the step that signs a recipe; lock its work directory."""
+    from otabuild.pipeline.steps.sign_step import SignStep
     from otabuild.recipe.load import load_recipe
 
     recipe, workspace = load_recipe(path), session.make_workspace()
     if recipe.sign is None:
         raise InputError("the recipe does not sign its image", where=path, hint="add a `sign` section")
     session.hold_lock(workspace.work)
-    return Job(recipe, workspace), recipe.sign
+    return SignStep(recipe, workspace)
 
 
 def _sign_options(args: argparse.Namespace) -> Sign:

@@ -23,7 +23,7 @@ from otabuild.lint.lint import (
     lint_tree,
 )
 from otabuild.lint.lint_image import base_modes
-from otabuild.pipeline.retry import mended
+from otabuild.pipeline.retry import retry
 from otabuild.pipeline.settings import rootfs_options
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
@@ -58,7 +58,7 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
             config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)
             yield from findings_of(SysConfigKeysSubject(payload.sys_config, config))
     for name in recipe.rootfs:
-        yield from mended(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
+        yield from retry(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
 
 
 def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:

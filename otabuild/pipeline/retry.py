@@ -11,17 +11,18 @@ from otabuild.pipeline.workspace import Workspace
 from otabuild.rootfs.archive_index import ArchiveIndex
 from otabuild.rootfs.content import LostContentError
 from otabuild.rootfs.stream import DamagedEntriesError
+from otabuild.storage.member import DamagedBlobError
 
 T = TypeVar("T")
 
 
-def mended(workspace: Workspace, work: Callable[[], T], *, scan_again: Callable[[], None] = lambda: None) -> T:
-    """Do some work. If data in the work directory turns out to be damaged, rebuild it and start over.
+def retry(workspace: Workspace, work: Callable[[], T], remake: Callable[[], None] = lambda: None) -> T:
+    """Do some work. If data in the work directory turns out to be damaged, drop it, make it anew, and start over.
 
     Args:
         workspace: the workspace with the work directory.
         work: may be called several times.
-        scan_again: rebuilds the input of the work.
+        remake: makes what the work reads from the work directory.
 
     Raises:
         OtabuildError: the work failed for another reason, or a second time for the same.
@@ -36,8 +37,17 @@ def mended(workspace: Workspace, work: Callable[[], T], *, scan_again: Callable[
                 raise
             dropped.add(path)
             workspace.warn(f"{printable(path)}: the stored data of an input is missing or damaged; it is recreated")
-        if _is_kept(workspace, path):
-            scan_again()
+            is_kept = _is_kept(workspace, path)
+        except DamagedBlobError as damaged:
+            if workspace.work in dropped:
+                raise
+            dropped.add(workspace.work)
+            workspace.warn(f"{damaged}")
+            with workspace.open_cache() as cache:  # losing a cache is harmless
+                cache.discard_damaged()
+            is_kept = True
+        if is_kept:
+            remake()
 
 
 def _is_kept(workspace: Workspace, path: str, folder: str = "") -> bool:

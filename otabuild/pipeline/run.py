@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otabuild.errors import OtabuildError
-from otabuild.pipeline.step import NOT_BUILT, Results, Step
+from otabuild.pipeline.step import NOT_BUILT, Step
 
 
 class Done(NamedTuple):
@@ -14,8 +14,8 @@ class Done(NamedTuple):
 
     name: str
     reasons: tuple[str, ...]
-    results: Results
-    counts: dict[str, Any]
+    results: Any
+    counts: Mapping[str, Any]
     seconds: float
 
     def to_value(self) -> dict[str, Any]:
@@ -30,7 +30,7 @@ class Planned(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def run_steps(steps: Iterable[Step], clock: Callable[[], float], tell: Callable[[str], None]) -> list[Done]:
+def run_steps(steps: Iterable[Step[Any, Any]], clock: Callable[[], float], tell: Callable[[str], None]) -> list[Done]:
     """Run every step that has a reason to run. Callers hold the lock of the work directory.
 
     Args:
@@ -47,14 +47,14 @@ def run_steps(steps: Iterable[Step], clock: Callable[[], float], tell: Callable[
         decision = step.decide()
         if decision.reasons:
             tell(f"{step.name}: {'; '.join(decision.reasons)}")
-            results, counts, *_ = step.execute(decision.key)
+            results, counts, *_ = step.execute(decision)
         else:
             results, counts = step.results(), {}
         done.append(Done(step.name, decision.reasons, results, counts, clock() - started))
     return done
 
 
-def plan_steps(steps: Sequence[Step]) -> list[Planned]:
+def plan_steps(steps: Sequence[Step[Any, Any]]) -> list[Planned]:
     """Return what would run and why; change nothing."""
     planned: list[Planned] = []
     running: set[str] = set()

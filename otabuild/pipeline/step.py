@@ -1,89 +1,167 @@
-"""A step: its dependencies, its outputs, and the stamp that decides whether it must run."""
+"""A step: what it declares to depend on, its outputs, and the stamp that decides whether it must run."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_args, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from otabuild.errors import InputError, StorageError
+from otabuild.pipeline.retry import retry
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
 from otabuild.storage import files, fs
 from otabuild.storage.directory_writer import is_image_directory, remove_directory
 from otabuild.version import __version__
 
-Results = dict[str, Any]
-"""Results of a step for later steps, as JSON; part of their keys."""
-Key = dict[str, Any]
-"""Everything that a step depends on, as JSON, with names that a user understands."""
-
-
 NOT_BUILT = "not built yet"
 
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
 
-class Outcome(NamedTuple):
+
+class KeyPart(NamedTuple):
+    """Marks a field of the inputs of a step as a part of its key; the user reads "changed: NAME".
+
+    A name with `{}` is for a mapping: each of its items is a part. A field without this mark must not decide anything
+    that a marked one does not: it says where outputs go, or how messages name things.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The results of a step that no later step depends on."""
+
+
+class Outcome(NamedTuple, Generic[R]):
     """The outcome of a step that has finished.
 
     `results` go to later steps, `counts` into the build report (numbers and lists of notes). `again` is why the step
     must run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
     """
 
-    results: Results
-    counts: dict[str, Any]
+    results: R
+    counts: Mapping[str, Any] = {}
     again: str = ""
     until: int | None = None
 
 
-class Decision(NamedTuple):
-    """Why a step must run (empty: its output is still valid), and the digests of its key."""
+class Decision(NamedTuple, Generic[I]):
+    """Why a step must run (empty: its output is still valid), its inputs, and the digests of their parts."""
 
     reasons: tuple[str, ...]
+    inputs: I
     key: Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a recipe.
+class Step(ABC, Generic[I, R]):
+    """One step of a recipe in a workspace; subclasses say what it depends on, what it writes, and how.
 
     Attributes:
-        name: the name, such as `scan:vehicle/main`.
-        doc: one line of help.
-        stamp: path of its stamp.
-        after: the names of the steps that come before it.
-        key: returns everything it depends on; may look at inputs.
-        outputs: the files and image directories that it writes and that must not change afterwards.
-        run: does the work.
-        targets: the outputs that a user may request by name.
-        clean: what `doit clean` removes in addition to the stamp: outputs, and files beside them.
-        now: Unix seconds when the run began.
+        recipe: the recipe. Only `inputs` and the properties look at it, never `run`.
+        workspace: the surroundings, which affect no byte.
+        part: the rootfs of the step, if it has one for each.
+        kind: the first part of its name.
+        results_type: the dataclass of its results; in the stamp they are JSON.
     """
 
-    name: str
-    doc: str
-    stamp: str
-    after: tuple[str, ...]
-    key: Callable[[], Key]
-    outputs: tuple[str, ...]
-    run: Callable[[], Outcome]
-    clean: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    now: int = 0
+    recipe: Recipe
+    workspace: Workspace
+    part: str = ""
 
-    def decide(self) -> Decision:
+    kind: ClassVar[str]
+    results_type: ClassVar[type[Any]] = Nothing
+
+    @property
+    @abstractmethod
+    def doc(self) -> str:
+        """One line of help."""
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The names of the steps that come before it."""
+        return ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The files and image directories that it writes and that must not change afterwards."""
+        return ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The outputs that a user may request by name."""
+        return ()
+
+    @property
+    def clean(self) -> tuple[str, ...]:
+        """What `doit clean` removes in addition to stamp and outputs: files beside them."""
+        return ()
+
+    @property
+    def sources(self) -> tuple[Step[Any, Any], ...]:
+        """The steps that run again if what they wrote turns out to be damaged when this step reads it."""
+        return ()
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Return a context in which errors name the place in the recipe."""
+        return nullcontext()
+
+    @abstractmethod
+    def inputs(self) -> I:
+        """Return everything that the step depends on, as a frozen dataclass; see `KeyPart`. May look at files.
+
+        Raises:
+            OtabuildError: an input cannot be examined, or an earlier step has not run yet.
+        """
+
+    @abstractmethod
+    def run(self, inputs: I) -> Outcome[R]:
+        """Do the work; may be called again after damaged data was dropped."""
+
+    @property
+    def name(self) -> str:
+        """The name, such as `scan:vehicle/main`."""
+        return f"{self.kind}:{self.recipe.name}" + (f"/{self.part}" if self.part else "")
+
+    @property
+    def stamp(self) -> str:
+        """Path of the stamp."""
+        return self.path(f"{self.kind}.{self.part}.stamp" if self.part else f"{self.kind}.stamp")
+
+    def path(self, name: str) -> str:
+        """Return the path of an intermediate file of the recipe."""
+        return os.path.join(self.workspace.folder(self.recipe.name), name)
+
+    def rootfs_path(self, rootfs: str, kind: str) -> str:
+        """Return the path of an intermediate file of a rootfs, in its own folder because a rootfs may have any name."""
+        return self.path(os.path.join("rootfs", f"{rootfs}.{kind}"))
+
+    def decide(self) -> Decision[I]:
         """Decide whether and why the step must run.
 
         Raises:
             OtabuildError: an input cannot be examined.
         """
-        key = self._key_digests()
-        return Decision(tuple(self._reasons(_read(self.stamp), key)), key)
+        with self.naming():
+            inputs = self.inputs()
+        key = _key(inputs)
+        return Decision(tuple(self._reasons(self._read(), key)), inputs, key)
 
     @property
     def was_built(self) -> bool:
         """Whether the step has ever finished, and its output still exists."""
-        return _read(self.stamp) is not None
+        return self._read() is not None
 
     def _reasons(self, stamp: Mapping[str, Any] | None, key: Mapping[str, str]) -> Iterator[str]:
         if stamp is None:
@@ -99,25 +177,34 @@ class Step:
                 yield f"{path} was changed by something else"
         if stamp.get("again"):
             yield str(stamp["again"])
-        if stamp.get("until") is not None and self.now >= stamp["until"]:
+        if stamp.get("until") is not None and self.workspace.now >= stamp["until"]:
             yield "since then a certificate or revocation list has expired or become valid"
 
-    def execute(self, key: Mapping[str, str] | None = None) -> Outcome:
+    def execute(self, decision: Decision[I] | None = None) -> Outcome[R]:
         """Run the step; its stamp is written only when everything is in place.
 
         Args:
-            key: the key that `decide` has just found; by default it is determined again.
+            decision: what `decide` has just found; by default it is found again.
 
         Raises:
             OtabuildError: the step failed; its earlier output no longer counts as valid.
         """
-        key = self._key_digests() if key is None else key  # before the work: later changes are seen next time
+        found = decision or self.decide()  # before the work: later changes are seen next time
+
+        def run_sources() -> None:
+            nonlocal found
+            for step in self.sources:
+                step.execute()
+            found = self.decide()
+
+        self.workspace.prepare(self.recipe.name)
         fs.unlink(self.stamp, missing_ok=True)
-        outcome = self.run()
+        with self.naming():
+            outcome = retry(self.workspace, lambda: self.run(found.inputs), run_sources)
         stamp = {
             "step": self.name,
-            "key": key,
-            "results": outcome.results,
+            "key": found.key,
+            "results": self._results_json.dump_python(outcome.results, mode="json"),
             "outputs": {path: self._state(path) for path in self.outputs},
             "counts": outcome.counts,
             "again": outcome.again,
@@ -126,22 +213,30 @@ class Step:
         files.write_file(self.stamp, json.dumps({**stamp, "sha256": _sha256(stamp)}, indent=1).encode())
         return outcome
 
-    def results(self) -> Results:
+    def results(self) -> R:
         """Return the results of the last run of the step.
 
         Raises:
             InputError: it has not run yet.
         """
-        return read_results(self.stamp, self.name)
+        stamp = self._read()
+        try:
+            if stamp is not None:
+                found: R = self._results_json.validate_python(stamp["results"])
+                return found
+        except ValidationError:  # of another version
+            pass
+        raise InputError("an earlier step has not run yet", where=self.name, hint=f"run it first: doit {self.name}")
 
     def remove(self, *, dry_run: bool = False) -> list[str]:
         """Remove the output of the step, or with `dry_run` only list it; return the paths.
 
         The stamp is removed last: without it, the other outputs are unknown.
         """
-        stamp = _read(self.stamp)
+        stamp = self._read()
         made = stamp["outputs"] if stamp else {}
-        found = [path for path in (*self.clean, self.stamp) if os.path.lexists(path) and self._is_ours(path, made)]
+        removable = (*self.outputs, *self.clean, self.stamp)
+        found = [path for path in removable if os.path.lexists(path) and self._is_ours(path, made)]
         for path in () if dry_run else found:
             if os.path.isdir(path):
                 remove_directory(path)
@@ -170,35 +265,44 @@ class Step:
         except StorageError:
             return None
 
-    def _key_digests(self) -> dict[str, str]:
-        return _digests({"version of otabuild": __version__, **self.key()})
+    @property
+    def _results_json(self) -> TypeAdapter[Any]:
+        return _adapter(cast("Hashable", self.results_type))
+
+    def _read(self) -> Mapping[str, Any] | None:
+        try:
+            stamp = json.loads(files.read_file(self.stamp))
+        except (StorageError, ValueError):
+            return None
+        parts = ("key", "results", "outputs")
+        whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in parts)
+        return stamp if whole and stamp.pop("sha256", None) == _sha256(stamp) else None
 
 
-def read_results(stamp: str, name: str) -> Results:
-    """Return the results of an earlier step.
-
-    Raises:
-        InputError: it has not run yet.
-    """
-    found = _read(stamp)
-    if found is None:
-        raise InputError("an earlier step has not run yet", where=name, hint=f"run it first: doit {name}")
-    results: Results = found["results"]
-    return results
+@cache
+def _adapter(results_type: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(results_type)
 
 
-def _read(path: str) -> Mapping[str, Any] | None:
-    try:
-        stamp = json.loads(files.read_file(path))
-    except (StorageError, ValueError):
-        return None
-    whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in ("key", "results", "outputs"))
-    return stamp if whole and stamp.pop("sha256", None) == _sha256(stamp) else None
+@cache
+def _key_parts(inputs_type: Any) -> dict[str, str]:
+    """Return the names of the marked fields of a dataclass by what the user reads."""
+    hints = get_type_hints(inputs_type, include_extras=True).items()
+    return {mark.name: name for name, hint in hints for mark in get_args(hint) if isinstance(mark, KeyPart)}
 
 
-def _digests(key: Key) -> dict[str, str]:
-    return {name: _sha256(value) for name, value in key.items()}
+def _key(inputs: Any) -> dict[str, str]:
+    """Return the digest of each part of the key."""
+    parts: dict[str, object] = {"version of otabuild": __version__}
+    for name, attribute in _key_parts(cast("Hashable", type(inputs))).items():
+        value = getattr(inputs, attribute)
+        parts |= {name.format(key): item for key, item in value.items()} if "{}" in name else {name: value}
+    return {name: _sha256(value) for name, value in parts.items()}
 
 
 def _sha256(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=_plain).encode()).hexdigest()
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else repr(value)

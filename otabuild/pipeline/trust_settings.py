@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from otabuild.pipeline.settings import input_hashes
-from otabuild.recipe.model import Recipe
-from otabuild.recipe.sign import VerifyRecipe
+from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.signing.chain import load_chain
 from otabuild.signing.revocation import load_crls
 from otabuild.signing.trust import TrustPolicy, load_anchors
@@ -29,14 +28,14 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
     )
 
 
-def next_date(recipe: Recipe, now: int) -> int | None:
+def next_date(sign: Sign | None, verify: VerifyRecipe | None, now: int) -> int | None:
     """Return the Unix time after `now` when a certificate or revocation list first expires or becomes valid, or None.
 
     Raises:
         OtabuildError: one of them cannot be read.
     """
-    chain = load_chain(recipe.sign.certificate, recipe.sign.chain) if recipe.sign else ()
-    policy = trust_policy(recipe.verify) if recipe.verify else TrustPolicy(anchors=())
+    chain = load_chain(sign.certificate, sign.chain) if sign else ()
+    policy = trust_policy(verify) if verify else TrustPolicy(anchors=())
     dates = [date for one in (*chain, *policy.anchors) for date in (one.not_before, one.not_after + 1)]
     dates += [date for one in policy.crls for date in one.dates]
     return min((date for date in dates if date > now), default=None)

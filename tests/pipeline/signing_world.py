@@ -12,10 +12,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 from otabuild.image.image import open_image
-from otabuild.pipeline.job import Job
 from otabuild.pipeline.run import run_steps
+from otabuild.pipeline.step import Step
 from otabuild.pipeline.steps.graph import build_steps
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.context import Context
@@ -37,6 +38,9 @@ rootfs:
   main: {source: {directory: rootfs}, base-image: "test:1", architecture: x86_64, owner: "0:0"}
 payloads: [{ecu: main, rootfs: main}]
 """
+
+
+StepT = TypeVar("StepT", bound=Step[Any, Any])
 
 
 @dataclass
@@ -109,9 +113,8 @@ class World:
             warn=self.warnings.append,
         )
 
-    @property
-    def job(self) -> Job:
-        return Job(self.recipe, self.workspace)
+    def step(self, kind: type[StepT]) -> StepT:
+        return kind(self.recipe, self.workspace)
 
     def build(self) -> bytes:
         """Build; return the artifact."""

@@ -13,9 +13,9 @@ import pytest
 from otabuild.errors import IntegrityError, NotVerifiedError, OtabuildError, RecipeError
 from otabuild.image.image import open_image
 from otabuild.pipeline.run import plan_steps
-from otabuild.pipeline.steps.check_steps import verify_step
 from otabuild.pipeline.steps.graph import build_steps
-from otabuild.pipeline.steps.sign_steps import preflight_step
+from otabuild.pipeline.steps.preflight_step import PreflightStep
+from otabuild.pipeline.steps.verify_step import VerifyStep
 from tests import pki
 from tests.pipeline.signing_world import RECIPE, World
 from tests.pki import intermediate, issue, key
@@ -97,14 +97,14 @@ def test_a_certificate_that_expired_a_second_ago(world: World) -> None:
     party = issue("signer", intermediate(), own_key=key("signer"), eku=[pki.CODE_SIGNING], not_after=world.now + 5)
     world.write(parties=(party, intermediate()))
     world.build()
-    step = verify_step(world.job)
+    step = world.step(VerifyStep)
     step.execute()
     assert step.decide().reasons == ()
     world.now += 6
-    for step in (preflight_step(world.job), verify_step(world.job)):
-        assert step.decide().reasons == ("since then a certificate or revocation list has expired or become valid",)
+    for found in (world.step(PreflightStep), world.step(VerifyStep)):
+        assert found.decide().reasons == ("since then a certificate or revocation list has expired or become valid",)
     with pytest.raises(NotVerifiedError, match="expired"):
-        verify_step(world.job).execute()
+        world.step(VerifyStep).execute()
 
 
 @pytest.mark.parametrize("content", [None, b"hostname: 5\n", b"hostname: [\n", b"#" * (1 << 20) + b"\n"])

@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from otabuild.errors import OtabuildError, StateError, TrustError
 from otabuild.format.legacy_jwt import verify_legacy_jwt
 from otabuild.pipeline.outside_signatures import match_answer
-from otabuild.pipeline.steps.sign_steps import known_signatures, recipe_requests
-from otabuild.signing.chain import load_chain
+from otabuild.pipeline.steps.sign_step import SignStep
 from otabuild.signing.signing_request import SigningRequest
 from otabuild.storage import fs
 from tests import pki
@@ -30,9 +29,7 @@ FOLDER = "data/opt/ota/otaclient_release/"
 
 
 def requests(world: World) -> tuple[SigningRequest, ...]:
-    sign = world.recipe.sign
-    assert sign is not None
-    return recipe_requests(world.job, sign)
+    return world.step(SignStep).requests()
 
 
 def kms(request: SigningRequest) -> bytes:
@@ -44,10 +41,8 @@ def kms(request: SigningRequest) -> bytes:
 
 def take(world: World, answer: bytes) -> None:
     """Do what `sign-finish` does before it builds."""
-    sign = world.recipe.sign
-    assert sign is not None
     request, signature = match_answer(answer, requests(world), "answer")
-    known_signatures(world.job, load_chain(sign.certificate, sign.chain)).keep(request.digest, signature)
+    world.step(SignStep).known().keep(request.digest, signature)
 
 
 def test_a_build_stops_before_the_signature_and_goes_on_with_the_answer(world: World) -> None:

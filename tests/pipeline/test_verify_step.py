@@ -8,8 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import NotVerifiedError
-from otabuild.pipeline.step import Step
-from otabuild.pipeline.steps.check_steps import verify_step
+from otabuild.pipeline.steps.verify_step import VerifyStep
 from otabuild.recipe import checks
 from tests import pki
 from tests.pipeline.signing_world import World
@@ -22,25 +21,25 @@ def revoke(world: World, revoked: Sequence[Party]) -> None:
 
 
 @pytest.fixture
-def step(world: World) -> Step:
+def step(world: World) -> VerifyStep:
     """The verify step of a signed image after its first run; the recipe has revocation lists without entries."""
     world.write(verify=", crl: [ca.crl, root.crl]")
     revoke(world, [])
     world.build()
-    step = verify_step(world.job)
+    step = world.step(VerifyStep)
     step.execute()
     assert step.decide().reasons == ()
     return step
 
 
-def test_a_new_revocation_list_is_a_reason_to_verify_again(world: World, step: Step) -> None:
+def test_a_new_revocation_list_is_a_reason_to_verify_again(world: World, step: VerifyStep) -> None:
     revoke(world, [signer()])
     assert step.decide().reasons == ("changed: whom to trust",)
     with pytest.raises(NotVerifiedError, match="revoked"):
         step.execute()
 
 
-def test_each_finding_has_a_line(world: World, step: Step) -> None:
+def test_each_finding_has_a_line(world: World, step: VerifyStep) -> None:
     raw = bytearray(world.artifact.read_bytes())
     raw[len(raw) // 2] ^= 1
     world.artifact.write_bytes(raw)
@@ -63,5 +62,5 @@ def test_a_resource_that_no_payload_needs_is_a_note(world: World, monkeypatch: p
     path.write_text(path.read_text().replace("payloads", spare))
     monkeypatch.setattr(checks, "_unused", lambda _tree: iter(()))  # otabuild does not build such an image
     world.build()
-    notes = verify_step(world.job).execute().counts["notes"]
+    notes = world.step(VerifyStep).execute().counts["notes"]
     assert any("needed by no payload" in note for note in notes)

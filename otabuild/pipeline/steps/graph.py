@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from otabuild.errors import RecipeError
-from otabuild.pipeline.job import Job
 from otabuild.pipeline.step import Step
-from otabuild.pipeline.steps.check_steps import deploy_step, roundtrip_step, verify_step
-from otabuild.pipeline.steps.content_steps import scan_step, store_step, tables_step
-from otabuild.pipeline.steps.image_steps import build_step, index_step
-from otabuild.pipeline.steps.sign_steps import preflight_step, sign_step
+from otabuild.pipeline.steps.artifact_step import ArtifactStep
+from otabuild.pipeline.steps.deploy_step import DeployStep
+from otabuild.pipeline.steps.index_step import IndexStep
+from otabuild.pipeline.steps.preflight_step import PreflightStep
+from otabuild.pipeline.steps.roundtrip_step import RoundtripStep
+from otabuild.pipeline.steps.scan_step import ScanStep
+from otabuild.pipeline.steps.sign_step import SignStep
+from otabuild.pipeline.steps.store_step import StoreStep
+from otabuild.pipeline.steps.tables_step import TablesStep
+from otabuild.pipeline.steps.verify_step import VerifyStep
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.places import clashes
 
 
-def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
+def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step[Any, Any]]:
     """Return the steps from inputs to artifact; each comes after those that it needs.
 
     Raises:
@@ -22,15 +29,17 @@ def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
     """
     if found := clashes(recipe, work=workspace.work):
         raise RecipeError(found)
-    job = Job(recipe, workspace)
-    steps = [preflight_step(job), *(scan_step(job, name) for name in recipe.rootfs)]
-    steps += [store_step(job), tables_step(job), index_step(job)]
-    if recipe.sign:
-        steps.append(sign_step(job, recipe.sign))
-    return [*steps, build_step(job)]
+    return [
+        PreflightStep(recipe, workspace),
+        *(ScanStep(recipe, workspace, name) for name in recipe.rootfs),
+        StoreStep(recipe, workspace),
+        TablesStep(recipe, workspace),
+        IndexStep(recipe, workspace),
+        *([SignStep(recipe, workspace)] if recipe.sign else []),
+        ArtifactStep(recipe, workspace),
+    ]
 
 
-def check_steps(recipe: Recipe, workspace: Workspace) -> list[Step]:
+def check_steps(recipe: Recipe, workspace: Workspace) -> list[Step[Any, Any]]:
     """Return the steps after the artifact, which only run on request."""
-    job = Job(recipe, workspace)
-    return [verify_step(job), deploy_step(job), roundtrip_step(job)]
+    return [step(recipe, workspace) for step in (VerifyStep, DeployStep, RoundtripStep)]

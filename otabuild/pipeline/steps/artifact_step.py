@@ -1,0 +1,115 @@
+"""Artifact: writes the artifact, and the image directory if the recipe requests one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgpack
+
+from otabuild.assembly.assemble import members
+from otabuild.assembly.legacy_files import legacy_members
+from otabuild.format.digest import Blob
+from otabuild.format.index_jwt import NAME
+from otabuild.format.legacy_jwt import CERTIFICATE_NAME
+from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
+from otabuild.pipeline.build_report import report_path
+from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.steps.index_step import Indexed, IndexStep
+from otabuild.pipeline.steps.sign_step import Signed, SignStep, needs_legacy
+from otabuild.pipeline.steps.store_step import StoreStep
+from otabuild.pipeline.steps.tables_step import TablesStep
+from otabuild.storage import files
+from otabuild.storage.cache import Cache
+from otabuild.storage.member import Member
+from otabuild.storage.sink import ArtifactSink, DirectorySink
+
+
+@dataclass(frozen=True)
+class ArtifactInputs:
+    """What the bytes of an artifact depend on, and where it goes."""
+
+    index: Annotated[Indexed, KeyPart("index.json and blobs")]
+    signature: Annotated[Signed | None, KeyPart("signature")]
+    legacy: bool
+    output: str
+    output_dir: str | None
+
+
+@dataclass(frozen=True)
+class Built:
+    """The SHA-256 of the artifact, as hex."""
+
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ArtifactStep(Step[ArtifactInputs, Built]):
+    """Write the artifact, and the image directory if the recipe requests one."""
+
+    kind = "build"
+    results_type = Built
+
+    @property
+    def doc(self) -> str:
+        """See `Step.doc`."""
+        return f"write {self.recipe.output}"
+
+    @property
+    def sources(self) -> tuple[Step[Any, Any], ...]:
+        """See `Step.sources`."""
+        return tuple(step(self.recipe, self.workspace) for step in (StoreStep, TablesStep, IndexStep))
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """See `Step.after`."""
+        return (f"{'sign' if self.recipe.sign else 'index'}:{self.recipe.name}",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See `Step.outputs`."""
+        return (self.recipe.output, *([self.recipe.output_dir] if self.recipe.output_dir else []))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """See `Step.targets`."""
+        return self.outputs
+
+    @property
+    def clean(self) -> tuple[str, ...]:
+        """See `Step.clean`."""
+        return (report_path(self.recipe.output),)
+
+    def inputs(self) -> ArtifactInputs:
+        """See `Step.inputs`."""
+        recipe = self.recipe
+        return ArtifactInputs(
+            index=IndexStep(recipe, self.workspace).results(),
+            signature=SignStep(recipe, self.workspace).results() if recipe.sign else None,
+            legacy=needs_legacy(recipe),
+            output=recipe.output,
+            output_dir=recipe.output_dir,
+        )
+
+    def run(self, inputs: ArtifactInputs) -> Outcome[Built]:
+        """See `Step.run`."""
+        workspace = self.workspace
+        index = files.read_file(self.path("index.json"))
+        token = files.read_file(self.path(NAME)) if inputs.signature else None
+        blobs = [Blob(*blob) for blob in msgpack.unpackb(files.read_file(self.path("blobs")))]
+        with workspace.open_cache() as cache:
+            everything = members(index, token, blobs, cache, self._legacy(cache) if inputs.legacy else [])
+            total = sum(member.size for member in everything)
+            progress = workspace.environment(cache, self.name.replace("build:", "write "), total).progress
+            if inputs.output_dir:
+                DirectorySink(inputs.output_dir).write(everything, workers=workspace.workers, progress=progress)
+            cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns)
+            sha256 = ArtifactSink(inputs.output).write(everything, workers=workspace.workers, progress=progress)
+        return Outcome(Built(sha256), {"artifact-bytes": os.path.getsize(inputs.output)})
+
+    def _legacy(self, cache: Cache) -> list[Member]:
+        """Return the files for legacy clients."""
+        release = msgpack.unpackb(files.read_file(self.path("release")))
+        certificate_pem, token = (files.read_file(self.path(name)) for name in (CERTIFICATE_NAME, LEGACY_NAME))
+        return legacy_members({name: Blob(*blob) for name, blob in release.items()}, certificate_pem, token, cache)

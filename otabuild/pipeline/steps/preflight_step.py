@@ -1,0 +1,113 @@
+"""The preflight: checks everything that can be checked before any work is done."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, NamedTuple
+
+from otabuild.errors import Finding, RecipeError
+from otabuild.format.times import DAY
+from otabuild.pipeline.own_steps import has_input_step
+from otabuild.pipeline.settings import input_hashes
+from otabuild.pipeline.signers import make_signer
+from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
+from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.named_files import bad_sys_configs, missing_inputs
+from otabuild.recipe.sign import EnvKey, FileKey, Sign, VerifyRecipe
+from otabuild.recipe.surroundings import bad_surroundings
+from otabuild.signing.certificates import Certificate
+from otabuild.signing.chain import load_chain
+from otabuild.signing.preflight import preflight
+from otabuild.signing.signer import Signer
+
+
+@dataclass(frozen=True)
+class PreflightInputs:
+    """What the preflight depends on."""
+
+    signing: Annotated[tuple[object, ...] | None, KeyPart("certificates and key")]
+    trust: Annotated[object, KeyPart("whom to trust")]
+    timestamp: Annotated[int, KeyPart("timestamp")]
+    day: Annotated[int, KeyPart("today's date")]
+    sys_configs: Annotated[Mapping[str, str | None], KeyPart("sys_config files")]
+    wrong: Annotated[tuple[str, ...], KeyPart("what is missing or in the way")]
+    problems: tuple[Finding, ...]
+    sign: Sign | None
+    verify: VerifyRecipe | None
+
+
+@dataclass(frozen=True)
+class PreflightStep(Step[PreflightInputs, Nothing]):
+    """Check everything that can be checked before any work is done."""
+
+    kind = "preflight"
+
+    @property
+    def doc(self) -> str:
+        """See `Step.doc`."""
+        return "check key, certificates and dates"
+
+    def inputs(self) -> PreflightInputs:
+        """See `Step.inputs`."""
+        recipe, workspace = self.recipe, self.workspace
+        surroundings = bad_surroundings(recipe, workspace.now, partial(has_input_step, recipe.name))
+        problems = (*missing_inputs(recipe), *bad_sys_configs(recipe), *surroundings)
+        return PreflightInputs(
+            signing=_signing(recipe.sign, workspace) if recipe.sign else None,
+            trust=recipe.verify and trust_key(recipe.verify),
+            timestamp=recipe.timestamp,
+            day=workspace.now // DAY,
+            sys_configs=input_hashes(path for payload in recipe.payloads if (path := payload.sys_config)),
+            wrong=tuple(problem.message for problem in problems),
+            problems=problems,
+            sign=recipe.sign,
+            verify=recipe.verify,
+        )
+
+    def run(self, inputs: PreflightInputs) -> Outcome[Nothing]:
+        """See `Step.run`."""
+        if inputs.problems:
+            raise RecipeError(inputs.problems)
+        warnings: list[str] = []
+        if inputs.sign is not None:
+            warnings = check_signing(inputs.sign, inputs.verify, inputs.timestamp, self.workspace).warnings
+        for warning in warnings:
+            self.workspace.warn(warning)
+        until = next_date(inputs.sign, inputs.verify, self.workspace.now)
+        return Outcome(Nothing(), {"warnings": warnings}, until=until)
+
+
+def _signing(sign: Sign, workspace: Workspace) -> tuple[object, ...]:
+    """Return what the preflight of a signature depends on: of a key only a digest, of a passphrase nothing at all."""
+    key: object = None
+    if isinstance(sign.key, FileKey):
+        key = input_hashes([sign.key.file])
+    elif isinstance(sign.key, EnvKey):
+        key = hashlib.sha256(os.fsencode(workspace.environ.get(sign.key.env, ""))).hexdigest()
+    return sign, input_hashes([sign.certificate, *sign.chain]), key
+
+
+class CheckedSigning(NamedTuple):
+    """The means to sign, after their check: warnings, the chain, and the signer unless signatures are made outside."""
+
+    warnings: list[str]
+    chain: tuple[Certificate, ...]
+    signer: Signer | None
+
+
+def check_signing(sign: Sign, verify: VerifyRecipe | None, timestamp: int, workspace: Workspace) -> CheckedSigning:
+    """Check certificates, key and dates for a signature at a time (Unix seconds).
+
+    Raises:
+        OtabuildError: clients, or those whom the recipe trusts, would not accept the signature.
+    """
+    chain = load_chain(sign.certificate, sign.chain)
+    signer = make_signer(sign, workspace)
+    policy = trust_policy(verify) if verify else None
+    public_key = signer.public_key if signer else None
+    return CheckedSigning(preflight(chain, public_key, timestamp, workspace.now, policy=policy), chain, signer)

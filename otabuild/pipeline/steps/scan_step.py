@@ -1,0 +1,154 @@
+"""Scan: walks the inputs of a rootfs and writes its prepared entries to a file."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Annotated
+
+from otabuild.errors import printable
+from otabuild.format.image_config import jetson_bsp_version
+from otabuild.format.sizes import counted
+from otabuild.pipeline.settings import rootfs_options
+from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.recipe.named_files import naming_key, problem_at
+from otabuild.rootfs.entry import RACY_NS, Entry
+from otabuild.rootfs.scan import ReleaseFiles, RootfsOptions, fingerprint, newest_archive, release_files, scan
+from otabuild.rootfs.stream import read_entries, write_entries
+from otabuild.storage import files, publishing
+
+_RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
+
+
+@dataclass(frozen=True)
+class ScanInputs:
+    """What the entries of a rootfs depend on, and the warning for each exclude pattern that matches nothing."""
+
+    options: Annotated[RootfsOptions, KeyPart("how the rootfs is prepared")]
+    fingerprint: Annotated[str, KeyPart("what the inputs hold")]
+    unmatched: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class System:
+    """What a rootfs states of itself: name and version of the system, and the version of the Jetson BSP."""
+
+    os: str | None
+    os_version: str | None
+    bsp_version: str | None
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """Digest of the list of entries, bytes of their contents, and when a file may have changed unseen (Unix ns)."""
+
+    entries: str
+    size: int
+    system: System
+    racy_at: int | None
+
+
+@dataclass(frozen=True)
+class ScanStep(Step[ScanInputs, Scanned]):
+    """Walk the inputs of a rootfs and write its prepared entries to a file."""
+
+    kind = "scan"
+    results_type = Scanned
+
+    @property
+    def doc(self) -> str:
+        """See `Step.doc`."""
+        return f"walk the inputs of rootfs {self.part}"
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """See `Step.after`."""
+        return f"input*:{self.recipe.name}/{self.part}", f"preflight:{self.recipe.name}"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See `Step.outputs`."""
+        return (self.rootfs_path(self.part, "entries"),)
+
+    def naming(self) -> AbstractContextManager[None]:
+        """See `Step.naming`."""
+        return naming_key(self.recipe, "rootfs", self.part)
+
+    def inputs(self) -> ScanInputs:
+        """See `Step.inputs`."""
+        options = rootfs_options(self.recipe.rootfs[self.part])
+        found = fingerprint(options, work=self.workspace.archives)
+        return ScanInputs(options, found, {pattern: self._unmatched(pattern) for pattern in options.exclude})
+
+    def _unmatched(self, pattern: str) -> str:
+        number = self.recipe.rootfs[self.part].prepare.exclude.index(pattern)
+        keys = ("rootfs", self.part, "prepare", "exclude", number)
+        return problem_at(self.recipe, keys, "the pattern matches nothing", pattern).message
+
+    def run(self, inputs: ScanInputs) -> Outcome[Scanned]:
+        """See `Step.run`."""
+        (entries,) = self.outputs
+        options, warn, now_ns = inputs.options, self.workspace.warn, self.workspace.now_ns
+        newest = _Newest(newest_archive(options))
+        result = scan(options, euid=os.geteuid(), work=self.workspace.archives)
+        with publishing.replacing_stream(entries) as file:
+            counts = write_entries(file, newest.watch(result.entries))
+        with open(entries, "rb") as file:
+            release = release_files(read_entries(file))
+        notes = result.notes
+        for pattern in notes.unmatched_patterns:
+            warn(inputs.unmatched[pattern])
+        for name, count in sorted(notes.foreign_xattrs.items()):
+            shown = printable(name)
+            warn(
+                f"rootfs {self.part}: left out the attribute {shown} of {counted(count, 'entry', 'entries')}: no Linux "
+                f'target can set it; `xattrs: {{drop: ["{shown}"]}}` says that you know'
+            )
+        for path in notes.left_out if options.unsupported == "warn" else ():
+            warn(f"rootfs {self.part}: left out, because the format cannot store it: {printable(path)}")
+        report = {
+            "entries": counts.regular + counts.directories + counts.others,
+            "left out": notes.left_out,
+            "dropped xattrs": dict(notes.dropped_xattrs + notes.foreign_xattrs),
+            "patterns without a match": notes.unmatched_patterns,
+        }
+        racy = newest.time_ns >= now_ns - RACY_NS
+        scanned = Scanned(files.hash_file(entries), counts.size, _system(release), now_ns if racy else None)
+        return Outcome(scanned, report, _RACY if racy else "")
+
+
+class _Newest:
+    """Passes entries on, and records the newest time of any file, starting at `time_ns`."""
+
+    def __init__(self, time_ns: int) -> None:
+        self.time_ns = time_ns
+
+    def watch(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        for entry in entries:
+            if entry.content is not None and (key := entry.content.stat_key) is not None:
+                self.time_ns = max(self.time_ns, key.mtime_ns, key.ctime_ns)
+            yield entry
+
+
+def _system(release: ReleaseFiles) -> System:
+    """Return the names and versions that a rootfs states for its system, and for the Jetson BSP."""
+    named: dict[str, str] = {}
+    for line in (release.os_release or b"").decode("utf-8", "replace").splitlines():
+        name, equals, value = line.partition("=")
+        if equals:
+            named[name.strip()] = _unquoted(value.strip())
+    bsp = None if release.nv_tegra_release is None else jetson_bsp_version(release.nv_tegra_release)
+    return System(named.get("NAME") or None, named.get("VERSION_ID") or None, bsp)
+
+
+def _unquoted(value: str) -> str:
+    """Read a value of os-release like a shell; a value that a shell would refuse is not changed."""
+    try:
+        read = " ".join(shlex.split(value))
+    except ValueError:
+        return value
+    return re.sub(r"\\([$`])", r"\1", read)  # shlex does not unescape these two within quotes

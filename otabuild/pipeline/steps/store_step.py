@@ -1,0 +1,116 @@
+"""Store: reads and stores every content of every rootfs that is not stored yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.plan import StoragePlan
+from otabuild.assembly.store import store_contents
+from otabuild.assembly.tree import write_tree
+from otabuild.pipeline.base_release import open_base
+from otabuild.pipeline.settings import storage_plan
+from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.steps.scan_step import ScanStep
+from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.stream import read_entries
+from otabuild.storage import files, publishing
+from otabuild.storage.compress import library_version
+
+
+@dataclass(frozen=True)
+class StoreInputs:
+    """What the stored form of all contents depends on, and the bytes to read."""
+
+    entries: Annotated[Mapping[str, str], KeyPart("entries of rootfs {}")]
+    racy: Annotated[tuple[int | None, ...], KeyPart("files that changed just before the scan")]
+    plan: Annotated[StoragePlan, KeyPart("storage plan")]
+    libzstd: Annotated[str, KeyPart("libzstd")]
+    base: Annotated[tuple[str, list[int]] | None, KeyPart("base")]
+    size: int
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Digests of the list of each tree, and of how its contents are stored."""
+
+    trees: Mapping[str, str]
+    storage: str
+
+
+@dataclass(frozen=True)
+class StoreStep(Step[StoreInputs, Stored]):
+    """Read and store every content of every rootfs that is not stored yet."""
+
+    kind = "store"
+    results_type = Stored
+
+    @property
+    def doc(self) -> str:
+        """See `Step.doc`."""
+        return "hash and compress what is new"
+
+    @property
+    def sources(self) -> tuple[Step[Any, Any], ...]:
+        """See `Step.sources`."""
+        return tuple(self._scans().values())
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """See `Step.after`."""
+        return tuple(scan.name for scan in self._scans().values())
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See `Step.outputs`."""
+        return (*(self.rootfs_path(name, "tree") for name in self.recipe.rootfs), self.path("storage"))
+
+    def _scans(self) -> dict[str, ScanStep]:
+        return {name: ScanStep(self.recipe, self.workspace, name) for name in self.recipe.rootfs}
+
+    def inputs(self) -> StoreInputs:
+        """See `Step.inputs`."""
+        scans = {name: scan.results() for name, scan in self._scans().items()}
+        base = self.recipe.storage.base
+        return StoreInputs(
+            entries={name: scanned.entries for name, scanned in scans.items()},
+            racy=tuple(scanned.racy_at for scanned in scans.values()),  # a file read then may have changed since
+            plan=storage_plan(self.recipe.storage),
+            libzstd=library_version(),
+            base=(base, _base_state(base)) if base else None,
+            size=sum(scanned.size for scanned in scans.values()),
+        )
+
+    def _open_base(self, path: str) -> AbstractContextManager[Base]:
+        return open_base(self.recipe, path)
+
+    def run(self, inputs: StoreInputs) -> Outcome[Stored]:
+        """See `Step.run`."""
+        *trees, storage_file = self.outputs
+        base = self._open_base(inputs.base[0]) if inputs.base else nullcontext()
+        with self.workspace.open_cache() as cache, base as earlier:
+            environment = self.workspace.environment(cache, self.name.replace(":", " "), inputs.size)
+            sources = [partial(self._entries, name) for name in inputs.entries]
+            storage, rows, counts = store_contents(sources, inputs.plan, environment, earlier)
+            for path, tree in zip(trees, rows, strict=True):
+                with publishing.replacing_stream(path) as file:
+                    write_tree(file, tree)
+        with publishing.replacing_stream(storage_file) as file:
+            storage.write(file)
+        hashes = {name: files.hash_file(path) for name, path in zip(inputs.entries, trees, strict=True)}
+        return Outcome(Stored(hashes, files.hash_file(storage_file)), counts.to_value())
+
+    def _entries(self, name: str) -> Iterator[Entry]:
+        with open(self.rootfs_path(name, "entries"), "rb") as file:
+            yield from read_entries(file)
+
+
+def _base_state(base: str) -> list[int]:
+    """Return what shows that an earlier release is unchanged; for an image directory, the state of its index."""
+    document = os.path.join(base, "index.json")
+    return files.file_state(os.path.realpath(document if os.path.exists(document) else base))

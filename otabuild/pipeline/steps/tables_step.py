@@ -1,0 +1,134 @@
+"""Tables: writes the file table of each rootfs and the resource table of the image as blobs in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgpack
+
+from otabuild.assembly.file_table import link_counts, write_file_table
+from otabuild.assembly.resource_table import Resources, write_resource_table
+from otabuild.assembly.stored import Storage
+from otabuild.assembly.tree import read_tree
+from otabuild.format.digest import Blob
+from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.steps.store_step import Stored, StoreStep
+from otabuild.storage import files
+from otabuild.storage.cache import Cache
+from otabuild.storage.compress import compress_table, library_version
+from otabuild.version import __version__
+
+
+@dataclass(frozen=True)
+class TablesInputs:
+    """What the tables depend on."""
+
+    contents: Annotated[Stored, KeyPart("contents")]
+    libzstd: Annotated[str, KeyPart("libzstd")]
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A compressed table in the cache: its digest as hex, its size in bytes, and labels with counts of its rows."""
+
+    digest: str
+    size: int
+    labels: Mapping[str, int]
+
+    @property
+    def blob(self) -> Blob:
+        """The table as a blob of the cache."""
+        return Blob(bytes.fromhex(self.digest), self.size)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The file table of each rootfs, the resource table, and the digest of the list of leaves."""
+
+    file_tables: Mapping[str, StoredTable]
+    resource_table: StoredTable
+    leaves: str
+
+
+@dataclass(frozen=True)
+class TablesStep(Step[TablesInputs, Tables]):
+    """Write the file table of each rootfs and the resource table of the image as blobs in the cache."""
+
+    kind = "tables"
+    results_type = Tables
+
+    @property
+    def doc(self) -> str:
+        """See `Step.doc`."""
+        return "write file tables and the resource table"
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """See `Step.after`."""
+        return (f"store:{self.recipe.name}",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See `Step.outputs`."""
+        return (self.path("leaves"),)
+
+    @property
+    def clean(self) -> tuple[str, ...]:
+        """See `Step.clean`."""
+        return (self._database, *(self.rootfs_path(name, "sqlite3") for name in self.recipe.rootfs))
+
+    @property
+    def _database(self) -> str:
+        return self.path("resource_table.sqlite3")
+
+    def inputs(self) -> TablesInputs:
+        """See `Step.inputs`."""
+        return TablesInputs(StoreStep(self.recipe, self.workspace).results(), library_version())
+
+    def run(self, inputs: TablesInputs) -> Outcome[Tables]:
+        """See `Step.run`."""
+        (leaves,) = self.outputs
+        with self.workspace.open_cache() as cache, ThreadPoolExecutor(self.workspace.workers) as pool:
+            trees = inputs.contents.trees
+            started = {name: self._file_table(name, tree, cache, pool) for name, tree in trees.items()}
+            self._write_resources(leaves)
+            resource_table = pool.submit(_add_table, cache, self._database, {})
+            file_tables = {name: finish() for name, finish in started.items()}
+            return Outcome(Tables(file_tables, resource_table.result(), files.hash_file(leaves)))
+
+    def _write_resources(self, leaves: str) -> None:
+        """Write the resource table and the list of leaves. The rows take much memory, which is freed on return."""
+        with open(self.path("storage"), "rb") as file:
+            resources = Resources(Storage.read(file))
+        write_resource_table(self._database, resources.rows())
+        files.write_file(leaves, bytes(msgpack.packb(list(resources.leaves()))))
+
+    def _file_table(self, name: str, digest: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], StoredTable]:
+        """Start the file table of a tree; a table made from the same tree is taken from the cache."""
+        key = f"file table {__version__} {digest} {library_version()}".encode()
+        known = cache.recall(key)
+        if known is not None and cache.has((table := StoredTable(*known)).blob):
+            return lambda: table
+        tree, database = self.rootfs_path(name, "tree"), self.rootfs_path(name, "sqlite3")
+        labels = write_file_table(database, read_tree(tree), link_counts(read_tree(tree))).labels()
+        compressed = pool.submit(_add_table, cache, database, labels)
+
+        def finish() -> StoredTable:
+            made = compressed.result()
+            cache.remember(key, [made.digest, made.size, labels])
+            return made
+
+        return finish
+
+
+def _add_table(cache: Cache, database: str, labels: Mapping[str, int]) -> StoredTable:
+    blob = cache.add(compress_table(database))
+    return StoredTable(blob.digest.hex(), blob.size, labels)
+
+
+def read_leaves(path: str) -> list[Blob]:
+    """Return the blobs of contents that the image must contain."""
+    return [Blob(*leaf) for leaf in msgpack.unpackb(files.read_file(path))]
