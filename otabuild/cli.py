@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
 from otabuild import progress, session
-from otabuild.errors import OtabuildError
+from otabuild.errors import OtabuildError, printable_json
 from otabuild.version import __version__
 
 _MODULES = ("build", "image", "verify", "signing", "release", "repro", "cache", "completion")
@@ -129,7 +128,7 @@ def _tell(error: OtabuildError, args: argparse.Namespace) -> None:
         progress.clear()
         print(session.render(error), file=sys.stderr)
         if getattr(args, "json", False) or getattr(args, "format", "") == "json":
-            print(json.dumps({"ok": False, "error": error.to_value()}, ensure_ascii=False, indent=2))
+            print(printable_json({"ok": False, "error": error.to_value()}))
     _end_output()
 
 

@@ -6,6 +6,7 @@ what was expected, and what to do about it. So does a `Finding`, which is collec
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self, TypeVar
@@ -111,13 +112,15 @@ class Finding:
 
     def __str__(self) -> str:
         """Return severity, finding and rule on one line, safe to print, and the hint on a separate line."""
-        text = f"{self.severity}: {_facts(self)} [{self.rule}]"
-        return f"{text}\n  hint: {self.hint}" if self.hint else text
+        return _with_hint(f"{self.severity}: {_facts(self)} [{self.rule}]", self.hint)
 
 
 def _sentence(found: OtabuildError | Finding) -> str:
-    text = _facts(found)
-    return f"{text}\n  hint: {found.hint}" if found.hint else text
+    return _with_hint(_facts(found), found.hint)
+
+
+def _with_hint(text: str, hint: str) -> str:
+    return f"{text}\n  hint: {printable_lines(hint)}" if hint else text
 
 
 def _facts(found: OtabuildError | Finding) -> str:
@@ -232,8 +235,22 @@ class StorageError(OtabuildError):
 
 
 def printable(text: object) -> str:
-    """Return text that is safe to print: control characters, lone surrogates and the like are escaped as in Python."""
+    """Return text that is safe to print on one line.
+
+    Control characters, those that change the direction of text, lone surrogates and the like are escaped as in Python.
+    """
     shown = str(text)
     if shown.isprintable():
         return shown
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in shown)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of several lines, each of them safe to print."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(value: object) -> str:
+    r"""Return a value as indented JSON that is safe to print: what `printable` escapes is written as `\uXXXX`."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -162,10 +162,15 @@ def run_blob(args: argparse.Namespace) -> int:
             emit(args, written.to_value(), [f"{written.path}  {human_size(written.size)}"])
             return 0
         content = b"".join(inspect_blob(image, args.checksum))
-    if sys.stdout.isatty() and not args.bytes and not content.isascii():
+    if sys.stdout.isatty() and not args.bytes and not _is_plain_text(content):
         raise InputError("the blob is not text", where=args.checksum, hint="write it with -o FILE, or give --bytes")
     sys.stdout.buffer.write(content)
     return 0
+
+
+def _is_plain_text(content: bytes) -> bool:
+    """Whether a terminal shows just this text: ASCII, without the control characters that it would obey."""
+    return all(32 <= byte < 127 or byte in b"\t\n\r" for byte in content)
 
 
 def run_lookup(args: argparse.Namespace) -> int:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from otabuild.errors import OtabuildError
+from otabuild.errors import OtabuildError, printable_json, printable_lines
 
 T = TypeVar("T")
 
@@ -19,15 +18,15 @@ Parsers = Any
 def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
     """Print a result: one JSON document with --json, otherwise the lines."""
     if args.json:
-        print(json.dumps(value, ensure_ascii=False, indent=2))
+        print(printable_json(value))
     else:
         for line in lines:
-            print(line)
+            print(printable_lines(line))
 
 
 def say(text: str) -> None:
     """Tell a person something that is not a result."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable_lines(text), file=sys.stderr, flush=True)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

@@ -32,6 +32,8 @@ XATTRS = MIB
 """All extended attributes of one inode, packed."""
 OWNER = 2**32 - 2
 """The largest uid or gid. chown reads 2^32-1 as "do not change"."""
+MODE = 0xFFFF
+"""The largest st_mode."""
 
 INLINE = 64
 """Contents of 1 to this many bytes are inlined in the file table."""

@@ -154,11 +154,21 @@ class FileTable:
         """Yield the entries of a query: DIRECTORIES, NON_REGULARS, REGULARS, or a union of them.
 
         Raises:
-            TableError: a row refers to a missing inode or resource.
+            TableError: a row refers to a missing inode or resource, or has a number beyond the limits.
         """
         for row in self.database.query(f"{query} {condition}", parameters):
-            if row[2] is None or row[10] is None:
-                raise TableError("refers to an inode or a resource that does not exist", where=row[0])
+            path, _, mode, uid, gid, *_, size, _ = row
+            if mode is None or size is None:
+                raise TableError("refers to an inode or a resource that does not exist", where=path)
+            # Whoever reads an entry may use its numbers as those of a file: the verification need not have run.
+            if not (
+                0 <= mode <= limits.MODE
+                and 0 <= uid <= limits.OWNER
+                and 0 <= gid <= limits.OWNER
+                and 0 <= size <= limits.FILE
+            ):
+                seen = f"mode {mode:o}, owner {uid}:{gid}, size {size}"
+                raise TableError("a number that no file has", where=path, observed=seen)
             yield FileEntry(*row)
 
     def entries(self, condition: str = "", parameters: tuple[object, ...] = ()) -> Iterator[FileEntry]:

@@ -161,7 +161,7 @@ def _check_metadata(entry: Entry) -> None:
             observed=f"{entry.uid}:{entry.gid}",
             expected=f"0 to {limits.OWNER}",
         )
-    if entry.mode >> 16:
+    if not 0 <= entry.mode <= limits.MODE:
         raise InputError("the mode has more than 16 bits", where=entry.path, observed=oct(entry.mode))
     if entry.xattrs:
         pack_xattrs(entry.xattrs, entry.path)

@@ -69,13 +69,13 @@ class Database:
         """Turn the errors of SQLite into otabuild errors."""
         try:
             yield
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the text of a message may not be UTF-8 either
             raise self._meaning(error) from None
         except MemoryError:  # SQLite could not get memory, which is often due to what the table claims
             hint = "if memory is free (`free -m`, `ulimit -v`), the table is malformed: get this image again"
             raise TableError("the table needs more memory than there is", where=self.name, hint=hint) from None
 
-    def _meaning(self, error: sqlite3.DatabaseError) -> BaseException:
+    def _meaning(self, error: Exception) -> BaseException:
         """Return the meaning of an SQLite error; SQLite also makes one of what a signal raises during a callback."""
         if fs.interrupted is not None:
             return fs.interrupted()

@@ -38,6 +38,7 @@ _WORDS = {
     "file": str(limits.FILE),
     "inline": str(limits.INLINE),
     "owner": str(limits.OWNER),
+    "mode": str(limits.MODE),
 }
 """The replacements for `$word` in the queries below."""
 
@@ -199,7 +200,7 @@ _query(
     "table.mode",
     "A mode has 16 bits (section 12).",
     "mode out of range",
-    "SELECT inode_id, mode FROM ft_inode WHERE mode NOT BETWEEN 0 AND 65535",
+    "SELECT inode_id, mode FROM ft_inode WHERE mode NOT BETWEEN 0 AND $mode",
     kind="inode ",
 )
 _query(
