@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from otabuild import progress, session
 from otabuild.errors import OtabuildError, printable_json
@@ -30,6 +30,11 @@ _EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usag
 
 class _Parser(argparse.ArgumentParser):
     """A parser that suggests a similar command for an unknown one."""
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help and usage; argparse's own way to do it hides that a disk is full."""
+        (file or sys.stderr).write(message)
+        (file or sys.stderr).flush()
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001  (argparse has no other way)
@@ -91,6 +96,8 @@ class _Parsers:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
+    if arguments is None:
+        session.speak_utf8()
     session.open_streams()
     session.keep_own_access()
     session.handle_signals()
@@ -112,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has closed it
-        _end_output()
+        session.end_output()
         return 1
     except session.FAILURES as error:
         known = session.known(error)
@@ -129,13 +136,4 @@ def _tell(error: OtabuildError, args: argparse.Namespace) -> None:
         print(session.render(error), file=sys.stderr)
         if getattr(args, "json", False) or getattr(args, "format", "") == "json":
             print(printable_json({"ok": False, "error": error.to_value()}))
-    _end_output()
-
-
-def _end_output() -> None:
-    """Flush the output; if that fails, keep Python from reporting it at exit."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    session.end_output()

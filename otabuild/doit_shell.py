@@ -63,15 +63,20 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     desc = "one line for each task, one message for each error"
 
     def __init__(self, outstream: Any, options: Any) -> None:
-        super().__init__(outstream, options)
+        super().__init__(outstream or sys.stdout, options)  # doit keeps the stream from before `open_streams`
         self._started = time.monotonic()
         self._began: dict[str, float] = {}  # `doit -n` runs several tasks at a time
         self._records: dict[str, Record] = {}
 
     def write(self, text: str) -> None:
         """Write and flush, so that a CI log shows progress as it happens."""
-        self.outstream.write(text)
-        self.outstream.flush()
+        try:
+            self.outstream.write(text)
+            self.outstream.flush()
+        except OSError as error:
+            print(f"error: standard output: {error.strerror}", file=sys.stderr)
+            session.end_output()
+            raise SystemExit(1) from None
 
     def initialize(self, tasks: Any, selected_tasks: Any) -> None:
         """Take the lock before anything else, and record the steps of the run."""

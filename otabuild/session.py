@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import io
 import os
 import re
 import signal
@@ -161,11 +162,36 @@ def exit_on_error() -> Iterator[None]:
         raise SystemExit(1) from None
 
 
+def speak_utf8() -> None:
+    """Start this process again in Python's UTF-8 mode, unless file names are UTF-8 already.
+
+    Names of files are bytes, and those of an image are UTF-8. Python would decode names, arguments and output by the
+    locale, so under a locale of another encoding the same tree would give another image.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  # ourselves
+
+
 def open_streams() -> None:
-    """Connect closed standard streams to nothing; otherwise, the next opened file would take their place."""
+    """Connect closed standard streams to nothing; otherwise, the next opened file would take their place.
+
+    What a stream's encoding does not have is escaped: a name that a terminal cannot show is no reason to stop.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def end_output() -> None:
+    """Flush the output; if that fails, keep Python from reporting it at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def known(error: Exception) -> OtabuildError | None:

@@ -29,6 +29,9 @@ from otabuild.pipeline.workspace import WORK, Workspace
 from otabuild.recipe.load import load_recipes
 from otabuild.recipe.model import Recipe
 
+session.speak_utf8()
+session.open_streams()
+
 __all__ = ["DOIT_CONFIG", "task__own_steps", "task__steps"]
 
 Task = dict[str, Any]

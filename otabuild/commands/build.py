@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import time
+from contextlib import suppress
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, say
@@ -119,12 +120,15 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_version(args: argparse.Namespace) -> int:
     """Print versions."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
     from otabuild.pipeline.build_report import versions
 
     packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "tqdm", "zstandard")
-    found = versions() | {name: version(name) for name in packages}
+    found = versions()
+    for name in packages:
+        with suppress(PackageNotFoundError):  # a frozen program has no metadata of its libraries
+            found[name] = version(name)
     emit(args, found, [f"otabuild {found['otabuild']}"])
     return 0
 

@@ -23,7 +23,7 @@ from otabuild.image.rebuild import Opener, rebuild, run_parallel
 from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
-from otabuild.storage import fs_at, publishing
+from otabuild.storage import fs, fs_at, publishing
 from otabuild.storage.fs import StrPath
 from otabuild.tally import Progress, Tally
 
@@ -63,6 +63,7 @@ def deploy(
         StorageError: no space left, or the operating system failed.
         OtabuildError: the image is invalid; nothing is left behind.
     """
+    fs.check_names()
     signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
     plan = TreePlan(payload.file_table)
     demands = plan.demands()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -50,8 +51,18 @@ def ask_git(folder: str, what: str) -> str:
         raise InputError("cannot run git", where=folder, observed=error.strerror, hint=_hint(what)) from None
     if done.returncode != 0:
         said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-        raise InputError(f"`git {' '.join(_GIT[what])}` failed", observed=said, hint=_hint(what))
+        raise InputError(f"`git {' '.join(_GIT[what])}` failed", observed=said, hint=_hint_after(said, folder, what))
     return done.stdout.strip()
+
+
+def _hint_after(said: str, folder: str, what: str) -> str:
+    """Return what to do about something that git said."""
+    if "dubious ownership" in said:  # git's own advice stands in lines that are not shown
+        place = shlex.quote(os.path.abspath(folder))
+        return f"another user owns the checkout; `git config --global --add safe.directory {place}` trusts it"
+    if what != "describe" and any(word in said for word in ("any commits", "ambiguous argument", "Needed a single")):
+        return f"the repository has no commit yet: commit first, or {_hint(what)}"
+    return _hint(what)
 
 
 def _hint(what: str) -> str:

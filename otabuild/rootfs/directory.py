@@ -18,6 +18,7 @@ from otabuild.errors import InputChangedError, InputError, InputUnreadableError,
 from otabuild.format import limits
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.entry import Content, Entry
+from otabuild.storage import fs
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_XATTRS: Mapping[str, bytes] = {}
@@ -161,6 +162,7 @@ class DirectorySource:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[int, os.stat_result]]:
+        fs.check_names()
         if not os.path.exists("/proc/self/fd"):
             raise InputError(
                 "reading a directory needs /proc, which is not mounted here",

@@ -12,12 +12,13 @@ import errno
 import os
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Literal
 
-from otabuild.errors import StorageError
+from otabuild.errors import StateError, StorageError
 
 Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
@@ -69,6 +70,20 @@ def undisturbed() -> Iterator[None]:
     finally:
         if came:
             signal.raise_signal(came[0])
+
+
+def check_names() -> None:
+    """Make sure that Python takes names of files for UTF-8, as the names of an image are.
+
+    Raises:
+        StateError: it decodes and encodes them by the locale, so they would become other names.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        raise StateError(
+            "Python reads names of files in another encoding than UTF-8",
+            observed=sys.getfilesystemencoding(),
+            hint="start it as `python -X utf8`, or set PYTHONUTF8=1; the commands `otabuild` and `doit` do so by themselves",
+        )
 
 
 def storage_error(error: OSError, operation: str, path: object) -> StorageError:
