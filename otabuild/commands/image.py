@@ -10,7 +10,17 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type
+from otabuild.commands.output import (
+    Parsers,
+    add_compat,
+    add_image,
+    add_json,
+    add_payload,
+    checked,
+    emit,
+    opened,
+    option_type,
+)
 from otabuild.errors import printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import human_size
@@ -67,6 +77,7 @@ def add(parsers: Parsers) -> None:
             add_payload(parser)
         parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
         add_json(parser)
+        add_compat(parser)
         parser.set_defaults(run=run_table)
 
     for name, what in (
@@ -80,6 +91,7 @@ def add(parsers: Parsers) -> None:
         parser.add_argument("path", metavar="PATH", help="absolute path in the rootfs, such as /etc/hostname")
         if name != "cat":
             add_json(parser)
+        add_compat(parser)
         parser.set_defaults(run={"ls": run_ls, "stat": run_stat, "cat": run_cat}[name])
 
     package = parsers.add_parser("otaclient-package", help="list or export the otaclient package of an image")
@@ -187,10 +199,9 @@ def run_lookup(args: argparse.Namespace) -> int:
 
 def run_table(args: argparse.Namespace) -> int:
     """Write a table to a file."""
-    from otabuild.image.image import open_image
     from otabuild.image.inspect_blob import get_filetable, get_resourcetable
 
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         if "ecu_id" in args:
             written = get_filetable(image, image.payload(args.ecu_id, args.release_key), args.output)
         else:
@@ -201,9 +212,7 @@ def run_table(args: argparse.Namespace) -> int:
 
 def run_ls(args: argparse.Namespace) -> int:
     """List a directory."""
-    from otabuild.image.image import open_image
-
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         found = list(image.payload(args.ecu_id, args.release_key).ls(args.path))
     emit(args, {"entries": [entry.to_value() for entry in found]}, map(_line, found))
     return 0
@@ -218,9 +227,7 @@ def _line(entry: FileEntry) -> str:
 
 def run_stat(args: argparse.Namespace) -> int:
     """Show an entry."""
-    from otabuild.image.image import open_image
-
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         value = image.payload(args.ecu_id, args.release_key).stat(args.path).to_value()
     emit(args, value, [printable(f"{name}: {fact}") for name, fact in value.items()])
     return 0
@@ -228,9 +235,7 @@ def run_stat(args: argparse.Namespace) -> int:
 
 def run_cat(args: argparse.Namespace) -> int:
     """Print a file."""
-    from otabuild.image.image import open_image
-
-    with open_image(args.image) as image, image.payload(args.ecu_id, args.release_key).open(args.path) as file:
+    with opened(args, args.image) as image, image.payload(args.ecu_id, args.release_key).open(args.path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
     return 0
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from otabuild.errors import OtabuildError, printable_json, printable_lines
+from otabuild.errors import OtabuildError, printable, printable_json, printable_lines
+
+if TYPE_CHECKING:
+    from otabuild.image.image import Image
 
 T = TypeVar("T")
 
@@ -45,6 +49,22 @@ def add_payload(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
     )
+
+
+def add_compat(parser: argparse.ArgumentParser) -> None:
+    """Add the option to read images of early builders."""
+    parser.add_argument("--compat", action="store_true", help="also read images of the reference builder 0.3 to 0.10")
+
+
+@contextmanager
+def opened(args: argparse.Namespace, path: str) -> Iterator[Image]:
+    """Open an image for a command with `add_compat`, and tell at the end what was met that the format does not allow."""
+    from otabuild.image.image import open_image
+
+    with open_image(path, compat=args.compat) as image:
+        yield image
+        for note in image.compat.notes:
+            say(printable(f"note: {path}: {note}"))
 
 
 def option_type(parse: Callable[[str], T]) -> Callable[[str], T]:

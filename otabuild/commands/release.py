@@ -9,7 +9,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type, say
+from otabuild.commands.output import (
+    Parsers,
+    add_compat,
+    add_image,
+    add_json,
+    add_payload,
+    checked,
+    emit,
+    opened,
+    option_type,
+    say,
+)
 from otabuild.errors import printable
 from otabuild.format.sizes import counted, human_size, parse_size
 
@@ -30,6 +41,7 @@ def add(parsers: Parsers) -> None:
         "--format", choices=("text", "markdown", "json"), default="text", help="markdown fits a pull request"
     )
     diff.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    add_compat(diff)
     diff.set_defaults(run=run_diff)
 
     cost = parsers.add_parser("cost", help="show what a device that runs BASE fetches to get to NEW, and why")
@@ -43,12 +55,14 @@ def add(parsers: Parsers) -> None:
         help="exit 1 if a device fetches more, such as 300MiB",
     )
     add_json(cost)
+    add_compat(cost)
     cost.set_defaults(run=run_cost)
 
     report = parsers.add_parser("report", help="write an HTML page: what is in an image, and what it costs")
     add_image(report)
     report.add_argument("--base", metavar="OLD", help="the image that devices run now: also show what changes")
     report.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")
+    add_compat(report)
     report.set_defaults(run=run_report)
 
     lint = parsers.add_parser("lint", help="find what may cause trouble on the device although the image is valid")
@@ -63,6 +77,7 @@ def add(parsers: Parsers) -> None:
         help="a rule to silence; repeatable",
     )
     add_json(lint)
+    add_compat(lint)
     lint.set_defaults(run=run_lint)
 
 
@@ -70,9 +85,8 @@ def run_diff(args: argparse.Namespace) -> int:
     """Print the differences; the exit code is 0 with or without any."""
     from otabuild.comparison.diff import diff
     from otabuild.comparison.diff_text import markdown_lines, text_lines
-    from otabuild.image.image import open_image
 
-    with open_image(args.a) as before, open_image(args.b) as after:
+    with opened(args, args.a) as before, opened(args, args.b) as after:
         found = diff(before, after, args.ecu_id)
     args.json = args.format == "json"
     lines = markdown_lines(found) if args.format == "markdown" else text_lines(found)
@@ -83,10 +97,9 @@ def run_diff(args: argparse.Namespace) -> int:
 def run_cost(args: argparse.Namespace) -> int:
     """Print the cost of an update, and check it against a budget."""
     from otabuild.comparison.cost import cost
-    from otabuild.image.image import open_image
 
     budget: int | None = args.max_download
-    with open_image(args.base) as base, open_image(args.new) as new:
+    with opened(args, args.base) as base, opened(args, args.new) as new:
         found = cost(base, new, args.ecu_id, args.release_key)
     name = f"{args.ecu_id}/{args.release_key}"
     about = {"base": args.base, "new": args.new, "ecu": args.ecu_id, "release-key": args.release_key}
@@ -113,14 +126,13 @@ def _cost_lines(found: Cost) -> Iterator[str]:
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the page."""
-    from otabuild.image.image import open_image
     from otabuild.report.report_data import make_report
     from otabuild.report.report_page import render_page
     from otabuild.storage.files import write_file
 
     with contextlib.ExitStack() as stack:
-        image = stack.enter_context(open_image(args.image))
-        base = stack.enter_context(open_image(args.base)) if args.base else None
+        image = stack.enter_context(opened(args, args.image))
+        base = stack.enter_context(opened(args, args.base)) if args.base else None
         for one in filter(None, (image, base)):
             one.source.check_apart(args.output)
         page = render_page(make_report(image, base, now=int(time.time())))
@@ -147,13 +159,12 @@ def run_lint(args: argparse.Namespace) -> int:
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:
     from otabuild import session
-    from otabuild.image.image import open_image
     from otabuild.lint.lint_image import lint_image
 
     with contextlib.ExitStack() as stack:
-        base = stack.enter_context(open_image(args.base)) if args.base else None
+        base = stack.enter_context(opened(args, args.base)) if args.base else None
         if not args.subject.endswith((".yaml", ".yml")):
-            image = stack.enter_context(open_image(args.subject))
+            image = stack.enter_context(opened(args, args.subject))
             yield from lint_image(image, int(time.time()), base)
             return
         from otabuild.pipeline.lint_recipe import lint_recipe

@@ -9,7 +9,17 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, add_payload, checked, emit, option_type
+from otabuild.commands.output import (
+    Parsers,
+    add_compat,
+    add_image,
+    add_json,
+    add_payload,
+    checked,
+    emit,
+    opened,
+    option_type,
+)
 from otabuild.errors import Finding, InputError, TrustError, printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import counted, human_size
@@ -48,6 +58,7 @@ def add(parsers: Parsers) -> None:
 
     resources = parsers.add_parser("verify-resources", help="hash the stored blobs, and compare with their digests")
     add_image(resources)
+    add_compat(resources)
     resources.add_argument(
         "--blob-checksum",
         action="append",
@@ -119,7 +130,7 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="require the extended key usage codeSigning, also of CAs that have any",
     )
-    trust.add_argument("--compat", action="store_true", help="also read tokens of early builders (PEM certificates)")
+    add_compat(parser)
 
 
 def _days(text: str) -> int:
@@ -171,14 +182,13 @@ def run_verify(args: argparse.Namespace) -> int:
             "no trust anchor was given", where=args.image, hint="name CA certificates with --ca or --ca-dir"
         )
     now = _now(args)
-    with open_image(args.image) as image:
+    with open_image(args.image, compat=args.compat) as image:
         report = verify(
             image,
             policy,
             now,
             shallow=args.shallow,
             strict=args.strict,
-            compat=args.compat,
             progress=partial(show_progress, "verify"),
         )
     emit(args, report.to_value(), [*finding_lines(report.findings), *_verdict_lines(args.image, report, now)])
@@ -208,13 +218,12 @@ def _signature_lines(signature: SignatureReport, now: int) -> Iterator[str]:
 
 def run_verify_sign(args: argparse.Namespace) -> int:
     """Verify the signature."""
-    from otabuild.image.image import open_image
     from otabuild.verification.verify_sign import verify_sign
 
     policy = trust_policy(args)
     now = _now(args)
-    with open_image(args.image) as image:
-        report = verify_sign(image, policy, now, compat=args.compat)
+    with opened(args, args.image) as image:
+        report = verify_sign(image, policy, now)
     if policy is None and not args.no_trust:
         raise TrustError(
             "everything but the trust anchor was checked: no trust anchor was given",
@@ -229,10 +238,9 @@ def run_verify_sign(args: argparse.Namespace) -> int:
 
 def run_verify_resources(args: argparse.Namespace) -> int:
     """Hash the stored blobs."""
-    from otabuild.image.image import open_image
     from otabuild.verification.verify_resources import verify_resources
 
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         report = verify_resources(image, args.blob_checksum)
     verdict = f"{counted(report.blobs, 'blob')} hashed, {len(report.findings)} bad"
     emit(args, report.to_value(), [*finding_lines(report.findings), verdict])
@@ -243,7 +251,6 @@ def run_deploy(args: argparse.Namespace) -> int:
     """Deploy a payload."""
     from otabuild.deployment.deploy import deploy
     from otabuild.deployment.deploy_tar import deploy_tar
-    from otabuild.image.image import open_image
 
     policy = trust_policy(args)
     if policy is None and not args.insecure_no_verify:
@@ -253,7 +260,7 @@ def run_deploy(args: argparse.Namespace) -> int:
             hint="name CA certificates with --ca or --ca-dir, or give --insecure-no-verify",
         )
     act, target = (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         deployed = act(
             image.payload(args.ecu_id, args.release_key),
             target,
@@ -261,7 +268,6 @@ def run_deploy(args: argparse.Namespace) -> int:
             _now(args),
             insecure_no_verify=args.insecure_no_verify,
             no_owner=args.no_owner,
-            compat=args.compat,
             progress=partial(show_progress, "deploy"),
         )
     size = human_size(deployed.content_size)

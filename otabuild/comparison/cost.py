@@ -21,7 +21,8 @@ from otabuild.image.tables import REGULARS
 MOST = 20
 _CONTENTS = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0"
 _BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
-    (SELECT DISTINCT inode_id, resource_id FROM ft_regular) JOIN ft_resource USING (resource_id)"""
+    (SELECT resource_id FROM ft_regular JOIN ft_inode USING (inode_id)
+    GROUP BY inode_id, resource_id, CASE WHEN links_count IS NULL THEN path END) JOIN ft_resource USING (resource_id)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,6 @@ def deploy(
     *,
     insecure_no_verify: bool = False,
     no_owner: bool = False,
-    compat: bool = False,
     progress: Progress | None = None,
 ) -> Deployed:
     """Deploy a payload as a new directory with exact types, contents, owners, modes, attributes and hard links.
@@ -53,7 +52,6 @@ def deploy(
         now: Unix seconds.
         insecure_no_verify: skip the signature, and nothing else.
         no_owner: let the calling user own everything.
-        compat: also read tokens of early builders, with PEM certificates.
         progress: called with the bytes written.
 
     Raises:
@@ -64,7 +62,7 @@ def deploy(
         OtabuildError: the image is invalid; nothing is left behind.
     """
     fs.check_names()
-    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
+    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
     plan = TreePlan(payload.file_table)
     demands = plan.demands()
     with _staging(os.fspath(target), payload.image) as root:

@@ -10,7 +10,7 @@ from otabuild.image.image import Payload
 from otabuild.signing.trust import TrustPolicy
 from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
-from otabuild.verification.rules_resources import JoinSubject, ResourcesSubject
+from otabuild.verification.rules_resources import JoinSubject, ResourcesSubject, reached_by
 from otabuild.verification.verify_sign import verify_sign
 
 
@@ -38,9 +38,7 @@ class Deployed:
         }
 
 
-def check_deployable(
-    payload: Payload, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool, compat: bool
-) -> str | None:
+def check_deployable(payload: Payload, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool) -> str | None:
     """Verify the signature of the image, unless told otherwise, and every rule about a payload and its tables.
 
     Returns:
@@ -54,11 +52,11 @@ def check_deployable(
     if not insecure_no_verify:
         if policy is None:
             raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
-        signer = verify_sign(image, policy, now, compat=compat).chain[0].subject
+        signer = verify_sign(image, policy, now).chain[0].subject
     demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
     read_sys_config_of(payload)
     demand(FileTableSubject(payload.file_table))
     demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
-    demand(ResourcesSubject(image.resources, image.blobs.size))
+    demand(ResourcesSubject(image.resources, image.blobs.size, reached_by(payload.file_table, image.resources)))
     demand(JoinSubject(payload.file_table, image.resources))
     return signer

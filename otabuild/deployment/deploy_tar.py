@@ -37,7 +37,6 @@ def deploy_tar(
     *,
     insecure_no_verify: bool = False,
     no_owner: bool = False,
-    compat: bool = False,
     progress: Progress | None = None,
 ) -> Deployed:
     """Write a payload as a tar file; arguments and checks are those of `deploy`.
@@ -49,7 +48,7 @@ def deploy_tar(
         StateError: the target exists and is not a regular file, or is in the image.
         OtabuildError: as `deploy` does.
     """
-    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, compat=compat)
+    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
     plan = TreePlan(payload.file_table)
     demands = plan.demands()
     path = os.fspath(target)
@@ -78,7 +77,7 @@ class _Tar:
         self._plan = plan
         self._tally = tally
         self._no_owner = no_owner
-        self._offsets: dict[int, int] = {}
+        self._offsets: dict[str, int] = {}  # by the first path of a file
         self._first_paths: dict[int, str] = {}
 
     def write(self) -> None:
@@ -107,11 +106,11 @@ class _Tar:
         if link is not None:
             return offset
         if entry.digest is not None and entry.contents is None:
-            self._offsets[entry.inode_id] = offset
+            self._offsets[entry.path] = offset
         return offset + -(-entry.size // _BLOCK) * _BLOCK
 
     def _offsets_of(self, row: ResourceRow) -> list[int] | None:
-        return [self._offsets[paths[0].inode_id] for paths in self._plan.with_content(row.digest)] or None
+        return [self._offsets[paths[0].path] for paths in self._plan.with_content(row.digest)] or None
 
     def _write_content(self, member: GroupMember[list[int]], open_content: Opener) -> None:
         for offset in member.use:

@@ -6,14 +6,18 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from operator import attrgetter
 
 from otabuild.image.tables import DIRECTORIES, NON_REGULARS, REGULARS, FileEntry, FileTable
 
-_CONTENT_SIZE = """(SELECT sum(size) FROM (SELECT min(resource_id) AS resource_id FROM ft_regular GROUP BY inode_id)
+# An inode without links_count is a separate file for each of its paths, as clients write it (section 12).
+_CONTENT_SIZE = """(SELECT sum(size) FROM (SELECT min(resource_id) AS resource_id
+        FROM ft_regular JOIN ft_inode USING (inode_id) GROUP BY inode_id, CASE WHEN links_count IS NULL THEN path END)
     JOIN ft_resource USING (resource_id))"""
-_INODES = """(SELECT count(*) FROM ft_dir) + (SELECT count(DISTINCT inode_id) FROM ft_regular)
-    + (SELECT count(DISTINCT inode_id) FROM ft_non_regular)"""
+_INODES = """(SELECT count(*) FROM ft_dir)
+    + (SELECT count(*) FROM (SELECT 1 FROM ft_regular JOIN ft_inode USING (inode_id)
+        GROUP BY inode_id, CASE WHEN links_count IS NULL THEN path END))
+    + (SELECT count(*) FROM (SELECT 1 FROM ft_non_regular JOIN ft_inode USING (inode_id)
+        GROUP BY inode_id, CASE WHEN links_count IS NULL THEN path END))"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +78,9 @@ class TreePlan:
 
 
 def _by_inode(entries: Iterator[FileEntry]) -> Iterator[list[FileEntry]]:
-    return (list(group) for _, group in groupby(entries, key=attrgetter("inode_id")))
+    return (list(group) for _, group in groupby(entries, key=_file))
+
+
+def _file(entry: FileEntry) -> tuple[int, str]:
+    """Return what the paths of one file have in common."""
+    return entry.inode_id, entry.path if entry.links_count is None else ""

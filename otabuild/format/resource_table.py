@@ -12,6 +12,8 @@ TABLES = (
     filter_applied BLOB, meta BLOB)""",
 )
 INDEXES: tuple[str, ...] = ()
+EARLY = (TABLES[0].replace(" UNIQUE", ""), "CREATE INDEX rst_digest_idx ON rs_manifest (digest)")
+"""The schema that early builders wrote."""
 
 
 class ResourceRow(NamedTuple):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from otabuild.errors import IntegrityError, LimitError
+from otabuild.format.compat import STRICT, Compat
 from otabuild.format.digest import Descriptor, blob_name, format_digest
 from otabuild.storage.backend import Backend
 
@@ -18,12 +19,14 @@ class Blobs:
     """The blobs of an image.
 
     Attributes:
+        compat: whether what is read from the blobs may deviate from the format as early builders did.
         on_verified: called with the 32-byte digest of each blob that was read to its end and is good; called from any
             thread that reads.
     """
 
-    def __init__(self, source: Backend) -> None:
+    def __init__(self, source: Backend, compat: Compat = STRICT) -> None:
         self._source = source
+        self.compat = compat
         self.on_verified: Callable[[bytes], None] | None = None
 
     def size(self, digest: bytes) -> int | None:

@@ -13,6 +13,7 @@ from typing import IO, Self, cast
 from otabuild.errors import FilterError, FormatError, InputError, IntegrityError, LimitError
 from otabuild.format import annotations as ann
 from otabuild.format import limits
+from otabuild.format.compat import Compat
 from otabuild.format.digest import Descriptor, format_digest
 from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import Index, payload_id
@@ -29,11 +30,15 @@ _LINKS = 40
 """The limit for followed symlinks, the same as in Linux."""
 
 
-def open_image(path: StrPath) -> Image:
+def open_image(path: StrPath, *, compat: bool = False) -> Image:
     """Open an image directory or an artifact, for use in a `with` statement.
 
     Everything read from it is verified by digest, starting with index.json. Use `otabuild.verify` to check that
     index.json itself is authentic.
+
+    Args:
+        path: the image.
+        compat: also read what releases 0.3 to 0.10 of the reference builder wrote; `Image.compat` tells what was met.
 
     Raises:
         InputError: the path is not an image.
@@ -41,15 +46,16 @@ def open_image(path: StrPath) -> Image:
         IntegrityError: the image directory has no blobs folder, or a symlink in its place.
         StorageError: the operating system could not read it.
     """
-    return Image(open_backend(path))
+    return Image(open_backend(path), Compat(is_on=compat))
 
 
 class Image:
     """An image, opened once. Nothing is looked up by path again."""
 
-    def __init__(self, source: Backend) -> None:
+    def __init__(self, source: Backend, compat: Compat) -> None:
         self.source = source
-        self.blobs = Blobs(source)
+        self.compat = compat
+        self.blobs = Blobs(source, compat)
 
     def __enter__(self) -> Self:
         return self

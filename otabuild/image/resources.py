@@ -56,7 +56,7 @@ class Plan(NamedTuple):
         for step in self.steps:
             where = f"resource {format_digest(step.digest)}"
             if isinstance(step.filter, Compressed):
-                chunks = decompress(chunks, step.size, limits.FILE, where)
+                chunks = decompress(chunks, step.size, limits.FILE, where, blobs.compat)
             elif isinstance(step.filter, Bundled):
                 chunks = _cut(chunks, step.filter.offset, step.filter.length)
             chunks = verified(chunks, step.digest, step.size, where)
@@ -108,7 +108,7 @@ class ResourceTable:
     @classmethod
     def open(cls, blobs: Blobs, descriptor: Descriptor) -> ResourceTable:
         """Open the resource table of an image; raises the same errors as `open_table`."""
-        return cls(open_table(blobs, descriptor, cls.statements, NAME))
+        return cls(open_table(blobs, descriptor, cls.statements, NAME, resource_table.EARLY))
 
     def rows(self) -> Iterator[ResourceRow]:
         """Yield every row."""
@@ -185,13 +185,16 @@ class ResourceTable:
             if bundle_id is None:
                 yield from _batches(self._singles(rows, use_of, report))
                 continue
+            wanted = [(row, use) for row in rows if (use := use_of(row)) is not None]
+            if not wanted:  # a bundle that nobody wants may be broken
+                continue
             try:
                 bundle = self.by_id(bundle_id, f"bundle {bundle_id}")
                 plan = self.plan(bundle, above=1)
             except OtabuildError as error:
                 report(error)
                 continue
-            if members := list(_bundled(rows, bundle, use_of, report)):
+            if members := list(_bundled(wanted, bundle, report)):
                 yield Group(plan, bundle.size, members)
 
     def _singles(
@@ -229,12 +232,8 @@ def _batches(members: Iterable[GroupMember[U]]) -> Iterator[Group[U]]:
         yield Group(None, 0, batch)
 
 
-def _bundled(
-    rows: Iterable[ResourceRow], bundle: ResourceRow, use_of: Callable[[ResourceRow], U | None], report: OnError
-) -> Iterator[GroupMember[U]]:
-    for row in rows:
-        if (use := use_of(row)) is None:
-            continue
+def _bundled(wanted: Iterable[tuple[ResourceRow, U]], bundle: ResourceRow, report: OnError) -> Iterator[GroupMember[U]]:
+    for row, use in wanted:
         where = f"resource {row.resource_id}"
         try:
             filter_ = parse_filter(row.filter_applied or b"", where)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from otabuild.errors import TableError
 from otabuild.format import file_table, limits
+from otabuild.format.compat import Compat, Early
 from otabuild.format.digest import Descriptor
 from otabuild.format.table_schema import check_schema, check_unique, type_checks
 from otabuild.image.blobs import Blobs, Chunk
@@ -15,7 +16,9 @@ from otabuild.storage.sqlite_read import Database, open_database
 from otabuild.storage.zstd import decompress
 
 
-def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], name: str) -> Database:
+def open_table(
+    blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], name: str, early: Iterable[str] = ()
+) -> Database:
     """Open the table for a descriptor.
 
     Args:
@@ -23,6 +26,7 @@ def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], 
         descriptor: the descriptor of the table; its media type says whether the table is compressed.
         statements: the statements that create the expected schema.
         name: the name of the table, for messages.
+        early: the statements of early builders, which may have created it if `blobs.compat` accepts that.
 
     Raises:
         IntegrityError: the blob is missing, damaged or does not match the descriptor.
@@ -33,7 +37,12 @@ def open_table(blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], 
     database = open_database(table_chunks(blobs, descriptor, name), name)
     try:
         database.check_integrity()
-        check_schema(database.query, statements, name)
+        try:
+            check_schema(database.query, statements, name)
+        except TableError:
+            if not (early and blobs.compat.accepts(Early.NOT_UNIQUE)):
+                raise
+            check_schema(database.query, early, name)
         _check_types(database, statements)
         check_unique(database.query, statements, name)
     except BaseException:
@@ -52,7 +61,7 @@ def table_chunks(blobs: Blobs, descriptor: Descriptor, name: str) -> Iterator[Ch
     if not descriptor.media_type.endswith("+zstd"):
         return chunks
     limit = min(limits.TABLE, max(16 * limits.MIB, limits.TABLE_RATIO * descriptor.size))
-    return decompress(chunks, None, limit, name)
+    return decompress(chunks, None, limit, name, blobs.compat)
 
 
 def _check_types(database: Database, statements: Iterable[str]) -> None:
@@ -142,13 +151,14 @@ class FileTable:
 
     statements = (*file_table.TABLES, *file_table.INDEXES)
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, compat: Compat) -> None:
         self.database = database
+        self.compat = compat
 
     @classmethod
     def open(cls, blobs: Blobs, descriptor: Descriptor, name: str) -> FileTable:
         """Open the file table of a payload; raises the same errors as `open_table`."""
-        return cls(open_table(blobs, descriptor, cls.statements, name))
+        return cls(open_table(blobs, descriptor, cls.statements, name), blobs.compat)
 
     def select(self, query: str, condition: str = "", parameters: Iterable[object] = ()) -> Iterator[FileEntry]:
         """Yield the entries of a query: DIRECTORIES, NON_REGULARS, REGULARS, or a union of them.

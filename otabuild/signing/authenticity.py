@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from otabuild.errors import OtabuildError, TrustError
+from otabuild.errors import FormatError, OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate, token_certificates
@@ -80,6 +80,8 @@ def check_index_jwt(
     except OtabuildError as error:
         return None, [error]
     chain, notes = token_certificates(token), list[TrustError]()
+    if compat and _is_early(token_raw):
+        notes.append(TrustError("the certificates are PEM text (builders to 0.9.0)", where=f"{NAME}: x5c"))
     if compat and (sorted_chain := in_order(chain)) != chain:
         notes.append(TrustError("the certificates of x5c are not in order; they were sorted", where=f"{NAME}: x5c"))
         chain = sorted_chain
@@ -102,6 +104,15 @@ def check_index_jwt(
     authorities = (*chain[1:], *([anchor] if anchor else []))
     notes += [note for authority in authorities if (note := usage_problem(authority))]
     return SignatureReport(chain, anchor, token.issued_at, tuple(notes)), []
+
+
+def _is_early(token_raw: bytes) -> bool:
+    """Whether only the compatibility option reads a token."""
+    try:
+        parse_index_jwt(token_raw)
+    except FormatError:
+        return True
+    return False
 
 
 def verify_index_jwt(

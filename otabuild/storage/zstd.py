@@ -13,14 +13,18 @@ import zstandard
 
 from otabuild.errors import IntegrityError, LimitError
 from otabuild.format import limits
+from otabuild.format.compat import STRICT, Compat, Early
 
 # Four bytes can be a block of 128 KiB, the maximum for a block. Therefore input is counted in blocks.
 _BLOCKS = 8
 _HEADER_MAX = 18
 _RLE = 1
+_NO_SIZE = (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
 
 
-def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: int, where: str) -> Iterator[bytes]:
+def decompress(
+    chunks: Iterable[bytes | memoryview], size: int | None, limit: int, where: str, compat: Compat = STRICT
+) -> Iterator[bytes]:
     """Decompress one frame as a stream.
 
     Args:
@@ -28,6 +32,7 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
         size: the required size of the content in bytes; None if only the frame has it.
         limit: the maximum size of the content in bytes.
         where: the object the frame belongs to, for messages.
+        compat: whether a frame of an early builder will do, without a checksum or, if `size` is None, without a size.
 
     Yields:
         the content, in parts of about 1 MiB.
@@ -40,7 +45,7 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
     head = bytearray()
     while len(head) < _HEADER_MAX and (part := next(parts, None)) is not None:
         head += part
-    declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where)
+    declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where, compat)
     # One per frame: a frame may be inside a frame, and then both are read alternately.
     frame = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj()
     produced = 0
@@ -52,38 +57,56 @@ def decompress(chunks: Iterable[bytes | memoryview], size: int | None, limit: in
         except zstandard.ZstdError as error:
             raise IntegrityError("damaged zstd frame", where=where, observed=error) from None
         produced += len(out)
-        if produced > declared:
-            raise IntegrityError("zstd frame contains more than it declares", where=where, expected=declared)
+        _check_amount(produced, declared, limit, where)
         if out:
             yield out
     if not frame.eof:
         raise IntegrityError("zstd frame is cut off", where=where, observed=f"{produced} bytes", expected=declared)
     if frame.unused_data:
         raise IntegrityError("bytes after the zstd frame", where=where)
-    if produced != declared:
+    if declared is not None and produced != declared:
         raise IntegrityError(
             "zstd frame contains less than it declares", where=where, observed=produced, expected=declared
         )
 
 
-def _declared_size(head: bytes, size: int | None, limit: int, where: str) -> int:
+def _check_amount(produced: int, declared: int | None, limit: int, where: str) -> None:
+    if declared is None and produced > limit:
+        raise LimitError("content too large", where=where, expected=f"at most {limit}")
+    if declared is not None and produced > declared:
+        raise IntegrityError("zstd frame contains more than it declares", where=where, expected=declared)
+
+
+def has_checksum_and_size(head: bytes) -> bool:
+    """Whether these first bytes, at least 18 of them if there are so many, begin a frame as the format requires it."""
+    try:
+        frame = zstandard.get_frame_parameters(head)
+    except zstandard.ZstdError:
+        return False
+    return bool(frame.has_checksum) and frame.content_size not in _NO_SIZE
+
+
+def _declared_size(head: bytes, size: int | None, limit: int, where: str, compat: Compat) -> int | None:
     try:
         frame = zstandard.get_frame_parameters(head)
     except zstandard.ZstdError as error:
         raise IntegrityError("not a zstd frame", where=where, observed=error) from None
-    if not head.startswith(b"\x28\xb5\x2f\xfd") or frame.dict_id or not frame.has_checksum:
+    is_plain = head.startswith(b"\x28\xb5\x2f\xfd") and not frame.dict_id
+    if not (is_plain and (frame.has_checksum or compat.accepts(Early.PLAIN_FRAME))):
         raise IntegrityError("not a plain zstd frame with a checksum and without a dictionary", where=where)
-    if frame.content_size in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
-        raise IntegrityError("the zstd frame does not declare the size of its content", where=where)
     if frame.window_size > 1 << limits.ZSTD_WINDOW_LOG:
         raise LimitError("zstd window too large", where=where, observed=frame.window_size)
+    if frame.content_size in _NO_SIZE:
+        if size is None and compat.accepts(Early.PLAIN_FRAME):
+            return None
+        raise IntegrityError("the zstd frame does not declare the size of its content", where=where)
     if size is not None and frame.content_size != size:
         raise IntegrityError(
             "the zstd frame declares a different size", where=where, observed=frame.content_size, expected=size
         )
     if frame.content_size > limit:
         raise LimitError("content too large", where=where, observed=frame.content_size, expected=f"at most {limit}")
-    return frame.content_size
+    return int(frame.content_size)
 
 
 def _pieces(parts: Iterable[bytes | memoryview], until_block: int) -> Iterator[memoryview]:

@@ -17,6 +17,7 @@ from otabuild.errors import Finding, IntegrityError, OtabuildError, PathError, S
 from otabuild.findings import rule
 from otabuild.format import annotations as ann
 from otabuild.format import limits
+from otabuild.format.compat import Early
 from otabuild.format.file_table import (
     ACL,
     EMPTY_DIGEST,
@@ -58,6 +59,11 @@ class FileTableSubject:
         define("parent", _parent)
         define("folded", _folded)
         define("sha256", _sha256)
+        define("links_due", self._links_due)
+
+    def _links_due(self, paths: int) -> int:
+        """Return what an absent links_count stands for."""
+        return paths if self.table.compat.accepts(Early.NO_LINKS) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +235,8 @@ _query(
     "table.links",
     "links_count of an inode with several paths is at least the number of paths (sections 6 and 12).",
     "links_count is below the number of paths that share the inode",
-    "SELECT inode_id, links_count, paths FROM $counts WHERE paths > 1 AND coalesce(links_count, 0) < paths",
+    """SELECT inode_id, links_count, paths FROM $counts
+        WHERE CASE WHEN paths > 1 THEN coalesce(links_count, links_due(paths)) < paths END""",
     kind="inode ",
 )
 _query(

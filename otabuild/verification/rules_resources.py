@@ -23,10 +23,18 @@ from otabuild.image.tables import FileTable
 
 @dataclass(frozen=True, slots=True)
 class ResourcesSubject:
-    """The resource table, and a function for the size of a stored blob (None: missing)."""
+    """The resource table, and a function for the size of a stored blob (None: missing).
+
+    `judged` has the rows that the rules judge; None stands for all.
+    """
 
     table: ResourceTable
     blob_size: Callable[[bytes], int | None]
+    judged: _Ids | None = None
+
+    def judges(self, resource_id: int) -> bool:
+        """Whether a row matters."""
+        return self.judged is None or resource_id in self.judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +64,37 @@ class NeededSubject:
         return _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
 
 
+def reached_by(files: FileTable, resources: ResourceTable) -> _Ids:
+    """Return the rows that are contents of one file table, and all rows that these are made of."""
+    found = _Ids(resources, (row[1] for _, _, row in _looked_up(files, resources) if row is not None))
+    level = 1
+    while level <= limits.FILTER_DEPTH and found.add_parts(level):
+        level += 1
+    return found
+
+
 class _Ids:
     """A set of rows of the resource table. It takes nine bytes per row of the table, however many ids filters name."""
 
     def __init__(self, resources: ResourceTable, ids: Iterable[int]) -> None:
+        self._resources = resources
         self._known = array("q", (row.resource_id for row in resources.rows()))
         self._marks = bytearray(len(self._known) + 1)
         for resource_id in ids:
             self._marks[self._place(resource_id)] = 1
         self._marks[-1] = 0
 
+    def add_parts(self, level: int) -> bool:
+        """Add what the rows of a level (from 1) are made of, as the next level; return whether that is anything."""
+        for row in self._resources.rows():
+            if self._marks[self._place(row.resource_id)] == level:
+                for place in map(self._place, _named_by(row)):
+                    self._marks[place] = self._marks[place] or level + 1
+        self._marks[-1] = 0
+        return level + 1 in self._marks
+
     def __contains__(self, resource_id: int) -> bool:
-        return bool(self._marks[self._place(resource_id)])
+        return self._marks[self._place(resource_id)] > 0
 
     def _place(self, resource_id: int) -> int:
         at = bisect_left(self._known, resource_id)
@@ -119,7 +146,8 @@ def check_rows(subject: ResourcesSubject) -> Iterator[Finding]:
     """
     sql = "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND ?"
     for resource_id, size in subject.table.database.query(sql, (limits.FILE,)):
-        yield Finding(f"{NAME}: resource {resource_id}", "digest or size is not legal", size)
+        if subject.judges(resource_id):
+            yield Finding(f"{NAME}: resource {resource_id}", "digest or size is not legal", size)
 
 
 @rule("resources.filters", ResourcesSubject, error=FilterError)
@@ -131,7 +159,7 @@ def check_filters(subject: ResourcesSubject) -> Iterator[Finding]:
         if len(errors) <= SHOWN:  # one more, to report that more exist
             errors.append(error)
 
-    for _ in subject.table.groups(lambda _: True, keep):
+    for _ in subject.table.groups(lambda row: subject.judges(row.resource_id) or None, keep):
         pass
     for error in errors:
         yield Finding(f"{NAME}: {error.where}", error.what, error.observed, error.expected)
@@ -143,10 +171,10 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Finding]:
 
     Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
     """
-    sql = "SELECT digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
-    for digest, size in subject.table.database.query(sql):
+    sql = "SELECT resource_id, digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
+    for resource_id, digest, size in subject.table.database.query(sql):
         stored = subject.blob_size(digest)
-        if stored != size:
+        if stored != size and subject.judges(resource_id):
             what = "blob is missing" if stored is None else "blob size differs from its resource"
             yield Finding(format_digest(digest), what, stored, size)
 

@@ -83,7 +83,6 @@ def verify(
     *,
     shallow: bool = False,
     strict: bool = False,
-    compat: bool = False,
     without_signature: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -95,7 +94,6 @@ def verify(
         now: Unix seconds.
         shallow: do not rebuild contents; every stored blob is still hashed.
         strict: notes also make the image invalid.
-        compat: also read tokens of early builders, with PEM certificates.
         without_signature: check everything except authenticity, as for an image that is not signed yet.
         progress: called with the bytes hashed.
 
@@ -106,12 +104,13 @@ def verify(
         StorageError: no space for temporary files.
     """
     run = _Run(image, Tally(progress=progress))
-    signature = None if without_signature else run.check_signature(policy, now, compat=compat)
+    signature = None if without_signature else run.check_signature(policy, now)
     image.blobs.on_verified = run.verified.add
     try:
         run.check_image(shallow=shallow)
     finally:
         image.blobs.on_verified = None
+    run.findings.extend(Finding(image.path, note, rule="compat", severity="note") for note in image.compat.notes)
     return Report(image.path, shallow, strict, signature, run.counts, tuple(dict.fromkeys(run.findings)))
 
 
@@ -154,13 +153,13 @@ class _Run:
                 found[SHOWN] = Finding(found[SHOWN].where, "and more of the same", rule=rule)
             self.findings.extend(found)
 
-    def check_signature(self, policy: TrustPolicy | None, now: int, *, compat: bool) -> SignatureReport | None:
+    def check_signature(self, policy: TrustPolicy | None, now: int) -> SignatureReport | None:
         report: SignatureReport | None = None
         with self.collected("signature"):
             token = self.image.token_raw
             if token is None:
                 raise TrustError("the image is not signed", where="index.jwt")
-            report, problems = check_index_jwt(token, self.image.index_raw, policy, now, compat=compat)
+            report, problems = check_index_jwt(token, self.image.index_raw, policy, now, compat=self.image.compat.is_on)
             self.findings.extend(Finding.of_error("signature", problem) for problem in problems)
             if report is not None:
                 self.signer = report.chain[0].x509.public_bytes(Encoding.DER)

@@ -8,14 +8,13 @@ from otabuild.signing.authenticity import SignatureReport, verify_index_jwt
 from otabuild.signing.trust import TrustPolicy
 
 
-def verify_sign(image: Image, policy: TrustPolicy | None, now: int, *, compat: bool = False) -> SignatureReport:
+def verify_sign(image: Image, policy: TrustPolicy | None, now: int) -> SignatureReport:
     """Verify the signature, and that it covers this index.json.
 
     Args:
         image: an open image.
         policy: whom to trust; None checks everything except the trust anchor, and the report says so.
         now: Unix seconds.
-        compat: also read tokens of early builders, with PEM certificates.
 
     Raises:
         TrustError: the image is not signed, or the chain or signature is invalid.
@@ -24,4 +23,4 @@ def verify_sign(image: Image, policy: TrustPolicy | None, now: int, *, compat: b
     """
     if image.token_raw is None:
         raise TrustError("the image is not signed", where=image.path)
-    return verify_index_jwt(image.token_raw, image.index_raw, policy, now, compat=compat)
+    return verify_index_jwt(image.token_raw, image.index_raw, policy, now, compat=image.compat.is_on)

@@ -87,7 +87,7 @@ class StoreStep(Step[StoreInputs, Stored]):
         )
 
     def _open_base(self, path: str) -> AbstractContextManager[Base]:
-        return open_base(self.recipe, path)
+        return open_base(self.recipe, path, self.workspace.warn)
 
     def run(self, inputs: StoreInputs) -> Outcome[Stored]:
         """See `Step.run`."""
