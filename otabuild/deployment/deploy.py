@@ -23,7 +23,7 @@ from otabuild.image.rebuild import Opener, rebuild, run_parallel
 from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
-from otabuild.storage import fs, fs_at, publishing
+from otabuild.storage import fs, fs_at, publishing, staging
 from otabuild.storage.fs import StrPath
 from otabuild.tally import Progress, Tally
 
@@ -110,12 +110,8 @@ def _check_target(target: str, parent: str, image: Image) -> None:
 
 
 def _check_room(root: int, demands: Demands, target: str) -> None:
+    staging.check_room(root, demands.content_size, target)
     room = os.fstatvfs(root)
-    free = room.f_bavail * room.f_frsize
-    if demands.content_size > free:
-        raise StorageError(
-            "not enough space", where=target, observed=f"{free} bytes free", expected=f"{demands.content_size} bytes"
-        )
     if room.f_files and demands.inodes > room.f_favail:
         raise StorageError(
             "not enough inodes", where=target, observed=f"{room.f_favail} free", expected=str(demands.inodes)

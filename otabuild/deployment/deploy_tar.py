@@ -19,7 +19,7 @@ from otabuild.image.rebuild import Opener, rebuild
 from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
-from otabuild.storage import fs, publishing
+from otabuild.storage import fs, publishing, staging
 from otabuild.storage.fs import StrPath
 from otabuild.tally import Progress, Tally
 
@@ -56,6 +56,7 @@ def deploy_tar(
         raise StateError("the target is not a plain file", where=path)
     payload.image.source.check_apart(path)
     with publishing.replacing(path, durable=True) as fd:
+        staging.check_room(fd, demands.content_size, path)
         _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner).write()
     return Deployed(path, payload.name, signer, demands.inodes, demands.content_size)
 

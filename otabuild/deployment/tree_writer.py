@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 
 from otabuild.deployment.tree_plan import Demands
-from otabuild.errors import MetaApplyError
+from otabuild.errors import MetaApplyError, StorageError
 from otabuild.image.rebuild import Opener
 from otabuild.image.tables import FileEntry
 from otabuild.storage import fs, fs_at
@@ -70,6 +70,9 @@ class TreeWriter:
                 observed=error.observed,
                 hint=error.hint,
             ) from None
+        except StorageError as error:
+            error.where = path
+            raise
         finally:
             self._remove_probe(is_directory=stat.S_ISDIR(sample.mode))
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from otabuild.errors import InputError, OtabuildError
 from otabuild.format import limits
 from otabuild.format.index import Index
-from otabuild.storage import files, fs, publishing
+from otabuild.storage import files, fs, publishing, staging
 from otabuild.storage.member import Member, arrange, member_chunks
 
 _MARKER = "index.json"
@@ -43,6 +43,7 @@ def write_directory(path: str, members: Sequence[Member], *, progress: Callable[
             )
 
     with publishing.replacing_folder(path, marker=_MARKER, check=check) as fresh:
+        staging.check_room(fresh, sum(member.size for member in members), path)
         for member in arrange(members):
             target = os.path.join(fresh, member.name)
             if member.name.endswith("/"):

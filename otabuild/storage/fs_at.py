@@ -150,8 +150,7 @@ def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
     """
     mode = os.fstat(fd).st_mode
     for name, value in xattrs.items():
-        with _metadata(f"set the attribute {name}", path):
-            os.setxattr(fd, name, value)
+        _set_xattr(fd, name, value, path)
     if ACL in xattrs:  # this sets the mode, too, and a list that says no more than a mode is not kept
         _check_mode(os.fstat(fd).st_mode, mode, path)
         if ACL not in os.listxattr(fd):
@@ -161,8 +160,30 @@ def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
 def set_xattrs_at(name: str, folder: int, xattrs: Mapping[str, bytes], path: str) -> None:
     """Set extended attributes of the entry with this name."""
     for attribute, value in xattrs.items():
-        with _metadata(f"set the attribute {attribute}", path):
-            os.setxattr(f"/proc/self/fd/{folder}/{name}", attribute, value, follow_symlinks=False)
+        _set_xattr(f"/proc/self/fd/{folder}/{name}", attribute, value, path)
+
+
+def _set_xattr(target: int | str, attribute: str, value: bytes, path: str) -> None:
+    with _metadata(f"set the attribute {attribute}", path):
+        try:
+            os.setxattr(target, attribute, value, follow_symlinks=isinstance(target, int))
+        except OSError as error:
+            # ext4 says "no space" of an attribute that does not fit in one block, however much space there is.
+            is_full = error.errno == errno.ENOSPC and not _has_room(target, len(value))
+            if is_full or error.errno not in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
+                raise
+            raise MetaApplyError(
+                f"the file system cannot hold an attribute as large as {attribute}",
+                where=path,
+                observed=f"{len(value)} bytes",
+                hint="deploy to a file system for large attributes, such as XFS, or ext4 with the feature ea_inode; "
+                "or drop the attribute in the recipe (`xattrs: {drop: [...]}`) and build again",
+            ) from error
+
+
+def _has_room(target: int | str, size: int) -> bool:
+    room = os.statvfs(target if isinstance(target, int) else os.path.dirname(target))
+    return room.f_bavail * room.f_frsize > size + room.f_frsize
 
 
 def drop_acls(fd: int, path: str) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from otabuild.storage import fs, publishing
+from otabuild.storage import fs, publishing, staging
 from otabuild.storage.member import Member, arrange, member_chunks
 
 _LOCAL = struct.Struct("<4s5H3I2H")
@@ -60,6 +60,7 @@ def write_artifact(
     """
     placed, end = _place(arrange(members))
     with publishing.replacing(path, durable=True) as fd:
+        staging.check_room(fd, end, path)
         if end:
             with fs.change("reserve", path):
                 os.posix_fallocate(fd, 0, end)

@@ -17,7 +17,7 @@ from otabuild.storage.member import Member, arrange, document
 from otabuild.storage.sink import ArtifactSink, DirectorySink
 from tests.storage.test_directory_writer import image
 
-Place = Callable[[Path, list[Member]], Path]
+PutImage = Callable[[Path, list[Member]], Path]
 """Puts an image into a folder of the test, and returns what opens it."""
 
 
@@ -31,7 +31,7 @@ def directory(folder: Path, members: list[Member]) -> Path:
     return folder / "image"
 
 
-PLACES: list[Place] = [artifact, directory]
+PLACES: list[PutImage] = [artifact, directory]
 LARGE = os.urandom(2 * CHUNK + 5)
 LARGE_NAME = f"blobs/sha256/{hashlib.sha256(LARGE).hexdigest()}"
 EMPTY_NAME = f"blobs/sha256/{hashlib.sha256(b'').hexdigest()}"
@@ -40,7 +40,7 @@ MEMBERS = [*image("one"), document(LARGE_NAME, LARGE), document(EMPTY_NAME, b"")
 
 @pytest.fixture(params=PLACES)
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    put: Place = request.param
+    put: PutImage = request.param
     return put(tmp_path, MEMBERS)
 
 
