@@ -6,6 +6,7 @@ import getpass
 import io
 import os
 import re
+import secrets
 import signal
 import sys
 import time
@@ -18,13 +19,14 @@ from functools import cache, partial
 from types import FrameType
 from typing import NoReturn
 
-from otabuild.errors import InputError, OtabuildError, StorageError
+from otabuild.errors import InputError, OtabuildError, StateError, StorageError
 from otabuild.format.sizes import parse_size
 from otabuild.format.times import utc
 from otabuild.pipeline.workspace import CACHE_LIMIT, WORK, Workspace
 from otabuild.progress import show_progress
 from otabuild.storage import fs
 from otabuild.storage.lock import WorkLock
+from otabuild.storage.seal import CACHE_KEY, user_key
 
 FAILURES = (OtabuildError, OSError, MemoryError, RuntimeError)
 """The kinds of errors that `known` may recognise."""
@@ -89,7 +91,18 @@ def make_workspace(settings: Settings | None = None) -> Workspace:
         warn=cache(lambda message: print(f"warning: {message}", file=sys.stderr)),  # tell each once, not in every step
         progress=show_progress,
         cache_limit=settings.cache_limit,
+        cache_key=_cache_key,
     )
+
+
+def _cache_key() -> bytes:
+    """Return this user's key of the cache; where none can be kept, one for this run and its worker processes."""
+    try:
+        return user_key(os.environ)
+    except (StateError, StorageError) as error:
+        print(f"warning: {error}\n  nothing but blobs is reused from other runs; {CACHE_KEY} helps", file=sys.stderr)
+        os.environ[CACHE_KEY] = secrets.token_hex(32)
+        return user_key(os.environ)
 
 
 def _workers() -> int:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 
 import pytest
 
 pytest_plugins = ["tests.softhsm"]
+
+# Builds keep the key of their cache there, and not in the home of whoever runs the tests.
+os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"otabuild-tests-{os.getuid()}")
 
 # A background job ignores SIGINT, one under nohup SIGHUP, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from otabuild.assembly.plan import StoragePlan
+from otabuild.assembly.proof import is_proven
 from otabuild.assembly.stored import Bundle, StoredContent
 from otabuild.errors import OtabuildError
 from otabuild.format.digest import Blob
@@ -77,13 +78,13 @@ class ContentStore:
         self._cache, self._plan = cache, plan
         self._parameters = repr([_FORM, library_version(), plan.key()]).encode()
 
-    def find(self, digest: bytes) -> StoredContent | None:
+    def find(self, blob: Blob) -> StoredContent | None:
         """Return how a content is already stored, or None."""
-        return self._recall(self._key(b"content", digest))
+        return self._recall(self._key(b"content", blob.digest), [blob])
 
     def find_bundle(self, members: Sequence[Blob]) -> StoredContent | None:
         """Return how a bundle of these members is already stored, or None."""
-        return self._recall(self._key(b"bundle", *(member.digest for member in members)))
+        return self._recall(self._key(b"bundle", *(member.digest for member in members)), members)
 
     def store_file(self, content: Content) -> StoredContent:
         """Read a content once, hash it, and store it unless it is already stored.
@@ -102,7 +103,7 @@ class ContentStore:
 
     def store_bytes(self, data: bytes, blob: Blob) -> StoredContent:
         """Store a content with a known digest, unless it is already stored."""
-        stored = self.find(blob.digest)
+        stored = self.find(blob)
         if stored is None:
             stored = self._store_new(data, blob, self._plan.compress_level)
             self._cache.remember(self._key(b"content", blob.digest), list(stored))
@@ -159,7 +160,7 @@ class ContentStore:
 
     def _store_stream(self, content: Content) -> StoredContent:
         """Hash and compress a large content in one read, and cut its frame into slices."""
-        if content.digest is not None and (stored := self.find(content.digest)) is not None:
+        if content.digest is not None and (stored := self.find(Blob(content.digest, content.size))) is not None:
             return stored
         stored = self._stream(content, try_to_compress=True)
         if stored.compressed and stored.compressed.size * self._plan.compress_ratio > content.size:
@@ -190,12 +191,27 @@ class ContentStore:
             self.counts.add(bytes_read=len(chunk))
             yield chunk
 
-    def _recall(self, key: bytes) -> StoredContent | None:
+    def _recall(self, key: bytes, members: Sequence[Blob]) -> StoredContent | None:
+        """Return how contents are stored: as the cache says, or as it proves if somebody else wrote the record."""
         value = self._cache.recall(key)
-        stored = None if value is None else StoredContent.of(value)
-        if stored is None or not all(map(self._cache.has, stored.leaves)):
+        if value is None:
+            stored = self._proven(key, members)
+        else:
+            stored = StoredContent.of(value)
+            stored = stored if all(map(self._cache.has, stored.leaves)) else None
+        if stored is not None:
+            self.counts.add(contents_reused=1)
+        return stored
+
+    def _proven(self, key: bytes, members: Sequence[Blob]) -> StoredContent | None:
+        value = self._cache.recall_unsealed(key)
+        try:
+            stored = None if value is None else StoredContent.of(value)
+        except (TypeError, ValueError):
             return None
-        self.counts.add(contents_reused=1)
+        if stored is None or not is_proven(stored, members, self._plan, self._cache):
+            return None
+        self._cache.remember(key, list(stored))
         return stored
 
     def _key(self, kind: bytes, *digests: bytes) -> bytes:

@@ -211,7 +211,7 @@ class _Run:
         assert key is not None
         single = self._singles.get(key)
         if single is None:
-            single = self._singles[key] = _Single(self.store.find(digest) if digest else None)
+            single = self._singles[key] = _Single(self.store.find(Blob(digest, content.size)) if digest else None)
             if single.stored is None:
                 future = self._pool.submit(self.store.store_file, content._replace(digest=digest))
                 self._start(partial(self._end_single, single, future, content, digest))
@@ -232,7 +232,7 @@ class _Run:
         members, self._members = self._members, []
         if len(members) == 1:
             alone = members[0]
-            single = self._singles[alone.blob.digest] = _Single(self.store.find(alone.blob.digest))
+            single = self._singles[alone.blob.digest] = _Single(self.store.find(alone.blob))
             if single.stored is None:
                 single.stored = self.store.store_alone(alone)
         elif members:

@@ -24,6 +24,7 @@ from otabuild.lint.lint import (
 )
 from otabuild.lint.lint_image import base_modes
 from otabuild.pipeline.retry import retry
+from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.settings import rootfs_options
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
@@ -64,8 +65,8 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
 def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
-    result = scan(tolerant, euid=os.geteuid(), work=workspace.archives)
-    with naming_key(recipe, "rootfs", name):
+    with sealed_archives(workspace) as archives, naming_key(recipe, "rootfs", name):
+        result = scan(tolerant, euid=os.geteuid(), work=archives)
         rows = [_row(entry) for entry in result.entries]
     findings: dict[Finding, None] = {}
     if options.unsupported != "skip":

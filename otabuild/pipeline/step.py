@@ -210,7 +210,7 @@ class Step(ABC, Generic[I, R]):
             "again": outcome.again,
             "until": outcome.until,
         }
-        files.write_file(self.stamp, json.dumps({**stamp, "sha256": _sha256(stamp)}, indent=1).encode())
+        files.write_file(self.stamp, json.dumps({**stamp, "seal": self._seal(stamp)}, indent=1).encode())
         return outcome
 
     def results(self) -> R:
@@ -272,11 +272,15 @@ class Step(ABC, Generic[I, R]):
     def _read(self) -> Mapping[str, Any] | None:
         try:
             stamp = json.loads(files.read_file(self.stamp))
-        except (StorageError, ValueError):
+        except (StorageError, ValueError, RecursionError):
             return None
         parts = ("key", "results", "outputs")
         whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in parts)
-        return stamp if whole and stamp.pop("sha256", None) == _sha256(stamp) else None
+        return stamp if whole and stamp.pop("seal", None) == self._seal(stamp) else None
+
+    def _seal(self, stamp: Mapping[str, Any]) -> str:
+        text = json.dumps(stamp, sort_keys=True, default=_plain)
+        return self.workspace.seal.of("stamp", self.name, text).hex()
 
 
 @cache

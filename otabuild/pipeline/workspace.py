@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from otabuild.format import limits
 from otabuild.storage import files, fs
+from otabuild.storage.seal import Seal, user_key
 from otabuild.tally import Tally
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Workspace:
         warn: called with a message for the user that does not stop the run.
         progress: see Progress.
         cache_limit: maximum number of bytes that the work directory keeps for later builds.
+        cache_key: returns the key of the seals; called once they are needed.
         secrets: passphrases entered during this run, by what they are for; never shown.
     """
 
@@ -57,12 +59,18 @@ class Workspace:
     warn: Callable[[str], None] = lambda _message: None
     progress: Progress = _silent
     cache_limit: int = CACHE_LIMIT
+    cache_key: Callable[[], bytes] = field(default=lambda: user_key(os.environ), repr=False, compare=False)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def now(self) -> int:
         """Start of the run in Unix seconds."""
         return self.now_ns // 10**9
+
+    @cached_property
+    def seal(self) -> Seal:
+        """What shows that this user wrote a record of the work directory."""
+        return Seal(self.cache_key())
 
     @property
     def archives(self) -> str:
@@ -85,7 +93,7 @@ class Workspace:
         """Open the cache of the work directory. Callers hold the lock (storage/lock.py)."""
         from otabuild.storage.cache import Cache  # noqa: PLC0415  (a workspace is made by commands that build nothing, too)
 
-        return Cache(os.path.join(self.work, "cache"))
+        return Cache(os.path.join(self.work, "cache"), self.seal)
 
     def environment(self, cache: Cache, what: str, total: int) -> Environment:
         """Return what a build step gets from outside."""

@@ -5,8 +5,9 @@
                                 `hashed`: host file -> digest
 
 Blobs are in packs because creating a file for each of ten thousand blobs costs more than writing them. Names are never
-trusted: every reader of a blob checks it against its digest, and a damaged or lost database only costs time. One
-process at a time has a cache open: worker processes of one run wait for each other. Its methods are thread-safe.
+trusted: every reader of a blob checks it against its digest. Records of `made` and `hashed` have a seal (see
+`storage.seal`), because others may have written the cache; a damaged or lost database only costs time. One process at a
+time has a cache open: worker processes of one run wait for each other. Its methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -27,23 +28,21 @@ from otabuild.errors import StateError, StorageError
 from otabuild.format.digest import Blob
 from otabuild.storage import fs
 from otabuild.storage.lock import check_ours, waiting_for_others
+from otabuild.storage.seal import SIZE, Seal
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
     size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, PRIMARY KEY (device, inode)) WITHOUT ROWID;
+    ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, seal BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
 """
 _CHUNK = 1 << 20
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
-_APPLICATION_ID = 0x6F746132
+_APPLICATION_ID = 0x6F746133
 _WRONG = """SELECT 1 FROM blobs WHERE typeof(digest) <> 'blob' OR typeof(size) <> 'integer' OR typeof(used) <> 'integer'
     OR typeof(pack) <> 'integer' OR typeof(offset) <> 'integer' OR offset NOT BETWEEN 0 AND 1 << 50"""
-_CHECK = 16
-"""Bytes of a digest in front of each value of `made`: bytes of an image follow from it, and SQLite checks no values."""
-
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
 
@@ -58,8 +57,9 @@ class _Place(NamedTuple):
 class Cache:
     """See the module. As a context manager, it commits what was remembered on exit, also after an error."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, seal: Seal | None = None) -> None:
         self.folder = folder
+        self._seal = seal or Seal(os.urandom(SIZE))
         self._packs = os.path.join(folder, "packs")
         fs.makedirs(self._packs)
         self._lock = threading.RLock()
@@ -127,35 +127,44 @@ class Cache:
         return damaged
 
     def recall(self, key: bytes) -> list[Any] | None:
-        """Return what was remembered for a key, or None if there is no intact record of it."""
+        """Return what was remembered for a key, or None if there is no record of it that this user sealed."""
         match self._one("SELECT value FROM made WHERE key = ?", key):
-            case (bytes() as record,) if record[:_CHECK] == _check(key, record[_CHECK:]):
-                return list(msgpack.unpackb(record[_CHECK:]))
+            case (bytes() as record,) if self._seal.holds(record[:SIZE], "made", key, record[SIZE:]):
+                return list(msgpack.unpackb(record[SIZE:]))
+        return None
+
+    def recall_unsealed(self, key: bytes) -> list[Any] | None:
+        """Return what a record says that anybody may have written: it may be wrong in every way."""
+        match self._one("SELECT value FROM made WHERE key = ?", key):
+            case (bytes() as record,):
+                with suppress(ValueError, TypeError, msgpack.UnpackException):
+                    return list(msgpack.unpackb(record[SIZE:]))
         return None
 
     def remember(self, key: bytes, value: Sequence[Any]) -> None:
         """Remember the result for a key."""
         packed = bytes(msgpack.packb(value))
-        self._execute("REPLACE INTO made VALUES (?, ?)", (key, _check(key, packed) + packed))
+        self._execute("REPLACE INTO made VALUES (?, ?)", (key, self._seal.of("made", key, packed) + packed))
 
     def hashed(self, key: FileKey) -> tuple[bytes, bytes | None] | None:
-        """Return digest and inlined content of a host file in that state, if an intact record of them exists."""
+        """Return digest and inlined content of a host file in that state, if a record that this user sealed has them."""
         row = self._one(
-            "SELECT digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
+            "SELECT seal, digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
             *_signed(key),
         )
         match row:
-            case (bytes() as digest, None):
-                return digest, None
-            case (bytes() as digest, bytes() as inline) if hashlib.sha256(inline).digest() == digest:
+            case (bytes() as seal, bytes() as digest, bytes() | None as inline) if self._seal.holds(
+                seal, "hashed", _signed(key), digest, inline
+            ):
                 return digest, inline
         return None
 
     def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
         """Remember key, digest and inlined content of host files."""
-        packed = [(*_signed(key), digest, inline) for key, digest, inline in rows]
+        signed = [(_signed(key), digest, inline) for key, digest, inline in rows]
+        packed = [(*row[0], *row[1:], self._seal.of("hashed", *row)) for row in signed]
         with self._using():
-            self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?)", packed)
+            self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?,?)", packed)
 
     def forget_hashed(self) -> None:
         """Forget the digests of all host files; stored blobs are kept."""
@@ -323,10 +332,6 @@ def _place_chunks(place: _Place, size: int) -> Iterator[bytes]:
             yield chunk
     finally:
         os.close(fd)
-
-
-def _check(key: bytes, packed: bytes) -> bytes:
-    return hashlib.sha256(key + b"\0" + packed).digest()[:_CHECK]
 
 
 def _signed(key: FileKey) -> tuple[int, ...]:

@@ -53,6 +53,7 @@ class World:
     prompts: list[str] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    cache_key: bytes = b"only a test"
 
     @property
     def artifact(self) -> Path:
@@ -111,6 +112,7 @@ class World:
             environ=self.environ,
             prompt=ask,
             warn=self.warnings.append,
+            cache_key=lambda: self.cache_key,
         )
 
     def step(self, kind: type[StepT]) -> StepT:

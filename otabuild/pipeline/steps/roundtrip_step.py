@@ -11,6 +11,7 @@ from typing import Annotated
 from otabuild.assembly.tree import TreeRow, read_tree
 from otabuild.errors import IntegrityError
 from otabuild.format.file_table import pack_xattrs
+from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.steps.deploy_step import DeployedTars, DeployStep
 from otabuild.pipeline.steps.store_step import Stored, StoreStep
@@ -54,8 +55,9 @@ class RoundtripStep(Step[RoundtripInputs, Nothing]):
         """See `Step.run`."""
         for name, tar in inputs.tars.items():
             options = RootfsOptions((Input("tar", tar),), clean=False, stub_resolv_conf=False, drop_xattrs=())
-            deployed = scan(options, euid=os.geteuid(), work=self.workspace.archives).entries
-            _compare(name, deployed, read_tree(self.rootfs_path(name, "tree")))
+            with sealed_archives(self.workspace) as archives:
+                deployed = scan(options, euid=os.geteuid(), work=archives).entries
+                _compare(name, deployed, read_tree(self.rootfs_path(name, "tree")))
         return Outcome(Nothing(), {"rootfs-compared": len(inputs.tars)})
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 from otabuild.errors import printable
 from otabuild.format.image_config import jetson_bsp_version
 from otabuild.format.sizes import counted
+from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.settings import rootfs_options
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.recipe.named_files import naming_key, problem_at
@@ -94,11 +95,12 @@ class ScanStep(Step[ScanInputs, Scanned]):
         (entries,) = self.outputs
         options, warn, now_ns = inputs.options, self.workspace.warn, self.workspace.now_ns
         newest = _Newest(newest_archive(options))
-        result = scan(options, euid=os.geteuid(), work=self.workspace.archives)
-        with publishing.replacing_stream(entries) as file:
-            counts = write_entries(file, newest.watch(result.entries))
-        with open(entries, "rb") as file:
-            release = release_files(read_entries(file))
+        with sealed_archives(self.workspace) as archives:
+            result = scan(options, euid=os.geteuid(), work=archives)
+            with publishing.replacing_stream(entries) as file:
+                counts = write_entries(file, newest.watch(result.entries))
+            with open(entries, "rb") as file:
+                release = release_files(read_entries(file))
         notes = result.notes
         for pattern in notes.unmatched_patterns:
             warn(inputs.unmatched[pattern])
