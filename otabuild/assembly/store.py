@@ -173,6 +173,9 @@ class _Run:
         digest, inline = self._known(content)
         if content.size > self._plan.bundle_member_max:
             return self._single(content, digest)
+        # Small contents are read here and not in a thread: handing over a few hundred bytes costs more than hashing them.
+        # `data` may then be given to the bundle, so that no file is read twice; a base may make the bundle unnecessary,
+        # so what waits for it keeps only where to read, or memory would hold every small file of the tree.
         data = inline
         if digest is None or (is_inlined(content.size) and inline is None):
             data = load_content(content)

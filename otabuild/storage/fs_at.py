@@ -260,6 +260,9 @@ def remove(name: str, folder: int, path: str, *, is_directory: bool) -> None:
 
 def remove_tree(name: str, folder: int, path: str) -> None:
     """Remove a directory made by otabuild and everything below it, whatever its modes."""
+    # By descriptors, so that a folder that somebody swaps for a link leads nowhere; not recursive, because a tree may be
+    # deeper than Python's stack. A folder with folders stays on `todo` below them, and is opened again when they are
+    # gone; its descriptor is needed until then, and closed as soon as nothing on `todo` lies in it.
     todo: list[tuple[str, int, str]] = [(name, folder, path)]
     opened: list[int] = []
     try:

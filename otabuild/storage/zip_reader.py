@@ -135,21 +135,25 @@ def _read_end(read: Read, size: int) -> tuple[int, int, int]:
         _refuse("a ZIP of several disks")
     wide = _read_end64(read, at)
     if wide is not None:
-        for name, narrow, full, true in zip(
-            ("number of entries", "directory size", "directory offset"),
-            (count, length, start),
-            (_FULL16, _FULL32, _FULL32),
-            wide[:3],
-            strict=True,
-        ):
-            if narrow not in (true, full) or (true > full and narrow != full):
-                _refuse(f"end record and ZIP64 end record differ in the {name}", observed=narrow, expected=true)
+        _check_narrow((count, length, start), wide[:3])
         count, length, start, at = wide
         if count < _FULL16 and max(length, start) <= _NARROW:
             _refuse("a ZIP64 end record that is not needed")
     if start + length != at:
         _refuse("the central directory does not end where the end record starts", observed=start + length, expected=at)
     return start, length, count
+
+
+def _check_narrow(narrow_fields: tuple[int, int, int], true_values: tuple[int, int, int]) -> None:
+    """Check the end record against the ZIP64 one.
+
+    A field is either right or full. Some readers use the ZIP64 value only where the field is full, others always:
+    where both readings give the same, nobody can be shown another directory.
+    """
+    names = ("number of entries", "directory size", "directory offset")
+    for name, narrow, full, true in zip(names, narrow_fields, (_FULL16, _FULL32, _FULL32), true_values, strict=True):
+        if narrow not in (true, full) or (true > full and narrow != full):
+            _refuse(f"end record and ZIP64 end record differ in the {name}", observed=narrow, expected=true)
 
 
 def _read_end64(read: Read, end: int) -> tuple[int, int, int, int] | None:

@@ -111,6 +111,9 @@ def _declared_size(head: bytes, size: int | None, limit: int, where: str, compat
 
 def _pieces(parts: Iterable[bytes | memoryview], until_block: int) -> Iterator[memoryview]:
     """Cut a frame, whose first block begins after `until_block` bytes, into pieces of at most `_BLOCKS` blocks."""
+    # A chunk may end anywhere, even within the three bytes of a block's header. So this is a small machine: it is either
+    # `until_block` bytes before the next header or inside one, of which it has `header`. Without it, one chunk of a
+    # hostile frame could expand to thousands of blocks in a single call, before anybody counts what came out.
     header = bytearray()
     blocks, is_last = 0, False
     for part in parts:
