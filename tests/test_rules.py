@@ -32,7 +32,7 @@ from tests.image.test_otaclient import with_package
 from tests.image.zip_forge import Entry
 from tests.rootfs.trees import acl
 from tests.verification import cases
-from tests.verification.tampering import constant, put, sql
+from tests.verification.tampering import constant, put, sql, without_rule
 
 FILE, FOLDER = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 
@@ -123,6 +123,7 @@ SUBJECTS: Mapping[str, Callable[[], object]] = {
     "recipe.annotations": lambda: _recipe("annotations: {plattform: x}\n"),
     "recipe.set-rules": lambda: _recipe("rootfs: {main: {set: [{path: /x}]}}\n"),
     "recipe.passphrase": lambda: _recipe("sign: {key: external, passphrase: prompt}\n"),
+    "recipe.unsigned": lambda: _recipe("sign: {key: external}\nverify: {unsigned: true}\n"),
     "recipe.legacy": lambda: _recipe("otaclient-package: {legacy: true}\n"),
     "recipe.stdin": lambda: _recipe("rootfs: {a: {source: {tar: '-'}}, b: {source: {tar: '-'}}}\n"),
 }
@@ -144,7 +145,7 @@ def test_a_note_comes_from_its_rule(rule: str, tmp_path: Path, monkeypatch: pyte
     path = forge.forge(**NOTES[rule]).artifact(tmp_path / "image.zip")
     assert rule in {found.rule for found in worlds.verified(path).findings}
     assert worlds.verified(path).ok
-    monkeypatch.delitem(RULES, rule)
+    without_rule(monkeypatch, rule)
     assert rule not in {found.rule for found in worlds.verified(path).findings}
 
 
@@ -154,7 +155,7 @@ def test_a_finding_comes_from_its_rule(rule: str, monkeypatch: pytest.MonkeyPatc
     found = [each for each in findings_of(subject) if each.rule == rule]
     assert found
     assert all(each.severity == RULES[rule].severity for each in found)
-    monkeypatch.delitem(RULES, rule)
+    without_rule(monkeypatch, rule)
     assert rule not in {each.rule for each in findings_of(subject)}
 
 
@@ -163,7 +164,7 @@ def test_a_rule_that_others_repeat_names_the_error(rule: str, tmp_path: Path, mo
     case = next(case for case in cases.ALL.values() if rule in case.rules)
     path = forge.forge(**case.mutations).artifact(tmp_path / "image.zip")
     assert worlds.errors_of(path) == case.rules
-    monkeypatch.delitem(RULES, rule)
+    without_rule(monkeypatch, rule)
     assert worlds.errors_of(path) == case.rules - {rule}
 
 
@@ -173,5 +174,5 @@ def test_the_place_of_a_file_in_a_directory_comes_from_its_rule(
     path = forge.forge().directory(tmp_path / "image")
     (path / "notes.txt").write_text("not of an image")
     assert "container.place" in worlds.errors_of(path)
-    monkeypatch.delitem(RULES, "container.place")
+    without_rule(monkeypatch, "container.place")
     assert "container.place" not in worlds.errors_of(path)

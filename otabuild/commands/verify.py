@@ -46,6 +46,11 @@ def add(parsers: Parsers) -> None:
         "--shallow", action="store_true", help="hash every stored blob, but do not rebuild the contents"
     )
     verify.add_argument("--strict", action="store_true", help="treat notes as errors")
+    verify.add_argument(
+        "--no-signature",
+        action="store_true",
+        help="check everything but the signature, as for an image that is not signed, and say so",
+    )
     add_json(verify)
     verify.set_defaults(run=run_verify)
 
@@ -177,21 +182,32 @@ def run_verify(args: argparse.Namespace) -> int:
     from otabuild.verification.verify import verify
 
     policy = trust_policy(args)
-    if policy is None:
+    if policy is not None and args.no_signature:
+        raise InputError("cannot be used together with --ca or --ca-dir", where="--no-signature")
+    if policy is None and not args.no_signature:
         raise TrustError(
-            "no trust anchor was given", where=args.image, hint="name CA certificates with --ca or --ca-dir"
+            "no trust anchor was given",
+            where=args.image,
+            hint="name CA certificates with --ca or --ca-dir, or check everything else with --no-signature",
         )
     now = _now(args)
     with open_image(args.image, compat=args.compat) as image:
+        is_signed = image.token_raw is not None
         report = verify(
             image,
             policy,
             now,
             shallow=args.shallow,
             strict=args.strict,
+            without_signature=args.no_signature,
             progress=partial(show_progress, "verify"),
         )
-    emit(args, report.to_value(), [*finding_lines(report.findings), *_verdict_lines(args.image, report, now)])
+    lines = [*finding_lines(report.findings), *_verdict_lines(args.image, report, now)]
+    if args.no_signature:
+        lines.append(
+            "  signature NOT CHECKED" if is_signed else "  NOT SIGNED: everything but its authenticity was verified"
+        )
+    emit(args, {**report.to_value(), "signed": is_signed, "signature-checked": not args.no_signature}, lines)
     return 0 if report.ok else 1
 
 

@@ -35,7 +35,7 @@ def next_date(sign: Sign | None, verify: VerifyRecipe | None, now: int) -> int |
         OtabuildError: one of them cannot be read.
     """
     chain = load_chain(sign.certificate, sign.chain) if sign else ()
-    policy = trust_policy(verify) if verify else TrustPolicy(anchors=())
+    policy = trust_policy(verify) if verify and verify.trust else TrustPolicy(anchors=())
     dates = [date for one in (*chain, *policy.anchors) for date in (one.not_before, one.not_after + 1)]
     dates += [date for one in policy.crls for date in one.dates]
     return min((date for date in dates if date > now), default=None)

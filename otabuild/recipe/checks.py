@@ -169,6 +169,16 @@ def check_passphrase(subject: RecipeSubject) -> Iterator[Finding]:
         yield subject.found(passphrase, "sign.passphrase", _USELESS, None, "remove it")
 
 
+@_recipe_rule("recipe.unsigned", RecipeSubject)
+def check_unsigned(subject: RecipeSubject) -> Iterator[Finding]:
+    """An image that the recipe signs is not verified as one without a signature."""
+    verify = subject.tree.get("verify")
+    unsigned = verify.get("unsigned") if verify else None
+    if unsigned and unsigned.text == "true" and subject.tree.get("sign"):
+        hint = "remove it, and name the CA certificates with trust"
+        yield subject.found(unsigned, "verify.unsigned", "but the recipe signs the image", None, hint)
+
+
 @_recipe_rule("recipe.legacy", RecipeSubject)
 def check_legacy(subject: RecipeSubject) -> Iterator[Finding]:
     """Files for legacy clients are signed."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt, StrictStr, Tag
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, Tag, model_validator
 
 from otabuild.recipe.fields import EnvName, Model, Path, RefusedError, Text, one_of
 
@@ -95,11 +95,20 @@ class Sign(Model):
 class VerifyRecipe(Model):
     """What an image built from this recipe is verified against."""
 
-    trust: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """CA certificates (PEM files or folders of them), relative to the recipe."""
+    trust: Annotated[tuple[Path, ...], Field(min_length=1)] = ()
+    """CA certificates (PEM files or folders of them), relative to the recipe; required unless `unsigned` is true."""
+    unsigned: StrictBool = False
+    """The image is meant to have no signature: `doit verify` checks everything else, and accepts it."""
     eku: Literal["codeSigning-if-present", "strict"] = "codeSigning-if-present"
     """`strict` requires the extended key usage codeSigning of the signer; the default requires it if it has any."""
     allowed_signers: tuple[Text, ...] = ()
     """Accepted signers, by common name or whole subject (RFC 4514); empty: any that the trusted CAs vouch for."""
     crl: tuple[Path, ...] = ()
     """Revocation lists, relative to the recipe; with any, every issuer of the chain needs a current one."""
+
+    @model_validator(mode="after")
+    def _says_whom_to_trust(self) -> Self:
+        if not self.trust and not self.unsigned:
+            hint = "`trust: [root.pem]`, or `unsigned: true` for an image that is meant to have no signature"
+            raise RefusedError("does not say whom to trust", hint=hint)
+        return self

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otabuild.errors import NotVerifiedError
+from otabuild.errors import NotVerifiedError, RecipeError, TrustError
+from otabuild.pipeline.steps.deploy_step import DeployStep
 from otabuild.pipeline.steps.verify_step import VerifyStep
-from otabuild.recipe import checks
 from tests import pki
 from tests.pipeline.signing_world import World
 from tests.pki import Party, intermediate, root, signer
+from tests.verification.tampering import without_rule
 
 
 def revoke(world: World, revoked: Sequence[Party]) -> None:
@@ -60,7 +61,54 @@ def test_a_resource_that_no_payload_needs_is_a_note(world: World, monkeypatch: p
     spare = '  spare: {source: {directory: more}, base-image: "test:1", architecture: x86_64, owner: "0:0"}\npayloads'
     path = world.folder / "v.yaml"
     path.write_text(path.read_text().replace("payloads", spare))
-    monkeypatch.setattr(checks, "_unused", lambda _tree: iter(()))  # otabuild does not build such an image
+    without_rule(monkeypatch, "recipe.unused")  # otabuild does not build such an image
     world.build()
     notes = world.step(VerifyStep).execute().counts["notes"]
     assert any("needed by no payload" in note for note in notes)
+
+
+def _unsigned(world: World, verify: str) -> VerifyStep:
+    world.write(None)
+    path = world.folder / "v.yaml"
+    path.write_text(path.read_text().replace("verify: {trust: [root.pem]}\n", verify))
+    world.build()
+    return world.step(VerifyStep)
+
+
+@pytest.mark.parametrize(
+    "verify", ["", "verify: {trust: [root.pem]}\n", "verify: {unsigned: false, trust: [root.pem]}\n"]
+)
+def test_an_image_without_a_signature_fails(world: World, verify: str) -> None:
+    with pytest.raises(TrustError, match="NOT SIGNED") as caught:
+        _unsigned(world, verify).execute()
+    assert "unsigned: true" in caught.value.hint
+
+
+def test_an_image_that_is_meant_to_have_none_is_verified_and_told(world: World) -> None:
+    step = _unsigned(world, "verify: {unsigned: true}\n")
+    assert any("NOT SIGNED" in str(note) for note in step.execute().counts["notes"])
+    assert any("NOT SIGNED" in warning for warning in world.warnings)
+    world.step(DeployStep).execute()
+    raw = bytearray(world.artifact.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    world.artifact.write_bytes(raw)
+    with pytest.raises(NotVerifiedError):
+        step.execute()
+
+
+@pytest.mark.parametrize(
+    ("key", "verify"),
+    [
+        ("{file: sign.key}", ", unsigned: true"),
+        ("external", ", unsigned: true"),
+    ],
+)
+def test_a_signed_image_is_not_verified_as_unsigned(world: World, key: str, verify: str) -> None:
+    world.write(key, verify=verify)
+    with pytest.raises(RecipeError, match="but the recipe signs the image"):
+        world.build()
+
+
+def test_who_is_trusted_has_to_be_said(world: World) -> None:
+    with pytest.raises(RecipeError, match="does not say whom to trust"):
+        _unsigned(world, "verify: {eku: strict}\n")

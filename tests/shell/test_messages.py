@@ -17,7 +17,9 @@ from otabuild.commands.verify import finding_lines
 from otabuild.errors import Finding
 from otabuild.format.times import utc
 from otabuild.signing.certificates import read_certificates
+from tests.image import forge
 from tests.shell.projects import Ended, Project, make_project
+from tests.verification.tampering import put
 
 Run = Callable[..., Ended]
 RECIPE = "recipes/vehicle.yaml"
@@ -115,6 +117,27 @@ def test_verify_without_a_ca_fails_before_it_reads(run: Run) -> None:
     done = run("verify", "nowhere.zip")
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("error: nowhere.zip: no trust anchor was given\n  hint: name CA certificates with --ca")
+
+
+def test_an_image_is_verified_without_its_signature_on_request(run: Run, built: Project, tmp_path: Path) -> None:
+    done = run("verify", "--no-signature", IMAGE)
+    assert done.code == 0
+    assert done.out.splitlines()[-1] == "  signature NOT CHECKED"
+    unsigned = forge.forge(
+        files=lambda files: [(name, raw) for name, raw in files if name != "index.jwt"],
+        index=put(f"annotations|{forge.COUNT}.signed-at", ...),
+    ).artifact(tmp_path / "unsigned.zip")
+    done = run("verify", "--no-signature", unsigned)
+    assert done.code == 0
+    assert "NOT SIGNED: everything but its authenticity was verified" in done.out
+    value = json.loads(run("verify", "--no-signature", "--json", unsigned).out)
+    assert (value["ok"], value["signed"], value["signature-checked"]) == (True, False, False)
+    assert run("verify", unsigned, *CA).code == 1
+    assert run("verify", "--no-signature", unsigned, *CA).code == 1
+    raw = bytearray(unsigned.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    unsigned.write_bytes(raw)
+    assert run("verify", "--no-signature", unsigned).code == 1
 
 
 def test_findings_have_hints(run: Run, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import Any, NamedTuple
 
+import pytest
+
+from otabuild import findings
 from tests.image.forge import Mutation
 
 
@@ -82,3 +85,9 @@ def case(name: str, rules: str, deploy: str | None, **mutations: Mutation) -> Ca
 def constant(value: Any) -> Mutation:
     """Replace the stage by a value."""
     return lambda _: value
+
+
+def without_rule(monkeypatch: pytest.MonkeyPatch, rule: str) -> None:
+    """Take a rule out of the registry. (To delete and restore its key would change the order of the rules.)"""
+    assert rule in findings.RULES
+    monkeypatch.setattr(findings, "RULES", {id_: each for id_, each in findings.RULES.items() if id_ != rule})

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from otabuild.errors import InputError, NotVerifiedError
+from otabuild.errors import InputError, NotVerifiedError, TrustError
 from otabuild.format.times import DAY
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.recipe.sign import Sign, VerifyRecipe
+
+_NOT_SIGNED = "NOT SIGNED: everything but its authenticity was verified"
+_HOW_TO_SIGN = (
+    "add `sign` and `verify: {trust: [root.pem]}` to the recipe, or `verify: {unsigned: true}` if the image is meant to "
+    "have no signature"
+)
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,9 @@ class VerifyStep(Step[VerifyInputs, Verified]):
             raise NotVerifiedError(inputs.output, report.findings)
         notes = [str(finding) for finding in report.findings]
         if inputs.sign is None:
-            notes.append("the image is not signed: everything but its authenticity was verified")
+            if not (inputs.verify and inputs.verify.unsigned):
+                raise TrustError(_NOT_SIGNED, where=inputs.output, hint=_HOW_TO_SIGN)
+            notes.append(_NOT_SIGNED)
+            self.workspace.warn(f"{inputs.output}: {_NOT_SIGNED}")
         until = next_date(inputs.sign, inputs.verify, self.workspace.now)
         return Outcome(Verified(dict(report.counts)), {"notes": notes}, until=until)
