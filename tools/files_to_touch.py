@@ -25,9 +25,9 @@ KINDS = (
     Kind("a recipe key that becomes an annotation", "`release-branch`", r"release[-_.]branch", 4),
     Kind("a rule of verify", "`table.case`", r'"table\.case"', 1),
     Kind("a command", "`lookup-image`", r"lookup-image|run_lookup", 2),
-    Kind("a source of a rootfs", "`docker-archive`", r"docker[-_]archive|DockerArchive", 6),
+    Kind("a source of a rootfs", "`docker-archive`", r"docker[-_]archive|DockerArchive", 4),
     Kind("a place to read images from", "a directory", r"DirectoryBackend", 2),
-    Kind("a kind of signing key", "`env`", r"EnvKey", 4),
+    Kind("a kind of signing key", "`env`", r"EnvKey", 2),
 )
 
 

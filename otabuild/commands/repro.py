@@ -94,7 +94,8 @@ def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
         StateError: a build failed and has reported why, or another process is using the work directory.
     """
     from otabuild.image.image import open_image
-    from otabuild.pipeline.first_difference import first_difference, signs_alike
+    from otabuild.pipeline.first_difference import first_difference
+    from otabuild.pipeline.signers import signs_alike
     from otabuild.storage import files
 
     work = session.load_settings().work
@@ -133,7 +134,7 @@ def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]
 
 def _build_once(recipe: Recipe, folder: str) -> None:
     from otabuild.api import build
-    from otabuild.pipeline.first_difference import signs_alike
+    from otabuild.pipeline.signers import signs_alike
 
     workspace = session.make_workspace()
     sign: Sign | None = recipe.sign if recipe.sign and signs_alike(recipe.sign) else None

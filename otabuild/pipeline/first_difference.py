@@ -11,17 +11,8 @@ from otabuild.comparison.diff_entries import diff_entries
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor, format_digest
 from otabuild.image.image import Image, Payload
-from otabuild.recipe.sign import EnvKey, EnvSecret, FileKey, Sign
 
 _OTHER_BYTES = "the same values in different bytes"
-
-
-def signs_alike(sign: Sign) -> bool:
-    """Whether the signer of a recipe makes the same signature each time without asking anybody.
-
-    File and environment keys sign by RFC 6979. A token or program uses a random number, or its behaviour is unknown.
-    """
-    return isinstance(sign.key, FileKey | EnvKey) and isinstance(sign.passphrase, EnvSecret | None)
 
 
 def first_difference(one: Image, other: Image) -> str | None:

@@ -11,8 +11,9 @@ from otabuild.errors import OtabuildError
 from otabuild.format import limits
 from otabuild.format.otaclient import RELEASE_MANIFEST, Release
 from otabuild.recipe.model import OtaclientRecipe, RootfsRecipe, StorageRecipe
-from otabuild.recipe.sources import DirectoryRecipe, DockerArchiveRecipe, OciRecipe, SourceRecipe, TarRecipe
-from otabuild.rootfs.scan import Input, Owner, RootfsOptions
+from otabuild.recipe.sources import SourceRecipe
+from otabuild.rootfs.inputs import Input, Owner
+from otabuild.rootfs.scan import RootfsOptions
 from otabuild.rootfs.set_rules import SetRule
 from otabuild.storage import files
 
@@ -52,16 +53,7 @@ def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
 
 
 def _input(source: SourceRecipe, default: Owner, architecture: str) -> Input:
-    owner = default if source.owner is None else _owner(source.owner)
-    match source:
-        case DirectoryRecipe():
-            return Input("directory", source.directory, owner)
-        case TarRecipe():
-            return Input("tar", source.tar, owner)
-        case OciRecipe():
-            return Input("oci", source.oci.layout, owner, source.oci.reference, source.platform, architecture)
-        case DockerArchiveRecipe():
-            return Input("docker-archive", source.docker_archive, owner, source.tag, architecture=architecture)
+    return source.input(default if source.owner is None else _owner(source.owner), architecture)
 
 
 def _owner(owner: object) -> Owner:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign, SigningKey
+from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign
 from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.keys import (
     Passphrase,
@@ -20,6 +27,49 @@ PKCS11_MODULE = "PKCS11_MODULE_PATH"
 """Environment variable with the PKCS#11 module, used if the URI of a key does not name one."""
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a build does with one kind of key; the model of its keys in `recipe/sign` is the other half.
+
+    Attributes:
+        make: returns the signer of a key.
+        state: returns what shows that the key is unchanged, without revealing it; None if only signing shows it.
+        place: says where the key is, to the person who is asked for its passphrase.
+        repeats: whether it signs the same bytes in the same way each time, without asking anybody (RFC 6979).
+    """
+
+    make: Callable[[Any, Passphrase | None, Workspace], Signer]
+    state: Callable[[Any, Workspace], object] = lambda _key, _workspace: None
+    place: Callable[[Any], str] = lambda _key: "the signing key"
+    repeats: bool = False
+
+
+def _file(key: FileKey, passphrase: Passphrase | None, workspace: Workspace) -> Signer:
+    return PemSigner(read_key_file(key.file, passphrase, workspace.warn))
+
+
+def _variable(key: EnvKey, passphrase: Passphrase | None, workspace: Workspace) -> Signer:
+    pem = unfolded(env_secret(key.env, workspace.environ, "private key"))
+    return PemSigner(load_key(pem, f"environment variable {key.env}", passphrase))
+
+
+def _variable_state(key: EnvKey, workspace: Workspace) -> str:
+    return hashlib.sha256(os.fsencode(workspace.environ.get(key.env, ""))).hexdigest()
+
+
+def _token(key: Pkcs11Key, passphrase: Passphrase | None, workspace: Workspace) -> Signer:
+    return Pkcs11Signer(key.pkcs11, passphrase, module=workspace.environ.get(PKCS11_MODULE))
+
+
+_KINDS: Mapping[type, _Kind] = {
+    FileKey: _Kind(_file, lambda key, _: input_hashes([key.file]), lambda key: str(key.file), repeats=True),
+    EnvKey: _Kind(_variable, _variable_state, lambda key: f"environment variable {key.env}", repeats=True),
+    CommandKey: _Kind(lambda key, _passphrase, _workspace: CommandSigner(key.command)),
+    Pkcs11Key: _Kind(_token, place=lambda key: str(key.pkcs11.partition("?")[0])),
+}
+"""Every kind of key but `external`, whose signatures are made outside."""
+
+
 def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
     """Return the signer of a recipe, or None if the signature is made outside.
 
@@ -27,19 +77,20 @@ def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
         InputError: the key is missing, wrong, or cannot be opened.
         StorageError: a file cannot be read.
     """
-    key, passphrase = sign.key, _passphrase(sign, workspace)
-    match key:
-        case FileKey():
-            return PemSigner(read_key_file(key.file, passphrase, workspace.warn))
-        case EnvKey():
-            pem = unfolded(env_secret(key.env, workspace.environ, "private key"))
-            return PemSigner(load_key(pem, f"environment variable {key.env}", passphrase))
-        case CommandKey():
-            return CommandSigner(key.command)
-        case Pkcs11Key():
-            return Pkcs11Signer(key.pkcs11, passphrase, module=workspace.environ.get(PKCS11_MODULE))
-        case "external":
-            return None
+    kind = _KINDS.get(type(sign.key))
+    return None if kind is None else kind.make(sign.key, _passphrase(sign, workspace), workspace)
+
+
+def key_state(sign: Sign, workspace: Workspace) -> object:
+    """Return what shows that the key of a recipe is unchanged: of the key only a digest, of a passphrase nothing."""
+    kind = _KINDS.get(type(sign.key))
+    return None if kind is None else kind.state(sign.key, workspace)
+
+
+def signs_alike(sign: Sign) -> bool:
+    """Whether the signer of a recipe makes the same signature each time without asking anybody."""
+    kind = _KINDS.get(type(sign.key))
+    return kind is not None and kind.repeats and isinstance(sign.passphrase, EnvSecret | None)
 
 
 def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:
@@ -52,7 +103,7 @@ def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:
         case FdSecret(fd=fd):
             return _once(f"file descriptor {fd}", passphrase_from_fd(fd), workspace)
         case "prompt":
-            where = _key_place(sign.key)
+            where = _KINDS[type(sign.key)].place(sign.key) if type(sign.key) in _KINDS else "the signing key"
             return _once(where, lambda: workspace.prompt(f"Passphrase of {where}: "), workspace)
 
 
@@ -63,16 +114,3 @@ def _once(where: str, ask: Passphrase, workspace: Workspace) -> Passphrase:
         return workspace.secrets[where]
 
     return remembered
-
-
-def _key_place(key: SigningKey) -> str:
-    """Describe the location of a key with a passphrase to the person who is asked for the passphrase."""
-    match key:
-        case FileKey():
-            return key.file
-        case EnvKey():
-            return f"environment variable {key.env}"
-        case Pkcs11Key():
-            return key.pkcs11.partition("?")[0]
-        case _:
-            return "the signing key"

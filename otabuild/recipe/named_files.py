@@ -12,7 +12,6 @@ from otabuild.format.sys_config import parse_sys_config
 from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.sign import FileKey
-from otabuild.recipe.sources import DirectoryRecipe, DockerArchiveRecipe, OciRecipe, SourceRecipe, TarRecipe
 from otabuild.storage.files import read_file
 
 
@@ -105,21 +104,9 @@ def recipe_sources(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
     for name, rootfs in recipe.rootfs.items():
         for part, sources in (("source", rootfs.sources), ("overlay", rootfs.overlay)):
             for number, source in enumerate(sources):
-                kind, path = _place(source)
+                kind, path = source.place
                 if path != "-":
                     yield ("rootfs", name, part, number, kind), path
-
-
-def _place(source: SourceRecipe) -> tuple[str, str]:
-    match source:
-        case DirectoryRecipe(directory=path):
-            return "directory", path
-        case TarRecipe(tar=path):
-            return "tar", path
-        case OciRecipe(oci=reference):
-            return "oci", reference.layout
-        case DockerArchiveRecipe(docker_archive=path):
-            return "docker-archive", path
 
 
 def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:

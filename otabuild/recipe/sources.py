@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, Tag
 
 from otabuild.recipe.fields import Model, Oci, Owner, Path, PathOrStdin, Platform, RefusedError, Text, one_of
+from otabuild.rootfs import inputs
 
 
 class DirectoryRecipe(Model):
@@ -17,6 +18,16 @@ class DirectoryRecipe(Model):
     owner: Owner | None = None
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The key that names the input, and its path."""
+        return "directory", self.directory
+
+    def input(self, owner: inputs.Owner, architecture: str) -> inputs.Input:
+        """Return what the scan reads; `owner` is that of the entries, `architecture` what images must have."""
+        del architecture  # known only of container images
+        return inputs.DirectoryInput(self.directory, owner)
+
 
 class TarRecipe(Model):
     """A tar archive."""
@@ -25,6 +36,16 @@ class TarRecipe(Model):
     """Archive to read (plain, gzip, xz, bzip2 or zstd), relative to the recipe; `-` is standard input."""
     owner: Owner | None = None
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The key that names the input, and its path."""
+        return "tar", self.tar
+
+    def input(self, owner: inputs.Owner, architecture: str) -> inputs.Input:
+        """See `DirectoryRecipe.input`."""
+        del architecture
+        return inputs.TarInput(self.tar, owner)
 
 
 class OciRecipe(Model):
@@ -37,6 +58,15 @@ class OciRecipe(Model):
     owner: Owner | None = None
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """The key that names the input, and its path."""
+        return "oci", self.oci.layout
+
+    def input(self, owner: inputs.Owner, architecture: str) -> inputs.Input:
+        """See `DirectoryRecipe.input`."""
+        return inputs.OciInput(self.oci.layout, owner, self.oci.reference, self.platform, architecture)
+
 
 class DockerArchiveRecipe(Model):
     """An archive made by `docker save`."""
@@ -47,6 +77,15 @@ class DockerArchiveRecipe(Model):
     """Which image of the archive, such as `vehicle:latest`; required if it contains several."""
     owner: Owner | None = None
     """Owner of every entry of this source; default: the `owner` of the rootfs."""
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The key that names the input, and its path."""
+        return "docker-archive", self.docker_archive
+
+    def input(self, owner: inputs.Owner, architecture: str) -> inputs.Input:
+        """See `DirectoryRecipe.input`."""
+        return inputs.DockerArchiveInput(self.docker_archive, owner, self.tag, architecture)
 
 
 SourceRecipe = Annotated[

@@ -8,37 +8,16 @@ import posixpath
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from otabuild.rootfs import transforms
 from otabuild.rootfs.content import load_content
-from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
+from otabuild.rootfs.inputs import Input, Opening
 from otabuild.rootfs.merge import apart, merge, settled
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.set_rules import SetRule, apply_rules
-from otabuild.rootfs.source import RootfsSource
-
-Kind = Literal["directory", "tar", "oci", "docker-archive"]
-Owner = tuple[int, int] | None
-"""(uid, gid) for every entry, or None to keep the owners of the input."""
-
-
-@dataclass(frozen=True)
-class Input:
-    """An input: its kind, its location on the host, and the owner of its entries.
-
-    `reference` and `platform` select an image of a container image (see `image_source.ImageSource`), and `architecture`
-    is the architecture that it must have.
-    """
-
-    kind: Kind
-    location: str
-    owner: Owner = None
-    reference: str | None = None
-    platform: str | None = None
-    architecture: str | None = None
 
 
 @dataclass(frozen=True)
@@ -95,16 +74,14 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     dropped = Patterns(options.exclude), _cleaned(options)
     parts = [repr(options), os.path.abspath(work)]
     denied: set[tuple[str, str]] = set()  # the scan reports these
-    parts += [_source(found, options, work, dropped, denied).fingerprint() for found in options.sources]
-    parts += [_source(found, options, work, denied=denied).fingerprint() for found in options.overlays]
+    parts += [found.opened(_opening(options, work, denied, dropped)).fingerprint() for found in options.sources]
+    parts += [found.opened(_opening(options, work, denied)).fingerprint() for found in options.overlays]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def newest_archive(options: RootfsOptions) -> int:
     """Return when an archive among the inputs last changed, in Unix nanoseconds; 0 if there is no archive."""
-    paths = [found.location for found in (*options.sources, *options.overlays) if found.kind != "directory"]
-    states = [os.stat(path) for path in paths if os.path.isfile(path)]
-    return max((max(state.st_mtime_ns, state.st_ctime_ns) for state in states), default=0)
+    return max((found.changed_at() for found in (*options.sources, *options.overlays)), default=0)
 
 
 def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
@@ -126,14 +103,15 @@ def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
 def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> Iterator[Entry]:
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
     denied: set[tuple[str, str]] | None = set() if euid else None
-    sources = [(found, _source(found, options, work, (wanted, cleaned), denied)) for found in options.sources]
-    entries = settled(_merged([_owned(*source, euid) for source in sources]))
+    opening = _opening(options, work, denied, (wanted, cleaned))
+    entries = settled(_merged([_owned(found, opening, euid) for found in options.sources]))
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
     makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
     if options.stub_resolv_conf:
         makers |= transforms.stub_resolv_conf()
     entries = transforms.place(entries, makers)
-    overlays = [_owned(found, _source(found, options, work, denied=denied), euid) for found in options.overlays]
+    opening = _opening(options, work, denied)
+    overlays = [_owned(found, opening, euid) for found in options.overlays]
     entries = settled(_merged([entries, *overlays]))
     if denied is not None:
         entries = transforms.check_readable(entries, denied, euid=euid)
@@ -153,43 +131,20 @@ def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
     return merge([apart(entries, number) for number, entries in enumerate(sources)], keep_links=True)
 
 
-def _source(
-    found: Input,
-    options: RootfsOptions,
-    work: str,
-    dropped: Sequence[Patterns] = (),
-    denied: set[tuple[str, str]] | None = None,
-) -> RootfsSource:
-    if found.kind == "directory":
-        return DirectorySource(
-            found.location,
-            one_file_system=options.one_file_system,
-            prune=lambda path: any(patterns.match_below(path) for patterns in dropped),
-            drop=lambda path: any(patterns.match(path) for patterns in dropped),
-            denied=denied,
-        )
-    from otabuild.rootfs.container_image import ImageSource
-    from otabuild.rootfs.tar_source import TarSource
-
-    if found.kind == "tar":
-        return TarSource(found.location, work)
-    return ImageSource(
-        found.kind,
-        found.location,
-        reference=found.reference,
-        platform=found.platform,
-        architecture=found.architecture,
-        work=work,
+def _opening(
+    options: RootfsOptions, work: str, denied: set[tuple[str, str]] | None, dropped: Sequence[Patterns] = ()
+) -> Opening:
+    return Opening(
+        work,
+        options.one_file_system,
+        prune=lambda path: any(patterns.match_below(path) for patterns in dropped),
+        drop=lambda path: any(patterns.match(path) for patterns in dropped),
+        denied=denied,
     )
 
 
-def _owned(found: Input, source: RootfsSource, euid: int) -> Iterator[Entry]:
-    entries = source.entries()
-    if found.kind in {"directory", "tar"}:
-        entries = transforms.no_container_image(entries, where=found.location)
-    if found.owner is None and found.kind == "directory":
-        entries = transforms.check_owner(entries, euid=euid, where=found.location)
-    return transforms.own(entries, found.owner)
+def _owned(found: Input, opening: Opening, euid: int) -> Iterator[Entry]:
+    return transforms.own(found.checked(found.opened(opening).entries(), euid), found.owner)
 
 
 def release_files(entries: Iterable[Entry]) -> ReleaseFiles:

@@ -13,7 +13,8 @@ import pytest
 from otabuild.errors import InputError, UnsupportedEntryError
 from otabuild.rootfs import acl_text, transforms
 from otabuild.rootfs.gate import supported
-from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
+from otabuild.rootfs.inputs import DirectoryInput, TarInput
+from otabuild.rootfs.scan import RootfsOptions, fingerprint, scan
 from otabuild.rootfs.tar_source import TarSource
 from tests.rootfs.tars import END, header, member, padded, pax
 from tests.rootfs.trees import folder, regular
@@ -62,8 +63,8 @@ def test_lists_in_archives_are_those_of_the_directory(tmp_path: Path, packer: st
         pytest.skip("no access control lists on this file system")
     subprocess.run([tool, *options, "-C", root, "-cf", tmp_path / "a.tar", "."], check=True)
     directory, archive = (
-        RootfsOptions((Input(kind, str(path)),), clean=False, stub_resolv_conf=False)  # type: ignore[arg-type]
-        for kind, path in (("directory", root), ("tar", tmp_path / "a.tar"))
+        RootfsOptions((kind(str(path)),), clean=False, stub_resolv_conf=False)
+        for kind, path in ((DirectoryInput, root), (TarInput, tmp_path / "a.tar"))
     )
     if "--numeric-owner" not in options and tool == "tar":
         archive = directory if b"SCHILY.xattr.system" not in (tmp_path / "a.tar").read_bytes() else archive
@@ -91,7 +92,7 @@ def test_a_list_that_its_text_does_not_determine_is_refused_at_the_gate(tmp_path
     """Not before: what the recipe excludes or drops needs no list."""
     data = pax((b"SCHILY.acl.access", text)) + member(b"a") + END
     (tmp_path / "a.tar").write_bytes(data)
-    options = RootfsOptions((Input("tar", str(tmp_path / "a.tar")),), clean=False, stub_resolv_conf=False)
+    options = RootfsOptions((TarInput(str(tmp_path / "a.tar")),), clean=False, stub_resolv_conf=False)
     with pytest.raises(UnsupportedEntryError, match="access control list"):
         scanned(options, tmp_path)
     for change in ({"exclude": ("/a",)}, {"drop_xattrs": ("system.posix_acl_*",)}):
@@ -183,8 +184,8 @@ def test_times_that_no_clock_shows_do_not_matter(tmp_path: Path, year: int, of: 
         os.utime({"file": root / "f", "folder": root, "archive": archive}[of], ns=(far, far))
     except OSError:
         pytest.skip("this file system has no such times")
-    kind, place = ("tar", archive) if of == "archive" else ("directory", root)
-    options = RootfsOptions((Input(kind, str(place), (0, 0)),), clean=False, stub_resolv_conf=False)  # type: ignore[arg-type]
+    found = TarInput(str(archive)) if of == "archive" else DirectoryInput(str(root), (0, 0))
+    options = RootfsOptions((found,), clean=False, stub_resolv_conf=False)
     before = fingerprint(options, work=str(tmp_path))
     assert [path for path, *_ in scanned(options, tmp_path)] == ["/", "/f"]
     (root / "f").write_bytes(b"2")
@@ -243,7 +244,7 @@ def test_an_image_of_every_tool_is_no_root_file_system(tmp_path: Path, kind: str
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
     subprocess.run(["tar", "-C", root, "-cf", tmp_path / "a.tar", "."], check=True)
-    found = Input("tar", str(tmp_path / "a.tar")) if packed else Input("directory", str(root), (0, 0))
+    found = TarInput(str(tmp_path / "a.tar")) if packed else DirectoryInput(str(root), (0, 0))
     with pytest.raises(InputError, match="is a container image") as caught:
         scanned(RootfsOptions((found,)), tmp_path)
     assert hint in caught.value.hint
@@ -254,4 +255,4 @@ def test_a_tree_that_only_has_such_names_is_no_image(tmp_path: Path) -> None:
     (root / "etc" / HEX).mkdir(parents=True)
     (root / HEX).mkdir()
     (root / "manifest.json").write_bytes(b"[]")
-    scanned(RootfsOptions((Input("directory", str(root), (0, 0)),)), tmp_path)
+    scanned(RootfsOptions((DirectoryInput(str(root), (0, 0)),)), tmp_path)

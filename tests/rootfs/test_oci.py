@@ -17,7 +17,8 @@ from otabuild.errors import InputError
 from otabuild.rootfs.archive_index import ArchiveIndex
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
+from otabuild.rootfs.inputs import DirectoryInput, DockerArchiveInput, Input, OciInput, TarInput
+from otabuild.rootfs.scan import RootfsOptions, fingerprint, scan
 from tests.rootfs.tars import END, member, pax
 from tests.rootfs.trees import paths
 
@@ -77,7 +78,9 @@ def named(descriptor: dict[str, Any], tag: str) -> dict[str, Any]:
 def entries(
     location: Path, work: Path, reference: str | None = None, platform: str | None = None, *, docker: bool = False
 ) -> dict[str, Entry]:
-    source = Input("docker-archive" if docker else "oci", str(location), None, reference, platform)
+    source: Input = OciInput(str(location), None, reference, platform)
+    if docker:
+        source = DockerArchiveInput(str(location), None, reference)
     options = RootfsOptions((source,), clean=False, stub_resolv_conf=False)
     return {entry.path: entry for entry in scan(options, euid=1000, work=str(work)).entries}
 
@@ -465,7 +468,7 @@ def test_b13_broken_layouts_are_refused(tmp_path: Path, broken: str, data: bytes
         (root / broken).write_bytes(data)
     for read in (
         lambda: entries(root, tmp_path / "work"),
-        lambda: fingerprint(RootfsOptions((Input("oci", str(root)),)), work=""),
+        lambda: fingerprint(RootfsOptions((OciInput(str(root)),)), work=""),
     ):
         with pytest.raises(InputError):
             read()
@@ -503,7 +506,7 @@ def test_the_architecture_of_an_image_is_that_of_the_recipe(
     else:
         layout = Layout(tmp_path / "layout")
         place = layout.index(layout.image(LAYER, arch=found))  # type: ignore[arg-type]  # an image that does not say
-    chosen = RootfsOptions((Input("docker-archive" if docker else "oci", str(place), architecture=due),))
+    chosen = RootfsOptions(((DockerArchiveInput if docker else OciInput)(str(place), architecture=due),))
     if good:
         assert "/a" in paths(scan(chosen, euid=0, work=str(tmp_path / "work")).entries)
         return
@@ -565,9 +568,9 @@ def test_sources_of_every_kind_in_one_rootfs(tmp_path: Path) -> None:
     (tmp_path / "dir/n").write_bytes(b"dir")
     os.chmod(tmp_path / "dir/a", 0o711)
     sources = (
-        Input("oci", str(root)),
-        Input("tar", str(tmp_path / "b.tar")),
-        Input("directory", str(tmp_path / "dir"), (0, 0)),
+        OciInput(str(root)),
+        TarInput(str(tmp_path / "b.tar")),
+        DirectoryInput(str(tmp_path / "dir"), (0, 0)),
     )
     options = RootfsOptions(sources, clean=False, stub_resolv_conf=False)
     found = {entry.path: entry for entry in scan(options, euid=1000, work=str(work)).entries}

@@ -14,7 +14,8 @@ import pytest
 
 from otabuild.errors import InputError, InputUnreadableError, UnsupportedEntryError
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, release_files, scan
+from otabuild.rootfs.inputs import DirectoryInput, TarInput
+from otabuild.rootfs.scan import RootfsOptions, fingerprint, release_files, scan
 from otabuild.rootfs.set_rules import SetRule
 from tests.rootfs.tars import END, member
 from tests.rootfs.trees import IS_ROOT, Node, as_nobody, make_tree, nasty_tree, paths
@@ -23,8 +24,8 @@ from tests.shared import TOOLS
 
 def options(*roots: Path, overlays: Iterable[Path] = ()) -> RootfsOptions:
     return RootfsOptions(
-        sources=tuple(Input("directory", str(root), (0, 0)) for root in roots),
-        overlays=tuple(Input("directory", str(root), (0, 0)) for root in overlays),
+        sources=tuple(DirectoryInput(str(root), (0, 0)) for root in roots),
+        overlays=tuple(DirectoryInput(str(root), (0, 0)) for root in overlays),
     )
 
 
@@ -144,7 +145,7 @@ def test_an_ordinary_users_tree_needs_an_owner(tmp_path: Path) -> None:
     root = make_tree(tmp_path, {"a": b""})
     if IS_ROOT:
         os.chown(root, 1000, 1000)
-    keep = RootfsOptions(sources=(Input("directory", str(root)),))
+    keep = RootfsOptions(sources=(DirectoryInput(str(root)),))
     with pytest.raises(InputError, match="ordinary user"):
         list(scan(keep, euid=1000, work="unused").entries)
     assert {entry.uid for entry in scan(options(root), euid=1000, work="unused").entries} == {0}
@@ -240,7 +241,7 @@ def test_a_container_image_is_no_root_file_system(
     if packed:
         path = str(tmp_path / "image.tar")
         Path(path).write_bytes(b"".join(member(name.encode()) for name in names) + END)
-    entries = scan(RootfsOptions((Input("tar" if packed else "directory", path, (0, 0)),)), euid=0, work=str(tmp_path / "work")).entries  # fmt: skip
+    entries = scan(RootfsOptions(((TarInput if packed else DirectoryInput)(path, (0, 0)),)), euid=0, work=str(tmp_path / "work")).entries  # fmt: skip
     if not kind:
         assert {f"/{name}" for name in names} <= set(paths(entries))
         return
@@ -263,7 +264,7 @@ def test_b16_an_empty_rootfs(tmp_path: Path) -> None:
 def test_the_nasty_tree_of_the_generator(tmp_path: Path) -> None:
     root = tmp_path / "nasty"
     subprocess.run([sys.executable, TOOLS / "make_rootfs.py", "nasty", root], check=True)
-    found = scanned(replace(RootfsOptions((Input("directory", str(root)),)), clean=False, stub_resolv_conf=False))
+    found = scanned(replace(RootfsOptions((DirectoryInput(str(root)),)), clean=False, stub_resolv_conf=False))
     expected = {"/"} | {
         "/" + str(Path(where, name).relative_to(root))
         for where, folders, files in os.walk(root)

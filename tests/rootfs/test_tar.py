@@ -23,7 +23,8 @@ from otabuild.errors import InputChangedError, InputError, InputUnreadableError,
 from otabuild.rootfs import tar_source
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import Input, RootfsOptions, scan
+from otabuild.rootfs.inputs import DirectoryInput, TarInput
+from otabuild.rootfs.scan import RootfsOptions, scan
 from otabuild.rootfs.tar_source import TarSource
 from tests.rootfs.tars import END, header, member, octal, padded, pax
 from tests.rootfs.trees import make_tree, nasty_tree, paths
@@ -96,7 +97,7 @@ def test_a_tree_by_gnu_tar_is_the_tree(tmp_path: Path, form: str) -> None:
         )
         file.write(zstd(tar.stdout))
     owner = (0, 0) if os.geteuid() else None
-    inputs = Input("directory", str(root), owner), Input("tar", str(archive), owner)
+    inputs = DirectoryInput(str(root), owner), TarInput(str(archive), owner)
     options = [RootfsOptions((one,)) for one in inputs]
     expected, found = (list(scan(one, euid=os.geteuid(), work=str(tmp_path / "work")).entries) for one in options)
     assert paths(found) == paths(expected)
@@ -254,7 +255,7 @@ def test_a_prefix_does_not_count_for_the_length_of_a_path(tmp_path: Path) -> Non
 
 def test_missing_parents_are_plain_directories_of_root(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(member(b"b-/x") + member(b"b/c/x") + END)
-    options = RootfsOptions((Input("tar", str(tmp_path / "a.tar")),), clean=False, stub_resolv_conf=False)
+    options = RootfsOptions((TarInput(str(tmp_path / "a.tar")),), clean=False, stub_resolv_conf=False)
     found = list(scan(options, euid=1000, work=str(tmp_path / "work")).entries)
     assert paths(found) == ["/", "/b", "/b-", "/b-/x", "/b/c", "/b/c/x"]
     assert {entry[1:4] for entry in found if not entry.is_regular} == {(0o40755, 0, 0)}
@@ -333,7 +334,7 @@ def test_b11_hostile_archives_are_refused_and_touch_nothing(
 def test_b11_nothing_lies_below_a_link_or_file(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(data + END)
     with pytest.raises(InputError, match=r"parent is not a directory|lies below a symlink"):
-        list(scan(RootfsOptions((Input("tar", str(tmp_path / "a.tar")),)), euid=0, work=str(tmp_path / "work")).entries)
+        list(scan(RootfsOptions((TarInput(str(tmp_path / "a.tar")),)), euid=0, work=str(tmp_path / "work")).entries)
 
 
 @pytest.mark.parametrize("packing", ["gzip", "bzip2", "xz", "zstd"])
@@ -533,7 +534,7 @@ def test_spoilt_archives_give_our_error_or_a_tree(
     (folder / "a.tar").write_bytes(data)
     try:
         found = scan(
-            RootfsOptions((Input("tar", str(folder / "a.tar")),), unsupported="skip"), euid=0, work=str(folder / "work")
+            RootfsOptions((TarInput(str(folder / "a.tar")),), unsupported="skip"), euid=0, work=str(folder / "work")
         )
         for entry in found.entries:
             if entry.content is not None:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import Input, RootfsOptions, fingerprint, scan
+from otabuild.rootfs.inputs import DirectoryInput, DockerArchiveInput, Input, OciInput, TarInput
+from otabuild.rootfs.scan import RootfsOptions, fingerprint, scan
 from tests.rootfs.trees import IS_ROOT, make_tree, nasty_tree
 
 pytestmark = [
@@ -88,17 +89,17 @@ def test_one_rootfs_in_every_form_is_one_table(tmp_path: Path) -> None:
         subprocess.run(["skopeo", *arguments], check=True, capture_output=True)
     subprocess.run(["tar", "--xattrs", "--xattrs-include=*", "-C", root, "-cf", tars / "plain.tar", "."], check=True)
     subprocess.run(["tar", "--xattrs", "--xattrs-include=*", "-C", root, "-czf", tars / "x.tar.gz", "."], check=True)
-    expected = table(Input("directory", str(root)), tmp_path)
+    expected = table(DirectoryInput(str(root)), tmp_path)
     # umoci only drops times; hard links of symlinks survive its layers
     work = tmp_path / "work"
     for source in (
-        Input("tar", str(tars / "plain.tar")),
-        Input("tar", str(tars / "x.tar.gz")),
-        Input("oci", str(layout), reference="v1"),
-        Input("oci", str(tars / "copy"), reference="v1"),
-        Input("oci", str(tars / "oci.tar"), reference="v1"),
-        Input("docker-archive", str(tars / "docker.tar"), reference="x:v1"),
-        Input("docker-archive", str(tars / "docker.tar")),
+        TarInput(str(tars / "plain.tar")),
+        TarInput(str(tars / "x.tar.gz")),
+        OciInput(str(layout), reference="v1"),
+        OciInput(str(tars / "copy"), reference="v1"),
+        OciInput(str(tars / "oci.tar"), reference="v1"),
+        DockerArchiveInput(str(tars / "docker.tar"), tag="x:v1"),
+        DockerArchiveInput(str(tars / "docker.tar")),
     ):
         found = table(source, work)
         assert [row[0] for row in found] == [row[0] for row in expected], source
@@ -107,7 +108,7 @@ def test_one_rootfs_in_every_form_is_one_table(tmp_path: Path) -> None:
 
 def test_layers_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout, _ = layered_image(tmp_path)
-    source, work = Input("oci", str(layout), reference="v1"), tmp_path / "work"
+    source, work = OciInput(str(layout), reference="v1"), tmp_path / "work"
     options = RootfsOptions((source,))
     before = fingerprint(options, work=str(work))
     first = table(source, work)
@@ -121,7 +122,7 @@ def test_layers_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_moved_tag_is_noticed(tmp_path: Path) -> None:
     layout, root = layered_image(tmp_path)
-    options = RootfsOptions((Input("oci", str(layout), reference="v1"),))
+    options = RootfsOptions((OciInput(str(layout), reference="v1"),))
     before = fingerprint(options, work=str(tmp_path))
     make_tree(root, {"one-more": b""})
     umoci("repack", "--image", f"{layout}:v1", root.parent)
@@ -200,7 +201,7 @@ def test_random_layer_stacks_are_what_umoci_unpacks(tmp_path_factory: pytest.Tem
         (folder / f"{number}.tar").write_bytes(layer_tar(members, r))
         umoci("raw", "add-layer", "--image", f"{layout}:x", folder / f"{number}.tar")
     umoci("unpack", "--image", f"{layout}:x", folder / "bundle")
-    ours = table(Input("oci", str(layout), reference="x"), folder / "work")
-    theirs = table(Input("directory", str(folder / "bundle/rootfs")), folder / "work")
+    ours = table(OciInput(str(layout), reference="x"), folder / "work")
+    theirs = table(DirectoryInput(str(folder / "bundle/rootfs")), folder / "work")
     assert [row for row in ours if row[0] != "/"] == [row for row in theirs if row[0] != "/"]
     shutil.rmtree(folder)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +11,12 @@ from otabuild.errors import Finding, RecipeError
 from otabuild.format.times import DAY
 from otabuild.pipeline.own_steps import has_input_step
 from otabuild.pipeline.settings import input_hashes
-from otabuild.pipeline.signers import make_signer
+from otabuild.pipeline.signers import key_state, make_signer
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.named_files import bad_sys_configs, missing_inputs
-from otabuild.recipe.sign import EnvKey, FileKey, Sign, VerifyRecipe
+from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.recipe.surroundings import bad_surroundings
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import load_chain
@@ -84,12 +82,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
 
 def _signing(sign: Sign, workspace: Workspace) -> tuple[object, ...]:
     """Return what the preflight of a signature depends on: of a key only a digest, of a passphrase nothing at all."""
-    key: object = None
-    if isinstance(sign.key, FileKey):
-        key = input_hashes([sign.key.file])
-    elif isinstance(sign.key, EnvKey):
-        key = hashlib.sha256(os.fsencode(workspace.environ.get(sign.key.env, ""))).hexdigest()
-    return sign, input_hashes([sign.certificate, *sign.chain]), key
+    return sign, input_hashes([sign.certificate, *sign.chain]), key_state(sign, workspace)
 
 
 class CheckedSigning(NamedTuple):

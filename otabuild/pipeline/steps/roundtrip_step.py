@@ -16,7 +16,8 @@ from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.steps.deploy_step import DeployedTars, DeployStep
 from otabuild.pipeline.steps.store_step import Stored, StoreStep
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.scan import Input, RootfsOptions, scan
+from otabuild.rootfs.inputs import TarInput
+from otabuild.rootfs.scan import RootfsOptions, scan
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class RoundtripStep(Step[RoundtripInputs, Nothing]):
     def run(self, inputs: RoundtripInputs) -> Outcome[Nothing]:
         """See `Step.run`."""
         for name, tar in inputs.tars.items():
-            options = RootfsOptions((Input("tar", tar),), clean=False, stub_resolv_conf=False, drop_xattrs=())
+            options = RootfsOptions((TarInput(tar),), clean=False, stub_resolv_conf=False, drop_xattrs=())
             with sealed_archives(self.workspace) as archives:
                 deployed = scan(options, euid=os.geteuid(), work=archives).entries
                 _compare(name, deployed, read_tree(self.rootfs_path(name, "tree")))
