@@ -141,6 +141,9 @@ def _image_lines(found: ImageList) -> Iterator[str]:
                 "rootfs": None if size is None else human_size(size),
             }
         )
+    yield from (f"partition-based payload {name} (verified, not deployed)" for name in found.partition_payloads)
+    if found.has_update_agent:
+        yield "update agent package"
     if found.has_otaclient_package:
         yield "otaclient package"
     yield from (f"unknown entry {entry.media_type} {entry.digest_text}" for entry in found.unknown)

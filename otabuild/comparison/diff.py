@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from otabuild.comparison.diff_entries import Aspect, EntryChange, diff_entries
 from otabuild.comparison.packages import PackageDatabase, Packages, version_key
 from otabuild.errors import InputError
 from otabuild.format import annotations as ann
+from otabuild.format.index import Index, payload_id
 from otabuild.image.image import Image, Payload
 
 PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
@@ -82,7 +83,8 @@ class Diff:
         after: the path of the second image.
         annotations: the annotations of index.json.
         blobs_size: bytes of all blobs before and after, according to index.json.
-        payloads: every payload of either image, sorted by name.
+        payloads: every file-based payload of either image, sorted by name.
+        not_compared: what else the two images have, sorted.
     """
 
     before: str
@@ -90,6 +92,7 @@ class Diff:
     annotations: tuple[Aspect, ...]
     blobs_size: tuple[int | None, int | None]
     payloads: tuple[PayloadDiff, ...]
+    not_compared: tuple[str, ...] = ()
 
     def to_value(self) -> dict[str, Any]:
         """Return the difference as plain JSON values."""
@@ -99,6 +102,7 @@ class Diff:
             "blobs-size": list(self.blobs_size),
             "annotations": [aspect.to_value() for aspect in self.annotations],
             "payloads": [payload.to_value() for payload in self.payloads],
+            "not-compared": list(self.not_compared),
         }
 
 
@@ -127,7 +131,17 @@ def diff(before: Image, after: Image, ecu_id: str | None = None) -> Diff:
         _aspects(old, new),
         (old.get(ann.BLOBS_SIZE), new.get(ann.BLOBS_SIZE)),
         tuple(_diff_payload(name, sides[0].get(name), sides[1].get(name), rootfs) for name in names),
+        tuple(sorted({name for image in (before, after) for name in _others(image.index)})),
     )
+
+
+def _others(index: Index) -> Iterator[str]:
+    yield from (f"partition-based payload {'/'.join(payload_id(found))}" for found in index.partition_payloads)
+    if index.otaclient_package is not None:
+        yield "otaclient package"
+    if index.update_agent is not None:
+        yield "update agent package"
+    yield from (f"entry of unknown type {found.media_type}" for found in index.unknown)
 
 
 class _RootfsDiffs:

@@ -24,6 +24,7 @@ def text_lines(found: Diff) -> Iterator[str]:
     yield f"before: {printable(found.before)}"
     yield f"after:  {printable(found.after)}"
     yield f"blobs:  {human_change(*found.blobs_size)}"
+    yield from _section("not compared", (f"  {printable(name)}" for name in found.not_compared))
     yield from _section("annotations", (f"  {aspect_text(aspect)}" for aspect in found.annotations))
     for payload in found.payloads:
         yield ""
@@ -107,6 +108,7 @@ def _markdown(found: Diff, shown: int) -> Iterator[str]:
         yield f"| {name}{state} | {counts} | {len(payload.packages)} | {human_change(*payload.rootfs_size)} |"
     yield ""
     yield f"Blobs of the image: {human_change(*found.blobs_size)}"
+    yield from _folded("Not compared", found.not_compared, shown)
     yield from _folded("Annotations of the image", map(aspect_text, found.annotations), shown)
     told: dict[tuple[object, ...], str] = {}
     for payload in found.payloads:

@@ -17,8 +17,11 @@ from otabuild.format.media_types import (
     OCI_MANIFEST,
     OTACLIENT_ARTIFACT,
     OTACLIENT_MANIFEST,
+    PARTITION_ARTIFACT,
     PAYLOAD_ARTIFACT,
     RESOURCE_TABLES,
+    UPDATE_AGENT_ARTIFACT,
+    UPDATE_AGENT_MANIFEST,
 )
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
@@ -60,34 +63,68 @@ class Index(Document):
                 raise ValueError(f"{key} is {self.annotations[key]}, later than the year 9999")
         if ann.BUILDER_VERSION not in self.annotations:
             raise ValueError(f"annotation {ann.BUILDER_VERSION} is missing")
-        for payload in self.payloads:
-            payload_id(payload)
-        twice = [f"{ecu}/{key}" for (ecu, key), n in Counter(map(payload_id, self.payloads)).items() if n > 1]
+        ids = Counter(map(payload_id, (*self.payloads, *self.partition_payloads)))
+        twice = [f"{ecu}/{key}" for (ecu, key), n in ids.items() if n > 1]
         if twice:
             raise ValueError(f"two payloads share ecu and release key: {', '.join(twice)}")
         tables = [d for d in self.manifests if d.media_type in RESOURCE_TABLES]
-        if len(tables) != 1:
+        if len(tables) > 1 or (not tables and not self.partition_payloads) or (not tables and self.payloads):
             raise ValueError(f"{len(tables)} resource tables: expected exactly one")
         packages = [d for d in self.manifests if d.media_type == OTACLIENT_MANIFEST]
         if len(packages) > 1:
             raise ValueError(f"{len(packages)} otaclient packages: at most one is allowed")
+        agents = [d for d in self.manifests if d.media_type == UPDATE_AGENT_MANIFEST]
+        if len(agents) > 1:
+            raise ValueError(f"{len(agents)} update agent packages: at most one is allowed")
         return self
 
     @property
     def payloads(self) -> tuple[Descriptor, ...]:
         """The descriptors of file-based image payloads; those with an unknown release key are in `unknown`."""
+        return self._payloads_of(PAYLOAD_ARTIFACT)
+
+    @property
+    def partition_payloads(self) -> tuple[Descriptor, ...]:
+        """The descriptors of partition-based payloads of the next generation, which are verified but not deployed."""
+        return self._payloads_of(PARTITION_ARTIFACT)
+
+    def _payloads_of(self, artifact_type: str) -> tuple[Descriptor, ...]:
         return tuple(
             d
             for d in self.manifests
             if d.media_type == OCI_MANIFEST
-            and d.artifact_type == PAYLOAD_ARTIFACT
+            and d.artifact_type == artifact_type
             and (d.annotations or {}).get(ann.RELEASE_KEY, "dev") in ("dev", "prd")
         )
 
     @property
+    def has_resource_table(self) -> bool:
+        """Whether there is a resource table; only file-based payloads need one."""
+        return any(d.media_type in RESOURCE_TABLES for d in self.manifests)
+
+    @property
     def resource_table(self) -> Descriptor:
-        """The descriptor of the resource table."""
-        return next(d for d in self.manifests if d.media_type in RESOURCE_TABLES)
+        """The descriptor of the resource table.
+
+        Raises:
+            FormatError: the image has none, because it has no file-based payload.
+        """
+        for descriptor in self.manifests:
+            if descriptor.media_type in RESOURCE_TABLES:
+                return descriptor
+        raise FormatError("no resource table: the image has no file-based payload", where="index.json")
+
+    @property
+    def update_agent(self) -> Descriptor | None:
+        """The descriptor of the update agent package of the next generation, or None."""
+        return next(
+            (
+                d
+                for d in self.manifests
+                if d.media_type == UPDATE_AGENT_MANIFEST and d.artifact_type == UPDATE_AGENT_ARTIFACT
+            ),
+            None,
+        )
 
     @property
     def otaclient_package(self) -> Descriptor | None:
@@ -97,7 +134,8 @@ class Index(Document):
     @property
     def unknown(self) -> tuple[Descriptor, ...]:
         """Entries that clients refuse or mistake for something else. Readers report them and never deploy them."""
-        known = {id(d) for d in (*self.payloads, self.resource_table)}
+        tables = (d for d in self.manifests if d.media_type in RESOURCE_TABLES)
+        known = {id(d) for d in (*self.payloads, *self.partition_payloads, *tables, self.update_agent)}
         package = self.otaclient_package
         if package is not None and package.artifact_type == OTACLIENT_ARTIFACT:
             known.add(id(package))

@@ -23,6 +23,14 @@ OTACLIENT_ARTIFACT: Final = "application/vnd.tier4.otaclient.release-package.v1"
 OTACLIENT_MANIFEST: Final = "application/vnd.tier4.otaclient.release-package.manifest.v1+json"
 OTACLIENT_SQUASHFS: Final = "application/vnd.tier4.otaclient.release-package.v1.squashfs"
 
+_PARTITION: Final = "application/vnd.tier4.ota.partition-based-ota-image"
+_AGENT: Final = "application/vnd.tier4.ota.update-agent"
+PARTITION_ARTIFACT: Final = f"{_PARTITION}.v1"
+PARTITION_CONFIG: Final = f"{_PARTITION}.config.v1+json"
+UPDATE_AGENT_ARTIFACT: Final = f"{_AGENT}.release-package.v1"
+UPDATE_AGENT_MANIFEST: Final = f"{_AGENT}.release-package.manifest.v1+json"
+UPDATE_AGENT_BUNDLE: Final = f"{_AGENT}.bundle.v1"
+
 FILE_TABLES: Final = (FILE_TABLE_ZSTD, FILE_TABLE)
 RESOURCE_TABLES: Final = (RESOURCE_TABLE_ZSTD, RESOURCE_TABLE)
 SYS_CONFIGS: Final = (SYS_CONFIG, SYS_CONFIG_OLD)

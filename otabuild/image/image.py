@@ -129,6 +129,13 @@ class Image:
         for payload in self.payloads:
             if (payload.ecu, payload.release_key) == (ecu, release_key):
                 return payload
+        for descriptor in self.index.partition_payloads:
+            if payload_id(descriptor) == (ecu, release_key):
+                raise FormatError(
+                    "a partition-based payload, which otabuild verifies but does not deploy or unpack",
+                    where=f"{ecu}/{release_key}",
+                    expected=", ".join(payload.name for payload in self.payloads) or "a file-based payload",
+                )
         for descriptor in self.index.unknown:
             if (descriptor.annotations or {}).get(ann.ECU) == ecu:
                 raise FormatError(

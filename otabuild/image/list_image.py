@@ -9,6 +9,7 @@ from otabuild.errors import OtabuildError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Descriptor
 from otabuild.format.image_config import ImageConfig
+from otabuild.format.index import payload_id
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.format.times import utc
 from otabuild.image.image import Image
@@ -39,6 +40,8 @@ class ImageList:
         payloads: the file-based payloads.
         has_otaclient_package: whether the image has a package for otaclient itself.
         unknown: entries of unknown types; they are never deployed.
+        partition_payloads: names of the partition-based payloads, which are verified but not deployed.
+        has_update_agent: whether the image has an update agent package.
     """
 
     size: int
@@ -50,6 +53,8 @@ class ImageList:
     payloads: tuple[ListedPayload, ...]
     has_otaclient_package: bool
     unknown: tuple[Descriptor, ...]
+    partition_payloads: tuple[str, ...]
+    has_update_agent: bool
 
     def to_value(self) -> dict[str, object]:
         """Return the list as plain JSON values."""
@@ -75,6 +80,8 @@ class ImageList:
                 for payload in self.payloads
             ],
             "otaclient-package": self.has_otaclient_package,
+            "partition-payloads": list(self.partition_payloads),
+            "update-agent": self.has_update_agent,
             "unknown": [descriptor.to_value() for descriptor in self.unknown],
         }
 
@@ -99,6 +106,8 @@ def list_image(image: Image) -> ImageList:
         payloads,
         index.otaclient_package is not None,
         index.unknown,
+        tuple("/".join(payload_id(descriptor)) for descriptor in index.partition_payloads),
+        index.update_agent is not None,
     )
 
 

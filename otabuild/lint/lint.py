@@ -16,6 +16,7 @@ from typing import NamedTuple
 from otabuild.errors import Finding, InputError
 from otabuild.findings import findings_of, rule, rules_of
 from otabuild.format.architectures import ELF_MACHINES, architecture_name
+from otabuild.format.index import Index, payload_id
 from otabuild.format.sys_config import SysConfig
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate
@@ -93,6 +94,22 @@ class ReleaseKeysSubject:
 
     name: str
     keys: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class UmaskSubject:
+    """The files (path, st_mode) of a payload that clients make with their umask, and whose mode it would change."""
+
+    name: str
+    files: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesSubject:
+    """index.json, for the kinds of its entries."""
+
+    name: str
+    index: Index
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +245,32 @@ def check_release_keys(subject: ReleaseKeysSubject) -> Iterator[Finding]:
     """Clients ask for payloads of the release key `dev` only."""
     if "dev" not in subject.keys:
         yield Finding(subject.name, "no payload has the release key dev")
+
+
+@_lint_rule("loses-write", UmaskSubject, hint="give the file another owner, or set its mode when the device starts")
+def check_umask(subject: UmaskSubject) -> Iterator[Finding]:
+    """Clients make a file of root that is empty, inlined or a later one of its content with their umask."""
+    for path, mode in subject.files:
+        kept = stat.S_IMODE(mode) & ~0o022
+        yield Finding(f"{subject.name}: {path}", f"mode {stat.S_IMODE(mode):04o} becomes {kept:04o}")
+
+
+@_lint_rule(
+    "refused-index",
+    EntriesSubject,
+    hint="release this image to clients that know the entry only, and another image to the others",
+)
+def check_entries(subject: EntriesSubject) -> Iterator[Finding]:
+    """Clients refuse the whole index if an entry of `manifests` is of a kind that they do not know."""
+    index, later = subject.index, "otaclient to 3.14 refuses the index"
+    for payload in index.partition_payloads:
+        yield Finding(f"{subject.name}: {'/'.join(payload_id(payload))}", f"a partition-based payload: {later}")
+    if index.update_agent is not None:
+        yield Finding(subject.name, f"an update agent package: {later}")
+    for entry in index.unknown:
+        yield Finding(
+            f"{subject.name}: {entry.digest_text}", "an entry of unknown type: every client refuses the index"
+        )
 
 
 @_lint_rule(

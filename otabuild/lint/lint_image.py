@@ -7,6 +7,7 @@ from functools import partial
 
 from otabuild.errors import Finding
 from otabuild.findings import findings_of
+from otabuild.format.index import Index, payload_id
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.sys_config import read_sys_config
 from otabuild.image.blobs import Chunk
@@ -18,14 +19,22 @@ from otabuild.lint.lint import (
     HEAD,
     PROGRAMS,
     CertificatesSubject,
+    EntriesSubject,
     ReleaseKeysSubject,
     Row,
     SysConfigKeysSubject,
     TimeSubject,
+    UmaskSubject,
     has_head,
     lint_tree,
 )
 from otabuild.signing.certificates import token_certificates
+
+# Files of root that others may write to, and that are empty, inlined, or not the first file of their content.
+_MADE_WITH_UMASK = """SELECT path, mode FROM ft_regular JOIN ft_inode USING (inode_id) JOIN ft_resource USING (resource_id)
+    WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0 AND (contents IS NOT NULL OR inode_id <> (
+        SELECT inode_id FROM ft_regular AS first WHERE first.resource_id = ft_regular.resource_id ORDER BY path LIMIT 1))
+    ORDER BY path"""
 
 
 def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Finding]:
@@ -39,7 +48,8 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
     Raises:
         OtabuildError: one of the images is invalid.
     """
-    yield from findings_of(ReleaseKeysSubject(image.path, frozenset(p.release_key for p in image.payloads)))
+    yield from findings_of(ReleaseKeysSubject(image.path, _release_keys(image.index)))
+    yield from findings_of(EntriesSubject(image.path, image.index))
     if image.token_raw is not None:
         token = parse_index_jwt(image.token_raw, compat=True)
         yield from findings_of(TimeSubject(NAME, token.issued_at, now))
@@ -53,7 +63,13 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
         tables = payload.manifest.file_table.digest_text, pair
         if tables not in seen:  # several payloads can share a rootfs
             seen.add(tables)
+            files = payload.file_table.database.query(_MADE_WITH_UMASK)
+            yield from findings_of(UmaskSubject(payload.name, tuple((str(path), int(mode)) for path, mode in files)))
             yield from lint_tree(_rows(image, payload), payload.name, modes, payload.config.architecture)
+
+
+def _release_keys(index: Index) -> frozenset[str]:
+    return frozenset(payload_id(found)[1] for found in (*index.payloads, *index.partition_payloads))
 
 
 def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, str | None]:

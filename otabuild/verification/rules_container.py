@@ -104,7 +104,7 @@ def check_unknown(subject: IndexSubject) -> Iterator[Finding]:
 @rule("index.payloads", IndexSubject)
 def check_payloads(subject: IndexSubject) -> Iterator[Finding]:
     """An image has at least one payload (section 2)."""
-    if not subject.index.payloads:
+    if not subject.index.payloads and not subject.index.partition_payloads:
         yield Finding("index.json", "no payload")
 
 

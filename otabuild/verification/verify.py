@@ -18,8 +18,10 @@ from otabuild.errors import Finding, OtabuildError, TrustError
 from otabuild.findings import SHOWN, run_rules
 from otabuild.format import limits
 from otabuild.format.digest import Descriptor
+from otabuild.format.index import Index
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Image, Payload
+from otabuild.image.next_generation import check_layer, read_partition_payload, read_update_agent
 from otabuild.image.otaclient_package import check_legacy, read_package
 from otabuild.image.rebuild import Opener, rebuild, run_parallel
 from otabuild.image.resources import GroupMember
@@ -32,7 +34,7 @@ from otabuild.verification.rules_documents import DocumentsSubject, read_sys_con
 from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
 from otabuild.verification.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, StoredSubject
 
-_DOCUMENTS = frozenset({"manifest", "config", "otaclient"})
+_DOCUMENTS = frozenset({"manifest", "config", "otaclient", "partition", "update-agent"})
 _PAYLOAD_TABLE = frozenset({"manifest", "table"})
 _BATCH = 64
 """Blobs that a thread takes at a time: handing over small ones individually would cost more than hashing them."""
@@ -177,6 +179,7 @@ class _Run:
             self.apply(IndexSubject(image.index, image.token_raw is not None))
             self.referenced.update(descriptor.digest for descriptor in image.index.manifests)
             files = self.check_payloads(image.payloads)
+            self.check_next_generation(image.index)
             self.check_package(image.index.otaclient_package)
             self.check_resources(files, shallow=shallow)
 
@@ -209,6 +212,25 @@ class _Run:
             with self.collected("sys-config"):
                 self.apply(read_sys_config_of(payload))
 
+    def check_next_generation(self, index: Index) -> None:
+        """Check documents and blobs of partition-based payloads and of an update agent package."""
+        for descriptor in index.partition_payloads:
+            self.counts["payloads"] = self.counts.get("payloads", 0) + 1
+            with self.collected("partition"):
+                payload = read_partition_payload(self.image, descriptor)
+                self.referenced |= {blob.digest for blob in (payload.config, *payload.layers)}
+                self.check_layers("partition", payload.layers)
+        if index.update_agent is not None:
+            with self.collected("update-agent"):
+                layers = read_update_agent(self.image, index.update_agent).layers
+                self.referenced |= {layer.digest for layer in layers}
+                self.check_layers("update-agent", layers)
+
+    def check_layers(self, rule: str, layers: Iterable[Descriptor]) -> None:
+        for layer in layers:
+            with self.collected(rule):
+                check_layer(self.image, layer)
+
     def check_package(self, descriptor: Descriptor | None) -> None:
         package = None
         with self.collected("otaclient"):
@@ -217,10 +239,7 @@ class _Run:
             manifest, _ = package
             self.apply(manifest)
             self.referenced |= {part.digest for part in (manifest.config, *manifest.layers)}
-            for layer in manifest.layers:
-                with self.collected("otaclient"):
-                    for _chunk in self.image.blobs.stream(layer.digest, layer.size):
-                        pass
+            self.check_layers("otaclient", manifest.layers)
         with self.collected("legacy"):
             notes = check_legacy(self.image, package, self.signer)
             self.findings.extend(replace(Finding.of_error("legacy", note), severity="note") for note in notes)
@@ -229,17 +248,21 @@ class _Run:
         image = self.image
         stored = image.blobs.stored()
         with self.collected("resources"):
-            resources = image.resources
-            needed = NeededSubject(resources, files)
-            self.apply(ResourcesSubject(resources, image.blobs.size))
-            self.apply(*(JoinSubject(table, resources) for table in files))
-            if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
-                self.apply(needed)
+            if image.index.has_resource_table:
+                self.check_contents(files, shallow=shallow)
             self.apply(StoredSubject(image.index, stored, self.known()))
-            if not shallow:
-                self.rebuild_contents(needed)
         self.hash_rest(stored)
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
+
+    def check_contents(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
+        resources = self.image.resources
+        needed = NeededSubject(resources, files)
+        self.apply(ResourcesSubject(resources, self.image.blobs.size))
+        self.apply(*(JoinSubject(table, resources) for table in files))
+        if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
+            self.apply(needed)
+        if not shallow:
+            self.rebuild_contents(needed)
 
     def known(self) -> Callable[[bytes], bool]:
         """Return whether anything refers to a blob; assume so if a document that might is unreadable."""
@@ -247,8 +270,10 @@ class _Run:
             return lambda _digest: True
 
         def is_known(digest: bytes) -> bool:
+            if digest in self.referenced or not self.image.index.has_resource_table:
+                return digest in self.referenced
             row = self.image.resources.by_digest(digest)
-            return digest in self.referenced or (row is not None and row.filter_applied is None)
+            return row is not None and row.filter_applied is None
 
         return is_known
 

@@ -43,7 +43,8 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
     wanted = {parse_digest(text) for text in digests}
     if not wanted:
         wanted = set(image.blobs.stored())
-        wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
+        if image.index.has_resource_table:
+            wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
         wanted.update(descriptor.digest for descriptor in image.index.manifests)
     findings: list[Finding] = []
 
