@@ -12,16 +12,19 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 
 from otabuild.findings import RULES, findings_of, rules_of
+from otabuild.format.index import Index
 from otabuild.format.strict_yaml import parse_yaml
 from otabuild.format.sys_config import SysConfig
 from otabuild.lint.lint import (
     CertificatesSubject,
+    EntriesSubject,
     LeftOutSubject,
     ReleaseKeysSubject,
     Row,
     SysConfigKeysSubject,
     TimeSubject,
     TreeSubject,
+    UmaskSubject,
 )
 from otabuild.recipe.checks import RecipeSubject
 from otabuild.signing.chain import VERIFICATION, ChainSubject
@@ -97,6 +100,12 @@ def _recipe(text: str) -> RecipeSubject:
     return RecipeSubject(parse_yaml(text.encode(), "r.yaml")[0], "r.yaml")
 
 
+def _index_with_an_unknown_entry() -> Index:
+    unknown = {"mediaType": "application/other", "digest": forge.digest_text(b"x"), "size": 1}
+    forged = forge.forge(index=lambda value: value["manifests"].append(unknown))
+    return Index.parse(dict(forged.files)["index.json"])
+
+
 _SIGNER, _AUTHORITY = pki.signer(), pki.intermediate()
 SUBJECTS: Mapping[str, Callable[[], object]] = {
     "unsupported-entry": lambda: LeftOutSubject("main", ("/pipe (fifo)",)),
@@ -105,6 +114,8 @@ SUBJECTS: Mapping[str, Callable[[], object]] = {
     "crowded-directory": lambda: _tree(_rows(*(Row(f"/d/{n}", FILE) for n in range(8193)))),
     "deep-tree": lambda: _tree(_rows(Row("/d" * 36, FILE))),
     "no-dev-payload": lambda: ReleaseKeysSubject("image", frozenset({"prd"})),
+    "loses-write": lambda: UmaskSubject("main", (("/a", FILE | 0o022),)),
+    "refused-index": lambda: EntriesSubject("image", _index_with_an_unknown_entry()),
     "future-time": lambda: TimeSubject("index.jwt", 2, 1),
     "ignored-sys-config": lambda: SysConfigKeysSubject("main", SysConfig(hostname="main", sysctl=("a=1",))),
     "certificate-expires": lambda: CertificatesSubject(pki.chain(), pki.NOW + 100 * pki.YEAR),

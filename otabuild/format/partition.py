@@ -88,7 +88,7 @@ class PartitionConfig(Document):
     image_version: StrictStr = Field(min_length=1)
     delivery: Literal["direct", "vendor-package"]
     partitions: Annotated[tuple[Part, ...], Bounded] = Field(min_length=1)
-    data_images: Annotated[tuple[Part, ...], Bounded] = ()
+    data_images: Annotated[tuple[Part, ...], Bounded] | None = None
     firmware: Part | None = None
     package: Descriptor | None = None
     labels: ann.Annotations
@@ -96,7 +96,7 @@ class PartitionConfig(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         ann.check_counts(self.labels, ann.LABEL_COUNTS)
-        for what, parts in (("partitions", self.partitions), ("data images", self.data_images)):
+        for what, parts in (("partitions", self.partitions), ("data images", self.data_images or ())):
             if len({part.name for part in parts}) != len(parts):
                 raise ValueError(f"two {what} share a name")
         if (self.package is not None) != (self.delivery == "vendor-package"):
@@ -122,7 +122,7 @@ class PartitionConfig(Document):
 
     def _shipped(self) -> Iterator[Descriptor]:
         firmware = () if self.firmware is None else (self.firmware,)
-        for part in (*self.partitions, *self.data_images, *firmware):
+        for part in (*self.partitions, *(self.data_images or ()), *firmware):
             if part.shipped is not None:
                 yield part.shipped
         if self.package is not None:

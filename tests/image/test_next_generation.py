@@ -146,6 +146,21 @@ def test_commands_on_an_image_without_a_table(tmp_path: Path, capsys: pytest.Cap
     assert "does not deploy" in said
 
 
+def test_data_images_are_optional(tmp_path: Path) -> None:
+    def without(value: dict[str, Any]) -> None:
+        del value["data_images"]
+        value["labels"] |= {
+            f"{COUNT}.blobs-count": 2,
+            f"{COUNT}.blobs-size": sum(part["image"]["size"] for part in value["partitions"][:2]),
+        }
+
+    parts = Parts()
+    payload = parts.payload(without, lambda value: value["layers"].pop())
+    stages = parts.stages(payload)
+    parts.blobs = {name: data for name, data in parts.blobs.items() if data != b"squashfs of maps"}
+    assert worlds.verified(image_with(tmp_path, stages)).findings == ()
+
+
 def _keep(_: Any) -> None:
     """Change nothing."""
 
