@@ -205,9 +205,9 @@ class IntegrityError(OtabuildError):
 class NotVerifiedError(IntegrityError):
     """An image in which verification found errors; lists all of them."""
 
-    def __init__(self, image: str, findings: Iterable[Finding]) -> None:
+    def __init__(self, image: str, findings: Iterable[Finding], *, hint: str = "") -> None:
         self.findings = tuple(findings)
-        super().__init__("the image is not valid", where=image)
+        super().__init__("the image is not valid", where=image, hint=hint)
 
     def __str__(self) -> str:
         """Return the message, and each finding on a separate line."""

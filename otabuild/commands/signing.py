@@ -38,6 +38,7 @@ def add(parsers: Parsers) -> None:
     )
     sign.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt; no key")
     sign.add_argument("-o", "--output", metavar="IMAGE", help="write to this path; default: replace the image")
+    _add_unchecked(sign)
     add_json(sign)
     sign.set_defaults(run=run_sign)
 
@@ -47,6 +48,7 @@ def add(parsers: Parsers) -> None:
     prepare.add_argument(
         "-o", "--output", metavar="FILE", default="request.json", help="the request to write; default: %(default)s"
     )
+    _add_unchecked(prepare)
     add_json(prepare)
     prepare.set_defaults(run=run_prepare)
 
@@ -58,6 +60,7 @@ def add(parsers: Parsers) -> None:
     finish.add_argument(
         "-o", "--output", metavar="IMAGE", help="for an image: write to this path; default: replace the image"
     )
+    _add_unchecked(finish)
     add_json(finish)
     finish.set_defaults(run=run_finish)
 
@@ -71,6 +74,12 @@ def add(parsers: Parsers) -> None:
     demo.add_argument("directory", metavar="DIR", help="the folder to write them to")
     add_json(demo)
     demo.set_defaults(run=run_demo, parser=demo)
+
+
+def _add_unchecked(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--unchecked", action="store_true", help="sign an image that verify refuses, such as one of another tool"
+    )
 
 
 def _add_certificate(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +114,7 @@ def run_sign(args: argparse.Namespace) -> int:
     sign, workspace, timestamp = _sign_options(args), session.make_workspace(), _timestamp(args.timestamp)
     with open_image(args.image) as image:
         signing = Signing(_chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace))
-        _check(image, signing, args.ca, workspace)
+        _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
 
 
@@ -124,7 +133,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         chain = _chain(args.certificate, args.chain)
         with open_image(args.target) as image:
             image.source.check_apart(args.output)
-            _check(image, Signing(chain, timestamp), args.ca, workspace)
+            _check(args, image, Signing(chain, timestamp), workspace)
             requests = list(image_requests(image, timestamp, chain))
     stem, extension = os.path.splitext(args.output)
     written = []
@@ -207,21 +216,22 @@ def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest
     workspace = session.make_workspace()
     signing = Signing(chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers))
     with open_image(args.image) as image:
-        _check(image, signing, getattr(args, "ca", []), workspace)
+        _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
 
 
-def _check(image: Image, signing: Signing, anchors: list[str], workspace: Workspace) -> None:
-    """Run the preflight for signing an image."""
-    from otabuild.pipeline.resign import check_state
+def _check(args: argparse.Namespace, image: Image, signing: Signing, workspace: Workspace) -> None:
+    """Check that the image may be signed, and that clients would accept the signature."""
+    from otabuild.pipeline.resign import check_image
     from otabuild.signing.preflight import preflight
     from otabuild.signing.trust import TrustPolicy, load_anchors
 
+    anchors = getattr(args, "ca", [])  # sign-finish has no such option: its request was checked when it was written
     policy = TrustPolicy(anchors=load_anchors(anchors)) if anchors else None
     public_key = signing.signer.public_key if signing.signer else None
     warnings = preflight(signing.chain, public_key, signing.issued_at, workspace.now, policy=policy)
-    state = check_state(image)
-    for warning in [*warnings, *([f"{image.path}: {state}; it is signed again"] if state else [])]:
+    progress = partial(workspace.progress, f"verify {image.path}")
+    for warning in [*warnings, *check_image(image, unchecked=args.unchecked, progress=progress)]:
         workspace.warn(warning)
 
 

@@ -1,5 +1,6 @@
 """Signs an existing image: again, for the first time, or with a signature that was made before.
 
+A signature vouches for the image, so `check_image` comes first: only what verification accepts is signed.
 Only signed-at changes in index.json, as text; every other file is copied unchanged and hashed on the way. An artifact
 is replaced by one rename and a directory by one exchange, so no unfinished signing is ever visible.
 """
@@ -12,7 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from otabuild.errors import FormatError, IntegrityError, LimitError, OtabuildError, StateError, TrustError
+from otabuild.errors import (
+    FormatError,
+    IntegrityError,
+    LimitError,
+    NotVerifiedError,
+    OtabuildError,
+    StateError,
+    TrustError,
+)
 from otabuild.format import annotations as ann
 from otabuild.format import index_jwt, legacy_jwt, limits
 from otabuild.format.document import parse_json
@@ -27,7 +36,11 @@ from otabuild.storage.member import DamagedBlobError, Member, document
 from otabuild.storage.sink import ArtifactSink, DirectorySink
 from otabuild.storage.zip_reader import legal_name
 from otabuild.tally import Progress, Tally
+from otabuild.verification.verify import verify
 
+_ABOUT_SIGNATURES = frozenset({"index.signed-at", "legacy"})
+"""Rules of verify about what signing replaces: a signing that another tool left unfinished is repaired."""
+_UNCHECKED = "a signature would vouch for it: build or copy the image again; --unchecked signs what another tool made all the same"
 _SIGNATURE = ("index.json", index_jwt.NAME, legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
 
 
@@ -99,6 +112,38 @@ def check_state(image: Image) -> str | None:
     )
 
 
+def check_image(image: Image, *, unchecked: bool, progress: Progress | None = None) -> list[str]:
+    """Check that the image may be signed: apart from its signature, `otabuild verify --shallow` accepts it.
+
+    Args:
+        image: an open image.
+        unchecked: check no more than `check_state`, for an image of another tool that verification does not accept.
+        progress: called with the bytes hashed.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        NotVerifiedError: the image is not valid.
+        IntegrityError, StateError: as `check_state`; or files for legacy clients are damaged.
+    """
+    state = check_state(image)
+    warnings = [] if state is None else [f"{image.path}: {state}; it is signed again"]
+    if unchecked:
+        return [*warnings, f"{image.path}: signed unchecked: the signature vouches for an image that may not be valid"]
+    report = verify(image, None, 0, shallow=True, without_signature=True, progress=progress)
+    found = [one for one in report.findings if one.severity == "error" and one.rule not in _ABOUT_SIGNATURES]
+    if found:
+        raise NotVerifiedError(image.path, found, hint=_UNCHECKED)
+    _check_legacy_files(image)
+    return warnings
+
+
+def _check_legacy_files(image: Image) -> None:
+    package = image.index.otaclient_package
+    check_legacy_folder(image, None if package is None else read_package(image, package))
+
+
 def image_requests(image: Image, issued_at: int, chain: Sequence[Certificate]) -> tuple[SigningRequest, ...]:
     """Return what has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
     legacy = any(member.name.startswith(legacy_jwt.PREFIXES) for member in image.source.members())
@@ -116,7 +161,7 @@ def resign(
     """Write the image with a new signature in its form: an artifact or a directory.
 
     Args:
-        image: an open image, checked by `check_state`.
+        image: an open image, checked by `check_image`.
         output: the artifact or directory to write; may be the image itself.
         signing: the certificates, the time, and where signatures come from.
         workers: number of threads for copying.
@@ -138,8 +183,7 @@ def resign(
     index = index_signed_at(image.index_raw, issued_at)
     tokens = {"index.json": index, index_jwt.NAME: sign_index(index, issued_at, chain, reusing)}
     if len(requests) > 1:
-        package = image.index.otaclient_package
-        check_legacy_folder(image, None if package is None else read_package(image, package))
+        _check_legacy_files(image)
         tokens[legacy_jwt.CERTIFICATE_NAME], tokens[legacy_jwt.NAME] = sign_legacy(chain, reusing)
     copied = _copied(image)
     _check_blobs(image, copied)

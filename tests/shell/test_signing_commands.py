@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import shutil
 import stat
@@ -22,7 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
 
 from otabuild.cli import main
 from tests import pki
+from tests.image.forge import Mutation, forge
 from tests.shell.projects import Ended, Project, make_project
+from tests.verification.tampering import put, sql
 
 CERTIFICATE = ("--certificate", "pki/sign.pem", "--chain", "pki/intermediate.pem")
 
@@ -259,5 +262,84 @@ def test_signing_shows_progress(project: Project, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(project.root)
     monkeypatch.setattr("otabuild.session.show_progress", lambda *told: seen.append(told))
     assert main(["sign", image, *CERTIFICATE, "--key", "pki/sign.key"]) == 0
-    assert {what for what, _, _ in seen} == {f"sign {image}"}
+    assert {what for what, _, _ in seen} == {f"verify {image}", f"sign {image}"}
     assert seen[-1][1] == seen[-1][2] > 0
+
+
+# What is not valid is not signed.
+
+
+def _extra_blob(blobs: dict[str, bytes]) -> None:
+    blobs[f"blobs/sha256/{hashlib.sha256(b'strange').hexdigest()}"] = b"strange"
+
+
+def _damaged_blob(blobs: dict[str, bytes]) -> None:
+    name = max(blobs, key=lambda name: len(blobs[name]))
+    blobs[name] = blobs[name][:-1] + bytes([blobs[name][-1] ^ 1])
+
+
+def _lost_blob(blobs: dict[str, bytes]) -> None:
+    del blobs[max(blobs, key=lambda name: len(blobs[name]))]
+
+
+BAD: dict[str, tuple[str, dict[str, Mutation]]] = {
+    "a table": ("table.", {"file_table": sql("DELETE FROM ft_inode WHERE inode_id = 10")}),
+    "a path in a table": (
+        "table.path",
+        {"file_table": sql("UPDATE ft_regular SET path = '/../a' WHERE path = '/etc/a'")},
+    ),
+    "a resource": ("resources.contents", {"resource_table": sql("DELETE FROM rs_manifest WHERE resource_id = 3")}),
+    "a manifest": ("manifest", {"manifest": put("schemaVersion", 3)}),
+    "a config": ("config", {"config": put("architecture", ...)}),
+    "a blob that nothing names": ("blob", {"blob_files": _extra_blob}),
+    "a damaged blob": ("blob", {"blob_files": _damaged_blob}),
+    "a lost blob": ("", {"blob_files": _lost_blob}),
+    "oci-layout": ("container", {"oci_layout": lambda _: b"{}"}),
+    "the order of files": ("container.first", {"files": lambda files: files[::-1]}),
+}
+"""By what is wrong with an image: the rule that finds it, and how to make it."""
+
+
+@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize("command", ["sign", "sign-prepare", "attach", "sign-finish"])
+def test_an_image_that_is_not_valid_is_not_signed(
+    built: Project,
+    kind: str,
+    command: str,
+    *,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rule, mutations = BAD[kind]
+    image = forge(**mutations).artifact(tmp_path / "bad.zip")
+    before = image.read_bytes()
+    monkeypatch.chdir(built.root)
+    request = tmp_path / "request.json"
+    options = {
+        "sign": ["sign", str(image), *CERTIFICATE, "--key", "pki/sign.key"],
+        "sign-prepare": ["sign-prepare", str(image), *CERTIFICATE, "-o", str(request)],
+        "attach": ["sign", str(image), "--attach", "index.jwt"],
+        "sign-finish": ["sign-finish", str(image), "--attach", "index.jwt"],
+    }[command]
+    with zipfile.ZipFile(built.artifact) as archive:
+        Path("index.jwt").write_bytes(archive.read("index.jwt"))
+    assert main(options) == 1
+    said = capsys.readouterr().err
+    assert "the image is not valid" in said
+    assert "--unchecked" in said
+    assert f"[{rule}" in said
+    assert image.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.zip"]
+
+
+def test_an_image_of_another_tool_is_signed_unchecked_with_a_warning(project: Project) -> None:
+    _, mutations = BAD["a table"]
+    forge(**mutations).artifact(project.root / "theirs.zip")
+    options = (*CERTIFICATE, "--unchecked")
+    prepared = project.otabuild("sign-prepare", "theirs.zip", *options, "--timestamp", "2026-01-02")
+    assert (prepared.code, "may not be valid" in prepared.err) == (0, True)
+    signed = project.otabuild("sign", "theirs.zip", *options, "--key", "pki/sign.key")
+    assert (signed.code, "may not be valid" in signed.err) == (0, True)
+    assert project.otabuild("verify-sign", "theirs.zip", "--ca", "pki/root-ca.pem").code == 0
+    assert not verifies(project, "theirs.zip")
