@@ -20,6 +20,7 @@ from otabuild.format.index import Index, payload_id
 from otabuild.format.sys_config import SysConfig
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate
+from otabuild.signing.trust import TrustPolicy, path_problem
 
 FILES_REUSED = 8192
 DEPTH_REUSED = 35
@@ -126,6 +127,15 @@ class CertificatesSubject:
     """The certificates in an image, and now (Unix seconds)."""
 
     chain: tuple[Certificate, ...]
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
+class PathSubject:
+    """The certificates that a recipe signs with, whom clients trust if the recipe says so, and now (Unix seconds)."""
+
+    chain: tuple[Certificate, ...]
+    policy: TrustPolicy | None
     now: int
 
 
@@ -303,6 +313,19 @@ def check_certificates(subject: CertificatesSubject) -> Iterator[Finding]:
             word = "expired" if certificate.not_after < subject.now else "expires"
             what = f"{word} at {utc(certificate.not_after)}, {certificate.subject}"
             yield Finding(certificate.where, what)
+
+
+@_lint_rule(
+    "no-path-to-root",
+    PathSubject,
+    severity="error",
+    hint="name the intermediate certificates in `sign: chain`, and the root in `verify: trust`",
+)
+def check_path(subject: PathSubject) -> Iterator[Finding]:
+    """Clients accept a signature only if its certificates lead from the signer to a root that they trust."""
+    problem = path_problem(subject.chain, subject.policy, subject.now)
+    if problem is not None:
+        yield Finding(problem.where, problem.what, problem.observed, problem.expected, problem.hint)
 
 
 @_lint_rule(

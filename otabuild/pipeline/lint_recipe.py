@@ -15,6 +15,7 @@ from otabuild.lint.lint import (
     HEAD,
     CertificatesSubject,
     LeftOutSubject,
+    PathSubject,
     ReleaseKeysSubject,
     Row,
     SysConfigKeysSubject,
@@ -26,6 +27,7 @@ from otabuild.lint.lint_image import base_modes
 from otabuild.pipeline.retry import retry
 from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.settings import rootfs_options
+from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import naming_key
@@ -46,14 +48,16 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
 
     Raises:
         InputError: an input cannot be read, or the build would not accept it.
-        OtabuildError: the base is invalid, or a certificate cannot be read.
+        OtabuildError: the base is invalid, or a certificate or revocation list cannot be read.
     """
     keys = frozenset(key for payload in recipe.payloads for key in payload.release_keys)
     yield from findings_of(ReleaseKeysSubject(recipe.file, keys))
     yield from findings_of(TimeSubject(f"{recipe.file}: timestamp", recipe.timestamp, workspace.now))
     if recipe.sign is not None:
         chain = load_chain(recipe.sign.certificate, recipe.sign.chain)
+        policy = trust_policy(recipe.verify) if recipe.verify else None
         yield from findings_of(CertificatesSubject(chain, workspace.now))
+        yield from findings_of(PathSubject(chain, policy, workspace.now))
     for payload in recipe.payloads:
         if payload.sys_config is not None:
             config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)

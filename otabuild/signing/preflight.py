@@ -10,7 +10,7 @@ from otabuild.errors import TrustError
 from otabuild.format.times import utc
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import chain_problems
-from otabuild.signing.trust import TrustPolicy, check_signer, verify_chain
+from otabuild.signing.trust import TrustPolicy, check_signer, path_problem
 
 
 def preflight(
@@ -31,7 +31,7 @@ def preflight(
         policy: if given, the chain must also end at one of its anchors, and the signer must be allowed.
 
     Returns:
-        Warnings for certificates that expire within 30 days.
+        Warnings for certificates that expire within 30 days, and for a chain that may lack an intermediate one.
 
     Raises:
         TrustError: clients or the policy would refuse the image.
@@ -48,10 +48,13 @@ def preflight(
     for problem in chain_problems(chain, {"the timestamp of the build": timestamp, "today's date": now}):
         raise problem
     _check_key(chain[0], public_key)
+    unrooted = path_problem(chain, policy, now)
     if policy is not None:
-        verify_chain(chain, policy, now)
+        if unrooted is not None:
+            raise unrooted
         check_signer(chain[0], policy)
-    return [
+    warnings = [] if unrooted is None else [str(unrooted)]
+    return warnings + [
         f"{certificate.where}: expires soon, at {utc(certificate.not_after)} ({certificate.subject}); clients will refuse "
         "the image from then on"
         for certificate in chain

@@ -128,6 +128,30 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
     )
 
 
+def path_problem(chain: Sequence[Certificate], policy: TrustPolicy | None, now: int) -> OtabuildError | None:
+    """Return why nothing shows that clients will find a path from a signer to a root, or None.
+
+    Args:
+        chain: the signing certificate first.
+        policy: whom clients trust, if known; without it, only a chain that has an issuer is believed to be complete.
+        now: the time to check validity at, Unix seconds.
+    """
+    if policy is None:
+        if len(chain) > 1:
+            return None
+        return TrustError(
+            "whether a root issued the signing certificate cannot be told: clients refuse it if an intermediate did",
+            where=chain[0].where,
+            observed=chain[0].facts,
+            hint="add the intermediate certificates (`chain`, --chain), and name the root (`verify: {trust: …}`, --ca)",
+        )
+    try:
+        verify_chain(chain, policy, now)
+    except OtabuildError as error:
+        return error
+    return None
+
+
 def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
     """Check that a signing certificate is among the allowed signers.
 

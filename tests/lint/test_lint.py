@@ -18,14 +18,16 @@ from otabuild.cli import main
 from otabuild.errors import Finding, InputError
 from otabuild.findings import findings_of, rules_of
 from otabuild.image.image import open_image
-from otabuild.lint.lint import CertificatesSubject, Row, TimeSubject, check_ignored, lint_tree
+from otabuild.lint.lint import CertificatesSubject, PathSubject, Row, TimeSubject, check_ignored, lint_tree
 from otabuild.lint.lint_image import lint_image
 from otabuild.pipeline.lint_recipe import lint_recipe
 from otabuild.recipe.load import load_recipe
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.demo_pki import write_demo_pki
+from otabuild.signing.trust import TrustPolicy
+from tests import pki
 from tests.image.products import NOW, Tree, build, workspace, write_recipe
-from tests.pki import DAY, issue
+from tests.pki import DAY, intermediate, issue, root, signer
 
 FILE, DIRECTORY = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 MAGIC = importlib.util.MAGIC_NUMBER
@@ -137,6 +139,26 @@ def test_times_and_certificates() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("parties", "anchors", "what"),
+    [
+        ([signer(), intermediate()], [root()], None),
+        ([issue("signer", root())], [root()], None),
+        ([signer(), intermediate()], [], None),
+        ([signer()], [], "cannot be told"),
+        ([issue("signer", root())], [], "cannot be told"),
+        ([signer()], [root()], "does not end at a trusted root"),
+        ([signer(), intermediate()], [issue("another", ca=True)], "does not end at a trusted root"),
+        ([signer(), intermediate()], [issue("root", own_key=pki.key("old"), ca=True)], "has a different key"),
+    ],
+)
+def test_chains_that_end_at_no_root(parties: list[pki.Party], anchors: list[pki.Party], what: str | None) -> None:
+    policy = TrustPolicy(anchors=pki.anchors(*anchors)) if anchors else None
+    found = list(findings_of(PathSubject(pki.chain(*parties), policy, pki.NOW)))
+    assert [(one.rule, one.severity) for one in found] == [("no-path-to-root", "error")] * (what is not None)
+    assert what is None or what in found[0].what
+
+
 # a whole image, and the recipe of it
 
 
@@ -210,6 +232,24 @@ def test_what_the_format_cannot_hold(tmp_path: Path, policy: str, found: int) ->
     recipe = load_recipe(write_recipe(tmp_path, {"a": b"a"}, rootfs={"unsupported": policy}))
     os.mkfifo(tmp_path / "rootfs/pipe")
     assert counts(list(lint_recipe(recipe, workspace(tmp_path)))) == [("unsupported-entry", 1)] * found
+
+
+@pytest.mark.parametrize(
+    ("chain", "trust", "found"),
+    [
+        (["../pki/intermediate.pem"], "root-ca.pem", 0),
+        ([], None, 1),
+        ([], "root-ca.pem", 1),
+        (["../pki/intermediate.pem"], "other/root-ca.pem", 1),
+    ],
+)
+def test_what_a_recipe_signs_with(chain: list[str], trust: str | None, found: int, tmp_path: Path) -> None:
+    write_demo_pki(str(tmp_path / "pki"), NOW)
+    write_demo_pki(str(tmp_path / "pki/other"), NOW)
+    sign = {"certificate": "../pki/sign.pem", "chain": chain, "key": "external"}
+    verify = {"verify": {"trust": [f"../pki/{trust}"]}} if trust else {}
+    recipe = load_recipe(write_recipe(tmp_path / "recipe", {"a": b"a"}, sign=sign, **verify))
+    assert counts(list(lint_recipe(recipe, workspace(tmp_path)))) == [("no-path-to-root", 1)] * found
 
 
 def test_command(product: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,18 @@ def test_a_key_file_that_others_may_read_is_a_warning(world: World) -> None:
     assert "chmod 600 sign.key" in world.warnings[0]
 
 
+def test_a_chain_of_which_nothing_shows_that_it_is_whole_is_a_warning(world: World) -> None:
+    world.write(parties=(signer(),))
+    recipe = world.folder / "v.yaml"
+    recipe.write_text(recipe.read_text().replace("verify: {trust: [root.pem]}\n", ""))
+    world.build()
+    (warning,) = set(world.warnings)
+    assert warning.startswith("0.pem: whether a root issued the signing certificate cannot be told")
+    world.write()
+    world.build()
+    assert set(world.warnings) == {warning}
+
+
 @pytest.mark.parametrize("key", ["{file: sign.key}", "{env: SIGN_KEY}"])
 def test_encrypted_keys(world: World, key: str) -> None:
     encrypted = signer().key_pem(b"secret")

@@ -289,3 +289,14 @@ def test_soon_expiring_certificates_are_a_warning() -> None:
 def test_without_a_policy_the_root_is_not_looked_for() -> None:
     strange = [issue("signer", ca := issue("ca", issue("root 2"), ca=True)), ca]
     assert preflight([Certificate(p.certificate, "x") for p in strange], None, NOW, NOW) == []
+
+
+@pytest.mark.parametrize("parties", [[signer()], [issue("signer", root())], [leaf(eku=[])]])
+def test_a_chain_of_one_is_a_warning_where_no_root_tells_whether_it_is_whole(parties: list[Party]) -> None:
+    (warning,) = preflight(pki.chain(*parties), None, NOW - DAY, NOW)
+    assert warning.startswith("0.pem: whether a root issued the signing certificate cannot be told")
+    assert "verify: {trust:" in warning
+
+
+def test_a_chain_with_an_issuer_is_believed_where_nothing_says_whom_to_trust() -> None:
+    assert not preflight(pki.chain(), None, NOW - DAY, NOW)
