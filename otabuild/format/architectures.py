@@ -1,9 +1,15 @@
-"""The architectures that the format names, and their other common names."""
+"""The architectures that the format names, and their other common names.
+
+Images say `x86_64`, `aarch64` or `arm64`; otaclient packages say `x86_64` or `arm64`. A name is mapped only where it is
+compared, and written as its author wrote it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+NAMES = ("x86_64", "aarch64", "arm64")
+"""What the architecture of a payload may be."""
 ELF_MACHINES: Mapping[str, int] = {"x86_64": 62, "arm64": 183}
 """The architectures of the format, and the `e_machine` of their ELF files."""
 _ALIASES = {"amd64": "x86_64", "x64": "x86_64", "x86-64": "x86_64", "aarch64": "arm64", "armv8": "arm64"}

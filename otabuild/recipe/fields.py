@@ -22,7 +22,7 @@ from pydantic import (
 
 from otabuild.errors import InputError
 from otabuild.format import limits
-from otabuild.format.architectures import architecture_name
+from otabuild.format.architectures import NAMES, architecture_name
 from otabuild.format.capabilities import parse_capability
 from otabuild.format.sizes import SIZE, parse_size
 from otabuild.rootfs.patterns import Patterns
@@ -168,7 +168,9 @@ Name = Annotated[
 
 
 def _architecture(text: str) -> str:
-    if text != (known := architecture_name(text)):
+    folded = text.casefold()
+    known = folded if folded in NAMES else architecture_name(text)
+    if text != known:
         raise RefusedError("is not what images call this architecture", hint=f"did you mean `{known}`?")
     return text
 

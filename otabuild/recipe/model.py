@@ -83,7 +83,7 @@ class RootfsRecipe(Model):
     os: Os = Os()
     """Operating system; default: read from etc/os-release."""
     architecture: Architecture
-    """Architecture, such as `x86_64` or `arm64` (not `amd64` or `aarch64`)."""
+    """Architecture: `x86_64`, `aarch64` or `arm64` (not `amd64`), written to the image as it is here."""
     prepare: Prepare = Prepare()
     """What to leave out and what to add."""
     xattrs: Xattrs = Xattrs()
@@ -96,6 +96,8 @@ class RootfsRecipe(Model):
     """`keep`, or `"uid:gid"` for every entry (a tree made without root)."""
     unsupported: Literal["error", "warn", "skip"] = "error"
     """What to do about entries that the format cannot represent: fifos, sockets, devices, names that are not UTF-8."""
+    partial: StrictBool = False
+    """Whether the rootfs may be empty (otherwise an error), or have neither /etc nor /usr (otherwise a warning)."""
     one_file_system: StrictBool = True
     """Whether a mount inside a source directory is an error (true) or is walked (false)."""
 

@@ -126,10 +126,10 @@ class _Tree:
         Raises:
             InputError: the target is a directory.
         """
-        target = self.links.get(target, target)
+        waiting = self.links.get(target)
         found = self.entries.get(target)
-        if found is None:
-            self.links[path] = target
+        if waiting is not None or found is None:  # what is at that target by now may have come after the link to it
+            self.links[path] = waiting or target
             return
         if found.is_directory:
             raise _bad_link(self._where, path, target)

@@ -25,12 +25,12 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
     Args:
         sources: the lowest first.
-        keep_links: whether to refuse a directory over a symlink. Sources that do not know of each other need this,
-            because what the link leads to would be missing at its path.
+        keep_links: whether to refuse a directory over a symlink, and anything else over a directory. Sources that do
+            not know of each other need this: what the link leads to, or the whole directory, would be missing.
 
     Raises:
         InputError: a source, without a directory of its own there, places an entry below a path that is not a directory
-            in a lower source, or removes an entry below a symlink; or it has a directory over a symlink.
+            in a lower source, or removes an entry below a symlink; or, with `keep_links`, as said there.
     """
     hidden: list[tuple[str, int]] = []
     tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
@@ -94,9 +94,16 @@ def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
 
 
 def _check_links(path: str, found: list[Entry]) -> None:
-    """Refuse a directory over a symlink."""
+    """Refuse a directory over a symlink, and anything but a directory over a directory."""
     said = [entry for entry in found if entry.mode not in _NOT_SAID]
     for lower, upper in pairwise(said):
+        if lower.is_directory and not upper.is_directory:
+            raise InputError(
+                "a source has a file or link where an earlier source has a directory, which would be lost",
+                where=path,
+                observed=f"a link to {upper.target}" if upper.is_symlink else "no directory",
+                hint="give it another name; to replace the whole directory, exclude it",
+            )
         if lower.is_symlink and upper.is_directory:
             leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), lower.target or ""))
             raise InputError(

@@ -1,7 +1,8 @@
 """Exclude patterns of a recipe.
 
 A leading `/` anchors a pattern at the root; otherwise it matches at any depth. `?` is one character and `*` any number
-of characters within a name; `**` alone between slashes is any number of names. A match includes everything below it.
+of characters within a name, `[ab]`, `[a-c]` and `[!a]` one of, or but, those characters (`[[]` is a bracket itself);
+`**` alone between slashes is any number of names. A match includes everything below it.
 Patterns match paths as text: they never follow a symlink. Matching takes time linear in the path for every pattern.
 """
 
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from fnmatch import translate
 
 from otabuild.errors import InputError
 from otabuild.format import limits
 
 _ANY_CHILD = "/" + "\0" * (limits.NAME + 1)
 """Longer than any name, and made of a character that no name has: only patterns that match every name match it."""
+_CLASS = re.compile(r"\[!?\]?[^\]]*\]")
+_TOKEN = re.compile(f"{_CLASS.pattern}|.", re.DOTALL)
 
 
 class Patterns:
@@ -75,6 +79,8 @@ def _problem(pattern: str, names: list[str]) -> str:
         return "has an empty name, `.` or `..` in it"
     if any("**" in name and name != "**" for name in names):
         return "has `**` together with other characters in one name"
+    if any("[" in _CLASS.sub("", name) for name in names):
+        return "has a `[` without its `]`; a bracket itself is `[[]`"
     return ""
 
 
@@ -83,7 +89,27 @@ def _run(run: str) -> str:
 
 
 def _name(name: str) -> str:
-    first, *rest = ("".join("[^/]" if c == "?" else re.escape(c) for c in part) for part in name.split("*"))
+    first, *rest = ("".join(map(_one, tokens)) for tokens in _parts(name))
     if not rest:
         return first
     return first + "".join(f"(?>[^/]*?{part})" for part in rest[:-1]) + f"[^/]*{rest[-1]}"
+
+
+def _parts(name: str) -> list[list[str]]:
+    """Split a name at its stars into lists of single characters and classes."""
+    parts: list[list[str]] = [[]]
+    for found in _TOKEN.finditer(name):
+        if found[0] == "*":
+            parts.append([])
+        else:
+            parts[-1].append(found[0])
+    return parts
+
+
+def _one(sign: str) -> str:
+    """Return the expression for one character; a class never matches the name that stands for every name."""
+    if sign == "?":
+        return "[^/]"
+    if len(sign) == 1:
+        return re.escape(sign)
+    return f"(?![/\\0]){translate(sign).removeprefix('(?s:').rpartition(')')[0]}"

@@ -25,7 +25,8 @@ class RootfsOptions:
     """The settings of a recipe for one rootfs.
 
     `sources` are merged, the last one on top, and prepared (`clean`, `exclude`, `stub_resolv_conf`). `overlays` are
-    merged over the result unchanged. Attribute names and `rules` apply to everything.
+    merged over the result unchanged. Attribute names and `rules` apply to everything. `whole` refuses a rootfs that is
+    no whole system.
     """
 
     sources: tuple[Input, ...]
@@ -37,6 +38,7 @@ class RootfsOptions:
     unsupported: Unsupported = "error"
     one_file_system: bool = True
     rules: tuple[SetRule, ...] = ()
+    whole: bool = False
 
 
 @dataclass
@@ -46,6 +48,7 @@ class ScanNotes:
     left_out: list[str] = field(default_factory=list)
     dropped_xattrs: Counter[str] = field(default_factory=Counter)
     foreign_xattrs: Counter[str] = field(default_factory=Counter)
+    missing: list[str] = field(default_factory=list)
     unmatched_patterns: list[str] = field(default_factory=list)
 
 
@@ -106,6 +109,8 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
     opening = _opening(options, work, denied, (wanted, cleaned))
     entries = settled(_merged([_owned(found, opening, euid) for found in options.sources]))
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
+    if options.whole:
+        entries = transforms.whole_system(entries, notes.missing)
     makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
     if options.stub_resolv_conf:
         makers |= transforms.stub_resolv_conf()

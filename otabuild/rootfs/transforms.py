@@ -49,6 +49,7 @@ _OF_HOSTS = (
     "user.DOSATTRIB",
 )
 """Attributes within those namespaces in which file systems and servers keep their own records."""
+_OF_SYSTEMS = frozenset({"/etc", "/usr"})
 _SHOWN = 20
 _RESOLV_CONF_LIMIT = 1 << 16
 _OF_IMAGES = ("/blobs/sha256", "/index.json", "/layer.tar", "/manifest.json", "/oci-layout")
@@ -228,6 +229,37 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
 
 def _is_image(where: str, observed: str, hint: str) -> InputError:
     return InputError("is a container image, not a root file system", where=where, observed=observed, hint=hint)
+
+
+def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry]:
+    """Refuse what cannot be meant as a root file system; collect /etc and /usr where both are missing.
+
+    Raises:
+        InputError: nothing is left in it, or the system lies one folder further down. Raised after the last entry.
+    """
+    count, tops, below = 0, set[str](), set[str]()
+    for entry in entries:
+        count += entry.path != "/" and not entry.is_directory
+        if entry.path in _OF_SYSTEMS:
+            tops.add(entry.path)
+        elif entry.is_directory and entry.path.count("/") == 2 and entry.path.endswith(("/etc", "/usr")):
+            below.add(entry.path.rpartition("/")[0])
+        yield entry
+    partial = "`partial: true` under this rootfs allows it"
+    if not count:
+        raise InputError(
+            "the rootfs is empty: its sources hold no file, or everything is excluded",
+            hint=f"name the folder or archive that holds the system; {partial}",
+        )
+    if not tops:
+        missing += sorted(_OF_SYSTEMS)
+    if not tops and below:
+        raise InputError(
+            "the root file system lies one folder further down",
+            observed=f"/etc or /usr in {', '.join(sorted(below))}",
+            expected="/etc or /usr",
+            hint=f"name the folder {min(below)} of it as the source; {partial}",
+        )
 
 
 def check_readable(entries: Iterable[Entry], denied: set[tuple[str, str]], *, euid: int) -> Iterator[Entry]:

@@ -111,7 +111,7 @@ def test_a_pipe_in_the_place_of_an_index_is_not_waited_for(archives: World, patt
 
 
 def test_an_archive_that_changed_is_not_ours_to_mend(archives: World) -> None:
-    (archives.folder / "v.yaml").write_text(RECIPE.replace("directory: rootfs", "tar: a.tar"))
+    (archives.folder / "v.yaml").write_text(RECIPE.replace("directory: rootfs}", "tar: a.tar}, partial: true"))
     (archives.folder / "a.tar").write_bytes(member(b"one", b"1" * 5000) + END)
     steps = build_steps(archives.recipe, archives.workspace)
     for step in steps[:2]:

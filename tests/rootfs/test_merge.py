@@ -91,7 +91,14 @@ def test_a_directory_over_a_symlink_is_refused_where_links_are_kept() -> None:
             list(merge(sources, keep_links=True))
     for upper in ([folder("/"), regular("/lib")], [folder("/"), symlink("/lib", "lib64")]):
         assert paths(merge([base, upper], keep_links=True)) == paths(base)
-    assert paths(merge([over, base], keep_links=True)) == paths(base)
+
+
+@pytest.mark.parametrize("upper", [regular("/lib"), symlink("/lib", "usr/lib"), regular("/lib", mode=0)])
+def test_a_directory_is_not_lost_below_something_else(upper: Entry) -> None:
+    base = [folder("/"), folder("/lib"), regular("/lib/x")]
+    with pytest.raises(InputError, match=r"/lib: .* which would be lost[^$]*exclude it"):
+        list(merge([base, [folder("/"), upper]], keep_links=True))
+    assert paths(merge([base, [folder("/"), upper]])) == ["/", "/lib"]  # in layers, it is meant
 
 
 def test_implied_directories_become_real_at_the_end() -> None:

@@ -19,7 +19,12 @@ CASES = [
     ("/a/**/b*/c", ["/a/b/c", "/a/x/b/bb/c", "/a/b1/b2/c"], ["/a/b/x/c"]),
     ("/log/**/*.log*", ["/log/a.log", "/log/x/y.log.1"], ["/log/alog", "/a.log"]),
     ("/a?c", ["/abc", "/a\nc", "/a日c"], ["/ac", "/a/c", "/abbc"]),
-    ("/x[1]", ["/x[1]"], ["/x1"]),
+    ("/x[1]", ["/x1", "/x1/y"], ["/x[1]", "/x2"]),
+    ("/x[!1]", ["/x2", "/xa"], ["/x1", "/x/", "/x"]),
+    ("/x[[]1]", ["/x[1]"], ["/x1"]),
+    ("/[a-c]*.[ch]", ["/a.c", "/bx.h"], ["/d.c", "/a.o"]),
+    ("/[]x]", ["/]", "/x"], ["/y"]),
+    ("/log/[!a]*", ["/log/b", "/log/bc"], ["/log/a", "/log/abc", "/log"]),
     ("a*b*a", ["/aba", "/axbxa", "/abba"], ["/ab", "/aab"]),
     ("/dev/", ["/dev", "/dev/x"], ["/device"]),
     ("**", ["/a", "/a/b"], []),
@@ -58,6 +63,7 @@ def test_a_folder_of_which_all_goes_is_known() -> None:
     assert Patterns(["/tmp/*"]).match_below("/tmp")
     assert Patterns(["/**"]).match_below("/")
     assert not Patterns(["/tmp/*.x", "/tmp/a", "/tmp/?", "/tmp/*/x"]).match_below("/tmp")
+    assert not Patterns(["/tmp/[!a]*", "/tmp/[a-z]*", "/tmp/[!a]"]).match_below("/tmp")
 
 
 _NAME = st.text("ab*?", min_size=1, max_size=4).filter(lambda name: "**" not in name)

@@ -22,10 +22,11 @@ from tests.rootfs.trees import IS_ROOT, Node, as_nobody, make_tree, nasty_tree, 
 from tests.shared import TOOLS
 
 
-def options(*roots: Path, overlays: Iterable[Path] = ()) -> RootfsOptions:
+def options(*roots: Path, overlays: Iterable[Path] = (), exclude: tuple[str, ...] = ()) -> RootfsOptions:
     return RootfsOptions(
         sources=tuple(DirectoryInput(str(root), (0, 0)) for root in roots),
         overlays=tuple(DirectoryInput(str(root), (0, 0)) for root in overlays),
+        exclude=exclude,
     )
 
 
@@ -94,7 +95,9 @@ def test_overlays_lie_over_what_was_prepared(tmp_path: Path) -> None:
         tmp_path / "overlay",
         {"etc/hostname": b"newer", "etc/resolv.conf": b"nameserver 8.8.8.8\n", "opt": "elsewhere", "tmp/kept": b""},
     )
-    found = scanned(options(root, overlays=[overlay]))
+    with pytest.raises(InputError, match=r"/opt: .* which would be lost"):
+        scanned(options(root, overlays=[overlay]))
+    found = scanned(options(root, overlays=[overlay], exclude=("/opt",)))
     assert found["/etc/hostname"].content is not None
     assert found["/etc/hostname"].content.size == 5
     assert found["/etc/resolv.conf"].is_regular
@@ -273,3 +276,41 @@ def test_the_nasty_tree_of_the_generator(tmp_path: Path) -> None:
     assert found.keys() == expected
     assert found["/usr/lib/whiteout"].link == found["/opt/whiteout-link"].link is not None
     assert found["/opt"].xattrs == {"trusted.overlay.opaque": b"y"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "exclude", "message"),
+    [
+        ({}, (), "the rootfs is empty"),
+        ({"etc/": None, "usr/lib/": None}, (), "the rootfs is empty"),
+        ({"etc/hostname": b"1"}, ("/**",), "the rootfs is empty"),
+        ({"etc/hostname": b"1"}, ("hostname",), "the rootfs is empty"),
+        ({"var/log/x.log": b"1"}, (), "the rootfs is empty"),  # `clean` takes it
+        ({"rootfs/etc/hostname": b"1"}, (), "one folder further down"),
+        ({"a/usr/bin/x": b"1", "b/etc/x": b"1"}, (), "/etc or /usr in /a, /b"),
+    ],
+)
+def test_what_cannot_be_meant_as_a_system_is_refused(
+    tmp_path: Path, nodes: dict[str, bytes | None], exclude: tuple[str, ...], message: str
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    for name, content in nodes.items():
+        if content is None:
+            (root / name).mkdir(parents=True)
+        else:
+            make_tree(root, {name: content})
+    chosen = options(root, exclude=exclude)
+    with pytest.raises(InputError, match=message) as caught:
+        scanned(replace(chosen, whole=True))
+    assert "partial: true" in caught.value.hint
+    scanned(chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "missing"), [("etc/x", []), ("usr/bin/x", []), ("boot/x", ["/etc", "/usr"]), ("x", ["/etc", "/usr"])]
+)
+def test_a_tree_without_both_folders_of_systems_is_noted(tmp_path: Path, name: str, missing: list[str]) -> None:
+    result = scan(replace(options(make_tree(tmp_path / "root", {name: b"1"})), whole=True), euid=0, work="unused")
+    list(result.entries)
+    assert result.notes.missing == missing

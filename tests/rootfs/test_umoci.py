@@ -13,7 +13,7 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from otabuild.rootfs.content import load_content
@@ -189,6 +189,7 @@ def layer_tar(members: list[tuple[str, str, str]], r: random.Random) -> bytes:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32))
+@example(700)  # a link to a link whose target the same layer replaces by a directory
 def test_random_layer_stacks_are_what_umoci_unpacks(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
     r = random.Random(seed)
     folder = tmp_path_factory.mktemp("stack")

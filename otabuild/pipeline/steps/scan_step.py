@@ -110,6 +110,11 @@ class ScanStep(Step[ScanInputs, Scanned]):
                 f"rootfs {self.part}: left out the attribute {shown} of {counted(count, 'entry', 'entries')}: no Linux "
                 f'target can set it; `xattrs: {{drop: ["{shown}"]}}` says that you know'
             )
+        if notes.missing:
+            warn(
+                f"rootfs {self.part}: neither {' nor '.join(notes.missing)} is in it: not a whole system; `partial: true` says "
+                "that you know"
+            )
         for path in notes.left_out if options.unsupported == "warn" else ():
             warn(f"rootfs {self.part}: left out, because the format cannot store it: {printable(path)}")
         report = {
