@@ -72,6 +72,24 @@ def test_lists_that_do_not_tell(lists: list[x509.CertificateRevocationList]) -> 
         verify_chain(pki.chain(), revocation(*lists), NOW)
 
 
+@pytest.mark.parametrize(
+    ("this", "until", "current"),
+    [(NOW, NOW + 9, True), (NOW + 1, NOW + 9, False), (NOW - 9, NOW, True), (NOW - 9, NOW - 1, False)],
+    ids=["its first second", "a second early", "its last second", "a second late"],
+)
+def test_a_list_is_current_from_its_first_to_its_last_second(this: int, until: int, current: bool) -> None:
+    lists = [pki.crl(root()), pki.crl(intermediate(), this=this, until=until)]
+    if current:
+        verify_chain(pki.chain(), revocation(*lists), NOW)
+    else:
+        with pytest.raises(TrustError, match="no current revocation list"):
+            verify_chain(pki.chain(), revocation(*lists), NOW)
+
+
+def test_the_verdict_of_a_list_changes_with_its_first_second_and_after_its_last() -> None:
+    assert RevocationList(pki.crl(root(), this=NOW, until=NOW + 9), "x").dates == (NOW, NOW + 10)
+
+
 def test_an_issuer_without_the_right_to_revoke() -> None:
     ca = issue("ca", root(), ca=True, usage=["key_cert_sign"])
     with pytest.raises(TrustError, match="no current revocation list"):

@@ -323,3 +323,13 @@ def test_r6_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 )
 def test_names(name: str, legal: bool) -> None:
     assert legal_name(name) is legal
+
+
+@pytest.mark.parametrize("gap", [1, 3, 100])
+def test_z2_a_gap_before_the_directory_is_refused(tmp_path: Path, gap: int) -> None:
+    found = entries()
+    found[-1].after = bytes(gap)
+    (tmp_path / "x.zip").write_bytes(zip_bytes(found))
+    with pytest.raises(ContainerError, match="bytes between the last entry and the central directory") as caught:
+        read_all(tmp_path / "x.zip")
+    assert caught.value.observed == str(gap)

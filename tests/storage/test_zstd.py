@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otabuild.errors import IntegrityError, LimitError
+from otabuild.storage import zstd
 from otabuild.storage.zstd import decompress
 from tests.image.forge import frame
 
@@ -80,3 +81,39 @@ def test_f7_window_over_the_limit_is_refused() -> None:
     raw = stream.compress(bytes(300 << 20)) + stream.flush()
     with pytest.raises(LimitError):
         run(raw, size=None)
+
+
+BLOCK = 128 << 10
+
+
+@pytest.mark.parametrize("part", [1, 3, 1001, 1 << 20])
+@pytest.mark.parametrize("data", [bytes(40 * BLOCK), random.Random(1).randbytes(20 * BLOCK)], ids=["rle", "raw"])
+def test_f7_never_more_than_eight_blocks_come_out_at_once(data: bytes, part: int) -> None:
+    raw = frame(data)
+    part = max(part, len(raw) // 5000)  # each byte alone takes too long for the larger frame
+    parts = (raw[at : at + part] for at in range(0, len(raw), part))
+    sizes = [len(out) for out in decompress(parts, len(data), len(data), "x")]
+    assert sum(sizes) == len(data)
+    assert max(sizes) <= 8 * BLOCK
+    if part >= len(raw):
+        assert set(sizes[1:-1]) == {8 * BLOCK}
+
+
+def rle(size: int, *, last: bool = False) -> bytes:
+    """A block that repeats one byte."""
+    return (size << 3 | 1 << 1 | last).to_bytes(3, "little") + b"x"
+
+
+@pytest.mark.parametrize("part", [1, 2, 3, 4, 5, 1000])
+def test_f7_pieces_end_within_every_eighth_block(part: int) -> None:
+    raw = b"head" + rle(BLOCK) * 20 + rle(5, last=True) + b"checksum"
+    ends = {4 + 4 * number - 1 for number in (8, 16)}  # after the header of the block, before its byte
+    pieces = [bytes(piece) for piece in zstd._pieces((raw[at : at + part] for at in range(0, len(raw), part)), 4)]
+    assert b"".join(pieces) == raw
+    found = {sum(map(len, pieces[:number])) for number in range(1, len(pieces))}
+    assert found == (ends | set(range(part, len(raw), part)))
+
+
+def test_f7_what_follows_the_last_block_is_not_taken_for_blocks() -> None:
+    raw = b"head" + rle(BLOCK, last=True) + rle(BLOCK) * 20
+    assert [bytes(piece) for piece in zstd._pieces([raw], 4)] == [raw]

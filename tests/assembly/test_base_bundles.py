@@ -1,0 +1,55 @@
+"""Bundles of an earlier release: taken unchanged, and never believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
+from otabuild.errors import IntegrityError
+from otabuild.storage.cache import Cache
+from otabuild.storage.compress import compress
+from tests.assembly.worlds import blob, plain, stored_bytes, text
+
+ONE, TWO = text(100, 1), text(200, 2)
+FRAME = compress(ONE + TWO, 3)
+MEMBERS = [blob(ONE), blob(TWO)]
+PLAIN = Bundle.of(plain(ONE + TWO), MEMBERS)
+PACKED = Bundle.of(StoredContent(blob(ONE + TWO), blob(FRAME), (blob(FRAME),)), MEMBERS)
+READ = {blob(ONE + TWO): ONE + TWO, blob(FRAME): FRAME}.__getitem__
+
+
+def test_each_content_is_in_its_bundle() -> None:
+    other = Bundle.of(plain(b"other"), [blob(b"other")])
+    assert Base([PACKED, other], READ).bundle_of == {
+        blob(ONE).digest: 0,
+        blob(TWO).digest: 0,
+        blob(b"other").digest: 1,
+    }
+
+
+@pytest.mark.parametrize("bundle", [PLAIN, PACKED], ids=["plain", "compressed"])
+def test_only_what_is_wanted_is_a_member(tmp_path: Path, bundle: Bundle) -> None:
+    with Cache(str(tmp_path)) as cache:
+        taken = Base([bundle], READ).take(bundle, [blob(TWO)], cache)
+        assert taken == Bundle(bundle.stored, (BundleMember(blob(TWO), 100),))
+        assert stored_bytes(cache, bundle.stored.leaves[0]) == READ(bundle.stored.leaves[0])
+
+
+def test_a_content_at_another_place_is_refused(tmp_path: Path) -> None:
+    lying = Bundle(PLAIN.stored, (BundleMember(blob(ONE), 0), BundleMember(blob(TWO), 99)))
+    with Cache(str(tmp_path)) as cache:
+        base = Base([lying], READ)
+        base.take(lying, [blob(ONE)], cache)
+        with pytest.raises(IntegrityError, match="is not where the resource table says") as caught:
+            base.take(lying, [blob(ONE), blob(TWO)], cache)
+    assert caught.value.where == f"bundle {blob(ONE + TWO).digest.hex()} of the earlier release"
+
+
+def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
+    stored = PACKED.stored._replace(content=PACKED.stored.content._replace(size=299))
+    with Cache(str(tmp_path)) as cache, pytest.raises(IntegrityError, match="declares a different size") as caught:
+        Base([], READ).take(PACKED._replace(stored=stored), [], cache)
+    assert caught.value.where == f"bundle {blob(ONE + TWO).digest.hex()} of the earlier release"

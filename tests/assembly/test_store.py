@@ -1,0 +1,222 @@
+"""Trees become contents: what is bundled, what is single, what is inlined, and that only trees and plan decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from otabuild.assembly import store
+from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.content_store import Counts, StoppedError
+from otabuild.assembly.store import Environment, store_contents
+from otabuild.assembly.stored import Bundle, Storage
+from otabuild.assembly.tree import TreeRow
+from otabuild.errors import InputChangedError
+from otabuild.rootfs.entry import RACY_NS, Entry
+from otabuild.storage.cache import Cache
+from tests.assembly.worlds import FOLDER, LINK, PLAN, blob, entries, environment, noise, plain, text
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[Cache]:
+    with Cache(str(tmp_path / "cache")) as cache:
+        yield cache
+
+
+def stored(cache: Cache, *trees: list[Entry], base: Base | None = None) -> tuple[Storage, list[list[TreeRow]], Counts]:
+    """Store trees, and return what `store_contents` returns, with the rows read."""
+    storage, rows, counts = store_contents([partial(iter, tree) for tree in trees], PLAN, environment(cache), base)
+    return storage, [list(each) for each in rows], counts
+
+
+def members(storage: Storage) -> list[list[bytes]]:
+    return [[part.blob.digest for part in bundle.members] for bundle in storage.bundles]
+
+
+def digests(*contents: bytes) -> list[bytes]:
+    return [blob(data).digest for data in contents]
+
+
+def test_sizes_decide_how_a_content_is_stored(tmp_path: Path, cache: Cache) -> None:
+    files = {
+        "/0": b"",
+        "/1": b"x",
+        "/2": noise(64, 2),
+        "/3": noise(65, 3),
+        "/4": noise(1000, 4),
+        "/5": noise(1001, 5),
+    }
+    storage, [rows], counts = stored(cache, entries(tmp_path / "tree", files))
+    assert members(storage) == [digests(files["/3"], files["/4"])]
+    assert storage.singles == [plain(files["/5"])]
+    assert [row.inline for row in rows] == [None, b"x", files["/2"], None, None, None]
+    assert [(row.path, row.digest, row.size) for row in rows] == [
+        (path, blob(data).digest, len(data)) for path, data in files.items()
+    ]
+    assert counts.files_hashed == 5
+    assert counts.bytes_hashed == counts.bytes_read == 1 + 64 + 65 + 1000 + 1001
+
+
+def test_a_bundle_over_a_mebibyte_is_whole(tmp_path: Path, cache: Cache) -> None:
+    files = {f"/{n:03}": noise(900_000, n) for n in range(4)}
+    plan = replace(PLAN, bundle_member_max=1 << 20, bundle_max=3_000_000)
+    tree = entries(tmp_path / "tree", files)
+    storage, _rows, _counts = store_contents([lambda: tree], plan, environment(cache))
+    [bundle] = storage.bundles
+    assert bundle.stored.content == blob(b"".join(list(files.values())[:3]))
+    assert [part.offset for part in bundle.members] == [0, 900_000, 1_800_000]
+    assert b"".join(cache.chunks(bundle.stored.leaves[0])) == b"".join(list(files.values())[:3])
+    assert [single.content for single in storage.singles] == [blob(files["/003"])]
+
+
+def test_bundles_end_where_the_plan_says_and_where_a_tree_ends(tmp_path: Path, cache: Cache) -> None:
+    first = {f"/{n}": noise(900, n) for n in range(5)}
+    second = {f"/{n}": noise(500, 10 + n) for n in range(3)}
+    storage, _rows, _counts = stored(cache, entries(tmp_path / "a", first), entries(tmp_path / "b", second))
+    one, two = list(first.values()), list(second.values())
+    assert members(storage) == [digests(*one[:2]), digests(*one[2:4]), digests(*two)]
+    assert storage.singles == [plain(one[4])]  # alone in its bundle
+
+
+def test_equal_contents_are_stored_once(tmp_path: Path, cache: Cache) -> None:
+    small, large = noise(500), noise(5000)
+    files = {"/a": small, "/b": small, "/c": large, "/d": large, "/e": noise(400, 5)}
+    storage, [rows], _counts = stored(cache, entries(tmp_path / "tree", files))
+    assert members(storage) == [digests(small, files["/e"])]
+    assert storage.singles == [plain(large)]
+    assert [row.digest for row in rows] == digests(*files.values())
+
+
+def test_hard_links_are_read_once_and_numbered_in_order(tmp_path: Path, cache: Cache) -> None:
+    tree = entries(tmp_path / "tree", {"/a": noise(500), "/b": noise(500), "/c": noise(300, 3)})
+    linked = [
+        tree[0]._replace(link="x"),
+        Entry("/a1", FOLDER, 1, 2, {"user.x": b"1"}, None, None, None),
+        Entry("/a2", LINK, 0, 0, {}, "to", None, None),
+        tree[1]._replace(link="x"),
+        tree[2]._replace(link="y"),
+    ]
+    _storage, [rows], counts = stored(cache, linked)
+    assert [row.link for row in rows] == [0, None, None, 0, 1]
+    assert rows[1] == TreeRow("/a1", FOLDER, 1, 2, b"\x81\xa6user.x\xc4\x011", None, None, None, 0, None)
+    assert (rows[2].target, rows[2].digest, rows[2].xattrs) == ("to", None, None)
+    assert counts.files_hashed == 2
+
+
+def test_a_second_run_reads_nothing(tmp_path: Path, cache: Cache) -> None:
+    tree = entries(tmp_path / "tree", {"/1": b"tiny", "/2": noise(500), "/3": noise(600, 3), "/4": noise(5000, 4)})
+    first = stored(cache, tree)
+    again = stored(cache, tree)
+    assert again[:2] == first[:2]
+    assert again[2].bytes_read == again[2].files_hashed == 0
+    assert again[2].contents_reused == 2
+
+
+def test_what_changed_lately_is_hashed_again(tmp_path: Path, cache: Cache) -> None:
+    tree = entries(tmp_path / "tree", {"/1": noise(500)})
+    assert tree[0].content is not None
+    key = tree[0].content.stat_key
+    assert key is not None
+    changed = max(key.mtime_ns, key.ctime_ns)
+    for now_ns, hashed in [(changed + RACY_NS, 1), (changed + RACY_NS + 1, 1), (changed, 0)]:
+        around = Environment(cache, 1, now_ns, lambda _done: None)
+        assert store_contents([lambda: tree], PLAN, around)[2].files_hashed == hashed
+
+
+def test_progress_counts_every_byte_once(tmp_path: Path, cache: Cache) -> None:
+    tree = entries(tmp_path / "tree", {"/1": b"tiny", "/2": noise(500), "/3": noise(600, 3), "/4": noise(5000, 4)})
+    for _run in range(2):
+        done: list[int] = []
+        store_contents([lambda: tree], PLAN, Environment(cache, 2, 0, done.append))
+        assert sum(done) == 4 + 500 + 600 + 5000
+
+
+def test_a_file_that_changed_stops_the_run(tmp_path: Path, cache: Cache) -> None:
+    tree = entries(tmp_path / "tree", {f"/{n}": noise(5000, n) for n in range(20)})
+    (tmp_path / "tree/0").write_bytes(b"changed")
+    with pytest.raises((InputChangedError, StoppedError)):
+        stored(cache, tree)
+
+
+def test_base_bundles_are_reused_from_half_of_their_bytes_on(tmp_path: Path, cache: Cache) -> None:
+    parts = [noise(300, n) for n in range(4)]
+    whole = [b"".join(parts[:2]), b"".join(parts[2:])]
+    bundles = [
+        Bundle.of(plain(whole[0]), [blob(part) for part in parts[:2]]),
+        Bundle.of(plain(whole[1] + b"x"), [blob(part) for part in parts[2:]]),
+    ]
+    base = Base(bundles, {blob(whole[0]): whole[0], blob(whole[1] + b"x"): whole[1] + b"x"}.__getitem__)
+    files = {"/z": parts[0], "/b": parts[2], "/a": noise(200, 9), "/c": noise(100, 8)}
+    storage, _rows, _counts = stored(cache, entries(tmp_path / "tree", files), base=base)
+    assert (
+        storage.bundles[0].members
+        == Bundle.of(plain(files["/a"] + files["/c"]), [blob(files["/a"]), blob(files["/c"])]).members
+    )
+    assert storage.bundles[1] == bundles[0]._replace(members=bundles[0].members[:1])
+    assert storage.singles == [plain(parts[2])]  # 300 of 601 bytes are not worth the rest
+
+
+def test_what_is_left_of_a_base_is_bundled_in_path_order(tmp_path: Path, cache: Cache) -> None:
+    parts = [noise(300, n) for n in range(4)]
+    pads = [noise(900, 10 + n) for n in range(2)]
+    bundles = [
+        Bundle.of(plain(parts[0] + parts[2] + pads[0]), [blob(parts[0]), blob(parts[2]), blob(pads[0])]),
+        Bundle.of(plain(parts[1] + parts[3] + pads[1]), [blob(parts[1]), blob(parts[3]), blob(pads[1])]),
+    ]
+    base = Base(bundles, lambda _blob: b"")
+    files = {f"/{n}": part for n, part in enumerate(parts)}
+    storage, _rows, _counts = stored(cache, entries(tmp_path / "tree", files), base=base)
+    assert members(storage) == [digests(*parts)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 3)), max_size=12), st.integers(1, 4))
+def test_only_trees_and_plan_decide(
+    tmp_path_factory: pytest.TempPathFactory, shapes: list[tuple[int, int]], workers: int
+) -> None:
+    tmp = tmp_path_factory.mktemp("store")
+    files = {f"/{n:02}": text(size, seed) for n, (size, seed) in enumerate(shapes)}
+    tree = entries(tmp / "tree", files)
+    with Cache(str(tmp / "one")) as one, Cache(str(tmp / "two")) as two:
+        first = store_contents([lambda: tree], PLAN, environment(one, workers))
+        rows = list(first[1][0])
+        for cache, threads in ((two, 1), (one, 3)):
+            storage, trees, _counts = store_contents([lambda: tree], PLAN, environment(cache, threads))
+            assert (storage, list(trees[0])) == (first[0], rows)
+    assert [row.digest for row in rows] == [blob(data).digest for data in files.values()]
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_hashes_are_remembered_in_batches(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setattr(store, "_BATCH", limit)
+    tree = entries(tmp_path / "tree", {f"/{n}": noise(500, n) for n in range(5)})
+    stored(cache, tree)
+    assert stored(cache, tree)[2].files_hashed == 0
+
+
+def test_many_contents_at_once_are_all_stored(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_BACKLOG", 1)
+    files = {f"/{n:02}": noise(990 if n % 2 else 1500, n) for n in range(40)}
+    tree = entries(tmp_path / "tree", files)
+    storage, _rows, _counts = store_contents([lambda: tree], PLAN, environment(cache, 1))
+    assert {single.content for single in storage.singles} == {blob(files[f"/{n:02}"]) for n in range(0, 40, 2)}
+    assert members(storage) == [digests(files[f"/{n:02}"], files[f"/{n + 2:02}"]) for n in range(1, 40, 4)]
+
+
+def test_large_contents_are_begun_first_and_stored_once(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_LARGE", 2000)
+    files = {"/a": noise(2000, 1), "/b": noise(2001, 2), "/c": noise(3000, 3), "/d": noise(3000, 3)}
+    storage, [rows], counts = stored(cache, entries(tmp_path / "tree", files))
+    assert storage.singles == [plain(files["/c"]), plain(files["/b"]), plain(files["/a"])]
+    assert [row.digest for row in rows] == digests(*files.values())
+    assert counts.files_hashed == 4
