@@ -18,16 +18,15 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from otabuild import session
 from otabuild.doit_shell import Record, at_end
+from otabuild.driver import BuildDriver, evict_unused
 from otabuild.errors import OtabuildError, StateError
-from otabuild.pipeline.build_report import artifact_line, write_report
-from otabuild.pipeline.evict import keep_within
+from otabuild.pipeline.build_report import artifact_line
 from otabuild.pipeline.own_steps import no_rootfs, own_steps
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
-from otabuild.pipeline.steps.graph import build_steps, check_steps
+from otabuild.pipeline.steps.graph import check_steps
 from otabuild.pipeline.workspace import WORK, Workspace
 from otabuild.recipe.load import load_recipes
-from otabuild.recipe.model import Recipe
 
 session.speak_utf8()
 session.open_streams()
@@ -66,7 +65,7 @@ class _Project(NamedTuple):
     """The valid recipes and all their steps by name, and the errors of the others by the name of their task."""
 
     workspace: Workspace
-    recipes: dict[str, Recipe]
+    drivers: dict[str, BuildDriver]
     steps: dict[str, Step[Any, Any]]
     broken: dict[str, OtabuildError]
 
@@ -81,12 +80,13 @@ def _project() -> _Project:
         raise InvalidDodoFile(str(error)) from None
     if not recipes and not broken:
         raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) found; `otabuild init` writes one")
+    drivers = {name: BuildDriver(recipe, workspace) for name, recipe in recipes.items()}
     steps = {
         step.name: step
-        for recipe in recipes.values()
-        for step in (*build_steps(recipe, workspace), *check_steps(recipe, workspace))
+        for driver in drivers.values()
+        for step in (*driver.steps, *check_steps(driver.recipe, workspace))
     }
-    return _Project(workspace, recipes, steps, _named(broken, recipes))
+    return _Project(workspace, drivers, steps, _named(broken, drivers))
 
 
 def _named(broken: Mapping[str, OtabuildError], recipes: Collection[str]) -> dict[str, OtabuildError]:
@@ -147,7 +147,7 @@ def run_own(name: str) -> TaskFailed | None:
         if kind == "input":
             own.before_scan[recipe, rootfs]()
         else:
-            own.after_build[recipe, kind](_project().recipes[recipe].output)
+            own.after_build[recipe, kind](_project().drivers[recipe].recipe.output)
     except session.FAILURES as error:
         return _failed(error)
     return None
@@ -173,7 +173,7 @@ def run_repro(name: str) -> TaskFailed | None:
     from otabuild.commands.repro import describe, reproduce  # noqa: PLC0415  (a task imports what it needs when it runs)
 
     try:
-        found = reproduce(_project().recipes[name])
+        found = reproduce(_project().drivers[name].recipe)
     except session.FAILURES as error:
         return _failed(error)
     if found.difference:
@@ -186,7 +186,9 @@ def run_inspect(name: str) -> TaskFailed | None:
     """Print the content of an artifact."""
     from otabuild.cli import main  # noqa: PLC0415  (as above)
 
-    return None if main(["list-image", _project().recipes[name].output]) == 0 else TaskFailed("it cannot be read")
+    return (
+        None if main(["list-image", _project().drivers[name].recipe.output]) == 0 else TaskFailed("it cannot be read")
+    )
 
 
 def refuse(message: str) -> TaskFailed:
@@ -223,15 +225,16 @@ def task__steps() -> Iterator[Task]:
     for kind, doc in _KINDS.items():
         yield {"basename": kind, "name": None, "doc": doc}
     yield from map(_step, project.steps.values())
-    for name, recipe in project.recipes.items():
-        yield _task(f"inspect:{name}", f"list what {recipe.output} contains", (run_inspect, [name]), [f"build:{name}"])
+    for name, driver in project.drivers.items():
+        listing = f"list what {driver.recipe.output} contains"
+        yield _task(f"inspect:{name}", listing, (run_inspect, [name]), [f"build:{name}"])
         yield _task(
             f"repro:{name}", f"build {name} twice from scratch, and compare", (run_repro, [name]), [f"input*:{name}/*"]
         )
     for name, error in project.broken.items():
-        hint = f"\n  hint: the others can still be built: doit {' '.join(f'build:{good}' for good in project.recipes)}"
+        hint = f"\n  hint: the others can still be built: doit {' '.join(f'build:{good}' for good in project.drivers)}"
         yield _task(
-            f"build:{name}", "!! this recipe is broken", (refuse, [f"{error}{hint if project.recipes else ''}"])
+            f"build:{name}", "!! this recipe is broken", (refuse, [f"{error}{hint if project.drivers else ''}"])
         )
 
 
@@ -242,7 +245,7 @@ def task__own_steps() -> Iterator[Task]:
     for (recipe, rootfs), function in before.items():
         name = f"input:{recipe}/{rootfs}"
         error = _unknown(name, recipe, rootfs)
-        if error and (recipe in project.recipes or not project.broken):
+        if error and (recipe in project.drivers or not project.broken):
             raise InvalidDodoFile(str(error))  # it would never run
         task = _own(name, function, error)
         del task["name"]  # outside the group `input`, which a task_input of the product may define
@@ -255,13 +258,14 @@ def task__own_steps() -> Iterator[Task]:
 
 def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError | None:
     """Return what is wrong with a product's own step that does not fit any valid recipe."""
-    _, recipes, _, broken = _project()
-    if recipe not in recipes:
-        known = ", ".join(recipes) or None
+    _, drivers, _, broken = _project()
+    if recipe not in drivers:
+        known = ", ".join(drivers) or None
         hint = f"fix build:{', build:'.join(broken)}" if broken else "correct the name where the step is registered"
         return StateError("a step for a recipe that does not exist", where=step, expected=known, hint=hint)
-    if rootfs is not None and rootfs not in recipes[recipe].rootfs:
-        return no_rootfs(recipe, rootfs, recipes[recipe].rootfs)
+    known_rootfs = drivers[recipe].recipe.rootfs
+    if rootfs is not None and rootfs not in known_rootfs:
+        return no_rootfs(recipe, rootfs, known_rootfs)
     return None
 
 
@@ -273,7 +277,7 @@ def _own(name: str, function: Callable[..., None], error: OtabuildError | None, 
 def _write_reports(records: dict[str, Record]) -> None:
     """Write the report of every requested artifact, and show the artifact."""
     project = _project()
-    for name, recipe in project.recipes.items():
+    for name, driver in project.drivers.items():
         if f"build:{name}" not in records:
             continue
         done = [
@@ -282,16 +286,13 @@ def _write_reports(records: dict[str, Record]) -> None:
             if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
             for values in [record.values]
         ]
-        sha256 = project.steps[f"build:{name}"].results().sha256
-        write_report(recipe.output, sha256, done)
-        print(artifact_line(recipe.output, sha256), flush=True)
+        print(artifact_line(driver.recipe.output, driver.write_report(done)), flush=True)
 
 
 def _limit_cache(records: dict[str, Record]) -> None:
     """Limit the size of the work directory, if anything was built."""
     if any(record.ran and name.startswith("build:") for name, record in records.items()):
-        workspace = _project().workspace
-        keep_within(workspace, workspace.cache_limit, spare=workspace.now_ns)
+        evict_unused(_project().workspace)
 
 
 at_end += [_write_reports, _limit_cache]

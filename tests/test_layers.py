@@ -54,7 +54,7 @@ READER = {
 
 ROOMS["pipeline"] = {*ROOMS}
 ROOMS["steps"] = {*ROOMS}
-SHELL = {"api", "cli", "commands", "doit_shell", "progress", "session", "tasks", "__main__"}
+SHELL = {"api", "cli", "commands", "doit_shell", "driver", "progress", "session", "tasks", "__main__"}
 for _part in SHELL:
     ROOMS[_part] = {*ROOMS, *SHELL}
 
@@ -208,6 +208,13 @@ def test_only_the_shell_reads_the_clock(module: str) -> None:
     clocks = {"time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "process_time"}
     assert not found_calls(module, {f"time.{name}" for name in clocks} | {"datetime.now", "datetime.utcnow"})
     assert not {f"time.{name}" for name in clocks} & set(imports_of(module))
+
+
+@pytest.mark.parametrize("module", sorted({*inside(*SHELL)} - {"otabuild/driver.py"}))
+def test_only_the_driver_drives_builds(module: str) -> None:
+    """Python, doit and the commands build in one way: they differ in who schedules the steps, and in nothing else."""
+    parts = {"run.run_steps", "run.plan_steps", "steps.graph.build_steps", "build_report.write_report"}
+    assert not {f"otabuild.pipeline.{part}" for part in parts} & set(imports_of(module))
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if not module.startswith("otabuild/storage/fs")])

@@ -64,11 +64,9 @@ def run_build(args: argparse.Namespace) -> int:
 
 def run_plan(args: argparse.Namespace) -> int:
     """Print which steps would run and why. Steps after them may turn out to have nothing to do."""
-    from otabuild.pipeline.run import plan_steps
-    from otabuild.pipeline.steps.graph import build_steps
-    from otabuild.recipe.load import load_recipe
+    from otabuild.driver import BuildDriver
 
-    found = plan_steps(build_steps(load_recipe(args.recipe), session.make_workspace()))
+    found = BuildDriver.load(args.recipe).plan()
     lines = [f"{item.name}: {'; '.join(item.reasons) or 'up to date'}" for item in found]
     emit(args, {"steps": [{"step": item.name, "reasons": item.reasons} for item in found]}, lines)
     return 0

@@ -57,11 +57,11 @@ def _show(args: argparse.Namespace, workspace: Workspace) -> int:
 
 def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
     from otabuild.format.sizes import human_size
-    from otabuild.pipeline.evict import keep_within, remove_archives, usage
+    from otabuild.pipeline.evict import evict, remove_archives, usage
 
     limit = workspace.cache_limit if args.size is None else args.size
     before = usage(workspace)
-    keep_within(workspace, limit, spare=sys.maxsize)
+    evict(workspace, limit, spare=sys.maxsize)
     if usage(workspace).archive_bytes > limit:
         remove_archives(workspace)
     after = usage(workspace)

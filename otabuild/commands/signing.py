@@ -16,6 +16,7 @@ from otabuild.format.times import EPOCH, parse_epoch, parse_time, utc
 from otabuild.progress import tell
 
 if TYPE_CHECKING:
+    from otabuild.driver import BuildDriver
     from otabuild.image.image import Image
     from otabuild.pipeline.resign import Signing
     from otabuild.pipeline.steps.sign_step import SignStep
@@ -149,13 +150,8 @@ def run_prepare(args: argparse.Namespace) -> int:
 
 def _prepare_recipe(path: str) -> list[SigningRequest]:
     """Build a recipe up to its signature; return what still has to be signed."""
-    from otabuild.pipeline.run import run_steps
-    from otabuild.pipeline.steps.graph import build_steps
-
-    sign = _sign_step(path)
-    steps = build_steps(sign.recipe, sign.workspace)
-    before = [step for step in steps if not step.name.startswith(("sign:", "build:"))]
-    run_steps(before, time.monotonic, tell)
+    driver, sign = _driver(path)
+    driver.run_up_to_signature(tell)
     requests = sign.requests()
     known = sign.known()
     return [request for request in requests if known.find(request.digest) is None]
@@ -177,7 +173,7 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     from otabuild.pipeline.build_report import artifact_line
     from otabuild.pipeline.outside_signatures import match_answer
 
-    sign = _sign_step(args.target)
+    driver, sign = _driver(args.target)
     requests = sign.requests()
     for path, request in _requests(args.request):
         if request not in requests:
@@ -192,7 +188,7 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     known = sign.known()
     for request, signature in found:
         known.keep(request.digest, signature)
-    result = build(sign.recipe, workspace=sign.workspace, tell=tell)
+    result = build(driver.recipe, workspace=driver.workspace, tell=tell)
     value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size}
     emit(args, value, [artifact_line(result.artifact, result.sha256)])
     return 0
@@ -256,16 +252,16 @@ def run_demo(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sign_step(path: str) -> SignStep:
-    """Return the step that signs a recipe; lock its work directory."""
+def _driver(path: str) -> tuple[BuildDriver, SignStep]:
+    """Return the driver of a recipe's build, and the step that signs; lock the work directory."""
+    from otabuild.driver import BuildDriver
     from otabuild.pipeline.steps.sign_step import SignStep
-    from otabuild.recipe.load import load_recipe
 
-    recipe, workspace = load_recipe(path), session.make_workspace()
-    if recipe.sign is None:
+    driver = BuildDriver.load(path)
+    if driver.recipe.sign is None:
         raise InputError("the recipe does not sign its image", where=path, hint="add a `sign` section")
-    session.hold_lock(workspace.work)
-    return SignStep(recipe, workspace)
+    session.hold_lock(driver.workspace.work)
+    return driver, SignStep(driver.recipe, driver.workspace)
 
 
 def _sign_options(args: argparse.Namespace) -> Sign:

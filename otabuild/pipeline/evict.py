@@ -26,10 +26,10 @@ def usage(workspace: Workspace) -> WorkUsage:
         return WorkUsage(*cache.usage(), sum(size for _, size in _archive_files(workspace)))
 
 
-def keep_within(workspace: Workspace, limit: int, *, spare: int) -> None:
-    """Drop the least recently used blobs and indexes of archives until they take at most `limit` bytes.
+def evict(workspace: Workspace, limit: int, *, spare: int) -> None:
+    """Evict the least recently used blobs and indexes of archives until they take at most `limit` bytes.
 
-    Layers of container images that no scan uses any more are dropped first.
+    Layers of container images that no scan uses any more go first.
 
     Args:
         workspace: the workspace with the cache.
