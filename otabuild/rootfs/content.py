@@ -88,6 +88,18 @@ def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
         raise LostContentError(content)
 
 
+def with_digest(content: Content) -> Content:
+    """Return a content with the digest of its bytes, which are read now.
+
+    Raises:
+        InputChangedError, InputUnreadableError: as for `read_content`.
+    """
+    hasher = hashlib.sha256()
+    for part in read_content(content):
+        hasher.update(part)
+    return content._replace(digest=hasher.digest())
+
+
 def is_readable(content: Content) -> bool:
     """Whether permissions allow reading the content. Other problems show when it is read."""
     try:

@@ -18,6 +18,7 @@ from otabuild.errors import InputChangedError, InputError, InputUnreadableError,
 from otabuild.format import limits
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.entry import Content, Entry
+from otabuild.rootfs.mounts import mounts_below
 from otabuild.storage import fs
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -79,6 +80,8 @@ class DirectorySource:
 
     def fingerprint(self) -> str:
         """Return one digest of the lstat results of all entries; ctime covers contents and attributes.
+
+        Where it does not (see `mounts`), the scan runs in every build.
 
         Raises:
             InputUnreadableError: something could not be listed.
@@ -235,9 +238,8 @@ class DirectorySource:
         )
 
     def _refuse_mounts(self) -> None:
-        prefix = os.path.realpath(self._root).rstrip("/") + "/"
-        inside = [mount for mount in _mount_points() if mount.startswith(prefix)]
-        paths = {mount: mount[len(prefix) - 1 :] for mount in inside}
+        top = os.path.realpath(self._root).rstrip("/")
+        paths = {mount.point: mount.point[len(top) :] for mount in mounts_below(self._root)}
         kept = [mount for mount, path in paths.items() if not self._drop(path) and not self._pruned(path)]
         if kept:
             raise InputError(
@@ -266,9 +268,3 @@ def _read_xattrs(access: str) -> Mapping[str, bytes]:
     if not names:
         return _NO_XATTRS
     return {name: os.getxattr(access, name, follow_symlinks=False) for name in sorted(names)}
-
-
-def _mount_points() -> list[str]:
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        escaped = [line.split(" ")[4] for line in file]
-    return [re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), point) for point in escaped]

@@ -47,7 +47,8 @@ class Content(NamedTuple):
     """The location of the bytes of a regular file: `size` bytes of a host file, starting at `offset`.
 
     A file of a directory tree has a `stat_key`, which must still match when the bytes are read. Content that was hashed
-    while an archive was read has a `digest` (32 bytes) instead, and is in a file of the work directory.
+    while an archive was read has a `digest` (32 bytes) instead, and is in a file of the work directory. A file whose
+    times may hide a change (see `mounts`) has both.
     """
 
     host_path: str

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from otabuild.rootfs import transforms
-from otabuild.rootfs.content import load_content
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.content import load_content, with_digest
+from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
 from otabuild.rootfs.inputs import Input, Opening
 from otabuild.rootfs.merge import apart, merge, settled
+from otabuild.rootfs.mounts import hides_changes, hiding_devices
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.set_rules import SetRule, apply_rules
 
@@ -82,6 +83,11 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
+def must_run_again(options: RootfsOptions) -> bool:
+    """Whether the entries of a scan may change without changing its fingerprint, because of where the inputs are."""
+    return any(hides_changes(found.location) for found in (*options.sources, *options.overlays))
+
+
 def newest_archive(options: RootfsOptions) -> int:
     """Return when an archive among the inputs last changed, in Unix nanoseconds; 0 if there is no archive."""
     return max((found.changed_at() for found in (*options.sources, *options.overlays)), default=0)
@@ -122,8 +128,23 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
         entries = transforms.check_readable(entries, denied, euid=euid)
     entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs, notes.foreign_xattrs)
     entries = supported(entries, options.unsupported, notes.left_out)
-    yield from as_tree(apply_rules(entries, options.rules))
+    yield from _hashed_anew(as_tree(apply_rules(entries, options.rules)))
     notes.unmatched_patterns = wanted.unmatched
+
+
+def _hashed_anew(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """Give digests to contents whose times may hide a change: no record of an earlier digest can be trusted."""
+    devices = hiding_devices()
+    links: dict[str, Content] = {}
+    for entry in entries:
+        content = entry.content
+        if content is None or content.stat_key is None or content.stat_key.device not in devices:
+            yield entry
+            continue
+        hashed = links.get(entry.link or "") or with_digest(content)
+        if entry.link is not None:
+            links[entry.link] = hashed
+        yield entry._replace(content=hashed)
 
 
 def _cleaned(options: RootfsOptions) -> Patterns:

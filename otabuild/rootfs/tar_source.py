@@ -16,6 +16,7 @@ from otabuild.rootfs.archive_index import ArchiveIndex, write_index
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
 from otabuild.rootfs.entry import RACY_NS, Entry, StatKey
+from otabuild.rootfs.mounts import hides_changes
 from otabuild.storage import fs
 from otabuild.storage.files import read_file, write_file
 
@@ -70,7 +71,7 @@ class TarSource:
         with self._opened() as fd:
             key = stat_key(os.fstat(fd))
             known, digest = self._state()
-            if known != key or not ArchiveIndex(self._folder, digest).exists():
+            if known != key or hides_changes(self._location) or not ArchiveIndex(self._folder, digest).exists():
                 digest = _digest(fd)
                 self._write(fd, ArchiveIndex(self._folder, digest))
                 self._keep_state(fd, key, digest)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError
-from otabuild.rootfs import directory
+from otabuild.rootfs import mounts
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
@@ -281,11 +281,11 @@ def test_b16_an_empty_tree_has_its_root_only(tmp_path: Path) -> None:
 
 
 def test_a_mount_elsewhere_may_have_any_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_bytes(b"1 0 0:1 / / rw - x x rw\n2 1 0:2 / /a\rb rw - x x rw\n3 1 0:3 / /c\\040d rw - x x rw\n")
+    listed = tmp_path / "mounts"
+    listed.write_bytes(b"1 0 0:1 / / rw - x x rw\n2 1 0:2 / /a\rb rw - x x rw\n3 1 0:3 / /c\\040d rw - x x rw\n")
     real = open
-    monkeypatch.setattr("builtins.open", lambda _path, **options: real(mounts, **options))
-    assert directory._mount_points() == ["/", "/a\rb", "/c d"]
+    monkeypatch.setattr("builtins.open", lambda _path, **options: real(listed, **options))
+    assert [mount.point for mount in mounts.mounts()] == ["/", "/a\rb", "/c d"]
 
 
 @pytest.mark.root

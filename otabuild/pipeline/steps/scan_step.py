@@ -18,11 +18,20 @@ from otabuild.pipeline.settings import rootfs_options
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.recipe.named_files import naming_key, problem_at
 from otabuild.rootfs.entry import RACY_NS, Entry
-from otabuild.rootfs.scan import ReleaseFiles, RootfsOptions, fingerprint, newest_archive, release_files, scan
+from otabuild.rootfs.scan import (
+    ReleaseFiles,
+    RootfsOptions,
+    fingerprint,
+    must_run_again,
+    newest_archive,
+    release_files,
+    scan,
+)
 from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files, publishing
 
 _RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
+_HIDDEN = "an input is on a file system whose times may hide a change (FUSE, a share, a mounted image)"
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,8 @@ class ScanStep(Step[ScanInputs, Scanned]):
         }
         racy = newest.time_ns >= now_ns - RACY_NS
         scanned = Scanned(files.hash_file(entries), counts.size, _system(release), now_ns if racy else None)
-        return Outcome(scanned, report, _RACY if racy else "")
+        again = _HIDDEN if must_run_again(options) else _RACY if racy else ""
+        return Outcome(scanned, report, again)
 
 
 class _Newest:
