@@ -239,7 +239,7 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
     """
     count, tops, below = 0, set[str](), set[str]()
     for entry in entries:
-        count += entry.path != "/" and not entry.is_directory
+        count += entry.path != "/"
         if entry.path in _OF_SYSTEMS:
             tops.add(entry.path)
         elif entry.is_directory and entry.path.count("/") == 2 and entry.path.endswith(("/etc", "/usr")):
@@ -248,7 +248,7 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
     partial = "`partial: true` under this rootfs allows it"
     if not count:
         raise InputError(
-            "the rootfs is empty: its sources hold no file, or everything is excluded",
+            "the rootfs is empty: its sources hold nothing, or everything is excluded",
             hint=f"name the folder or archive that holds the system; {partial}",
         )
     if not tops:
