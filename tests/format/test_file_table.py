@@ -1,0 +1,135 @@
+"""Extended attributes in the file table, and what Linux makes of them (section 6)."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgpack
+import pytest
+
+from otabuild.errors import LimitError, TableError
+from otabuild.format import limits
+from otabuild.format.file_table import acl_permissions, pack_xattrs, unpack_xattrs, xattr_problem
+from tests.rootfs.trees import acl
+
+
+def test_attributes_are_packed_in_order_of_names_and_read_back() -> None:
+    packed = pack_xattrs({"user.b": b"2", "user.a": b"1"}, "/x")
+    assert packed == b"\x82\xa6user.a\xc4\x011\xa6user.b\xc4\x012"
+    assert unpack_xattrs(packed, "/x") == {"user.a": b"1", "user.b": b"2"}
+    assert pack_xattrs({}, "/x") is None
+    assert unpack_xattrs(None, "/x") == {}
+
+
+def test_names_and_values_are_as_large_as_linux_takes_them() -> None:
+    name, value = "é" * 127 + "x", bytes(limits.XATTR_VALUE)
+    assert unpack_xattrs(pack_xattrs({name: value}, "/x"), "/x") == {name: value}
+    for too_large in ({name + "x": b""}, {"a": value + b"x"}):
+        with pytest.raises(LimitError, match="extended attribute too large") as caught:
+            pack_xattrs(too_large, "/x")
+        assert caught.value.where == f"/x {next(iter(too_large))}"
+        assert caught.value.observed == f"{len(next(iter(too_large.values())))} bytes"
+        assert caught.value.expected == "at most 65536"
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_the_limit_of_all_attributes_to_the_byte(excess: int) -> None:
+    many = {f"user.{n:02}": bytes(65_000) for n in range(16)}
+    rest = limits.XATTRS + excess - len(msgpack.packb({**many, "user.zz": bytes(300)})) + 300
+    many["user.zz"] = bytes(rest)
+    if not excess:
+        packed = pack_xattrs(many, "/x")
+        assert packed is not None
+        assert unpack_xattrs(packed, "/x") == many
+        return
+    with pytest.raises(LimitError, match="extended attributes too large") as caught:
+        pack_xattrs(many, "/x")
+    assert (caught.value.where, caught.value.observed, caught.value.expected) == ("/x", "1048577", "1048576")
+    with pytest.raises(LimitError, match="extended attributes too large") as caught:
+        unpack_xattrs(bytes(msgpack.packb(many)), "/x")
+    assert (caught.value.where, caught.value.observed, caught.value.expected) == ("/x", "1048577", "1048576")
+
+
+@pytest.mark.parametrize("packed", [b"", b"\xc1", b"\x81", b"\x80x", b"\x81\xa1a\xc7\1\1x"], ids=repr)
+def test_what_is_not_messagepack(packed: bytes) -> None:
+    with pytest.raises(TableError, match="xattrs are not a MessagePack map") as caught:
+        unpack_xattrs(packed, "/x")
+    assert caught.value.where == "/x"
+    assert caught.value.observed != "None"
+
+
+@pytest.mark.parametrize("value", [5, "x", None, {}], ids=repr)
+def test_what_is_no_map_with_an_entry(value: Any) -> None:
+    with pytest.raises(TableError, match="without attributes the column is NULL") as caught:
+        unpack_xattrs(bytes(msgpack.packb(value)), "/x")
+    assert caught.value.where == "/x"
+
+
+@pytest.mark.parametrize(
+    ("pairs", "problem"),
+    [
+        (b"\x82\xa1a\xc4\0\xa1a\xc4\0", "'a' occurs twice"),
+        (b"\x81\xa1a\xa1b", "'a' is not a pair of name and bytes"),
+        (b"\x81\xc4\1a\xc4\0", "b'a' is not a pair of name and bytes"),
+        (b"\x81\xa0\xc4\0", "'' has a name that Linux does not accept (1 to 255 bytes, no NUL)"),
+        (b"\x81\xa1\0\xc4\0", r"'\x00' has a name that Linux does not accept (1 to 255 bytes, no NUL)"),
+    ],
+)
+def test_an_attribute_that_cannot_be(pairs: bytes, problem: str) -> None:
+    with pytest.raises(TableError) as caught:
+        unpack_xattrs(pairs, "/x")
+    assert f"extended attribute {problem}" in str(caught.value)
+    assert caught.value.where == "/x"
+
+
+GOOD = struct.pack("<5I", 0x02000000, 1, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (GOOD, ""),
+        (struct.pack("<5I", 0x02000001, 1, 0, 0, 0), ""),
+        (GOOD[:19], "has 19 bytes, which matches no revision"),
+        (bytes(12), "has revision 1, which Linux does not set any more; set it again with `setcap`"),
+        (bytes(24), "has a namespace (revision 3), which the format stores as revision 2"),
+        (
+            struct.pack("<5I", 0x03000000, 1, 0, 0, 0),
+            "begins with 0x03000000, which is neither revision 2 nor its effective flag",
+        ),
+        (
+            struct.pack("<5I", 0x02000002, 1, 0, 0, 0),
+            "begins with 0x02000002, which is neither revision 2 nor its effective flag",
+        ),
+    ],
+)
+def test_capabilities_that_linux_sets(value: bytes, problem: str) -> None:
+    assert xattr_problem("security.capability", value) == problem
+    assert xattr_problem("user.x", value) == ""
+
+
+def test_names_that_linux_takes() -> None:
+    accepted = "has a name that Linux does not accept (1 to 255 bytes, no NUL)"
+    assert xattr_problem("a" * 255, b"") == ""
+    for name in ("a" * 256, "é" * 128, "", "a\0"):
+        assert xattr_problem(name, b"") == accepted
+
+
+@pytest.mark.parametrize(
+    ("value", "permissions"),
+    [
+        (acl((0x01, 6), (0x02, 7), (0x04, 1), (0x10, 5), (0x20, 4)), 0o654),
+        (acl((0x01, 7), (0x04, 0), (0x10, 0), (0x20, 1)), 0o701),
+        (acl((0x01, 6), (0x04, 0), (0x20, 4)), None),
+        (acl((0x04, 0), (0x10, 0), (0x20, 4)), None),
+        (acl((0x01, 6), (0x10, 0)), None),
+        (b"\1" + acl((0x01, 6), (0x10, 7), (0x20, 4))[1:], None),
+        (acl((0x01, 6), (0x10, 7), (0x20, 4)) + b"x", None),
+        (b"", None),
+    ],
+)
+def test_an_access_control_list_has_the_permissions_of_owner_mask_and_others(
+    value: bytes, permissions: int | None
+) -> None:
+    assert acl_permissions(value) == permissions
