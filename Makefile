@@ -5,7 +5,7 @@ BIN = $(VENV)/bin
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test sweep bench lint types docs examples release constraints clean
+.PHONY: help demo test mutants sweep bench lint types docs examples release constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,6 +26,10 @@ demo: $(VENV)/installed  ## build, sign, verify and deploy a demo image, and com
 
 test: $(VENV)/developed  ## run the tests
 	$(PYTEST) -n auto $(ARGS)
+
+mutants: $(VENV)/developed  ## break the core in every small way, and print what no test noticed: ARGS=assembly
+	$(PIP) --group mutants
+	$(BIN)/python -m tools.mutants $(ARGS)
 
 sweep: $(VENV)/developed  ## run the long sweeps whole
 	$(PYTEST) -n auto -m sweep $(ARGS)

@@ -29,6 +29,13 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def mutants(session: nox.Session) -> None:
+    """Break the core in every small way, and print what no test noticed."""
+    _install(session, "mutants")
+    session.run("python", "-m", "tools.mutants", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format."""
     _install(session, "lint")
