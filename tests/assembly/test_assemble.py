@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from otabuild.assembly.assemble import add_otaclient_package, add_sys_config, members, stored_file
-from otabuild.errors import FormatError, InputError, IntegrityError
+from otabuild.errors import FormatError, InputError, IntegrityError, StorageError
 from otabuild.format.digest import Descriptor, blob_name, format_digest
 from otabuild.format.media_types import OTACLIENT_ARTIFACT, OTACLIENT_MANIFEST, SYS_CONFIG
 from otabuild.storage.cache import Cache
@@ -60,6 +60,12 @@ def test_a_sys_config_that_clients_refuse_is_not_stored(tmp_path: Path, cache: C
         add_sys_config(str(tmp_path / "sys.yaml"), cache)
     assert str(tmp_path / "sys.yaml") in str(caught.value)
     assert not cache.has(blob(b"["))
+
+
+def test_a_sys_config_over_a_mebibyte_is_refused(tmp_path: Path, cache: Cache) -> None:
+    (tmp_path / "sys.yaml").write_bytes(b"hostname: a\n" + b"#" * (1 << 20))
+    with pytest.raises(StorageError, match="file too large"):  # and is not read whole
+        add_sys_config(str(tmp_path / "sys.yaml"), cache)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

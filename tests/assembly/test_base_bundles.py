@@ -48,6 +48,15 @@ def test_a_content_at_another_place_is_refused(tmp_path: Path) -> None:
     assert caught.value.where == f"bundle {blob(ONE + TWO).digest.hex()} of the earlier release"
 
 
+def test_a_frame_that_comes_in_several_parts_is_one_content(tmp_path: Path) -> None:
+    large = text(3 << 20, 3)
+    frame = compress(large + ONE, 3)
+    stored = StoredContent(blob(large + ONE), blob(frame), (blob(frame),))
+    bundle = Bundle.of(stored, [blob(large), blob(ONE)])
+    with Cache(str(tmp_path)) as cache:
+        assert Base([bundle], {blob(frame): frame}.__getitem__).take(bundle, [blob(large), blob(ONE)], cache) == bundle
+
+
 def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
     stored = PACKED.stored._replace(content=PACKED.stored.content._replace(size=299))
     with Cache(str(tmp_path)) as cache, pytest.raises(IntegrityError, match="declares a different size") as caught:
