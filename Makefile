@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+COVERING = $(addprefix tests/,assembly deployment format image lint pipeline recipe rootfs signing verification test_rules.py)
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test mutants sweep bench lint types docs examples release constraints clean
+.PHONY: help demo test coverage rest mutants sweep bench lint types docs examples release constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,6 +27,12 @@ demo: $(VENV)/installed  ## build, sign, verify and deploy a demo image, and com
 
 test: $(VENV)/developed  ## run the tests
 	$(PYTEST) -n auto $(ARGS)
+
+coverage: $(VENV)/developed  ## run the tests of the core, and demand that they take its branches
+	$(PYTEST) -n auto --cov $(ARGS) $(COVERING)
+
+rest: $(VENV)/developed  ## run the tests that `make coverage` does not
+	$(PYTEST) -n auto $(COVERING:%=--ignore=%) $(ARGS)
 
 mutants: $(VENV)/developed  ## break the core in every small way, and print what no test noticed: ARGS=assembly
 	$(PIP) --group mutants
