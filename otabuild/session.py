@@ -56,7 +56,7 @@ def load_settings() -> Settings:
             table = tomllib.load(file).get("tool", {}).get("otabuild", {})
     except FileNotFoundError:
         return Settings()
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # tomllib has no limit on nesting but the interpreter's
         raise InputError("cannot read the settings", where="pyproject.toml", observed=error) from None
     known = {"recipes", "work", "cache-size"}
     wrong = sorted(key for key, value in table.items() if key not in known or not isinstance(value, str))

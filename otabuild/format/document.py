@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
+from otabuild.format.json_text import NestingError, load_json
 
 _SHOWN = 20
 
@@ -109,11 +110,9 @@ def parse_json(raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Any:
     if len(raw) > limit:
         raise LimitError("document too large", where=where, observed=f"{len(raw)} bytes", expected=f"at most {limit}")
     try:
-        value = json.loads(
-            raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        value = load_json(raw, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
         _refuse_oddities(value)
-    except RecursionError:
+    except NestingError:
         expected = f"at most {limits.JSON_DEPTH} levels"
         raise LimitError("document nested too deeply", where=where, expected=expected) from None
     except ValueError as error:
@@ -142,9 +141,9 @@ def _finite(text: str) -> float:
 
 
 def _refuse_oddities(value: Any, level: int = 1) -> None:
-    """Refuse null, strings that UTF-8 cannot encode, and deep nesting (as the JSON parser does) at any place."""
+    """Refuse null, strings that UTF-8 cannot encode, and deep nesting at any place."""
     if level > limits.JSON_DEPTH:
-        raise RecursionError
+        raise NestingError
     if value is None:
         raise ValueError("null: absent fields are left out")
     if isinstance(value, str):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from otabuild.format.json_text import load_json
 from otabuild.pipeline.workspace import Workspace
 from otabuild.storage import files, fs
 
@@ -63,7 +63,7 @@ def _remove_unused_layers(workspace: Workspace) -> int:
     for path, _ in layers:
         if path.endswith(".used"):
             try:
-                used.update(json.loads(files.read_file(path)))
+                used.update(load_json(files.read_file(path)))
             except (ValueError, TypeError):
                 return 0  # the list will be rewritten; until then the used layers are unknown
     freed = 0

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from otabuild.errors import StorageError
+from otabuild.format.json_text import load_json
 from otabuild.pipeline.workspace import Workspace
 from otabuild.storage import files, fs
 
@@ -62,10 +63,10 @@ def _hash(path: str) -> str:
 def _read(workspace: Workspace, path: str) -> dict[str, str]:
     """Return the digests of the sealed files by their paths in the folder."""
     try:
-        match json.loads(files.read_file(path)):
+        match load_json(files.read_file(path)):
             case {"files": dict() as found, "seal": str() as seal}:
                 text = json.dumps(found, sort_keys=True)
                 return found if workspace.seal.holds(bytes.fromhex(seal), "archives", text) else {}
-    except (StorageError, ValueError, RecursionError):
+    except (StorageError, ValueError):
         pass
     return {}

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, get_args, 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from otabuild.errors import InputError, StorageError
+from otabuild.format.json_text import load_json
 from otabuild.pipeline.retry import retry
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
@@ -271,8 +272,8 @@ class Step(ABC, Generic[I, R]):
 
     def _read(self) -> Mapping[str, Any] | None:
         try:
-            stamp = json.loads(files.read_file(self.stamp))
-        except (StorageError, ValueError, RecursionError):
+            stamp = load_json(files.read_file(self.stamp))
+        except (StorageError, ValueError):
             return None
         parts = ("key", "results", "outputs")
         whole = isinstance(stamp, dict) and all(isinstance(stamp.get(part), dict) for part in parts)

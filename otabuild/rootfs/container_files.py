@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import stat
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.format.json_text import load_json
 from otabuild.rootfs.content import read_content
 from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.tar_source import TarSource, read_chunks
@@ -110,8 +110,8 @@ def read_document(files: Files, name: str, digest: str | None = None) -> Any:
     if digest is not None and found != digest:
         raise InputError("a document of the image does not have its digest", where=where, observed=found)
     try:
-        return json.loads(raw.decode(), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
+        return load_json(raw, object_pairs_hook=_unique)
+    except ValueError as error:
         raise InputError("a document of the image is not JSON", where=where, observed=error) from error
 
 

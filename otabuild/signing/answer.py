@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from otabuild.errors import FormatError
 from otabuild.format import limits
 from otabuild.format.index_jwt import SIGNATURE_SIZE
+from otabuild.format.json_text import load_json
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order n of P-256: r and s are in 1 to n-1."""
@@ -71,8 +71,8 @@ def _readings(raw: bytes, where: str) -> Iterator[bytes]:
 def _signature_in_json(raw: bytes, where: str) -> str:
     """Return the text of the signature in the JSON of a key service; null and unknown fields are theirs to write."""
     try:
-        response = json.loads(raw[: limits.JWT])
-    except (ValueError, RecursionError) as error:
+        response = load_json(raw[: limits.JWT])
+    except ValueError as error:
         raise FormatError("the answer is not JSON, although it starts like it", where=where, observed=error) from None
     if isinstance(response, str):
         return response

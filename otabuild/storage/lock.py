@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from otabuild.errors import StateError
+from otabuild.format.json_text import load_json
 from otabuild.storage import fs
 
 _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -102,7 +103,7 @@ class WorkLock:
 
     def _holder(self) -> str:
         try:
-            holder = json.loads(os.pread(self._fd, 4096, 0))
+            holder = load_json(os.pread(self._fd, 4096, 0))
             return f"pid {holder['pid']}, started {holder['started']}"
         except (ValueError, KeyError, TypeError):
             return "a process that has just started"

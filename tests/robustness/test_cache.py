@@ -130,6 +130,17 @@ def test_a_size_that_is_none(project: Project) -> None:
     assert "cache-size" in done.err
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff", b"[[]]", b"[" * 3000])
+def test_a_damaged_list_of_layers_removes_none(project: Project, damage: bytes) -> None:
+    project.build()
+    layers = project.root / WORK / "archives/layers"
+    layers.mkdir(parents=True)
+    (layers / "key.used").write_bytes(damage)
+    (layers / "kept.spool").write_bytes(b"x" * (4000 - len(damage)))
+    run(project, "prune", "--size", "4000")
+    assert (layers / "kept.spool").exists()
+
+
 def test_layers_that_no_scan_uses_go(project: Project) -> None:
     project.build()
     layers = project.root / WORK / "archives/layers"

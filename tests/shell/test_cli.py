@@ -98,11 +98,12 @@ def test_debug_shows_the_traceback(project: Project) -> None:
     assert running.returncode == 1
 
 
-def test_settings_that_are_no_toml(project: Project) -> None:
-    (project.root / "pyproject.toml").write_text("[tool.otabuild\n")
+@pytest.mark.parametrize("settings", [b"[tool.otabuild\n", b"a = '\xff'\n", b"a = " + b"[" * 10_000])
+def test_settings_that_are_no_toml(project: Project, settings: bytes) -> None:
+    (project.root / "pyproject.toml").write_bytes(settings)
     done = project.otabuild("build", RECIPE_PATH)
     assert done.code == 1
-    assert "pyproject.toml" in done.err
+    assert "error: pyproject.toml: cannot read the settings" in done.err
 
 
 @pytest.mark.parametrize("jobs", ["many", "0", "-1", "²", "9" * 5000])
