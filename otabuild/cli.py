@@ -31,6 +31,11 @@ _EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usag
 class _Parser(argparse.ArgumentParser):
     """A parser that suggests a similar command for an unknown one."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # From Python 3.14 on, argparse colours what goes to standard error if standard output is a terminal.
+        self.color = False
+
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print help and usage; argparse's own way to do it hides that a disk is full."""
         (file or sys.stderr).write(message)

@@ -206,10 +206,10 @@ def resource_rows() -> tuple[dict[int, list[Any]], dict[bytes, bytes]]:
 
 def labels_of(raw: bytes) -> dict[str, int]:
     """Return the labels for a file table; zeros if it cannot be read."""
-    connection = sqlite3.connect(":memory:")
-    connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
     if not raw:
         return {}
+    connection = sqlite3.connect(":memory:")
+    connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
     connection.deserialize(raw)
     queries = {
         f"{COUNT}.blobs-count": "SELECT count(*) FROM ft_resource WHERE contents IS NULL AND size > 0",

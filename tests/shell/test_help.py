@@ -37,6 +37,12 @@ def test_every_command_and_option_is_explained(name: str) -> None:
     assert parser.format_help().startswith(f"usage: {name}")
 
 
+def test_no_python_colours_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for _, parser in parsers(make_parser()):
+        assert "\x1b" not in parser.format_help()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_arguments_are_named_in_capitals(name: str) -> None:
     for action in COMMANDS[name]._actions:

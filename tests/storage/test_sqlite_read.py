@@ -43,7 +43,9 @@ def test_a_folder_for_temporary_files_of_any_name(
     (tmp_path / name).mkdir()
     make(tmp_path / "a", "CREATE TABLE t (a, b); INSERT INTO t VALUES (3, 'another file');")
     monkeypatch.setattr(tempfile, "tempdir", f"/{tmp_path / name}")
-    assert list(open_database([good], "t").query("SELECT a, b FROM t")) == [(1, "x"), (2, "y")]
+    database = open_database([good], "t")
+    assert list(database.query("SELECT a, b FROM t")) == [(1, "x"), (2, "y")]
+    database.close()
     assert list((tmp_path / name).iterdir()) == []
 
 
