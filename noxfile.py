@@ -8,10 +8,9 @@ from pathlib import Path
 import nox
 
 nox.options.default_venv_backend = "venv"
-nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["tests", "lint", "types", "minimums", "docs", "examples"]
 
-PYTHONS = ["3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 _PINNED = ("--constraint", "constraints.txt")
 
 

@@ -97,7 +97,7 @@ def _interpreter(version: str) -> str | None:
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("version", ["3.11", "3.12", "3.13", "3.14"])
 def test_another_python(project: Project, tmp_path: Path, version: str) -> None:
     interpreter = _interpreter(version)
     if interpreter is None:
