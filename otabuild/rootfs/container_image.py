@@ -11,7 +11,7 @@ from typing import Literal
 from otabuild.rootfs.container_files import ArchiveFiles, DirectoryFiles
 from otabuild.rootfs.docker_archive import docker_layers
 from otabuild.rootfs.entry import Entry
-from otabuild.rootfs.layers import Layer, lay, read_layer
+from otabuild.rootfs.layers import Layer, apply_layers, read_layer
 from otabuild.rootfs.oci import oci_layers
 from otabuild.rootfs.tar_source import TarSource
 from otabuild.storage.files import write_file
@@ -65,7 +65,7 @@ class ImageSource:
         """
         indexes = [read_layer(layer, self._work) for layer in self._layers()]
         write_file(self._used_path, json.dumps([index.name for index in indexes]).encode())
-        yield from lay(indexes)
+        yield from apply_layers(indexes)
 
     def _layers(self) -> list[Layer]:
         if self._archive is None:

@@ -17,7 +17,7 @@ from otabuild.format.file_table import (
     xattr_problem,
 )
 from otabuild.rootfs import acl_text
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.entry import Content, Entry
 
 Unsupported = Literal["error", "warn", "skip"]
 _SHOWN = 20
@@ -35,6 +35,8 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
     Raises:
         UnsupportedEntryError: the policy is `error`. Raised after the last entry; lists the first 20 and their number.
     """
+    # All reasons are collected before the error, because a tree from a running system has sockets and fifos at many places
+    # and nobody wants to meet them one build at a time. `startswith` takes a tuple, so the usual case costs one test.
     dropped: tuple[str, ...] = ()
     for entry in entries:
         if dropped and entry.path.startswith(dropped):
@@ -113,6 +115,8 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
         InputError: no `/`, a path out of order or duplicate, a parent that is missing or not a directory, an owner,
             mode, target or attribute beyond the limits, or hard links of one inode that differ.
     """
+    # Folders are remembered to the end: /a-b comes between /a and /a/x, so a parent need not be a recent entry. Symlinks
+    # only improve the message about a missing parent, and are forgotten as soon as nothing below them can follow.
     folders: set[str] = set()
     links: dict[str, Entry] = {}
     symlinks: deque[Entry] = deque()
@@ -128,7 +132,7 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
         if stat.S_ISDIR(entry.mode):
             folders.add(path)
         elif stat.S_ISLNK(entry.mode):
-            while symlinks and symlinks[0].path + "0" <= path:  # nothing below it can follow: "0" comes after "/"
+            while symlinks and symlinks[0].path + "0" <= path:  # "0" comes after "/"
                 symlinks.popleft()
             symlinks.append(entry)
         _check_metadata(entry)
@@ -185,17 +189,22 @@ def _check_acl(entry: Entry) -> None:
         )
 
 
+_INODE = slice(Entry._fields.index("mode"), Entry._fields.index("content"))
+"""Mode, owner, attributes and target of an entry; comparing tuples is cheap enough for every path of a hard link."""
+_BYTES = slice(Content._fields.index("offset"), None)
+"""All of a content but its path, in which hard links differ."""
 _SHARED: Mapping[str, Callable[[Entry], object]] = {
     "owner": lambda entry: (entry.uid, entry.gid),
     "mode": lambda entry: oct(entry.mode),
     "attributes": lambda entry: dict(entry.xattrs),
     "target": lambda entry: entry.target,
-    "size or content": lambda entry: entry.content and entry.content[1:],
+    "size or content": lambda entry: entry.content and entry.content[_BYTES],
 }
 
 
 def _check_link(entry: Entry, first: Entry) -> None:
-    if entry[1:6] == first[1:6] and (entry.content and entry.content[1:]) == (first.content and first.content[1:]):
+    same_bytes = (entry.content and entry.content[_BYTES]) == (first.content and first.content[_BYTES])
+    if same_bytes and entry[_INODE] == first[_INODE]:
         return
     differing = [name for name, of in _SHARED.items() if of(entry) != of(first)]
     raise InputError(

@@ -75,6 +75,9 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     Raises:
         InputError: a whiteout is invalid.
     """
+    # A whiteout concerns the layers below only, wherever it stands in the archive: engines apply it before the layer's own
+    # entries. So the layer is complete before anything is taken away, and order counts for nothing. A directory that is
+    # only there because a whiteout lies in it (PASSED) says nothing about that path: it must not come into being by it.
     links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
     entries, whiteouts = {}, []
     for path, entry in (archive.entries | links).items():
@@ -127,7 +130,7 @@ def _senseless(path: str, where: str) -> InputError:
     )
 
 
-def lay(indexes: Sequence[ArchiveIndex]) -> Iterator[Entry]:
+def apply_layers(indexes: Sequence[ArchiveIndex]) -> Iterator[Entry]:
     """Yield the entries of an image, given its layers, the lowest first.
 
     Raises:

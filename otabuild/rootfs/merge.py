@@ -32,6 +32,9 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
         InputError: a source, without a directory of its own there, places an entry below a path that is not a directory
             in a lower source, or removes an entry below a symlink; or, with `keep_links`, as said there.
     """
+    # Trees may have millions of entries, so this is one pass that holds none of them. In path order, what hides a path
+    # comes before all that it hides: `hidden` has each prefix (ending in "/") below which sources under a number no
+    # longer count. "0" follows "/" in ASCII, so a path from `prefix[:-1] + "0"` on has left the prefix for good.
     hidden: list[tuple[str, int]] = []
     tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
     for path, group in groupby(heapq.merge(*tagged, key=itemgetter(0, 1)), key=itemgetter(0)):

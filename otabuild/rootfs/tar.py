@@ -150,6 +150,8 @@ def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: i
 
 
 def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int) -> TarMember:
+    # One thing may be told in several places. A pax record wins over the field of the header, as POSIX says, and the name in
+    # the records of a sparse file over both: the other one is for old programs, which unpack the map as if it were a file.
     where = reader.where
     records = dict(pairs)
     name = records.get(b"path") or _header_name(block)

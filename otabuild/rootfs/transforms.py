@@ -74,6 +74,8 @@ def place(entries: Iterable[Entry], makers: Mapping[str, Maker]) -> Iterator[Ent
 
     Each maker is called once. If it turns a directory into something else, everything below is dropped.
     """
+    # An entry that is added must come out at its place in path order without holding the stream, so the paths to make
+    # wait in a stack, the next one on top: what the stream has passed did not exist, what it meets is replaced.
     waiting = sorted(makers, reverse=True)
     dropped: tuple[str, ...] = ()
     for entry in entries:
@@ -209,6 +211,8 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
     Raises:
         InputError: the tree has `/manifest.json` with layers, or `/oci-layout` with `/index.json`.
     """
+    # Each sign takes two entries. In path order the first one has passed when the second comes: /blobs and /index.json
+    # before /manifest.json and /oci-layout, and layers before /manifest.json, because their names are hexadecimal.
     seen: set[str] = set()
     for entry in source:
         path = entry.path
@@ -216,13 +220,11 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
             if path == "/oci-layout" and "/index.json" in seen:
                 raise _is_image(where, "/oci-layout beside /index.json", "write `source: {oci: …}`")
             if path == "/manifest.json" and ("/blobs/sha256" in seen or any(map(_LAYER.fullmatch, seen))):
-                raise _is_image(
-                    where,
-                    "/manifest.json beside layers",
-                    f"make a layout of it, `skopeo copy dir:{where} oci:LAYOUT:TAG`, and write `source: {{oci: LAYOUT:TAG}}`"
-                    if any(map(_BARE.fullmatch, seen))
-                    else "write `source: {docker-archive: …}`",
-                )
+                hint = "write `source: {docker-archive: …}`"
+                if any(map(_BARE.fullmatch, seen)):
+                    copy = f"skopeo copy dir:{where} oci:LAYOUT:TAG"
+                    hint = f"make a layout of it, `{copy}`, and write `source: {{oci: LAYOUT:TAG}}`"
+                raise _is_image(where, "/manifest.json beside layers", hint)
             seen.add(path)
         yield entry
 
