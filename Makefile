@@ -6,7 +6,7 @@ COVERING = $(addprefix tests/,assembly deployment format image lint pipeline rec
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help demo test coverage rest mutants sweep bench lint types docs examples release constraints clean
+.PHONY: help demo test coverage rest mutants fuzz sweep bench lint types docs examples release constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -38,6 +38,10 @@ mutants: $(VENV)/developed  ## break the core in every small way, and print what
 	$(PIP) --group mutants
 	$(BIN)/python -m tools.mutants $(ARGS)
 
+fuzz: $(VENV)/developed  ## fuzz every parser, or only TARGET, for SECONDS=60 each
+	$(PIP) --group fuzz
+	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),60) $(TARGET)
+
 sweep: $(VENV)/developed  ## run the long sweeps whole
 	$(PYTEST) -n auto -m sweep $(ARGS)
 
@@ -65,7 +69,7 @@ constraints:  ## find the newest versions of all dependencies, and pin them
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet --upgrade pip
-	build/constraints/bin/python -m pip install --quiet .[pkcs11] --group dev hatchling
+	build/constraints/bin/python -m pip install --quiet .[pkcs11] --group dev --group fuzz hatchling
 	head -2 constraints.txt > build/constraints.txt
 	build/constraints/bin/python -m pip freeze --all --exclude otabuild --exclude setuptools >> build/constraints.txt
 	mv build/constraints.txt constraints.txt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import time
 from functools import partial
@@ -284,9 +285,10 @@ def _sign_options(args: argparse.Namespace) -> Sign:
     }
     if args.passphrase:
         where, _, name = args.passphrase.partition(":")
-        value["passphrase"] = {"env": {"env": name}, "fd": {"fd": int(name) if name.isdecimal() else name}}.get(
-            where, where
-        )
+        value["passphrase"] = {
+            "env": {"env": name},
+            "fd": {"fd": int(name) if re.fullmatch("[0-9]{1,9}", name) else name},
+        }.get(where, where)
     try:
         return Sign.model_validate(value)
     except ValidationError as error:

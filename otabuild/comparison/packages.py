@@ -109,25 +109,31 @@ def _header_tags(blob: bytes) -> dict[int, str | int]:
     return tags
 
 
-_PARTS = re.compile(r"(\D*)(\d*)")
+_PARTS = re.compile(r"(\D*)(\d*)", re.ASCII)
 
 
 def version_key(version: str) -> tuple[object, ...]:
     """Return a sort key for versions as in dpkg and rpm: epoch, then letters and numbers in turn; `~` sorts first."""
     epoch, colon, rest = version.partition(":")
-    if not colon or not epoch.isdigit():
+    if not colon or not re.fullmatch("[0-9]+", epoch):
         epoch, rest = "0", version
     upstream, dash, revision = rest.rpartition("-")
-    return int(epoch), _parts(upstream if dash else rest), _parts(revision if dash else "")
+    return _number(epoch), _parts(upstream if dash else rest), _parts(revision if dash else "")
 
 
-def _parts(text: str) -> list[tuple[list[int], int]]:
+def _parts(text: str) -> list[tuple[list[int], tuple[int, str]]]:
     """Return alternating letters and numbers, followed by exactly one empty pair: nothing and `0` are equal."""
-    end = ([0], 0)
-    found = [([*map(_rank, letters), 0], int(digits or 0)) for letters, digits in _PARTS.findall(text)]
+    end = ([0], _number("0"))
+    found = [([*map(_rank, letters), 0], _number(digits)) for letters, digits in _PARTS.findall(text)]
     while found and found[-1] == end:
         found.pop()
     return [*found, end]
+
+
+def _number(digits: str) -> tuple[int, str]:
+    """Return a sort key for a number of any length; Python converts no more than 4,300 digits."""
+    significant = digits.lstrip("0")
+    return len(significant), significant
 
 
 def _rank(letter: str) -> int:

@@ -47,8 +47,10 @@ KINDS: dict[Kind, str] = {
 class YamlError(FormatError):
     """YAML that cannot be read; `line` and `column` count from 1."""
 
-    def __init__(self, what: str, *, where: str, line: int, column: int, hint: str = "") -> None:
-        super().__init__(what, where=f"{where}:{line}:{column}", hint=hint)
+    def __init__(
+        self, what: str, *, where: str, line: int, column: int, observed: object = None, hint: str = ""
+    ) -> None:
+        super().__init__(what, where=f"{where}:{line}:{column}", observed=observed, hint=hint)
         self.line, self.column = line, column
 
 
@@ -141,6 +143,11 @@ def check_constructible(raw: bytes, where: str) -> None:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = f"clients cannot read this: {error.problem or 'no value can be made of it'}"
         raise YamlError(what, where=where, line=line, column=column, hint="remove the tag, or quote the text") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A constructor of the loader takes for granted that a text fits its tag, and says neither where nor why.
+        what = "clients cannot read this: a text does not fit its tag"
+        hint = "remove the tags, or quote the text"
+        raise YamlError(what, where=where, line=1, column=1, observed=error, hint=hint) from None
 
 
 class _Composer:

@@ -6,6 +6,7 @@ the same everywhere.
 
 from __future__ import annotations
 
+import re
 import struct
 
 ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
@@ -14,6 +15,7 @@ UNCONVERTED = " (as text)"
 _NOBODY = 0xFFFFFFFF
 _TAGS = {("user", False): 1, ("user", True): 2, ("group", False): 4, ("group", True): 8, ("mask", False): 16}
 _TAGS |= {("other", False): 32}
+_NUMBER = re.compile("0*[0-9]{1,10}")
 _BITS = {"r": 4, "w": 2, "x": 1}
 
 
@@ -56,7 +58,7 @@ def _entry(fields: list[str]) -> tuple[int, int, int] | None:
         name, permissions = "", name
     qualifier = more[0] if more else name
     tag = _TAGS.get((kind, bool(name)))
-    if tag is None or len(more) > 1 or (name and not qualifier.isdecimal()) or set(permissions) - {*"rwx-"}:
+    if tag is None or len(more) > 1 or (name and not _NUMBER.fullmatch(qualifier)) or set(permissions) - {*"rwx-"}:
         return None
     bits = sum(_BITS[letter] for letter in set(permissions) - {"-"})
     number = int(qualifier) if name else _NOBODY

@@ -58,7 +58,7 @@ def _readings(raw: bytes, where: str) -> Iterator[bytes]:
     yield raw
     yield raw.removesuffix(b"\n").removesuffix(b"\r")  # a program may end its output with a line end
     if raw.lstrip()[:1] in (b"{", b'"'):
-        raw = _signature_in_json(raw, where).encode()
+        raw = _signature_in_json(raw, where).encode("utf-8", "replace")
     text = _VAULT.sub(b"", b"".join(raw.split()))
     if re.fullmatch(rb"([0-9A-Fa-f]{2})+", text):
         yield bytes.fromhex(text.decode())

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 import threading
 from collections import defaultdict
@@ -38,6 +39,7 @@ CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER N
     ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, seal BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
 """
 _CHUNK = 1 << 20
+_PACK = re.compile("[1-9][0-9]{0,17}")
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746133
@@ -243,7 +245,7 @@ class Cache:
     def _remove_orphans(self) -> int:
         """Remove packs without any blobs, such as those of a killed run; return the highest number in use."""
         used = {row[0] for row in self._all("SELECT DISTINCT pack FROM blobs")} | {self._pack}
-        found = {int(name) for name in os.listdir(self._packs) if name.isdigit()}
+        found = {int(name) for name in os.listdir(self._packs) if _PACK.fullmatch(name)}
         for number in found - used:
             fs.unlink(self._pack_path(number))
         return max(used | found)

@@ -114,6 +114,7 @@ def database(
     os.close(fd)
     connection = sqlite3.connect(name, isolation_level=None)
     try:
+        connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(script)
         connection.execute("BEGIN")
         for table, rows in tables.items():
