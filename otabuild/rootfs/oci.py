@@ -11,10 +11,10 @@ from otabuild.format.architectures import architecture_name, is_other_architectu
 from otabuild.rootfs.container_files import Files, MissingFileError, field, read_document
 from otabuild.rootfs.layers import Layer
 
-_INDEXES = {
+_INDEXES = (  # not a set: what is looked up may be any JSON value, also one without a hash
     "application/vnd.oci.image.index.v1+json",
     "application/vnd.docker.distribution.manifest.list.v2+json",
-}
+)
 _MANIFESTS = {
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",

@@ -224,7 +224,7 @@ def labels_of(raw: bytes) -> dict[str, int]:
     }
     try:
         return {label: int(connection.execute(query).fetchone()[0]) for label, query in queries.items()}
-    except sqlite3.DatabaseError:
+    except (sqlite3.DatabaseError, UnicodeDecodeError):
         return dict.fromkeys(queries, 0)
     finally:
         connection.close()
