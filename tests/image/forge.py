@@ -207,10 +207,10 @@ def resource_rows() -> tuple[dict[int, list[Any]], dict[bytes, bytes]]:
 
 def labels_of(raw: bytes) -> dict[str, int]:
     """Return the labels for a file table; zeros if it cannot be read."""
-    if not raw:
-        return {}
     connection = sqlite3.connect(":memory:")
     connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
+    if not raw:
+        return {}
     connection.deserialize(raw)
     queries = {
         f"{COUNT}.blobs-count": "SELECT count(*) FROM ft_resource WHERE contents IS NULL AND size > 0",
@@ -224,7 +224,7 @@ def labels_of(raw: bytes) -> dict[str, int]:
     }
     try:
         return {label: int(connection.execute(query).fetchone()[0]) for label, query in queries.items()}
-    except (sqlite3.DatabaseError, UnicodeDecodeError):
+    except (sqlite3.DatabaseError, OverflowError, ValueError):
         return dict.fromkeys(queries, 0)
     finally:
         connection.close()
