@@ -188,14 +188,15 @@ def speak_utf8() -> None:
 def open_streams() -> None:
     """Connect closed standard streams to nothing; otherwise, the next opened file would take their place.
 
-    What a stream's encoding does not have is escaped: a name that a terminal cannot show is no reason to stop.
+    What a stream's encoding does not have is escaped: a name that a terminal cannot show is no reason to stop. Each
+    line is written at once, also to a pipe, because a log of both streams must have them in their order.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115  (as long as the process)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
 def end_output() -> None:

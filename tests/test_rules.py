@@ -132,6 +132,7 @@ SUBJECTS: Mapping[str, Callable[[], object]] = {
     "chain.dates": lambda: _chain(_SIGNER, _AUTHORITY, at=pki.NOW + 100 * pki.YEAR),
     "recipe.keys": lambda: _recipe("1: x\n"),
     "recipe.payloads": lambda: _recipe("rootfs: {main: x}\npayloads: [{ecu: a, rootfs: mian}]\n"),
+    "recipe.entries": lambda: _recipe(f"payloads: [{', '.join('{ecu: a, rootfs: main}' for _ in range(4097))}]\n"),
     "recipe.unused": lambda: _recipe("rootfs: {main: x, more: y}\npayloads: [{ecu: a, rootfs: main}]\n"),
     "recipe.annotations": lambda: _recipe("annotations: {plattform: x}\n"),
     "recipe.set-rules": lambda: _recipe("rootfs: {main: {set: [{path: /x}]}}\n"),

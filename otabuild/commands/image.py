@@ -240,6 +240,7 @@ def run_cat(args: argparse.Namespace) -> int:
     """Print a file."""
     with opened(args, args.image) as image, image.payload(args.ecu_id, args.release_key).open(args.path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.flush()  # before the notes
     return 0
 
 

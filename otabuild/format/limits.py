@@ -11,10 +11,12 @@ INDEX = 8 * MIB
 ZIP_DIRECTORY = 512 * MIB
 DOCUMENT = MIB
 """A manifest, image config or sys_config."""
+RECIPE = 16 * MIB
 JSON_DEPTH = 32
 ENTRIES = 4096
 """Payloads of an index, layers of a manifest, packages of a release."""
-YAML_NODES = 10_000
+YAML_NODES = 250_000
+"""Values of a YAML document, with every alias written out: 10,000 payloads, or a list of as many lines as fit."""
 YAML_SCALAR = 200
 """Maximum number of characters in a value that is not text."""
 CERTIFICATES = 6

@@ -7,8 +7,8 @@ produces a finding, and the caller decides whether that is an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
@@ -54,6 +54,9 @@ class YamlError(FormatError):
         self.line, self.column = line, column
 
 
+_NO_ENTRIES: Mapping[str, tuple[YamlNode, YamlNode]] = {}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class YamlNode:
     """One value, its position (counted from 1), and its size when every alias is written out.
@@ -71,12 +74,19 @@ class YamlNode:
     pairs: tuple[tuple[YamlNode, YamlNode], ...] = ()
     nodes: int = 1
     depth: int = 1
+    _entries: Mapping[str, tuple[YamlNode, YamlNode]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the pairs by their keys: a mapping may be large, and each message looks for its place."""
+        entries = {pair[0].text: pair for pair in reversed(self.pairs)} if self.pairs else _NO_ENTRIES
+        object.__setattr__(self, "_entries", entries)
 
     def get(self, key: str | int) -> YamlNode | None:
         """Return the value under a key (as written) of a mapping or at an index of a list, or None."""
         if self.kind == "list":
             return self.items[key] if isinstance(key, int) and 0 <= key < len(self.items) else None
-        return next((value for name, value in self.pairs if name.text == key), None)
+        entry = self._entries.get(key) if isinstance(key, str) else None
+        return entry and entry[1]
 
     def follow(self, path: Iterable[str | int]) -> tuple[YamlNode, list[str | int], YamlNode]:
         """Follow a path of keys as far as the tree goes, skipping keys that the tree does not have.
@@ -89,7 +99,7 @@ class YamlNode:
         for part in path:
             below = node.get(part)
             if below is not None:
-                name = below if node.kind == "list" else next(key for key, _ in node.pairs if key.text == part)
+                name = below if node.kind == "list" else node._entries[str(part)][0]
                 node = below
                 trail.append(part)
         return node, trail, name
@@ -114,8 +124,8 @@ def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Finding, ...]]:
         The root (of kind null for an empty file), and remarks on tags and duplicate keys in line order.
 
     Raises:
-        YamlError: not YAML, more than one document, nested more than 32 deep, or more than 10,000 values when the
-            aliases are written out.
+        YamlError: not YAML, more than one document, nested more than 32 deep, or more than 250,000 values when
+            the aliases are written out.
     """
     try:
         text = raw.decode("utf-8")

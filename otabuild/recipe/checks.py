@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from itertools import islice
 
 from otabuild.errors import Finding, Place, RecipeError
 from otabuild.findings import rule
 from otabuild.format import annotations as ann
+from otabuild.format import limits
 from otabuild.format.strict_yaml import KINDS, YamlNode
 from otabuild.recipe.suggest import did_you_mean
 
 _VENDORS = ("vnd.tier4.", "vnd.nvidia.")
+_SHOWN = 100
+"""Names that a message lists; a recipe may have thousands of them, and as many messages."""
 _EMPTY = "has no value"
 _USELESS = "is not used with this key"
 _SETTABLE = frozenset(ann.INDEX_SHORT_KEYS.values())
@@ -74,16 +78,16 @@ def _keys(subject: RecipeSubject, node: YamlNode, path: str = "") -> Iterator[Fi
 @_recipe_rule("recipe.payloads", RecipeSubject)
 def check_payloads(subject: RecipeSubject) -> Iterator[Finding]:
     """A payload names a rootfs of the recipe, and no other has its ECU under the same release key."""
-    names = [name.text for name, _ in _mapping(subject.tree, "rootfs")]
+    names = dict.fromkeys(name.text for name, _ in _mapping(subject.tree, "rootfs"))
+    known = ", ".join([*islice(names, _SHOWN), *(["…"] if len(names) > _SHOWN else [])])
+    suggest = cache(partial(did_you_mean, known=names))
     seen: dict[tuple[str, str], int] = {}
     for number, payload in enumerate(_items(subject.tree, "payloads")):
         path = f"payloads[{number}]"
         rootfs, ecu = payload.get("rootfs"), payload.get("ecu")
         if names and rootfs and rootfs.kind == "string" and rootfs.text not in names:
-            hint = did_you_mean(rootfs.text, names)
-            yield subject.found(
-                rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", ", ".join(names), hint
-            )
+            hint = suggest(rootfs.text)
+            yield subject.found(rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", known, hint)
         if ecu is None or ecu.kind != "string":
             continue
         keys = [item.text for item in _items(payload, "release-keys")] or ["dev"]
@@ -94,6 +98,17 @@ def check_payloads(subject: RecipeSubject) -> Iterator[Finding]:
                     ecu, f"{path}.ecu", what, None, "give the payload a different ecu, or different release-keys"
                 )
             seen.setdefault(pair, number)
+
+
+@_recipe_rule("recipe.entries", RecipeSubject)
+def check_entries(subject: RecipeSubject) -> Iterator[Finding]:
+    """Payloads under each of their release keys, and the otaclient package, are at most 4096."""
+    payloads = _items(subject.tree, "payloads")
+    entries = sum(len(_items(payload, "release-keys")) or 1 for payload in payloads)
+    entries += subject.tree.get("otaclient-package") is not None
+    if entries > limits.ENTRIES:
+        what, hint = f"the index would have {entries} entries", "make several images"
+        yield subject.found(payloads[0], "payloads", what, f"at most {limits.ENTRIES}", hint)
 
 
 @_recipe_rule("recipe.unused", RecipeSubject)

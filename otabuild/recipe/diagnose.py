@@ -57,8 +57,8 @@ def _meant(errors: Iterable[Any], root: YamlNode) -> set[tuple[Key, ...]]:
 
 def _free_keys(root: YamlNode, trail: Sequence[Key]) -> list[str]:
     """Return the keys that are possible in place of an unknown one."""
-    present = {key.text for key, _ in root.follow(trail[:-1])[0].pairs}
-    return [name for name in _known_keys(trail[:-1]) if name not in present]
+    present = root.follow(trail[:-1])[0]
+    return [name for name in _known_keys(trail[:-1]) if present.get(name) is None]
 
 
 def key_path(keys: Sequence[Key]) -> str:

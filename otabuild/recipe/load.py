@@ -47,7 +47,7 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
         hint = "this is an image; did you mean `otabuild verify`?"
         raise RecipeError([Finding(Place(shown), "not a recipe", hint=hint)])
     try:
-        raw = read_file(file, limits.DOCUMENT)
+        raw = read_file(file, limits.RECIPE)
     except StorageError as error:
         raise RecipeError([Finding(Place(shown), error.what, error.observed, error.expected)]) from None
     stem = os.path.splitext(os.path.basename(file))[0]
@@ -148,9 +148,9 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: 
     Raises:
         RecipeError: not a valid recipe; has every problem.
     """
-    if len(raw) > limits.DOCUMENT:
+    if len(raw) > limits.RECIPE:
         raise RecipeError(
-            [Finding(Place(file, 1, 1), "the file is too large", expected=f"at most {limits.DOCUMENT} bytes")]
+            [Finding(Place(file, 1, 1), "the file is too large", expected=f"at most {limits.RECIPE} bytes")]
         )
     try:
         tree, remarks = parse_yaml(raw, file)

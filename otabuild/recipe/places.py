@@ -40,9 +40,10 @@ def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) 
     """Return what is wrong with the place of an output, in words, or an empty text."""
     if key == "output" and os.path.isdir(os.path.join(root, output)):
         return "is a folder, but the artifact is a file"
+    ours = _real(output, root)
     for name, other in places:
-        for one in _real(output, root):
-            for two in _real(other, root):
+        for two in _real(other, root):
+            for one in ours:
                 if one == two:
                     return f"is the same place as {name}"
                 if one.startswith(os.path.join(two, "")):
