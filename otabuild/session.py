@@ -13,7 +13,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from types import FrameType
@@ -38,40 +38,71 @@ _users: Counter[str] = Counter()
 
 @dataclass(frozen=True)
 class Settings:
-    """`[tool.otabuild]` of pyproject.toml in the current folder."""
+    """`[tool.otabuild]` of the project's pyproject.toml; all paths are relative to the current folder."""
 
     recipes: str = "recipes"
     work: str = WORK
     cache_limit: int = CACHE_LIMIT
+    root: str = os.curdir
+
+
+def project_root() -> str:
+    """Return the folder of the project that the current folder is in, relative to it.
+
+    It is the nearest one with a dodo.py or pyproject.toml about otabuild, or a work directory. The search ends with
+    the git repository and where folders belong to somebody else; if it finds none, it is the current folder.
+    """
+    folder = os.getcwd()
+    owner = os.stat(folder).st_uid
+    while not _is_root(folder):
+        above = os.path.dirname(folder)
+        if above == folder or os.path.lexists(os.path.join(folder, ".git")) or os.stat(above).st_uid != owner:
+            return os.curdir
+        folder = above
+    return os.path.relpath(folder)
+
+
+def _is_root(folder: str) -> bool:
+    for name, word in (("dodo.py", b"otabuild"), ("pyproject.toml", b"tool.otabuild")):
+        with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
+            if word in file.read():
+                return True
+    return os.path.isdir(os.path.join(folder, WORK))
 
 
 def load_settings() -> Settings:
-    """Return the settings of the project in the current folder, or the defaults if it has none.
+    """Return the settings of the project that the current folder is in, or the defaults if it has none.
 
     Raises:
         InputError: pyproject.toml cannot be read, or has unknown settings.
     """
+    root = project_root()
+    path = os.path.normpath(os.path.join(root, "pyproject.toml"))
     try:
-        with open("pyproject.toml", "rb") as file:
+        with open(path, "rb") as file:
             table = tomllib.load(file).get("tool", {}).get("otabuild", {})
     except FileNotFoundError:
-        return Settings()
+        table = {}
     except (OSError, ValueError, RecursionError) as error:  # tomllib has no limit on nesting but the interpreter's
-        raise InputError("cannot read the settings", where="pyproject.toml", observed=error) from None
+        raise InputError("cannot read the settings", where=path, observed=error) from None
     known = {"recipes", "work", "cache-size"}
     wrong = sorted(key for key, value in table.items() if key not in known or not isinstance(value, str))
     if wrong:
         raise InputError(
             "settings that are unknown or not strings",
-            where="pyproject.toml [tool.otabuild]",
+            where=f"{path} [tool.otabuild]",
             observed=", ".join(wrong),
             expected=", ".join(sorted(known)),
         )
-    size = table.pop("cache-size", None)
+    recipes, work = (
+        os.path.normpath(os.path.join(root, table.get(name, default)))
+        for name, default in (("recipes", Settings.recipes), ("work", WORK))
+    )
+    size = table.get("cache-size")
     try:
-        return Settings(**table) if size is None else Settings(**table, cache_limit=parse_size(size))
+        return Settings(recipes, work, CACHE_LIMIT if size is None else parse_size(size), root)
     except InputError as error:
-        where = "pyproject.toml [tool.otabuild] cache-size"
+        where = f"{path} [tool.otabuild] cache-size"
         raise InputError(error.what, where=where, observed=error.observed, expected=error.expected) from None
 
 

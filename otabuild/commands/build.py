@@ -104,11 +104,14 @@ def run_init(args: argparse.Namespace) -> int:
         args.path: starter_recipe(name, keep_owners=keeps_owners(args.path, euid=os.geteuid())),
         os.path.join(folder, "recipe.schema.json"): json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n",
     }
-    with_doit = os.path.abspath(folder) == os.path.abspath(session.load_settings().recipes)
+    settings = session.load_settings()
+    with_doit = os.path.abspath(folder) == os.path.abspath(settings.recipes)
     if with_doit:  # only if doit would find this recipe
-        files |= {
-            path: text for path, text in (("dodo.py", DODO), (".gitignore", GITIGNORE)) if not os.path.lexists(path)
+        around = {
+            os.path.normpath(os.path.join(settings.root, own)): text
+            for own, text in (("dodo.py", DODO), (".gitignore", GITIGNORE))
         }
+        files |= {path: text for path, text in around.items() if not os.path.lexists(path)}
     for path, text in files.items():
         write_file(path, text.encode())
         print(f"wrote {path}")

@@ -26,6 +26,8 @@ from otabuild.recipe.substitute import build_time, substitute
 from otabuild.recipe.suggest import did_you_mean
 from otabuild.storage.files import read_file
 
+_INIT = "`otabuild init` writes a first recipe"
+
 
 def load_recipe(path: str | os.PathLike[str], context: Context | None = None, root: str | None = None) -> Recipe:
     """Load one recipe.
@@ -42,7 +44,7 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
     base = PathBase(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
     shown = base.relative(os.path.basename(file))
     if not os.path.lexists(file):
-        raise RecipeError([Finding(Place(shown), "no such file", hint=_near(file))])
+        raise RecipeError([Finding(Place(shown), "no such file", hint=_near(file) or _INIT)])
     if file.endswith(".zip"):
         hint = "this is an image; did you mean `otabuild verify`?"
         raise RecipeError([Finding(Place(shown), "not a recipe", hint=hint)])
@@ -77,6 +79,9 @@ def load_recipes(
     where = os.fspath(folder)
     try:
         names = sorted(name for name in os.listdir(where) if name.endswith((".yaml", ".yml")) and name[0] != ".")
+    except FileNotFoundError:
+        hint = f"{_INIT}; [tool.otabuild] recipes of pyproject.toml names another folder"
+        raise RecipeError([Finding(Place(where), "there is no folder of recipes", hint=hint)]) from None
     except OSError as error:
         raise RecipeError(
             [Finding(Place(where, 1, 1), "cannot read the folder of recipes", observed=error.strerror)]

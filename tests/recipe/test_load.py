@@ -253,7 +253,7 @@ def test_folder_of_recipes(tmp_path: pathlib.Path) -> None:
 
 
 def test_folder_that_is_not_there(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(RecipeError, match="cannot read the folder"):
+    with pytest.raises(RecipeError, match="there is no folder of recipes"):
         load_recipes(tmp_path / "none", world.IN_GIT)
 
 
