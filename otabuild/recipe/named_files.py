@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from otabuild.errors import Finding, OtabuildError, Place, StorageError
 from otabuild.format import limits
+from otabuild.format.otaclient import RELEASE_MANIFEST, build_package
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import Recipe
@@ -68,6 +70,34 @@ def bad_sys_configs(recipe: Recipe) -> list[Finding]:
         except OtabuildError as error:
             what, keys = f"{error.where}: {error.what}", ("payloads", number, "sys-config")
             problems.append(problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint))
+    return problems
+
+
+def bad_release(recipe: Recipe) -> list[Finding]:
+    """Return what is wrong with the otaclient release that a recipe names, except a missing folder.
+
+    Sizes are compared here; the checksums of these large files are compared where they are read into the image.
+    """
+    package = recipe.otaclient_package
+    if package is None or not os.path.lexists(package.release_dir):
+        return []
+    keys, manifest = ("otaclient-package", "release-dir"), os.path.join(package.release_dir, RELEASE_MANIFEST)
+    hint = "name the folder of an otaclient release, or get the release again"
+    try:
+        release, *_ = build_package(read_file(manifest, limits.DOCUMENT), manifest)
+    except OtabuildError as error:
+        what = f"{error.where}: {error.what}"
+        return [problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint or hint)]
+    problems = []
+    for file in release.packages if package.legacy else release.squashfs:
+        path = os.path.join(package.release_dir, file.filename)
+        if not os.path.lexists(path):
+            problems.append(problem_at(recipe, keys, f"{path}: no such file", hint=hint))
+        elif not stat.S_ISREG((found := os.lstat(path)).st_mode):
+            problems.append(problem_at(recipe, keys, f"{path}: not a regular file", hint=hint))
+        elif found.st_size != file.size:
+            what = f"{path}: not the size that {RELEASE_MANIFEST} says"
+            problems.append(problem_at(recipe, keys, what, f"{found.st_size} bytes", f"{file.size} bytes", hint=hint))
     return problems
 
 

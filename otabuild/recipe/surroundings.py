@@ -25,6 +25,9 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         if not os.path.exists(path) and not is_made(str(keys[1])):
             hint = "make it, or correct the path in the recipe; `otabuild.before_scan` registers a step that makes it"
             yield problem_at(recipe, keys, "no such file or folder", path, hint=hint)
+        elif keys[-1] == "directory" and os.path.lexists(path) and not os.path.isdir(path):
+            what, hint = f"{os.path.abspath(path)}: cannot open the rootfs directory", "an archive is given with `tar:`"
+            yield problem_at(recipe, keys, what, "Not a directory", hint=hint)
     for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir)):
         if output and (what := _obstacle(folder := _existing(os.path.dirname(output)))):
             hint = "name another place, or build as a user who may write there"

@@ -88,7 +88,9 @@ def test_a_recipe_that_is_not_there(run: Run) -> None:
         1,
         "error: recipes/vehicel.yaml: no such file\n  hint: did you mean `vehicle.yaml`?\n",
     )
-    assert run("build", "nowhere").err == "error: nowhere: no such file\n"
+    assert (
+        run("build", "nowhere").err == "error: nowhere: no such file\n  hint: `otabuild init` writes a first recipe\n"
+    )
 
 
 def test_verify_tells_who_signed_and_when(run: Run) -> None:

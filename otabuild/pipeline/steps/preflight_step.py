@@ -15,7 +15,7 @@ from otabuild.pipeline.signers import key_state, make_signer
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.named_files import bad_sys_configs, missing_inputs
+from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs
 from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.recipe.surroundings import bad_surroundings
 from otabuild.signing.certificates import Certificate
@@ -54,7 +54,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
         """See `Step.inputs`."""
         recipe, workspace = self.recipe, self.workspace
         surroundings = bad_surroundings(recipe, workspace.now, partial(has_input_step, recipe.name))
-        problems = (*missing_inputs(recipe), *bad_sys_configs(recipe), *surroundings)
+        problems = (*missing_inputs(recipe), *bad_sys_configs(recipe), *bad_release(recipe), *surroundings)
         return PreflightInputs(
             signing=_signing(recipe.sign, workspace) if recipe.sign else None,
             trust=recipe.verify and trust_key(recipe.verify),
