@@ -9,18 +9,16 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import FormatError, LimitError, TrustError
 from otabuild.format import limits
+from otabuild.format.certificate import parse_certificate, parse_pem_certificate, signing_key
 from otabuild.format.digest import Descriptor
 from otabuild.format.document import dump_json, parse_json
 from otabuild.format.media_types import OCI_INDEX
@@ -97,10 +95,7 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
             observed=f"{len(signature)} bytes",
             expected=SIGNATURE_SIZE,
         )
-    chain = tuple(
-        parse_certificate(_der(text, f"{NAME}: x5c[{i}]", compat=compat), f"{NAME}: x5c[{i}]")
-        for i, text in enumerate(x5c)
-    )
+    chain = tuple(_certificate(text, f"{NAME}: x5c[{i}]", compat=compat) for i, text in enumerate(x5c))
     return IndexToken(raw, chain, issued_at, image_index, raw.rpartition(b".")[0], signature)
 
 
@@ -146,75 +141,6 @@ def assemble(signed: bytes, signature: bytes) -> bytes:
     token = parse_index_jwt(signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"="))
     token.verify_signature()
     return token.raw
-
-
-def signing_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
-    """Return the P-256 public key of a signing certificate.
-
-    Raises:
-        TrustError: the key is of another kind.
-    """
-    key = p256_key(certificate)
-    if key is None:
-        raise TrustError(
-            "the key of the signing certificate is not P-256",
-            where=certificate.subject.rfc4514_string(),
-            hint="make the signing key with `openssl ecparam -name prime256v1 -genkey -noout`",
-        )
-    return key
-
-
-def p256_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
-    """Return the public key of a certificate if it is on P-256, or None."""
-    try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return None
-    return key if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1) else None
-
-
-def parse_certificate(der: bytes, where: str) -> x509.Certificate:
-    """Parse a certificate and make sure that its names and dates are readable.
-
-    Raises:
-        FormatError: not a certificate.
-        LimitError: larger than we read.
-    """
-    if len(der) > limits.CERTIFICATE:
-        raise LimitError(
-            "certificate too large", where=where, observed=f"{len(der)} bytes", expected=f"at most {limits.CERTIFICATE}"
-        )
-    with warnings.catch_warnings():
-        # What the package thinks of a certificate that clients take is not for our users: it would print source lines,
-        # or end the program where warnings are errors.
-        warnings.simplefilter("ignore")
-        try:
-            certificate = x509.load_der_x509_certificate(der)
-            # The package parses these only on access, and messages name them.
-            for name in (certificate.subject, certificate.issuer):
-                name.rfc4514_string()
-            _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-            serial = certificate.serial_number
-        except Exception as error:  # noqa: BLE001  # for odd bytes it raises whatever its parts raise
-            raise FormatError(
-                "not a certificate that can be read", where=where, observed=error, hint=_advice(error)
-            ) from None
-    if serial <= 0:
-        raise FormatError(
-            "not a certificate that can be read",
-            where=where,
-            observed=f"serial number {serial}, which is not positive",
-            hint="have it issued again; old versions of `openssl req -x509` wrote 0",
-        )
-    return certificate
-
-
-def _advice(error: Exception) -> str:
-    if "signature_alg" in str(error):
-        return (
-            "its ECDSA signature has parameters (NULL), as Java's keytool wrote before version 12: have it issued again"
-        )
-    return ""
 
 
 def _decode(part: bytes, where: str) -> bytes:
@@ -279,13 +205,9 @@ def _check_claims(claims: Any) -> tuple[int | None, Descriptor]:
     return issued_at, image_index
 
 
-def _der(text: str, where: str, *, compat: bool) -> bytes:
-    if compat and text.startswith(_PEM_BEGIN):
-        try:
-            (certificate,) = x509.load_pem_x509_certificates(text.encode())
-        except (ValueError, x509.InvalidVersion):
-            raise FormatError("not exactly one PEM certificate", where=where) from None
-        return certificate.public_bytes(Encoding.DER)
+def _certificate(text: str, where: str, *, compat: bool) -> x509.Certificate:
+    if compat and text.startswith(_PEM_BEGIN) and text.isascii():
+        return parse_pem_certificate(text.encode(), where)
     try:
         der = base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
@@ -298,4 +220,4 @@ def _der(text: str, where: str, *, compat: bool) -> bytes:
             if text.startswith(_PEM_BEGIN)
             else "",
         )
-    return der
+    return parse_certificate(der, where)

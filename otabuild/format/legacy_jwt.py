@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import FormatError, LimitError, TrustError
 from otabuild.format import limits
+from otabuild.format.certificate import parse_pem_certificate, signing_key
 from otabuild.format.document import dump_json, parse_json
-from otabuild.format.index_jwt import parse_certificate, signing_key
 
 NAME = "metadata.jwt"
 CERTIFICATE_NAME = "certificate.pem"
@@ -92,7 +92,7 @@ def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
             observed=claims[:1000],
             expected=dump_json(_claims(certificate_pem)).decode(),
         )
-    certificate = _parse_pem(certificate_pem)
+    certificate = parse_pem_certificate(certificate_pem, CERTIFICATE_NAME)
     try:
         signing_key(certificate).verify(signature, raw.rpartition(b".")[0], ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
@@ -126,11 +126,3 @@ def _decode(part: bytes) -> bytes:
     if base64.urlsafe_b64encode(decoded) != part:
         raise FormatError("not canonical base64url with padding", where=NAME)
     return decoded
-
-
-def _parse_pem(certificate_pem: bytes) -> x509.Certificate:
-    try:
-        (certificate,) = x509.load_pem_x509_certificates(certificate_pem)
-    except (ValueError, x509.InvalidVersion):
-        raise FormatError("not exactly one PEM certificate", where=CERTIFICATE_NAME) from None
-    return parse_certificate(certificate.public_bytes(Encoding.DER), CERTIFICATE_NAME)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 
 from otabuild.errors import FormatError, StateError, TrustError
 from otabuild.format import index_jwt, legacy_jwt
+from otabuild.format.certificate import signing_key
 from otabuild.signing.answer import parse_answer
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.signer import Signer
@@ -88,7 +89,7 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
 
 def is_signature(signature: bytes, request: SigningRequest) -> bool:
     """Whether 64 bytes (r and s) are a signature of a request with the key of its certificate."""
-    return _verifies(index_jwt.signing_key(request.chain[0]), request.digest, signature)
+    return _verifies(signing_key(request.chain[0]), request.digest, signature)
 
 
 def _verifies(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -> bool:

@@ -11,7 +11,8 @@ from cryptography.x509.oid import NameOID
 
 from otabuild.errors import FormatError, InputError, printable
 from otabuild.format import limits
-from otabuild.format.index_jwt import NAME, IndexToken, p256_key, parse_certificate
+from otabuild.format.certificate import p256_key, parse_certificate
+from otabuild.format.index_jwt import NAME, IndexToken
 from otabuild.format.times import DAY, utc
 from otabuild.signing.pem import certificates_in
 from otabuild.storage.files import read_file
@@ -83,7 +84,8 @@ class Certificate(NamedTuple):
 
     def is_vouched_for_by(self, other: Certificate) -> bool:
         """Whether the other certificate is of the same name and key, but issued by somebody else: a cross-signed root."""
-        same = self.x509.subject == other.x509.subject and self.x509.public_key() == other.x509.public_key()
+        key = self.p256_key
+        same = self.x509.subject == other.x509.subject and key is not None and key == other.p256_key
         return same and other.x509.subject != other.x509.issuer
 
     def is_signed_with_key_of(self, issuer: Certificate) -> bool:

@@ -124,7 +124,19 @@ def _wrong_kind(what: str, raw: bytes, where: str, kinds: Mapping[str, _Kind]) -
 def _names(raw: bytes) -> Iterator[str]:
     """Yield what a file may be: the labels of its PEM blocks, or else a guess at its DER."""
     for label, _ in _blocks(raw):
-        yield "PRIVATE KEY" if label.endswith("PRIVATE KEY") else "CERTIFICATE" if label in _CERTIFICATE else label
-    if raw[:1] == b"\x30":
-        start = raw[:32]
-        yield "DER PKCS7" if _SIGNED_DATA in start else "PKCS12" if _PKCS12_VERSION in raw[:8] else "DER"
+        yield _general(label)
+    if raw[:1] != b"\x30":
+        return
+    if _SIGNED_DATA in raw[:32]:
+        yield "DER PKCS7"
+    elif _PKCS12_VERSION in raw[:8]:
+        yield "PKCS12"
+    else:
+        yield "DER"
+
+
+def _general(label: str) -> str:
+    """Return the label that stands for all of its kind: `PRIVATE KEY` also for `EC PRIVATE KEY`."""
+    if label.endswith("PRIVATE KEY"):
+        return "PRIVATE KEY"
+    return "CERTIFICATE" if label in _CERTIFICATE else label

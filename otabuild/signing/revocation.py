@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from otabuild.errors import InputError, TrustError
+from otabuild.format.certificate import border
 from otabuild.format.times import utc
 from otabuild.signing.certificates import FILE_LIMIT, Certificate
 from otabuild.storage.files import read_file
@@ -59,7 +60,7 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
     if not crls:
         return
     for certificate, issuer in pairwise(path):
-        own = [crl for crl in crls if _is_signed_by(crl.x509, issuer.x509)]
+        own = [crl for crl in crls if _is_signed_by(crl, issuer.x509)]
         for crl in own:
             revoked = crl.x509.get_revoked_certificate_by_serial_number(certificate.x509.serial_number)
             if revoked is not None:
@@ -88,12 +89,10 @@ def _load(path: str) -> list[RevocationList]:
             where=path,
             hint="a certificate goes to --ca, not --crl",
         )
-    try:
+    with border(lambda error: InputError("not a revocation list", where=path, observed=error)):
         found = [x509.load_pem_x509_crl(block) for block in blocks] or [x509.load_der_x509_crl(raw)]
         for crl in found:
             _read_whole(crl)
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
-        raise InputError("not a revocation list", where=path, observed=error) from None
     for crl in found:
         for extension in crl.extensions:
             if extension.critical or isinstance(extension.value, _PARTIAL):
@@ -114,15 +113,17 @@ def _read_whole(crl: x509.CertificateRevocationList) -> None:
         _ = revoked.serial_number, revoked.revocation_date_utc, revoked.extensions
 
 
-def _is_signed_by(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    key = issuer.public_key()
-    usage = next((found.value for found in issuer.extensions if isinstance(found.value, x509.KeyUsage)), None)
-    return (
-        crl.issuer == issuer.subject
-        and (usage is None or usage.crl_sign)
-        and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
-        and crl.is_signature_valid(key)
-    )
+def _is_signed_by(crl: RevocationList, issuer: x509.Certificate) -> bool:
+    # The library reads the issuer's name anew each time, and warns each time.
+    with border(lambda error: InputError("cannot be checked", where=crl.where, observed=error)):
+        key = issuer.public_key()
+        usages = [found.value for found in issuer.extensions if isinstance(found.value, x509.KeyUsage)]
+        return (
+            crl.x509.issuer == issuer.subject
+            and all(usage.crl_sign for usage in usages)
+            and isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey)
+            and crl.x509.is_signature_valid(key)
+        )
 
 
 def _is_current(crl: x509.CertificateRevocationList, moment: int) -> bool:

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import FormatError
 from otabuild.format import limits
+from otabuild.format.certificate import parse_pem_certificate
 from otabuild.format.document import dump_json, parse_json
 
 _KIND = "otabuild.signing-request.v1"
@@ -65,15 +66,20 @@ class SigningRequest:
             LimitError: larger than any request.
         """
         value = parse_json(raw, where, _LIMIT)
+        cause, hint = None, "write it again with `otabuild sign-prepare`"
         try:
-            chain = tuple(x509.load_pem_x509_certificate(pem.encode()) for pem in value["chain"])
+            chain = tuple(parse_pem_certificate(pem.encode(), where) for pem in value["chain"])
             request = cls(value["name"], base64.b64decode(value["signing-input"], validate=True), chain)
             if isinstance(value["name"], str) and request._to_value() == value:
                 return request
-        except (AttributeError, LookupError, TypeError, ValueError, x509.InvalidVersion):
+        except FormatError as error:
+            cause = f"{error.what}: {error.observed}" if error.observed else error.what
+            hint = error.hint or hint
+        except (AttributeError, LookupError, TypeError, ValueError):
             pass
         raise FormatError(
             "not a signing request, or one that was changed",
             where=where,
-            hint="write it again with `otabuild sign-prepare`",
+            observed=cause,
+            hint=hint,
         )

@@ -11,7 +11,8 @@ from random import Random
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import OtabuildError
-from otabuild.format.index_jwt import parse_certificate, parse_index_jwt, parse_signing_input
+from otabuild.format.certificate import parse_certificate
+from otabuild.format.index_jwt import parse_index_jwt, parse_signing_input
 from otabuild.format.legacy_jwt import assemble_legacy, legacy_certificate, legacy_signing_input, verify_legacy_jwt
 from otabuild.signing.certificates import Certificate, read_certificates, token_certificates
 from otabuild.signing.chain import chain_problems, in_order

@@ -73,6 +73,14 @@ def certificate(
     return tlv(0x30, signed, algorithm, tlv(3, b"\0" + signature))
 
 
+def revocation_list(issuer: bytes, signer: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return an empty revocation list in DER form, current from 2020 to 2039."""
+    algorithm = tlv(0x30, oid(_ECDSA_SHA256))
+    dates = tlv(0x17, b"200101000000Z"), tlv(0x17, b"390101000000Z")
+    signed = tlv(0x30, integer(1), algorithm, issuer, *dates)
+    return tlv(0x30, signed, algorithm, tlv(3, b"\0" + signer.sign(signed, ec.ECDSA(hashes.SHA256()))))
+
+
 def sec1(key: ec.EllipticCurvePrivateKey, shorten: Callable[[bytes], bytes]) -> bytes:
     """Return a key in the form of SEC 1, its number written as `shorten` makes it."""
     number = shorten(key.private_numbers().private_value.to_bytes(32, "big"))

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from otabuild.errors import FormatError, InputError, TrustError
-from otabuild.format.index_jwt import parse_certificate
+from otabuild.format.certificate import parse_certificate
+from otabuild.format.index_jwt import parse_index_jwt
+from otabuild.format.legacy_jwt import legacy_signing_input, verify_legacy_jwt
 from otabuild.signing.certificates import Certificate, read_certificates
 from otabuild.signing.chain import chain_problems, in_order
+from otabuild.signing.revocation import load_crls
+from otabuild.signing.signing_request import SigningRequest
 from otabuild.signing.trust import TrustPolicy, load_anchors, verify_chain
 from tests import pki
 from tests.signing import der
@@ -149,3 +157,70 @@ def test_certificates_are_put_in_order() -> None:
     for mixed in itertools.permutations(right[1:]):
         assert in_order((right[0], *mixed)) == right
     assert in_order(()) == ()
+
+
+def as_legacy_certificate(pem: bytes) -> object:
+    token = legacy_signing_input(pem) + b"." + base64.urlsafe_b64encode(b"no signature")
+    return verify_legacy_jwt(token, pem)
+
+
+def as_early_token(pem: bytes) -> object:
+    return parse_index_jwt(pki.token(pki.header(x5c=[pem.decode()]), pki.claims()), compat=True)
+
+
+def as_signing_request(pem: bytes) -> object:
+    request = {"name": "index.jwt", "signing-input": "YQ==", "chain": [pem.decode()]}
+    return SigningRequest.from_json(json.dumps(request).encode(), "request.json")
+
+
+@pytest.mark.parametrize("read", [as_legacy_certificate, as_early_token, as_signing_request])
+@pytest.mark.parametrize(
+    ("options", "cause"),
+    [
+        ({"serial": 0}, "serial number 0"),
+        ({"serial": -5}, "serial number -5"),
+        ({"parameters": der.tlv(5)}, "parameters"),
+        ({"issuer": der.name(b"AB", der.BIT_STRING)}, "BitString"),
+    ],
+)
+def test_pem_certificates_come_through_the_same_border(
+    read: Callable[[bytes], object], options: dict[str, Any], cause: str
+) -> None:
+    """Each place that takes one says the true cause, also where warnings are errors."""
+    raw = der.certificate(der.name(b"A"), own=SIGNER, signer=INTERMEDIATE, **{"issuer": der.name(b"Int"), **options})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FormatError, match="not a certificate that can be read") as caught:
+            read(der.pem("CERTIFICATE", raw))
+    assert cause in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [der.name(b"AB", der.BIT_STRING), der.name(b"\xff\xfe"), der.name(b"AB", 9)])
+def test_a_revocation_list_of_an_odd_name_is_refused(name: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.crl").write_bytes(der.revocation_list(name, ROOT))
+    with pytest.raises(InputError, match="not a revocation list"):
+        load_crls([str(tmp_path / "a.crl")])
+
+
+@pytest.mark.parametrize("text", [b"A", b"ABC", b"A" * 300])
+def test_a_revocation_list_whose_name_the_library_warns_about(text: bytes, tmp_path: Path) -> None:
+    """It is read without a word, and does not count as a list of the issuer."""
+    (tmp_path / "a.crl").write_bytes(der.revocation_list(der.name(text, kind=der.COUNTRY), ROOT))
+    signer, intermediate, root = chain()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        crls = load_crls([str(tmp_path / "a.crl")])
+        with pytest.raises(TrustError, match="no current revocation list"):
+            verify_chain((signer, intermediate), TrustPolicy(anchors=(root,), crls=crls), pki.NOW)
+
+
+@pytest.mark.parametrize("curve", ["1.2.840.10045.3.1.99", "1.2.840.10045.3.9.7", "1.2.840.10045.9.1.7"])
+def test_keys_that_the_library_does_not_know_are_never_the_same(curve: str) -> None:
+    def of_unknown_key(issuer: bytes) -> Certificate:
+        known = der.certificate(der.name(b"Root"), issuer, ROOT, ROOT, ca=True)
+        return parsed(known.replace(der.oid("1.2.840.10045.3.1.7"), der.oid(curve)))
+
+    root, crossed = of_unknown_key(der.name(b"Root")), of_unknown_key(der.name(b"Older"))
+    assert root.p256_key is None
+    assert not root.is_vouched_for_by(crossed)
+    assert not crossed.is_vouched_for_by(root)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from otabuild.errors import StateError
-from otabuild.format.index_jwt import NAME, signing_key
+from otabuild.format.certificate import signing_key
+from otabuild.format.index_jwt import NAME
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.pipeline.outside_signatures import KnownSignatures, ReusingSigner, signing_requests
