@@ -234,6 +234,10 @@ class StorageError(OtabuildError):
     """The operating system failed to read or write (no space, I/O error, too many files)."""
 
 
+class StoreError(StorageError):
+    """A store or web server did not do what it was asked (not reached, refused, too slow, broken answer)."""
+
+
 def printable(text: object) -> str:
     """Return text that is safe to print on one line.
 

@@ -22,17 +22,20 @@ ROOMS: dict[str, set[str]] = {
     "findings": {"errors"},
     "format": {"errors"},
     "storage": {"errors", "format"},
+    "stores": {"errors", "format", "storage"},
     "signing": {"errors", "findings", "format", "storage"},
     # the builder: from inputs to blobs, tables and documents
     "rootfs": {"errors", "version", "format", "storage"},
     "assembly": {"errors", "version", "format", "storage", "rootfs"},
     # the reader: one room for each verb; none of them sees the builder
-    "image": {"errors", "findings", "format", "storage", "signing"},
-    "verification": {"errors", "findings", "tally", "format", "storage", "signing", "image"},
-    "deployment": {"errors", "findings", "tally", "format", "storage", "signing", "image", "verification"},
-    "comparison": {"errors", "findings", "format", "storage", "signing", "image"},
-    "lint": {"errors", "findings", "format", "storage", "signing", "image"},
-    "report": {"errors", "findings", "format", "storage", "signing", "image", "comparison"},
+    "image": {"errors", "findings", "format", "storage", "stores", "signing"},
+    "verification": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image"},
+    "deployment": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
+    "comparison": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
+    "lint": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
+    "report": {"errors", "findings", "format", "storage", "stores", "signing", "image", "comparison"},
+    # releases in a store: publish, list, prune, pull
+    "releases": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
     # recipes, and the steps that join both halves
     "recipe": {"errors", "findings", "version", "format", "storage", "rootfs"},
 }
@@ -45,6 +48,7 @@ READER = {
     "findings",
     "format",
     "storage",
+    "stores",
     "signing",
     "image",
     "verification",

@@ -136,6 +136,24 @@ def make_folder(path: StrPath) -> None:
         os.chmod(path, 0o755)  # noqa: S103 -- a file server publishes it
 
 
+def symlink(target: str, path: StrPath) -> None:
+    """Make a symlink, unless something is there."""
+    with change("symlink", path), suppress(FileExistsError):
+        os.symlink(target, path)
+
+
+def rmdir(path: StrPath) -> bool:
+    """Remove a directory if it is empty; return whether it is gone."""
+    with change("rmdir", path):
+        try:
+            os.rmdir(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+            return error.errno == errno.ENOENT
+    return True
+
+
 def makedirs(path: StrPath) -> None:
     """Make a directory and its missing parents."""
     with change("mkdir", path):
