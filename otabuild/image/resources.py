@@ -12,7 +12,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Generic, NamedTuple, TypeVar
 
-from otabuild.errors import FilterError, LimitError, OtabuildError
+from otabuild.errors import FilterError, LimitError, OtabuildError, TableError
 from otabuild.format import limits, resource_table
 from otabuild.format.digest import Blob, Descriptor, format_digest
 from otabuild.format.filters import Bundled, Compressed, Filter, Sliced, parse_filter
@@ -119,9 +119,10 @@ class ResourceTable:
 
         Raises:
             FilterError: the id does not exist; `wanted_by` names what requested it.
+            TableError: its digest or its size is one that no content has.
         """
         for row in self.database.query(f"{_COLUMNS} WHERE resource_id = ?", (resource_id,)):
-            return ResourceRow(*row)
+            return _checked(ResourceRow(*row))
         raise FilterError("refers to a resource that does not exist", where=wanted_by, observed=resource_id)
 
     def by_digest(self, digest: bytes) -> ResourceRow | None:
@@ -136,8 +137,10 @@ class ResourceTable:
         Raises:
             FilterError: a filter cannot be parsed, or its target is missing, out of bounds, in a cycle, or too deep.
             LimitError: a bundle over 64 MiB, or too many slices.
+            TableError: a digest or a size that no content has.
         """
         where, steps = f"resource {row.resource_id}", list[FilterStep]()
+        _checked(row)
         while row.filter_applied is not None:
             if len(steps) + above == limits.FILTER_DEPTH:
                 raise FilterError(
@@ -177,7 +180,7 @@ class ResourceTable:
             on_error: receives the error of a row that cannot be resolved; without it, the first error is raised.
 
         Raises:
-            FilterError, LimitError: as `plan`.
+            FilterError, LimitError, TableError: as `plan`.
         """
         report = on_error or _raise
         for bundle_id, found in groupby(self.database.query(_BY_BUNDLE), key=itemgetter(4)):
@@ -239,11 +242,19 @@ def _bundled(wanted: Iterable[tuple[ResourceRow, U]], bundle: ResourceRow, repor
             filter_ = parse_filter(row.filter_applied or b"", where)
             if not isinstance(filter_, Bundled):
                 raise FilterError("not a bundled resource", where=where)
-            check_bundle(filter_, row, bundle, where)
+            check_bundle(filter_, _checked(row), bundle, where)
         except OtabuildError as error:
             report(error)
         else:
             yield GroupMember(row, use, None, filter_.offset)
+
+
+def _checked(row: ResourceRow) -> ResourceRow:
+    """Return a row that something is made of; its numbers are used before any content is compared with them."""
+    if len(row.digest) != 32 or not 0 <= row.size <= limits.FILE:
+        seen = f"digest of {len(row.digest)} bytes, size {row.size}"
+        raise TableError("a digest or a size that no content has", where=f"resource {row.resource_id}", observed=seen)
+    return row
 
 
 def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where: str) -> None:

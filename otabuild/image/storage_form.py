@@ -58,10 +58,11 @@ def _form(plan: Plan) -> Form:
 def shares(contents: Iterable[StorageForm]) -> dict[bytes, float]:
     """Return each content's share of the bytes of blobs, by digest.
 
-    A blob is divided among the contents that need it, in proportion to their sizes. All shares add up to the blobs.
+    A blob is divided among the contents that need it, in proportion to their sizes. All shares add up to the blobs. An
+    empty content, which only a malformed table stores, has no share.
     """
     contents = tuple(contents)
     sharers: Counter[bytes] = Counter()
     for content in contents:
         sharers.update(dict.fromkeys((digest for digest, _ in content.leaves), content.size))
-    return {c.digest: sum(size * c.size / sharers[leaf] for leaf, size in c.leaves) for c in contents}
+    return {c.digest: sum(size * c.size / (sharers[leaf] or 1) for leaf, size in c.leaves) for c in contents}

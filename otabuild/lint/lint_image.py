@@ -31,9 +31,9 @@ from otabuild.lint.lint import (
 from otabuild.signing.certificates import token_certificates
 
 # Files of root that others may write to, and that are empty, inlined, or not the first file of their content.
-_MADE_WITH_UMASK = """SELECT path, mode FROM ft_regular JOIN ft_inode USING (inode_id) JOIN ft_resource USING (resource_id)
-    WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0 AND (contents IS NOT NULL OR inode_id <> (
-        SELECT inode_id FROM ft_regular AS first WHERE first.resource_id = ft_regular.resource_id ORDER BY path LIMIT 1))
+_MADE_WITH_UMASK = """WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0 AND (contents IS NOT NULL
+    OR ft_regular.inode_id <> (SELECT inode_id FROM ft_regular AS first
+        WHERE first.resource_id = ft_regular.resource_id ORDER BY path LIMIT 1))
     ORDER BY path"""
 
 
@@ -63,8 +63,8 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
         tables = payload.manifest.file_table.digest_text, pair
         if tables not in seen:  # several payloads can share a rootfs
             seen.add(tables)
-            files = payload.file_table.database.query(_MADE_WITH_UMASK)
-            yield from findings_of(UmaskSubject(payload.name, tuple((str(path), int(mode)) for path, mode in files)))
+            files = payload.file_table.select(REGULARS, _MADE_WITH_UMASK)
+            yield from findings_of(UmaskSubject(payload.name, tuple((file.path, file.mode) for file in files)))
             yield from lint_tree(_rows(image, payload), payload.name, modes, payload.config.architecture)
 
 
