@@ -29,7 +29,7 @@ test: $(VENV)/developed  ## run the tests
 	$(PYTEST) -n auto $(ARGS)
 
 coverage: $(VENV)/developed  ## run the tests of the core, and demand that they take its branches
-	$(PYTEST) -n auto --cov $(ARGS) $(COVERING)
+	$(PYTEST) --cov -n auto $(ARGS) $(COVERING)
 
 rest: $(VENV)/developed  ## run the tests that `make coverage` does not
 	$(PYTEST) -n auto $(COVERING:%=--ignore=%) $(ARGS)

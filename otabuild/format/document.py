@@ -140,10 +140,8 @@ def _finite(text: str) -> float:
     return value
 
 
-def _refuse_oddities(value: Any, level: int = 1) -> None:
-    """Refuse null, strings that UTF-8 cannot encode, and deep nesting at any place."""
-    if level > limits.JSON_DEPTH:
-        raise NestingError
+def _refuse_oddities(value: Any) -> None:
+    """Refuse null, and strings that UTF-8 cannot encode, at any place."""
     if value is None:
         raise ValueError("null: absent fields are left out")
     if isinstance(value, str):
@@ -151,7 +149,7 @@ def _refuse_oddities(value: Any, level: int = 1) -> None:
     elif isinstance(value, dict):
         for pair in value.items():
             for part in pair:
-                _refuse_oddities(part, level + 1)
+                _refuse_oddities(part)
     elif isinstance(value, list):
         for part in value:
-            _refuse_oddities(part, level + 1)
+            _refuse_oddities(part)

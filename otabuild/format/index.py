@@ -156,12 +156,10 @@ def payload_id(descriptor: Descriptor) -> tuple[str, str]:
     """Return the ECU id and the release key of a payload's descriptor; the default key is `dev`.
 
     Raises:
-        ValueError: the ecu is missing or empty, or the key is neither `dev` nor `prd`.
+        ValueError: the ecu is missing or empty.
     """
     annotations = descriptor.annotations or {}
     ecu, key = annotations.get(ann.ECU, ""), annotations.get(ann.RELEASE_KEY, "dev")
     if not ecu:
         raise ValueError(f"payload {descriptor.digest_text} has no {ann.ECU}")
-    if key not in ("dev", "prd"):
-        raise ValueError(f"payload {ecu!r} has the unknown release key {key!r}")
     return ecu, key

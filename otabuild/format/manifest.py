@@ -45,11 +45,6 @@ class Manifest(Document):
         return self.layers[0]
 
     @property
-    def ecu(self) -> str:
-        """The id of the ECU that this payload is for."""
-        return str(self.annotations[ann.ECU])
-
-    @property
     def release_key(self) -> str:
         """`dev` or `prd`; the default is `dev`."""
         return str(self.annotations.get(ann.RELEASE_KEY, "dev"))

@@ -152,7 +152,7 @@ _chain_rule = partial(rule, area="chain", error=TrustError)
 
 @rule("chain.length", ChainSubject, area="chain", error=LimitError)
 def check_length(subject: ChainSubject) -> Iterator[Finding]:
-    """A chain has at most 16 certificates."""
+    """A chain has at most 6 certificates."""
     if len(subject.chain) > limits.CERTIFICATES:
         yield Finding(
             subject.chain[-1].where,

@@ -63,11 +63,11 @@ def read_key_file(path: str, passphrase: Passphrase | None, warn: Callable[[str]
         InputError: it has no P-256 private key, or the passphrase is missing or wrong.
         StorageError: the file cannot be read.
     """
-    key = load_key(read_file(path, FILE_LIMIT), path, passphrase)
     try:
         mode = stat.S_IMODE(os.stat(path).st_mode)
     except OSError as error:
         raise storage_error(error, "read", path) from None
+    key = load_key(read_file(path, FILE_LIMIT), path, passphrase)
     if mode & 0o077:
         warn(f"{path}: the private key may be used by others on this machine (mode {mode:04o}); run `chmod 600 {path}`")
     return key

@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from otabuild.errors import FormatError
+from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
+from otabuild.format.document import parse_json
 from otabuild.format.index import Index
 from otabuild.format.manifest import Manifest
 from otabuild.format.otaclient import Release
@@ -48,3 +49,29 @@ def test_of_many_problems_the_first_are_named() -> None:
         Index.parse(json.dumps({"manifests": [{}] * 100}).encode())
     assert str(caught.value).count("; ") == 20
     assert str(caught.value).endswith("; and more")
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b'{"a": NaN}', "constant NaN"),
+        (b'{"a": -Infinity}', "constant -Infinity"),
+        (b'{"a": 1e999}', "number 1e999 is too large"),
+        (b'{"a": [-1e999]}', "number -1e999 is too large"),
+        (b'{"a": {"b": null}}', "absent fields are left out"),
+        (b'{"a": "\\ud800"}', "surrogates not allowed"),
+        (b'{"\\ud800": 1}', "surrogates not allowed"),
+        (b'{"a": 1, "A": 2}', "duplicate key 'A'"),
+        (b"\xef\xbb\xbf{}", "BOM"),
+    ],
+)
+def test_what_two_readers_could_understand_differently_is_refused(raw: bytes, said: str) -> None:
+    with pytest.raises(FormatError, match=f"not strict JSON.*{said}"):
+        parse_json(raw, "document")
+
+
+def test_a_document_may_be_as_deep_as_the_limit_and_no_deeper() -> None:
+    deep = b'{"a":' * limits.JSON_DEPTH + b"1" + b"}" * limits.JSON_DEPTH
+    assert parse_json(deep, "document")["a"]
+    with pytest.raises(LimitError, match=f"nested too deeply .*{limits.JSON_DEPTH} levels"):
+        parse_json(b"[" + deep + b"]", "document")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from otabuild.errors import FormatError, LimitError, OtabuildError, TrustError
 from otabuild.format.certificate import parse_certificate
-from otabuild.format.index_jwt import assemble, parse_index_jwt, signing_input
+from otabuild.format.index_jwt import assemble, parse_index_jwt, parse_signing_input, signing_input
 from tests import pki
 
 GOLDEN = Path(__file__).parent / "golden" / "index.jwt"
@@ -330,3 +330,11 @@ def test_any_value_of_a_field_gives_a_token_or_our_error(field: str, value: obje
         return
     assert isinstance(value, int)
     assert field == "iat"
+
+
+def test_what_is_to_be_signed_reads_as_the_token_that_it_becomes() -> None:
+    signed = signing_input(pki.INDEX, pki.NOW, [certificate.x509 for certificate in pki.chain()])
+    unsigned, token = parse_signing_input(signed), parse_index_jwt(made())
+    assert (unsigned.issued_at, unsigned.chain, unsigned.signing_input) == (token.issued_at, token.chain, signed)
+    with pytest.raises(TrustError):
+        unsigned.verify_signature()

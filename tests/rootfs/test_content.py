@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputChangedError, InputUnreadableError
-from otabuild.rootfs.content import load_content, read_content, stat_key
+from otabuild.rootfs.content import is_readable, load_content, read_content, stat_key, with_digest
 from otabuild.rootfs.entry import Content
+from tests.rootfs.trees import as_nobody
 
 
 def content_of(path: Path) -> Content:
@@ -115,3 +116,23 @@ def test_an_io_error_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         load_content(content)
     with pytest.raises(InputUnreadableError, match="Input/output error"):
         list(read_content(content))
+
+
+def test_only_what_permissions_forbid_counts_as_unreadable(tmp_path: Path) -> None:
+    """Whatever else is wrong with a file is told by whoever reads it."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    content = content_of(path)
+    assert is_readable(content)
+    path.chmod(0o000)
+    with as_nobody(tmp_path):
+        assert not is_readable(content)
+    path.unlink()
+    assert is_readable(content)
+
+
+def test_a_digest_comes_from_the_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 3000)
+    content = content_of(path)
+    assert with_digest(content) == content._replace(digest=hashlib.sha256(b"x" * 3000).digest())

@@ -576,3 +576,60 @@ def test_sources_of_every_kind_in_one_rootfs(tmp_path: Path) -> None:
     found = {entry.path: entry for entry in scan(options, euid=1000, work=str(work)).entries}
     assert texts(found) == {"/a-b": b"1", "/a/x": b"tar", "/a/y": b"1", "/f": b"1", "/n": b"dir"}
     assert oct(found["/a"].mode) == "0o40711"
+
+
+def test_an_untagged_image_beside_a_tagged_one(tmp_path: Path) -> None:
+    layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
+    other = layout.image(member(b"b") + END) | {"annotations": "none"}
+    root = layout.index(other, named(layout.image(LAYER), "v1"))
+    assert "/a" in entries(root, work, "v1")
+    with pytest.raises(InputError, match="no image v2") as refused:
+        entries(root, work, "v2")
+    assert refused.value.observed == "tags v1"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.mkdir, "is not a plain file"),
+        (os.mkfifo, "is not a plain file"),
+        (lambda path: path.symlink_to("index.json"), "is a symlink"),
+        (lambda _path: None, "the image lacks a file"),
+    ],
+)
+def test_b13_a_blob_that_is_no_plain_file_is_named(tmp_path: Path, spoil: Callable[[Path], object], said: str) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(layout.image(LAYER))
+    blob = root / "blobs/sha256" / sha(LAYER)[7:]
+    blob.unlink()
+    spoil(blob)
+    with pytest.raises(InputError, match=said) as refused:
+        entries(root, tmp_path / "work")
+    assert refused.value.where == str(blob)
+
+
+def test_b13_a_file_in_place_of_the_folder_of_blobs_is_named(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(layout.image(LAYER))
+    (root / "blobs").rename(tmp_path / "gone")
+    (root / "blobs").write_bytes(b"")
+    with pytest.raises(InputError, match="cannot read a file of the image") as refused:
+        entries(root, tmp_path / "work")
+    assert refused.value.observed == "Not a directory"
+
+
+def test_a_tar_of_a_rootfs_is_no_docker_archive(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(LAYER)
+    with pytest.raises(InputError, match=r"no manifest\.json") as refused:
+        entries(tmp_path / "a.tar", tmp_path / "work", docker=True)
+    assert "source: {tar: …}" in refused.value.hint
+
+
+def test_the_fingerprint_of_an_image_in_an_archive_follows_the_archive(tmp_path: Path) -> None:
+    path = docker_archive(tmp_path / "a.tar", [{"Config": "c", "Layers": ["l"]}], {"l": LAYER, "c": config_of(LAYER)})
+    options = RootfsOptions((DockerArchiveInput(str(path)),))
+    work = str(tmp_path / "work")
+    before = fingerprint(options, work=work)
+    assert fingerprint(options, work=work) == before
+    os.utime(path, ns=(0, 0))
+    assert fingerprint(options, work=work) != before

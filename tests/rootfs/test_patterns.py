@@ -25,6 +25,7 @@ CASES = [
     ("/[a-c]*.[ch]", ["/a.c", "/bx.h"], ["/d.c", "/a.o"]),
     ("/[]x]", ["/]", "/x"], ["/y"]),
     ("/log/[!a]*", ["/log/b", "/log/bc"], ["/log/a", "/log/abc", "/log"]),
+    ("/a[]", ["/a[]"], ["/a"]),
     ("a*b*a", ["/aba", "/axbxa", "/abba"], ["/ab", "/aab"]),
     ("/dev/", ["/dev", "/dev/x"], ["/device"]),
     ("**", ["/a", "/a/b"], []),
@@ -41,7 +42,7 @@ def test_patterns(pattern: str, hits: list[str], misses: list[str]) -> None:
         assert not Patterns([pattern]).match(path), path
 
 
-@pytest.mark.parametrize("pattern", ["", "/", "!keep", "/a/../b", "./a", "a//b", "a**b", "/x/**.log"])
+@pytest.mark.parametrize("pattern", ["", "/", "!keep", "/a/../b", "./a", "a//b", "a**b", "/x/**.log", "/a[b", "x/[a-z"])
 def test_illegal_patterns_are_named(pattern: str) -> None:
     with pytest.raises(InputError, match="exclude pattern"):
         Patterns([pattern])

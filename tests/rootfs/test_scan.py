@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -13,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputError, InputUnreadableError, UnsupportedEntryError
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.content import with_digest
+from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.inputs import DirectoryInput, TarInput
 from otabuild.rootfs.scan import RootfsOptions, fingerprint, release_files, scan
 from otabuild.rootfs.set_rules import SetRule
@@ -313,3 +315,24 @@ def test_a_tree_without_both_folders_of_systems_is_noted(tmp_path: Path, name: s
     result = scan(replace(options(make_tree(tmp_path / "root", {name: b"1"})), whole=True), euid=0, work="unused")
     list(result.entries)
     assert result.notes.missing == missing
+
+
+def test_a_content_with_several_names_is_hashed_once_where_times_hide_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = make_tree(tmp_path / "root", {"etc/one": b"1" * 100, "etc/other": b"2" * 100})
+    for name in "two", "three":
+        os.link(root / "etc/one", root / "etc" / name)
+    monkeypatch.setattr("otabuild.rootfs.scan.hiding_devices", lambda: frozenset({root.stat().st_dev}))
+    hashed: list[str] = []
+
+    def counted(content: Content) -> Content:
+        hashed.append(content.host_path)
+        return with_digest(content)
+
+    monkeypatch.setattr("otabuild.rootfs.scan.with_digest", counted)
+    found = scanned(options(root))
+    digests = {path: entry.content.digest for path, entry in found.items() if entry.content is not None}
+    one, other = (hashlib.sha256(text * 100).digest() for text in (b"1", b"2"))
+    assert digests == {"/etc/one": one, "/etc/other": other, "/etc/three": one, "/etc/two": one}
+    assert sorted(hashed) == [f"{root}/etc/one", f"{root}/etc/other"]

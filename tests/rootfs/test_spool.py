@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from otabuild.errors import StorageError
 from otabuild.rootfs import spool
 from otabuild.rootfs.spool import Spool
 
@@ -30,4 +31,15 @@ def test_a_spool_goes_though_its_last_bytes_could_not_be_written(
     monkeypatch.setattr(spool, "os", Failing())
     with Spool(str(tmp_path / "spool")) as file:
         file.write(b"x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spool_that_cannot_be_moved_to_its_place_goes(tmp_path: Path) -> None:
+    def keep_nowhere() -> None:
+        with Spool(str(tmp_path / "spool")) as file:
+            file.write(b"x")
+            file.keep(str(tmp_path / "nowhere/spool"))
+
+    with pytest.raises(StorageError, match="nowhere"):
+        keep_nowhere()
     assert list(tmp_path.iterdir()) == []

@@ -6,12 +6,15 @@ import gzip
 import io
 import lzma
 import os
+import re
 import shutil
 import stat
 import subprocess
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,13 +24,15 @@ from hypothesis import strategies as st
 
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError, OtabuildError
 from otabuild.rootfs import tar_source
+from otabuild.rootfs.archive_index import ArchiveIndex
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.inputs import DirectoryInput, TarInput
 from otabuild.rootfs.scan import RootfsOptions, scan
+from otabuild.rootfs.stream import DamagedEntriesError, write_entries
 from otabuild.rootfs.tar_source import TarSource
 from tests.rootfs.tars import END, header, member, octal, padded, pax
-from tests.rootfs.trees import make_tree, nasty_tree, paths
+from tests.rootfs.trees import make_tree, nasty_tree, paths, regular
 
 needs_tar = pytest.mark.skipif(not shutil.which("tar"), reason="needs GNU tar")
 
@@ -542,3 +547,110 @@ def test_spoilt_archives_give_our_error_or_a_tree(
     except OtabuildError as error:
         str(error).encode()
     shutil.rmtree(folder)
+
+
+@contextmanager
+def standard_input(data: bytes) -> Iterator[None]:
+    """Give this process a pipe as its standard input, through which the data comes a little at a time."""
+    here, there = os.pipe()
+    saved = os.dup(0)
+    os.dup2(here, 0)
+    os.close(here)
+
+    def feed() -> None:
+        with open(there, "wb", buffering=0) as file:
+            file.writelines(data[at : at + 10_000] for at in range(0, len(data), 10_000))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    try:
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+        thread.join()
+
+
+def test_standard_input_through_a_pipe_is_the_whole_archive(tmp_path: Path) -> None:
+    text = os.urandom(300_000)
+    source = TarSource("-", str(tmp_path))
+    assert source.fingerprint() == TarSource("-", str(tmp_path)).fingerprint()
+    with standard_input(member(b"a", text) + END):
+        found = {entry.path: entry for entry in source.entries()}
+    assert contents(found) == {"/a": text}
+
+
+@pytest.mark.parametrize("behind", [b"\0" * 8, b"\0" * 10_240])
+@pytest.mark.parametrize("packing", ["gzip", "bzip2", "xz"])
+def test_zeros_behind_a_compressed_archive_are_padding(tmp_path: Path, packing: str, behind: bytes) -> None:
+    assert contents(read(tmp_path, PACKED[packing](member(b"a", b"1") + END) + behind)) == {"/a": b"1"}
+
+
+@pytest.mark.parametrize("first", [b"", member(b"L", b"long/name\0", b"L")])
+def test_the_label_of_a_volume_is_no_entry(tmp_path: Path, first: bytes) -> None:
+    label = member(b"backup of 2026", kind=b"V")
+    assert list(read(tmp_path, label + first + member(b"a") + END))[-1] == ("/long/name" if first else "/a")
+    assert not any("backup" in path for path in read(tmp_path, label + first + member(b"a") + END))
+
+
+def test_an_archive_that_changes_while_it_is_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = tar_source._digest
+
+    def changing(fd: int) -> str:
+        os.utime(tmp_path / "a.tar", ns=(0, 0))
+        return digest(fd)
+
+    monkeypatch.setattr(tar_source, "_digest", changing)
+    with pytest.raises(InputChangedError, match=r"a\.tar: the archive changed while it was read"):
+        read(tmp_path, member(b"a") + END)
+
+
+def test_an_archive_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_fd: int) -> Iterator[bytes]:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(tar_source, "read_chunks", broken)
+    with pytest.raises(InputUnreadableError, match=r"a\.tar: cannot be read .*Input/output error"):
+        read(tmp_path, member(b"a") + END)
+
+
+def sparse_of_gnu(pairs: int) -> bytes:
+    """A member in the old form of GNU tar, whose map is longer than a header holds."""
+
+    def pair(number: int) -> bytes:
+        return octal(number * 1024, 12) + octal(512, 12)
+
+    numbers = [pair(number) for number in range(pairs)]
+    rest = b"".join(numbers[:4]) + b"\1" + octal(pairs * 1024, 12)
+    block = header(b"sparse", b"S", size=pairs * 512, magic=b"ustar  \0", rest=rest)
+    more = [b"".join(numbers[at : at + 21]).ljust(504, b"\0") for at in range(4, pairs, 21)]
+    maps = b"".join(part + (b"\1" if part is not more[-1] else b"\0") + bytes(7) for part in more)
+    return block + maps + b"x" * 512 * pairs
+
+
+def test_a_map_of_holes_over_several_blocks(tmp_path: Path) -> None:
+    assert contents(read(tmp_path, sparse_of_gnu(60) + END)) == {"/sparse": (b"x" * 512 + bytes(512)) * 60}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        sparse_of_gnu(60),
+        pax((b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")) + member(b"a", b"51\n".ljust(512, b"\0")),
+    ],
+    ids=["gnu", "1.0"],
+)
+def test_b13_a_map_of_holes_without_bounds(tmp_path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("otabuild.rootfs.tar_sparse._EXTENTS_MAX", 50)
+    with pytest.raises(InputError, match="the map of a sparse file is too long"):
+        read(tmp_path, data + END)
+
+
+@pytest.mark.parametrize("place", ["", "/elsewhere"])
+def test_an_index_that_is_lost_or_not_ours_is_damaged(tmp_path: Path, place: str) -> None:
+    index = ArchiveIndex(str(tmp_path), "index")
+    if place:
+        with open(index.entries_path, "wb") as file:
+            write_entries(file, [regular("/a", at=place)])
+    with pytest.raises(DamagedEntriesError, match=re.escape(index.entries_path)):
+        list(index.read())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, InputUnreadableError
 from otabuild.rootfs import transforms
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
@@ -136,3 +136,14 @@ def test_owners_of_an_ordinary_user_are_refused() -> None:
     with pytest.raises(InputError, match="owner") as caught:
         list(transforms.check_owner(theirs, euid=1000, where="tree"))
     assert "`owner:" in caught.value.hint
+
+
+def test_a_maker_may_leave_a_path_out() -> None:
+    entries = [folder("/"), folder("/b"), regular("/b/x"), regular("/b-"), regular("/c")]
+    makers: dict[str, transforms.Maker] = dict.fromkeys(("/a", "/b", "/z"), lambda _entry: None)
+    assert paths(transforms.place(entries, makers)) == ["/", "/b-", "/c"]
+
+
+def test_a_user_without_a_name_is_told_by_number() -> None:
+    with pytest.raises(InputUnreadableError, match="cannot be read by user 4000000000"):
+        list(transforms.check_readable([folder("/")], {("/tree", "/etc/shadow")}, euid=4_000_000_000))

@@ -123,3 +123,11 @@ def test_a_masked_variable_still_holds_the_key(mask: Callable[[bytes], bytes], f
 @pytest.mark.parametrize("text", [b"", b"secret", b"c2VjcmV0", b"-----BEGIN", b"\xff\\n"])
 def test_what_is_no_pem_stays_what_it_is(text: bytes) -> None:
     assert unfolded(text) == text.replace(b"\\n", b"\n") if b"-----BEGIN" in text else unfolded(text) == text
+
+
+@pytest.mark.parametrize("body", [b"AAA", b"A*==", b"====", "ä".encode()])
+def test_a_block_that_is_no_base64_is_damaged(body: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "chain.pem"
+    path.write_bytes(SIGNER.pem + b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----\n")
+    with pytest.raises(InputError, match=r"chain\.pem: a PEM block of this file is damaged: not base64"):
+        read_certificates(str(path))

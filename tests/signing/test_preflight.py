@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from otabuild.errors import LimitError, OtabuildError, TrustError
 from otabuild.signing.certificates import Certificate
+from otabuild.signing.chain import VERIFICATION, chain_problems
 from otabuild.signing.preflight import preflight
 from otabuild.signing.trust import TrustPolicy
 from tests import pki
@@ -300,3 +301,28 @@ def test_a_chain_of_one_is_a_warning_where_no_root_tells_whether_it_is_whole(par
 
 def test_a_chain_with_an_issuer_is_believed_where_nothing_says_whom_to_trust() -> None:
     assert not preflight(pki.chain(), None, NOW - DAY, NOW)
+
+
+@pytest.mark.parametrize(
+    ("parties", "what"),
+    [
+        (
+            [signer(), issue("intermediate", root(), ca=True, own_key=pki.key(OLD_NAME))],
+            ["0.pem: not signed with the key of its issuer's certificate 1.pem"],
+        ),
+        (
+            [issue("leaf", ed := issue("ed", root(), ca=True, own_key=ed25519.Ed25519PrivateKey.generate())), ed],
+            ["0.pem: signed by its issuer with a weak or unknown hash", "1.pem: its key is not on the curve P-256"],
+        ),
+        (
+            [issue("leaf", signed_with=ed25519.Ed25519PrivateKey.generate(), issuer=intermediate()), intermediate()],
+            [
+                "0.pem: signed by its issuer with a weak or unknown hash",
+                "0.pem: not signed with the key of its issuer's certificate 1.pem",
+            ],
+        ),
+    ],
+)
+def test_all_that_is_wrong_with_a_chain_is_told(parties: list[Party], what: list[str]) -> None:
+    found = chain_problems(pki.chain(*parties), {VERIFICATION: NOW})
+    assert [f"{problem.where}: {problem.what}" for problem in found] == what

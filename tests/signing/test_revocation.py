@@ -174,3 +174,9 @@ def test_other_files_are_no_lists(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.crl").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.crl"):
         load_crls([str(tmp_path / "a.crl")])
+
+
+def test_a_list_may_have_extensions_that_make_it_no_other_kind(tmp_path: Path) -> None:
+    crl = pki.crl(root(), [intermediate()], extensions=[(x509.CRLNumber(7), False)])
+    (tmp_path / "a.crl").write_bytes(crl.public_bytes(Encoding.DER))
+    assert [found.x509 for found in load_crls([str(tmp_path / "a.crl")])] == [crl]

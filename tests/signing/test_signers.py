@@ -6,12 +6,15 @@ import base64
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
@@ -34,6 +37,7 @@ from tests.softhsm import MODULE, PIN, needs_pkcs11_tool, needs_token
 KEY = signer().ec_key
 DIGEST = hashlib.sha256(b"digest").digest()
 OPENSSL = shutil.which("openssl")
+P256 = bytes.fromhex("06082a8648ce3d030107")
 TOKEN = f"pkcs11:token=my%20token;object=sign;id=%01?module-path={MODULE}"
 
 
@@ -48,6 +52,17 @@ def script(tmp_path: Path, source: str) -> list[str]:
 
 
 # A key in memory.
+
+
+def test_an_openssl_that_cannot_sign_deterministically_is_named() -> None:
+    class Old:
+        """A key of an OpenSSL before 3.2, which no wheel of the library brings any more."""
+
+        def sign(self, *_arguments: object) -> bytes:
+            raise UnsupportedAlgorithm("deterministic ECDSA")
+
+    with pytest.raises(InputError, match="cannot make deterministic signatures"):
+        PemSigner(cast("ec.EllipticCurvePrivateKey", Old())).sign(DIGEST)
 
 
 def test_signatures_are_those_of_rfc_6979() -> None:
@@ -289,6 +304,24 @@ def test_nothing_that_a_program_started_stays_when_it_is_killed(tmp_path: Path) 
     assert not survived.exists()
 
 
+def test_a_program_at_a_terminal_is_killed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it stays in the session of the build, so that it can ask for a PIN."""
+    held = tmp_path / "held"
+    monkeypatch.setattr(os, "isatty", lambda fd: fd == 0)
+    source = (
+        "import fcntl, time\n"
+        f"fd = os.open({str(held)!r}, os.O_RDWR | os.O_CREAT)\n"
+        "fcntl.flock(fd, fcntl.LOCK_EX)\n"
+        "print(os.getsid(0), file=sys.stderr, flush=True)\n"
+        "time.sleep(60)"
+    )
+    with pytest.raises(InputError, match="no answer") as refused:
+        CommandSigner(script(tmp_path, source), timeout=3).sign(DIGEST)
+    assert refused.value.observed == str(os.getsid(0))
+    with held.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 # A token.
 
 
@@ -315,6 +348,21 @@ def test_a_token_signs(softhsm: Path) -> None:
 def test_one_attribute_is_enough_where_it_leaves_one_key(attribute: str) -> None:
     held = Pkcs11Signer(f"pkcs11:token=my%20token;{attribute}", lambda: b"123456", module=MODULE)
     assert held.public_key == KEY.public_key()
+
+
+@needs_token
+@pytest.mark.usefixtures("softhsm")
+def test_a_key_whose_public_half_is_not_on_the_token_signs() -> None:
+    pkcs11 = pytest.importorskip("pkcs11")
+    (token,) = pkcs11.lib(MODULE).get_tokens(token_label="my token")
+    with token.open(user_pin=PIN, rw=True) as session:
+        pair = session.create_domain_parameters(
+            pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: P256}, local=True
+        ).generate_keypair(store=True, label="lonely")
+        pair[0].destroy()
+    held = Pkcs11Signer("pkcs11:token=my%20token;object=lonely", PIN.encode, module=MODULE)
+    assert held.public_key is None
+    assert len(held.sign(DIGEST)) == 64
 
 
 @needs_token

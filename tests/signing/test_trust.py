@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from otabuild.signing.certificates import Certificate
 from otabuild.signing.trust import TrustPolicy, load_anchors, verify_chain
 from tests import pki
 from tests.pki import INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
+from tests.rootfs.trees import as_nobody
 
 POLICY = TrustPolicy(anchors=pki.anchors())
 GOOD = pki.token(pki.header(), pki.claims())
@@ -93,12 +93,11 @@ def test_an_intermediate_or_nothing_is_no_anchor(tmp_path: Path) -> None:
         load_anchors([str(tmp_path / "missing")])
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     """S4."""
     pki.save(tmp_path / "root.pem", root())
     (tmp_path / "root.pem").chmod(0)
-    with pytest.raises(StorageError, match=r"root\.pem"):
+    with as_nobody(tmp_path), pytest.raises(StorageError, match=r"root\.pem"):
         load_anchors([str(tmp_path)])
 
 
@@ -247,3 +246,13 @@ def test_a_certificate_knows_where_it_came_from() -> None:
     with pytest.raises(TrustError) as caught:
         verify(signed_by(signer()), policy=TrustPolicy(anchors=(Certificate(root().certificate, "r"),)))
     assert caught.value.where == "index.jwt: x5c[0]"
+
+
+def test_a_folder_that_may_not_be_listed_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "anchors"
+    folder.mkdir()
+    pki.save(folder / "root.pem", root())
+    folder.chmod(0o300)
+    with as_nobody(tmp_path), pytest.raises(StorageError, match="anchors"):
+        load_anchors([str(folder)])
+    folder.chmod(0o700)

@@ -174,3 +174,15 @@ def test_no_verdict_is_no_good_verdict(monkeypatch: pytest.MonkeyPatch, report: 
     monkeypatch.setattr(verify_module, "check_index_jwt", lambda *_args, **_options: (report, []))
     with pytest.raises(TrustError, match="was not verified"):
         verify()
+
+
+def test_certificates_out_of_order_are_sorted_for_compatibility_only() -> None:
+    parties = [issue("a", b := issue("b", c := issue("c", root(), ca=True), ca=True)), c, b]
+    token = pki.token(pki.header(*parties), pki.claims(), parties[0].ec_key)
+    with pytest.raises(TrustError, match="is not its issuer"):
+        verify(token)
+    report, problems = check_index_jwt(token, INDEX, POLICY, NOW, compat=True)
+    assert problems == []
+    assert report is not None
+    assert [certificate.common_name for certificate in report.chain] == ["a", "b", "c"]
+    assert [note.what for note in report.notes] == ["the certificates of x5c are not in order; they were sorted"]

@@ -93,7 +93,7 @@ def resources() -> Iterator[Case]:
 
 
 def _long_chain(connection: sqlite3.Connection) -> None:
-    rows = ((n, sha256(b"%d" % n), 100, b"c:" + msgpack.packb([n + 1, "zstd"])) for n in range(1000, 21_000))
+    rows = ((n, sha256(b"%d" % n), 100, b"c:" + msgpack.packb([n + 1, "zstd"])) for n in range(1000, 6_000))
     connection.execute("BEGIN")
     connection.executemany("INSERT INTO rs_manifest VALUES (?,?,?,?,NULL)", rows)
     connection.execute(
