@@ -46,15 +46,21 @@ class Store(ABC):
 
     Attributes:
         url: what the user named, for messages; it holds no secret.
-        can_list: whether `files` works; some web servers have no way to tell.
         traffic: what was asked so far.
     """
-
-    can_list = True
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.traffic = Traffic()
+
+    @property
+    def can_list(self) -> bool:
+        """Whether `files` works: some web servers have no way to tell.
+
+        Raises:
+            StoreError: the store could not be asked.
+        """
+        return True
 
     @abstractmethod
     def put(self, key: str, member: Member) -> None:

@@ -1,0 +1,29 @@
+"""One server of each kind for all tests of a process; each test has a prefix of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.stores.servers import nginx, rclone_s3, seaweedfs
+
+
+@pytest.fixture(scope="session")
+def seaweedfs_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rclone_s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with rclone_s3(tmp_path_factory.mktemp("rclone")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def webdav_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("webdav")
+    (folder / "root").mkdir()
+    with nginx(folder, folder / "root", writable=True) as address:
+        yield address

