@@ -67,6 +67,9 @@ def open_remote(url: str, parts: SplitResult) -> Store:
                 remote = HTTPStore(f"{parts.scheme}://{bucket}", client_options=options, retry_config=retry)
     except BaseError as error:
         raise store_error(error, "open the store", url) from None
+    except ValueError:  # only a certificate is parsed
+        expected = "one or more certificates, BEGIN CERTIFICATE"
+        raise InputError("not a file of certificates in PEM", where=ca_file, expected=expected) from None
     return ObjectStore(url, remote, prefix and f"{prefix}/", patience=patience, is_web=parts.scheme in _WEB)
 
 
