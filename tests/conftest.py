@@ -7,9 +7,14 @@ import signal
 import tempfile
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["tests.softhsm"]
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("otabuild", deadline=None)
+hypothesis.settings.load_profile("otabuild")
 
 # Builds keep the key of their cache there, and not in the home of whoever runs the tests.
 os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"otabuild-tests-{os.getuid()}")

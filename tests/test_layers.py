@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rooms import READER
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "otabuild"
 MODULES = sorted(path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py"))
@@ -40,21 +42,6 @@ ROOMS: dict[str, set[str]] = {
     "recipe": {"errors", "findings", "version", "format", "storage", "rootfs"},
 }
 """What each room may import from besides itself; arrows only point down, and none goes sideways."""
-
-READER = {
-    "errors",
-    "version",
-    "tally",
-    "findings",
-    "format",
-    "storage",
-    "stores",
-    "signing",
-    "image",
-    "verification",
-    "deployment",
-}
-"""What to ship where images are only read: to list, verify and deploy."""
 
 ROOMS["pipeline"] = {*ROOMS}
 ROOMS["steps"] = {*ROOMS}

@@ -10,7 +10,7 @@ from pathlib import Path
 import otabuild
 from tests import pki
 from tests.image import forge
-from tests.test_layers import READER
+from tests.rooms import READER
 
 PROGRAM = """
 import sys

@@ -32,7 +32,7 @@ from otabuild.signing.chain import VERIFICATION, ChainSubject
 from tests import pki
 from tests.image import forge, worlds
 from tests.image.forge import Mutation
-from tests.image.test_otaclient import with_package
+from tests.image.packages import with_package
 from tests.image.zip_forge import Entry
 from tests.rootfs.trees import acl
 from tests.verification import cases

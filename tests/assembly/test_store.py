@@ -175,7 +175,7 @@ def test_what_is_left_of_a_base_is_bundled_in_path_order(tmp_path: Path, cache: 
     assert members(storage) == [digests(*parts)]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2500), st.integers(0, 3)), max_size=12), st.integers(1, 4))
 def test_only_trees_and_plan_decide(
     tmp_path_factory: pytest.TempPathFactory, shapes: list[tuple[int, int]], workers: int

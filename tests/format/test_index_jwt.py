@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
@@ -16,17 +15,11 @@ from otabuild.errors import FormatError, LimitError, OtabuildError, TrustError
 from otabuild.format.certificate import parse_certificate
 from otabuild.format.index_jwt import assemble, parse_index_jwt, parse_signing_input, signing_input
 from tests import pki
+from tests.format.generate_index_jwt import GOLDEN, made
 
-GOLDEN = Path(__file__).parent / "golden" / "index.jwt"
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 HEADER, CLAIMS = pki.header(), pki.claims()
 GOOD = pki.token(HEADER, CLAIMS)
-
-
-def made() -> bytes:
-    chain = [certificate.x509 for certificate in pki.chain()]
-    signed = signing_input(pki.INDEX, pki.NOW, chain)
-    return assemble(signed, pki.raw_signature(pki.signer().ec_key, signed))
 
 
 def refused(token: bytes, error: type[OtabuildError], text: str, *, compat: bool = False) -> None:

@@ -141,14 +141,14 @@ def accepted(archive: bytes, keys: dict[str, Any]) -> None:
             image.close()
 
 
-@settings(derandomize=True, database=None, max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, database=None, max_examples=15, suppress_health_check=list(HealthCheck))
 @given(archives(), recipes)
 def test_some(archive: bytes, keys: dict[str, Any]) -> None:
     accepted(archive, keys)
 
 
 @pytest.mark.sweep
-@settings(database=None, max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(database=None, max_examples=1500, suppress_health_check=list(HealthCheck))
 @given(archives(), recipes)
 def test_many(archive: bytes, keys: dict[str, Any]) -> None:
     accepted(archive, keys)

@@ -45,7 +45,7 @@ class _Model:
         return self.add(content, f"{code}:".encode() + msgpack.packb(options))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     content=st.binary(min_size=100, max_size=3000).filter(lambda c: c[: len(c) // 2] != c[len(c) // 2 :]),
     filters=st.tuples(st.text("cb", max_size=3), st.sampled_from(["", "s"])).map("".join),

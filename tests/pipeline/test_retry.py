@@ -17,8 +17,8 @@ from otabuild.errors import OtabuildError
 from otabuild.pipeline.lint_recipe import lint_recipe
 from otabuild.pipeline.steps.graph import build_steps
 from tests.pipeline.signing_world import RECIPE, World
+from tests.rootfs.layouts import Layout
 from tests.rootfs.tars import END, member
-from tests.rootfs.test_oci import Layout
 
 ARCHIVES = Path("work/archives")
 OTHER = "storage: {compress-level: 3, bundle-level: 3}\n"

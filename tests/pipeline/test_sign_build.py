@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,8 +14,7 @@ from otabuild.pipeline.signers import PKCS11_MODULE
 from tests import pki
 from tests.pipeline.signing_world import World, check
 from tests.pki import DAY, NOW, intermediate, issue, root, signer
-from tests.signing.test_preflight import MISTAKES
-from tests.signing.test_signers import OPENSSL
+from tests.signing.mistakes import MISTAKES
 from tests.softhsm import MODULE, PIN, needs_pkcs11_tool, needs_token
 
 PEM = signer().key_pem().decode()
@@ -89,7 +89,7 @@ def test_a_passphrase_comes_through_a_file_descriptor(world: World) -> None:
     check(world.artifact)
 
 
-@pytest.mark.skipif(OPENSSL is None, reason="openssl is not installed")
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_a_program(world: World) -> None:
     world.write("{command: [openssl, pkeyutl, -sign, -inkey, sign.key]}")
     world.build()

@@ -18,7 +18,7 @@ from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps import graph
 from otabuild.pipeline.workspace import Workspace
 from otabuild.storage import files, fs_at
-from tests.storage.test_directory_writer import blob, write
+from tests.storage.small_images import blob, write
 
 if TYPE_CHECKING:
     from otabuild.recipe.model import Recipe

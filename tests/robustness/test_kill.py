@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.robustness.sweeper import WORLDS
 from tests.shell.projects import Project
 
 SWEEPER = str(Path(__file__).parent / "sweeper.py")
-WORLDS = ("cold", "warm", "deploy", "tar")
 SAMPLE = 20
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.test_kill import WORLDS
+from tests.robustness.sweeper import WORLDS
 from tests.shell.projects import Project
 
 HERE = Path(__file__).parent

@@ -16,6 +16,7 @@ from otabuild.rootfs import directory, mounts
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
 from otabuild.rootfs.entry import Entry
+from tests.leaks import descriptors
 from tests.rootfs.trees import IS_ROOT, as_nobody, make_tree, nasty_tree, paths
 
 needs_root = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -99,8 +100,8 @@ def test_depth_beyond_path_max_of_the_host_and_few_descriptors(deep_path: Path) 
     os.write(leaf, b"deep down")
     os.close(leaf)
     os.close(fd)
-    before = len(os.listdir("/proc/self/fd"))
-    found = [(entry, len(os.listdir("/proc/self/fd"))) for entry in source(tmp_path).entries()]
+    before = len(descriptors())
+    found = [(entry, len(descriptors())) for entry in source(tmp_path).entries()]
     last = found[-1][0]
     assert last.path == "/d" * 2000 + "/leaf"
     assert last.content is not None

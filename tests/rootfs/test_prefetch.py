@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -8,6 +7,7 @@ import pytest
 
 from otabuild.errors import InputError
 from otabuild.rootfs.prefetch import prefetched
+from tests.leaks import nothing_left
 
 
 def test_chunks_come_in_order() -> None:
@@ -19,12 +19,11 @@ def test_an_error_comes_where_it_happened_and_the_thread_ends() -> None:
         yield b"1"
         raise InputError("broken")
 
-    before = threading.active_count()
-    stream = prefetched(source())
-    assert next(stream) == b"1"
-    with pytest.raises(InputError, match="broken"):
-        next(stream)
-    assert threading.active_count() == before
+    with nothing_left():
+        stream = prefetched(source())
+        assert next(stream) == b"1"
+        with pytest.raises(InputError, match="broken"):
+            next(stream)
 
 
 def test_closing_early_ends_the_thread() -> None:
@@ -32,7 +31,5 @@ def test_closing_early_ends_the_thread() -> None:
         while True:
             yield b"x"
 
-    before = threading.active_count()
-    with closing(prefetched(endless())) as stream:
+    with nothing_left(), closing(prefetched(endless())) as stream:
         assert next(stream) == b"x"
-    assert threading.active_count() == before

@@ -520,7 +520,7 @@ _SEED = b"".join(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.tuples(st.integers(0, len(_SEED) - 1), st.binary(min_size=1, max_size=12)), min_size=1, max_size=4),
     st.booleans(),

@@ -187,7 +187,7 @@ def layer_tar(members: list[tuple[str, str, str]], r: random.Random) -> bytes:
     return out.getvalue()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32))
 @example(700)  # a link to a link whose target the same layer replaces by a directory
 def test_random_layer_stacks_are_what_umoci_unpacks(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:

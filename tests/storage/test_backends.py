@@ -15,7 +15,8 @@ from otabuild.storage.backend import CHUNK, Backend
 from otabuild.storage.backends import open_backend
 from otabuild.storage.member import Member, arrange, document
 from otabuild.storage.sink import ArtifactSink, DirectorySink
-from tests.storage.test_directory_writer import image
+from tests.leaks import nothing_left
+from tests.storage.small_images import image
 
 PutImage = Callable[[Path, list[Member]], Path]
 """Puts an image into a folder of the test, and returns what opens it."""
@@ -91,11 +92,10 @@ def test_many_threads_may_read(backend: Backend) -> None:
 
 
 def test_a_reader_that_stops_early_leaves_nothing_open(backend: Backend) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    reader = backend.chunks(LARGE_NAME)
-    next(reader)
-    reader.close()  # type: ignore[attr-defined]
-    assert len(os.listdir("/proc/self/fd")) == before
+    with nothing_left():
+        reader = backend.chunks(LARGE_NAME)
+        next(reader)
+        reader.close()  # type: ignore[attr-defined]
 
 
 def test_it_says_where_it_is_and_how_large(place: Path, backend: Backend) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import sqlite3
 from pathlib import Path
 
@@ -12,10 +11,7 @@ import pytest
 from otabuild.errors import StorageError
 from otabuild.storage import fs
 from otabuild.storage.cache import Cache
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+from tests.leaks import nothing_left
 
 
 def test_a_table_that_is_lost_while_the_cache_is_open_is_our_error(tmp_path: Path) -> None:
@@ -38,12 +34,10 @@ def test_a_cache_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path, monke
     def refuse(path: str, **_options: object) -> None:
         raise StorageError("cannot remove", where=path)
 
-    before = descriptors()
-    with monkeypatch.context() as patch:
+    with nothing_left(), monkeypatch.context() as patch:
         patch.setattr(fs, "unlink", refuse)
         with pytest.raises(StorageError, match="packs/7"):
             Cache(str(tmp_path))
-    assert descriptors() == before
     with (tmp_path / "lock").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -20,7 +20,7 @@ from otabuild.rootfs.spool import Spool
 from otabuild.storage import fs, fs_at, publishing
 from tests import pki
 from tests.image import forge
-from tests.storage.test_directory_writer import blob, write
+from tests.storage.small_images import blob, write
 
 
 @pytest.fixture(autouse=True)

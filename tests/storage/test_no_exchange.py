@@ -15,7 +15,7 @@ import pytest
 from otabuild.errors import InputError
 from otabuild.storage import fs, fs_at
 from otabuild.storage.directory_writer import is_image_directory, remove_directory
-from tests.storage.test_directory_writer import blob, write
+from tests.storage.small_images import blob, write
 
 Fresh = Callable[[], Path]
 

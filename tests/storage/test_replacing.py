@@ -11,7 +11,7 @@ import pytest
 from otabuild.errors import StateError, StorageError
 from otabuild.storage import files, publishing
 from otabuild.storage.directory_writer import write_directory
-from tests.storage.test_directory_writer import blob, image, write
+from tests.storage.small_images import blob, image, write
 
 on_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

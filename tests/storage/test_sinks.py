@@ -16,7 +16,7 @@ from otabuild.storage.backends import open_backend
 from otabuild.storage.cache import Cache
 from otabuild.storage.member import DamagedBlobError, Member, arrange, document
 from otabuild.storage.sink import ArtifactSink, DirectorySink, Sink
-from tests.storage.test_directory_writer import image
+from tests.storage.small_images import image
 
 SINKS = [ArtifactSink, DirectorySink]
 LARGE = os.urandom(2 * CHUNK + 5)

@@ -20,7 +20,7 @@ from otabuild.storage.member import document
 from otabuild.storage.sink import ArtifactSink, DirectorySink, Sink
 from tests import pki
 from tests.image import forge
-from tests.storage.test_directory_writer import image
+from tests.storage.small_images import image
 
 SIZE = 1 << 20
 

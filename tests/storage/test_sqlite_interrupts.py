@@ -15,7 +15,7 @@ from otabuild import session
 from otabuild.errors import StorageError
 from otabuild.storage import fs
 from otabuild.storage.sqlite_read import Database, open_database
-from tests.storage.test_sqlite_read import make
+from tests.storage.databases import make
 
 _LONG = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 100000) SELECT count(*) FROM n"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import struct
 import subprocess
 import sys
@@ -15,15 +14,9 @@ import pytest
 
 from otabuild.errors import LimitError, TableError
 from otabuild.storage.sqlite_read import Database, open_database
+from tests.storage.databases import make
 
 _COUNT_FOR_EVER = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
-
-
-def make(path: Path, script: str = "CREATE TABLE t (a, b); INSERT INTO t VALUES (1, 'x'), (2, 'y');") -> bytes:
-    connection = sqlite3.connect(path)
-    connection.executescript(script)
-    connection.close()
-    return path.read_bytes()
 
 
 def poked(raw: bytes, offset: int, form: str, *values: int) -> bytes:
