@@ -293,5 +293,5 @@ def _rows(
             link=None if entry.link is None else groups.setdefault(entry.link, len(groups)),
             digest=digest,
             size=size,
-            inline=inline.get(digest) if digest and is_inlined(size) else None,
+            inline=inline.get(digest) if digest else None,
         )

@@ -85,6 +85,21 @@ def test_a_release_is_stored(tmp_path: Path, cache: Cache, legacy: bool) -> None
         assert blob(stored_bytes(cache, each)) == each
 
 
+def test_a_release_manifest_over_a_mebibyte_is_refused(tmp_path: Path, cache: Cache) -> None:
+    folder = release(tmp_path / "release")
+    with open(os.path.join(folder, "manifest.json"), "ab") as file:
+        file.write(b" " * (1 << 20))
+    with pytest.raises(StorageError, match="file too large"):  # and is not read whole
+        add_otaclient_package(folder, cache, legacy=False)
+
+
+def test_a_release_manifest_that_is_wrong_is_named(tmp_path: Path, cache: Cache) -> None:
+    folder = release(tmp_path / "release", size=-1)
+    with pytest.raises(FormatError) as caught:
+        add_otaclient_package(folder, cache, legacy=False)
+    assert caught.value.where == os.path.join(folder, "manifest.json")
+
+
 @pytest.mark.parametrize(
     "changes", [{"size": 1}, {"size": (3 << 20) + 1}, {"checksum": format_digest(blob(b"x").digest)}], ids=repr
 )

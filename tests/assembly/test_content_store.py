@@ -229,18 +229,18 @@ def test_a_frame_is_cut_into_leaves_across_its_parts(
 def test_nothing_is_begun_after_a_stop(tmp_path: Path, store: ContentStore) -> None:
     found = content(tmp_path / "a", text(5000))
     store.stop.set()
-    with pytest.raises(StoppedError, match="stopped"):
+    with pytest.raises(StoppedError, match=r"^stopped$"):
         store.store_file(found)
-    with pytest.raises(StoppedError, match="stopped"):
+    with pytest.raises(StoppedError, match=r"^stopped$"):
         store.store_bytes(b"x", blob(b"x"))
-    with pytest.raises(StoppedError, match="stopped"):
+    with pytest.raises(StoppedError, match=r"^stopped$"):
         store.store_bundle([small("/a", b"x"), small("/b", b"y")])
 
 
 @pytest.mark.usefixtures("streaming")
 def test_no_stream_is_read_after_a_stop(tmp_path: Path, store: ContentStore) -> None:
     store.stop.set()
-    with pytest.raises(StoppedError, match="stopped"):
+    with pytest.raises(StoppedError, match=r"^stopped$"):
         store.store_file(content(tmp_path / "a", text(5000)))
 
 

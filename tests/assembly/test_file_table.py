@@ -14,6 +14,7 @@ from otabuild.assembly.file_table import TreeCounts, link_counts, write_file_tab
 from otabuild.assembly.tree import TreeRow
 from otabuild.errors import InputError
 from otabuild.format import annotations as ann
+from otabuild.format import file_table as ft
 from tests.assembly.worlds import FILE, FOLDER, LINK, blob, row, text
 
 BIG = text(100)
@@ -74,6 +75,25 @@ def test_the_labels_count_what_is_there(tmp_path: Path) -> None:
     }
 
 
+def test_the_labels_add_up_what_there_is_two_of(tmp_path: Path) -> None:
+    rows = [
+        row("/", mode=FOLDER),
+        row("/a", BIG),
+        row("/b", text(200, 2)),
+        row("/d", mode=FOLDER),
+        row("/l1", mode=LINK),
+        row("/l2", mode=LINK),
+    ]
+    counts = tables(tmp_path, rows)[1].labels()
+    keys = (ann.DIRS_COUNT, ann.NON_REGULAR_COUNT, ann.BLOBS_COUNT, ann.BLOBS_SIZE, ann.UNIQUE_SIZE)
+    assert [counts[key] for key in keys] == [2, 2, 2, 300, 300]
+
+
+def test_an_inode_has_owner_mode_and_attributes(tmp_path: Path) -> None:
+    found, _counts = tables(tmp_path, [row("/", mode=FOLDER, uid=5)._replace(xattrs=b"\x80")])
+    assert found["inode"] == [(1, 5, 7, FOLDER, None, b"\x80")]
+
+
 def test_an_empty_tree_has_the_empty_content(tmp_path: Path) -> None:
     found, counts = tables(tmp_path, [])
     assert found["resource"] == [(0, *blob(b""), b"")]
@@ -104,6 +124,24 @@ def test_rows_beyond_a_batch_are_all_there(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(file_table, "_BATCH", 7)
     assert tables(tmp_path, tree)[0] == found
     assert len(found["regular"]) == 50
+
+
+def test_no_more_than_a_batch_waits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = []
+
+    def insert(db: sqlite3.Connection, kind: type[ft.Row], rows: Sequence[ft.Row]) -> None:
+        written.append((kind, len(rows)))
+        original(db, kind, rows)
+
+    original = ft.insert
+    monkeypatch.setattr(ft, "insert", insert)
+    monkeypatch.setattr(file_table, "_BATCH", 7)
+    tables(
+        tmp_path, [row(f"/{n:03}", mode=FOLDER) for n in range(20)]
+    )  # two rows each, after that of the empty content
+    starts = [place for place, (kind, _) in enumerate(written) if kind is ft.Resource]
+    sums = [sum(size for _, size in written[a:b]) for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    assert sums == [7, 7, 7, 7, 7, 6]
 
 
 def test_the_table_has_the_indexes_of_the_format(tmp_path: Path) -> None:

@@ -51,6 +51,19 @@ def test_a_bundle_without_compression_is_proven(cache: Cache) -> None:
     assert proven(cache, plain(b"onetwo"), b"one", b"two")
 
 
+def test_a_bundle_of_three_members_in_several_leaves_is_proven(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "LEAF", 4)
+    leaves = tuple(map(cache.add, (b"onet", b"woth", b"ree")))
+    assert proven(cache, StoredContent(blob(b"onetwothree"), None, leaves), b"one", b"two", b"three")
+
+
+def test_a_content_of_one_byte_is_proven_and_one_of_none_is_not(cache: Cache) -> None:
+    cache.add(b"x")
+    cache.add(b"")
+    assert proven(cache, plain(b"x"), b"x")
+    assert not proven(cache, plain(b""), b"")
+
+
 @pytest.mark.parametrize(
     "contents", [[TWO, ONE], [ONE, ONE], [ONE], [ONE, TWO, b"x"], [ONE + TWO[:1], TWO[1:] + b"x"]], ids=len
 )
@@ -126,13 +139,14 @@ NONSENSE: dict[str, StoredContent] = {
     "size": StoredContent(Blob(blob(b"tiny").digest, 4.0), None, (blob(b"tiny"),)),  # type: ignore[arg-type]
     "leaf": StoredContent(blob(b"tiny"), None, (Blob(blob(b"tiny").digest, "4"),)),  # type: ignore[arg-type]
     "frame": StoredContent(blob(b"tiny"), Blob(None, 4), (blob(b"tiny"),)),  # type: ignore[arg-type]
+    "frame size": StoredContent(blob(ONE), Blob(blob(b"tiny").digest, "4"), (blob(b"tiny"),)),  # type: ignore[arg-type]
 }
 
 
 @pytest.mark.parametrize("kind", NONSENSE)
 def test_what_does_not_consist_of_digests_and_sizes_is_not_proven(cache: Cache, kind: str) -> None:
     cache.add(b"tiny")
-    assert not proven(cache, NONSENSE[kind], b"tiny")
+    assert not proven(cache, NONSENSE[kind], ONE if kind == "frame size" else b"tiny")
 
 
 def test_a_missing_leaf_is_not_proven(cache: Cache) -> None:

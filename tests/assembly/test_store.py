@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,11 @@ from otabuild.assembly.content_store import Counts, StoppedError
 from otabuild.assembly.store import Environment, store_contents
 from otabuild.assembly.stored import Bundle, Storage
 from otabuild.assembly.tree import TreeRow
-from otabuild.errors import InputChangedError
+from otabuild.errors import InputChangedError, LimitError
+from otabuild.format.digest import Blob
 from otabuild.rootfs.entry import RACY_NS, Entry
-from otabuild.storage.cache import Cache
+from otabuild.storage.cache import Cache, FileKey
+from otabuild.storage.seal import Seal
 from tests.assembly.worlds import FOLDER, LINK, PLAN, blob, entries, environment, noise, plain, text
 
 
@@ -118,6 +121,11 @@ def test_a_second_run_reads_nothing(tmp_path: Path, cache: Cache) -> None:
     assert again[2].contents_reused == 2
 
 
+def test_a_second_run_does_not_read_what_is_alone_in_its_bundle(tmp_path: Path, cache: Cache) -> None:
+    tree = entries(tmp_path / "tree", {"/a": noise(500)})
+    assert [stored(cache, tree)[2].bytes_read for _run in range(2)] == [500, 0]
+
+
 def test_what_changed_lately_is_hashed_again(tmp_path: Path, cache: Cache) -> None:
     tree = entries(tmp_path / "tree", {"/1": noise(500)})
     assert tree[0].content is not None
@@ -192,14 +200,67 @@ def test_only_trees_and_plan_decide(
     assert [row.digest for row in rows] == [blob(data).digest for data in files.values()]
 
 
-@pytest.mark.parametrize("limit", [1, 3])
+class WatchedCache(Cache):
+    """A cache that records the batches of hashes it is given, and how many threads add blobs at a time."""
+
+    batches: list[int]
+    adding: int
+    most: int
+
+    def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
+        batch = list(rows)
+        self.batches.append(len(batch))
+        super().remember_hashed(batch)
+
+    def add(self, data: bytes) -> Blob:
+        self.adding += 1
+        self.most = max(self.most, self.adding)
+        time.sleep(0.001)  # long enough for any other thread to show itself
+        self.adding -= 1
+        return super().add(data)
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[WatchedCache]:
+    with WatchedCache(str(tmp_path / "watched")) as cache:
+        cache.batches, cache.adding, cache.most = [], 0, 0
+        yield cache
+
+
+@pytest.mark.parametrize(("limit", "batches"), [(1, [1, 1, 1, 1, 1, 0]), (3, [3, 2])])
 def test_hashes_are_remembered_in_batches(
-    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, limit: int
+    tmp_path: Path, watched: WatchedCache, monkeypatch: pytest.MonkeyPatch, limit: int, batches: list[int]
 ) -> None:
     monkeypatch.setattr(store, "_BATCH", limit)
     tree = entries(tmp_path / "tree", {f"/{n}": noise(500, n) for n in range(5)})
-    stored(cache, tree)
-    assert stored(cache, tree)[2].files_hashed == 0
+    stored(watched, tree)
+    assert watched.batches == batches
+    assert stored(watched, tree)[2].files_hashed == 0
+
+
+def test_there_are_no_more_threads_than_workers(tmp_path: Path, watched: WatchedCache) -> None:
+    tree = entries(tmp_path / "tree", {f"/{n}": noise(1500, n) for n in range(20)})
+    store_contents([lambda: tree], PLAN, environment(watched, 1))
+    assert watched.most == 1
+
+
+@pytest.mark.parametrize(("mebibytes", "jobs"), [(1, 16), (8, 8), (12, 4), (16, 4), (32, 2), (64, 2)])
+def test_what_is_in_progress_takes_32_mebibytes_per_worker(cache: Cache, mebibytes: int, jobs: int) -> None:
+    ended: list[int] = []
+    with store._Run(replace(PLAN, bundle_max=mebibytes << 20), environment(cache, 2), None) as run:
+        for number in range(jobs + 2):
+            run._start(partial(ended.append, number))
+        assert ended == [0, 1]
+
+
+def test_what_has_not_begun_when_a_run_fails_never_does(cache: Cache) -> None:
+    run = store._Run(PLAN, environment(cache, 1), None)
+    run._pool.submit(run.store.stop.wait, 10)
+    waiting = run._pool.submit(int)
+    with pytest.raises(KeyError), run:
+        raise KeyError
+    assert run.store.stop.is_set()
+    assert waiting.cancelled()
 
 
 def test_many_contents_at_once_are_all_stored(tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,8 +276,69 @@ def test_large_contents_are_begun_first_and_stored_once(
     tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "_LARGE", 2000)
-    files = {"/a": noise(2000, 1), "/b": noise(2001, 2), "/c": noise(3000, 3), "/d": noise(3000, 3)}
+    files = {
+        "/0": noise(1999),
+        "/a": noise(2000, 1),
+        "/b": noise(2001, 2),
+        "/c": noise(3000, 3),
+        "/d": noise(3000, 3),
+    }
     storage, [rows], counts = stored(cache, entries(tmp_path / "tree", files))
-    assert storage.singles == [plain(files["/c"]), plain(files["/b"]), plain(files["/a"])]
+    assert storage.singles == [plain(files[path]) for path in ("/c", "/b", "/0", "/a")]
     assert [row.digest for row in rows] == digests(*files.values())
-    assert counts.files_hashed == 4
+    assert counts.files_hashed == 5
+
+
+@pytest.mark.parametrize("size", [500, 5000])
+def test_progress_counts_once_what_is_already_stored(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(store, "_LARGE", 2000)
+    monkeypatch.setattr(store, "_BATCH", 1)  # so that hashes are known as soon as a thread is done
+    files = {f"/{n:02}": noise(size, n) for n in range(30)}
+    tree = entries(tmp_path / "tree", files)
+    for read in (size * 30, 0):
+        done: list[int] = []
+        _storage, _rows, counts = store_contents(
+            [lambda: tree], PLAN, replace(environment(cache, 1), progress=done.append)
+        )
+        assert sorted(done) == [size] * 30
+        assert counts.bytes_read == read
+
+
+def without_stat_keys(tree: list[Entry], digest: bytes) -> list[Entry]:
+    """Return a tree as from a container: each file has a digest, and nothing else tells whether it changed."""
+    return [
+        entry._replace(content=entry.content and entry.content._replace(digest=digest, stat_key=None)) for entry in tree
+    ]
+
+
+def test_equal_contents_of_a_container_are_stored_once(tmp_path: Path, cache: Cache) -> None:
+    data = noise(5000)
+    tree = without_stat_keys(entries(tmp_path / "tree", {"/a": data, "/b": data}), blob(data).digest)
+    storage, [rows], counts = stored(cache, tree)
+    assert storage.singles == [plain(data)]
+    assert [row.digest for row in rows] == digests(data, data)
+    assert (counts.bytes_read, counts.contents_reused) == (5000, 0)
+
+
+def test_a_content_of_a_container_that_is_not_its_digest_is_refused(tmp_path: Path, cache: Cache) -> None:
+    tree = without_stat_keys(entries(tmp_path / "tree", {"/a": noise(5000)}), blob(b"other").digest)
+    with pytest.raises(InputChangedError):
+        stored(cache, tree)
+
+
+def test_what_somebody_else_stored_is_proven_and_not_read(tmp_path: Path) -> None:
+    files = {"/a": text(5000), "/b": text(900, 1), "/c": text(800, 2)}
+    tree = entries(tmp_path / "tree", files)
+    tree = [without_stat_keys([entry], blob(files[entry.path]).digest)[0] for entry in tree]
+    for user, read in ((b"they", 6700), (b"we", 0)):
+        with Cache(str(tmp_path / "cache"), Seal(user)) as cache:
+            assert stored(cache, tree)[2].bytes_read == read
+
+
+def test_attributes_that_are_too_large_are_told_with_their_path(tmp_path: Path, cache: Cache) -> None:
+    tree = [Entry("/a", FOLDER, 0, 0, {"user.x": bytes(70_000)}, None, None, None)]
+    with pytest.raises(LimitError) as caught:
+        stored(cache, tree)
+    assert caught.value.where == "/a user.x"
