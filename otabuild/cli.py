@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from otabuild import progress, session
-from otabuild.errors import OtabuildError, printable_json
+from otabuild.errors import OtabuildError, StorageError, printable_json
 from otabuild.version import __version__
 
 _MODULES = ("build", "image", "verify", "signing", "release", "repro", "cache", "completion")
@@ -25,7 +25,12 @@ _GROUPS = {
     "Release": ("diff", "cost", "report", "lint"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }
-_EXIT_CODES = "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 130 or 143 interrupted."
+_UNDECIDED = 4
+"""The exit code of a command that judges an image, if this host failed."""
+_EXIT_CODES = (
+    "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 4 this host failed during a verification, "
+    "130 or 143 interrupted."
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -131,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known is None or getattr(args, "debug", False):
             raise
         _tell(known, args)
-        return 1
+        is_undecided = getattr(args, "judges", False) and isinstance(error, (StorageError, MemoryError))
+        return _UNDECIDED if is_undecided else 1
     return code
 
 

@@ -88,7 +88,13 @@ class Finding:
 
     @classmethod
     def of_error(cls, rule: str, error: OtabuildError) -> Finding:
-        """Make a finding from an error that a check raised."""
+        """Make a finding from an error that a check raised.
+
+        Raises:
+            StorageError: the error itself, if this host failed: that says nothing about what is checked.
+        """
+        if isinstance(error, StorageError):
+            raise error
         return cls(error.where, error.what, error.observed, error.expected, error.hint, rule=rule)
 
     def error(self, kind: type[E]) -> E:

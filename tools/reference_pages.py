@@ -26,6 +26,7 @@ _EXIT_CODES = """\
 | 1 | an error or a failed check: one message, no traceback; the same under doit |
 | 2 | wrong usage of `otabuild` |
 | 3 | doit refused to run: unknown task, no recipes |
+| 4 | `verify`, `verify-sign` and `verify-resources` could not decide, because this host failed (no space for temporary files, no memory, a disk that cannot be read): the image may be valid or not |
 | 130, 143 | interrupted by SIGINT or SIGTERM; no partial file is left behind |
 """
 

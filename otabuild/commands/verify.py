@@ -52,14 +52,14 @@ def add(parsers: Parsers) -> None:
         help="check everything but the signature, as for an image that is not signed, and say so",
     )
     add_json(verify)
-    verify.set_defaults(run=run_verify)
+    verify.set_defaults(run=run_verify, judges=True)
 
     sign = parsers.add_parser("verify-sign", help="verify the signature, and that it is over this index.json")
     add_image(sign)
     _add_trust(sign)
     sign.add_argument("--no-trust", action="store_true", help="check without a trust anchor, and say so")
     add_json(sign)
-    sign.set_defaults(run=run_verify_sign)
+    sign.set_defaults(run=run_verify_sign, judges=True)
 
     resources = parsers.add_parser("verify-resources", help="hash the stored blobs, and compare with their digests")
     add_image(resources)
@@ -73,7 +73,7 @@ def add(parsers: Parsers) -> None:
         help="only this blob; repeatable",
     )
     add_json(resources)
-    resources.set_defaults(run=run_verify_resources)
+    resources.set_defaults(run=run_verify_resources, judges=True)
 
     deploy = parsers.add_parser(
         "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; all it reads is verified"

@@ -6,7 +6,7 @@ import re
 import struct
 from collections.abc import Iterator, Mapping
 
-from otabuild.errors import OtabuildError, TableError
+from otabuild.errors import OtabuildError, StorageError, TableError
 from otabuild.image.image import Payload
 from otabuild.image.tables import REGULARS
 from otabuild.storage.sqlite_read import open_database
@@ -40,6 +40,7 @@ class PackageDatabase:
 
         Raises:
             IntegrityError, FilterError: a database cannot be rebuilt from the image.
+            StorageError: no space for a temporary file.
         """
         found: dict[str, set[str]] = {}
         problem: str | None = None
@@ -49,6 +50,8 @@ class PackageDatabase:
             try:
                 for name, version in rpm_packages(raw) if path in _RPM else dpkg_packages(raw):
                     found.setdefault(name, set()).add(version)
+            except StorageError:  # of this host, not of the database
+                raise
             except OtabuildError as error:
                 problem = f"the packages in {path} cannot be read: {error}"
         return {name: tuple(sorted(versions)) for name, versions in sorted(found.items())}, problem

@@ -106,9 +106,9 @@ def reading(name: str) -> Iterator[None]:
     """Say what an OSError means for the file of an image with this name."""
     try:
         yield
-    except FileNotFoundError:
-        raise IntegrityError("missing", where=name) from None
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # no file can have a name that is too long
+            raise IntegrityError("missing", where=name) from None
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise IntegrityError("not a plain file in plain folders", where=name) from None
         raise storage_error(error, "read", name) from error

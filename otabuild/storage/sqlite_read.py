@@ -31,6 +31,7 @@ _SETTINGS = (
     "PRAGMA query_only = ON",
     "PRAGMA locking_mode = EXCLUSIVE",  # nobody else has the file: look for changes once, not at each statement
 )
+_OF_THE_HOST = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
 _PRAGMAS = frozenset({"integrity_check", "encoding", "table_xinfo", "index_list", "index_xinfo", "foreign_key_list"})
 
@@ -54,6 +55,7 @@ class Database:
         Raises:
             TableError: SQLite found the database malformed.
             LimitError: all statements so far took more instructions than a valid table needs.
+            StorageError: this host failed, such as a disk without space for what SQLite sorts.
         """
         with self.guarded():
             # Not `yield from`: if a reader stops, it would close the cursor after the connection is closed.
@@ -83,6 +85,8 @@ class Database:
             return LimitError("the table takes too long to read", where=self.name)
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # `_tick` did not return, it raised
             return KeyboardInterrupt()
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _OF_THE_HOST:
+            return StorageError("SQLite could not read or write a temporary file", where=self.name, observed=error)
         what = "cannot be read" if isinstance(error, sqlite3.OperationalError) else "is malformed"
         return TableError(f"the table {what}", where=self.name, observed=error)
 
