@@ -135,7 +135,10 @@ def run_report(args: argparse.Namespace) -> int:
         base = stack.enter_context(opened(args, args.base)) if args.base else None
         for one in filter(None, (image, base)):
             one.source.check_apart(args.output)
-        page = render_page(make_report(image, base, now=int(time.time())))
+        report = make_report(image, base, now=int(time.time()))
+        page = render_page(report)
+    for name, error in report.problems:
+        say(f"warning: {args.image}: {name} is not in the report: {error}")
     write_file(args.output, page)
     print(args.output)
     return 0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from otabuild.comparison.diff_entries import Aspect, EntryChange, diff_entries
 from otabuild.comparison.packages import PackageDatabase, Packages, version_key
-from otabuild.errors import InputError
+from otabuild.errors import InputError, OtabuildError, StorageError
 from otabuild.format import annotations as ann
+from otabuild.format.digest import Reading
 from otabuild.format.index import Index, payload_id
 from otabuild.image.image import Image, Payload
 
 PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
+OnError = Callable[[str, OtabuildError], None]
 
 
 class PackageChange(NamedTuple):
@@ -106,13 +108,14 @@ class Diff:
         }
 
 
-def diff(before: Image, after: Image, ecu_id: str | None = None) -> Diff:
+def diff(before: Image, after: Image, ecu_id: str | None = None, on_error: OnError | None = None) -> Diff:
     """Compare two images payload by payload.
 
     Args:
         before: the older image.
         after: the newer one.
         ecu_id: the ECU whose payloads to compare; None for all.
+        on_error: receives the name of a payload that cannot be compared, and why; without it, the error is raised.
 
     Raises:
         InputError: neither image has a payload for that ECU.
@@ -123,14 +126,21 @@ def diff(before: Image, after: Image, ecu_id: str | None = None) -> Diff:
     if ecu_id is not None and not names:
         ecus = sorted({payload.ecu for image in (before, after) for payload in image.payloads})
         raise InputError("neither image has a payload for this ECU", observed=ecu_id, expected=", ".join(ecus))
-    rootfs = _RootfsDiffs()
+    rootfs, payloads = _RootfsDiffs(), list[PayloadDiff]()
+    for name in names:
+        try:
+            payloads.append(_diff_payload(name, sides[0].get(name), sides[1].get(name), rootfs))
+        except OtabuildError as error:
+            if on_error is None or isinstance(error, StorageError):
+                raise
+            on_error(name, error)
     old, new = (image.index.annotations for image in (before, after))
     return Diff(
         before.path,
         after.path,
         _aspects(old, new),
         (old.get(ann.BLOBS_SIZE), new.get(ann.BLOBS_SIZE)),
-        tuple(_diff_payload(name, sides[0].get(name), sides[1].get(name), rootfs) for name in names),
+        tuple(payloads),
         tuple(sorted({name for image in (before, after) for name in _others(image.index)})),
     )
 
@@ -148,10 +158,10 @@ class _RootfsDiffs:
     """Compares entries and packages of pairs of file tables; several payloads can share a pair."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], PayloadDiff] = {}
+        self._known: dict[tuple[Reading, Reading], PayloadDiff] = {}
 
     def of(self, before: Payload, after: Payload) -> PayloadDiff:
-        pair = before.manifest.file_table.digest_text, after.manifest.file_table.digest_text
+        pair = before.manifest.file_table.reading, after.manifest.file_table.reading
         if pair[0] == pair[1]:
             return PayloadDiff("", "same")
         if pair not in self._known:

@@ -55,6 +55,10 @@ class Blob(NamedTuple):
     size: int
 
 
+Reading = tuple[str, int, str]
+"""Digest, size in bytes, and media type."""
+
+
 class Descriptor(Document):
     """A reference to a blob by media type, digest and size in bytes."""
 
@@ -68,6 +72,11 @@ class Descriptor(Document):
     def digest(self) -> bytes:
         """The 32 bytes of the digest."""
         return bytes.fromhex(self.digest_text[7:])
+
+    @property
+    def reading(self) -> Reading:
+        """How the blob is to be read: one that lies about it is not the same as an honest one with its digest."""
+        return self.digest_text, self.size, self.media_type
 
     @classmethod
     def of(cls, blob: bytes, media_type: str) -> Descriptor:

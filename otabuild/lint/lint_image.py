@@ -7,6 +7,7 @@ from functools import partial
 
 from otabuild.errors import Finding
 from otabuild.findings import findings_of
+from otabuild.format.digest import Reading
 from otabuild.format.index import Index, payload_id
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.sys_config import read_sys_config
@@ -54,13 +55,13 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
         token = parse_index_jwt(image.token_raw, compat=True)
         yield from findings_of(TimeSubject(NAME, token.issued_at, now))
         yield from findings_of(CertificatesSubject(token_certificates(token), now))
-    seen: set[tuple[str, str | None]] = set()
+    seen: set[tuple[Reading, Reading | None]] = set()
     for payload in image.payloads:
         if payload.sys_config is not None:
             config, _ = read_sys_config(payload.sys_config, f"sys_config of {payload.name}")
             yield from findings_of(SysConfigKeysSubject(f"{payload.name}: sys_config", config))
         modes, pair = base_modes(base, payload.ecu, payload.release_key)
-        tables = payload.manifest.file_table.digest_text, pair
+        tables = payload.manifest.file_table.reading, pair
         if tables not in seen:  # several payloads can share a rootfs
             seen.add(tables)
             files = payload.file_table.select(REGULARS, _MADE_WITH_UMASK)
@@ -72,8 +73,8 @@ def _release_keys(index: Index) -> frozenset[str]:
     return frozenset(payload_id(found)[1] for found in (*index.payloads, *index.partition_payloads))
 
 
-def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, str | None]:
-    """Return the st_mode of every path of a payload of the base, and the digest of its file table.
+def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, Reading | None]:
+    """Return the st_mode of every path of a payload of the base, and how its file table is read.
 
     Both are None without a base. A payload that is missing in the base has no paths.
     """
@@ -81,7 +82,7 @@ def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str
         return None, None
     for payload in base.payloads:
         if (payload.ecu, payload.release_key) == (ecu, release_key):
-            return {entry.path: entry.mode for entry in payload.entries()}, payload.manifest.file_table.digest_text
+            return {entry.path: entry.mode for entry in payload.entries()}, payload.manifest.file_table.reading
     return {}, None
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from otabuild.comparison.cost import Cost, cost
 from otabuild.comparison.diff import Diff, diff
-from otabuild.errors import InputError, OtabuildError
-from otabuild.format.digest import format_digest
+from otabuild.errors import InputError, OtabuildError, StorageError
+from otabuild.format.digest import Reading, format_digest
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.image import Image, Payload
 from otabuild.report.usage import Usage, usage
@@ -49,6 +50,7 @@ class ReportData:
         usage: where the bytes of each distinct rootfs are.
         diff: the difference to the base, if any.
         costs: of the update from the base, for each payload that both images have.
+        problems: what could not be read or compared, and why; it is missing in the rest.
     """
 
     image: Identity
@@ -59,6 +61,7 @@ class ReportData:
     usage: tuple[Usage, ...]
     diff: Diff | None
     costs: tuple[tuple[str, Cost], ...]
+    problems: tuple[tuple[str, OtabuildError], ...] = ()
 
 
 def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportData:
@@ -70,21 +73,59 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
         now: Unix seconds.
 
     Raises:
-        OtabuildError: one of the images is invalid.
+        OtabuildError: one of the images is invalid, and not just a part that only some payloads need.
     """
-    by_table: dict[str, list[Payload]] = {}
+    problems = _Problems()
+    readable: list[Payload] = []
+    by_table: dict[Reading, list[Payload]] = {}
     for payload in image.payloads:
-        by_table.setdefault(payload.manifest.file_table.digest_text, []).append(payload)
+        with problems.of(f"payload {payload.name}"):
+            _read_documents(payload)
+            by_table.setdefault(payload.manifest.file_table.reading, []).append(payload)
+            readable.append(payload)
+    found: list[Usage] = []
+    for payloads in by_table.values():
+        with problems.of(f"rootfs of {', '.join(payload.name for payload in payloads)}"):
+            found.append(usage(image, payloads))
+    if problems.found and not found:
+        raise problems.found[0][1]
     return ReportData(
         _identity(image),
         None if base is None else _identity(base),
         now,
-        image.payloads,
+        tuple(readable),
         _signature(image, now),
-        tuple(usage(image, payloads) for payloads in by_table.values()),
-        None if base is None else diff(base, image),
-        () if base is None else tuple(_costs(base, image)),
+        tuple(found),
+        None
+        if base is None
+        else diff(base, image, on_error=lambda name, error: problems.add(f"changes of {name}", error)),
+        () if base is None else tuple(_costs(base, image, problems)),
+        tuple(problems.found),
     )
+
+
+class _Problems:
+    """What could not be read, and why: one broken payload does not keep a report from the others."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, OtabuildError]] = []
+
+    def add(self, name: str, error: OtabuildError) -> None:
+        self.found.append((name, error))
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except StorageError:  # of this host
+            raise
+        except OtabuildError as error:
+            self.add(name, error)
+
+
+def _read_documents(payload: Payload) -> None:
+    """Read what the page shows of the documents of a payload, so that it does not fail there."""
+    _ = payload.manifest, payload.config, payload.sys_config
 
 
 def _identity(image: Image) -> Identity:
@@ -104,10 +145,11 @@ def _signature(image: Image, now: int) -> SignatureFacts | None:
     return SignatureFacts(token_certificates(token), token.issued_at, tuple(problems))
 
 
-def _costs(base: Image, image: Image) -> Iterable[tuple[str, Cost]]:
+def _costs(base: Image, image: Image, problems: _Problems) -> Iterable[tuple[str, Cost]]:
     for payload in image.payloads:
         try:
             base.payload(payload.ecu, payload.release_key)
         except InputError:
             continue
-        yield payload.name, cost(base, image, payload.ecu, payload.release_key)
+        with problems.of(f"cost of {payload.name}"):
+            yield payload.name, cost(base, image, payload.ecu, payload.release_key)

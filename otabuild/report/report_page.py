@@ -12,7 +12,7 @@ from importlib import resources
 from otabuild.comparison.cost import Cost
 from otabuild.comparison.diff import Diff, PayloadDiff
 from otabuild.comparison.diff_text import aspect_text, entry_text
-from otabuild.errors import printable
+from otabuild.errors import OtabuildError, printable
 from otabuild.format import annotations as ann
 from otabuild.format.sizes import counted, human_change, human_size
 from otabuild.format.times import DAY, utc, utc_date
@@ -140,12 +140,23 @@ def _verdict(signature: SignatureFacts | None) -> tuple[str, str]:
 
 
 def _sections(report: ReportData) -> Iterator[tuple[str, str, Html]]:
+    if report.problems:
+        yield "problems", "What cannot be read", _problems(report.problems)
     if report.diff is not None:
         yield "changes", "What changed", _changes(report.diff)
         yield "cost", "What the update costs", join(_cost(*found) for found in _distinct(report.costs))
     yield "contents", "What is in it", join([*map(_payload, report.payloads), _annotations(report)])
     yield "signature", "Who signed it", _signature(report.signature, report.now)
     yield "bytes", "Where the bytes are", join(_usage(n, found) for n, found in enumerate(report.usage))
+
+
+def _problems(problems: Iterable[tuple[str, OtabuildError]]) -> Html:
+    """Say what is missing in the rest of the page."""
+    note = tag(
+        "p", "What is listed here is missing below; ", tag("code", "otabuild verify"), " says more.", class_="note"
+    )
+    said = (tag("p", f"{name}: {error}", class_="bad") for name, error in problems)
+    return tag("article", *said, note)
 
 
 def _annotations(report: ReportData) -> Html:

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from otabuild.errors import Finding, OtabuildError, TrustError
 from otabuild.findings import SHOWN, run_rules
 from otabuild.format import limits
-from otabuild.format.digest import Descriptor
+from otabuild.format.digest import Descriptor, Reading
 from otabuild.format.index import Index
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Image, Payload
@@ -185,7 +185,7 @@ class _Run:
 
     def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
         """Check the documents and the file table of each payload; return the tables that can be read."""
-        opened: dict[tuple[bytes, int, str], FileTable] = {}  # a false descriptor shares no table with an honest one
+        opened: dict[Reading, FileTable] = {}
         for payload in payloads:
             self.counts["payloads"] = self.counts.get("payloads", 0) + 1
             with self.collected("manifest"):
@@ -194,8 +194,7 @@ class _Run:
                 with self.collected("config"):
                     self.check_config(payload)
                 with self.collected("table"):
-                    named = manifest.file_table
-                    key = (named.digest, named.size, named.media_type)
+                    key = manifest.file_table.reading
                     if key not in opened:
                         opened[key] = payload.file_table
                         self.apply(FileTableSubject(payload.file_table))
