@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
 from otabuild.format.capabilities import format_capability
@@ -59,6 +60,10 @@ def privileges(entry: FileEntry) -> list[str]:
     return found
 
 
+_facts = attrgetter("mode", "uid", "gid", "packed_xattrs", "meta", "digest", "size")
+"""What can differ in an entry; ids belong to their table. One call in C, because trees are large and mostly the same."""
+
+
 class _Links:
     """Groups of hard links, collected while iterating over the entries of one payload."""
 
@@ -90,11 +95,11 @@ def diff_entries(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> tup
             assert entry is not None
             changes[entry.path] = EntryChange(entry.path, "removed" if new is None else "added", old, new)
             continue
-        # Ids differ between tables.
-        differs = old[2:5] != new[2:5] or old[6:8] != new[6:8] or old[9:11] != new[9:11]
-        if differs and (aspects := tuple(_aspects(old, new))):
+        if _facts(old) != _facts(new) and (aspects := tuple(_aspects(old, new))):
             changes[old.path] = EntryChange(old.path, "changed", old, new, aspects)
         if old.links_count is not None or new.links_count is not None:
+            # Only at the end is it known which paths share the inode, and most of them are the same
+            # on both sides.
             kept[old.path] = old, new
     _compare_links(changes, kept, old_links.groups(), new_links.groups())
     return tuple(changes[path] for path in sorted(changes))
@@ -149,7 +154,7 @@ def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:
     for bit, name in SPECIAL_BITS.items():
         if (old.mode ^ new.mode) & bit:
             yield Aspect(name, *("yes" if entry.mode & bit else "no" for entry in (old, new)))
-    if old[3:5] != new[3:5]:
+    if (old.uid, old.gid) != (new.uid, new.gid):
         yield Aspect("owner", *(f"{entry.uid}:{entry.gid}" for entry in (old, new)))
     if old.packed_xattrs != new.packed_xattrs:
         yield from _xattr_aspects(old.xattrs, new.xattrs)

@@ -57,8 +57,10 @@ def format_capability(value: bytes) -> str:
     if _SIZES.get(magic & 0xFF000000) != len(value):
         return value.hex()
     words = struct.unpack_from("<4I" if len(value) >= 20 else "<2I", value, 4)
-    permitted = sum(word << 32 * i for i, word in enumerate(words[0::2]))
-    inheritable = sum(word << 32 * i for i, word in enumerate(words[1::2]))
+    # Pairs of permitted and inheritable: first the low 32 capabilities of both, then the high ones.
+    words_permitted, words_inheritable = words[0::2], words[1::2]
+    permitted = sum(word << 32 * i for i, word in enumerate(words_permitted))
+    inheritable = sum(word << 32 * i for i, word in enumerate(words_inheritable))
     by_flags: dict[str, list[str]] = {}
     for number in range(64):
         held = ("i" if inheritable >> number & 1 else "") + ("p" if permitted >> number & 1 else "")

@@ -67,15 +67,16 @@ class Index(Document):
         twice = [f"{ecu}/{key}" for (ecu, key), n in ids.items() if n > 1]
         if twice:
             raise ValueError(f"two payloads share ecu and release key: {', '.join(twice)}")
-        tables = [d for d in self.manifests if d.media_type in RESOURCE_TABLES]
-        if len(tables) > 1 or (not tables and not self.partition_payloads) or (not tables and self.payloads):
-            raise ValueError(f"{len(tables)} resource tables: expected exactly one")
-        packages = [d for d in self.manifests if d.media_type == OTACLIENT_MANIFEST]
-        if len(packages) > 1:
-            raise ValueError(f"{len(packages)} otaclient packages: at most one is allowed")
-        agents = [d for d in self.manifests if d.media_type == UPDATE_AGENT_MANIFEST]
-        if len(agents) > 1:
-            raise ValueError(f"{len(agents)} update agent packages: at most one is allowed")
+        # All payloads of files share one table. Only an image of partitions alone does without.
+        tables = sum(d.media_type in RESOURCE_TABLES for d in self.manifests)
+        only_partitions = bool(self.partition_payloads) and not self.payloads
+        if tables > 1 or (tables == 0 and not only_partitions):
+            raise ValueError(f"{tables} resource tables: expected exactly one")
+        # Of two packages, one client would install the first and another the last.
+        for what, kind in (("otaclient", OTACLIENT_MANIFEST), ("update agent", UPDATE_AGENT_MANIFEST)):
+            count = sum(d.media_type == kind for d in self.manifests)
+            if count > 1:
+                raise ValueError(f"{count} {what} packages: at most one is allowed")
         return self
 
     @property

@@ -78,16 +78,18 @@ def check_schema(query: Query, statements: Iterable[str], where: str) -> None:
     with closing(sqlite3.connect(":memory:")) as reference:
         for statement in statements:
             reference.execute(statement)
-        for table in _tables(statements):
+        for table, _ in _tables(statements):
             observed, expected = _understood(query, table), _understood(reference.execute, table)
             if observed != expected:
                 what = "a schema that SQLite understands in another way than the format"
                 raise TableError(what, where=f"{where}: {table}", observed=observed, expected=expected)
 
 
-def _tables(statements: Iterable[str]) -> list[str]:
-    forms = [normal_form(statement) for statement in statements]
-    return [form[0][2] for form in forms if form[0][:2] == ("create", "table")]
+def _tables(statements: Iterable[str]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yield the name of each table that statements create, and of each of its columns the name, type and other words."""
+    for (verb, kind, name, *_), *parts in map(normal_form, statements):
+        if (verb, kind) == ("create", "table"):
+            yield name, [part for part in parts if len(part) > 1 and part[0] != "without"]
 
 
 def _understood(query: Query, table: str) -> tuple[object, ...]:
@@ -97,11 +99,11 @@ def _understood(query: Query, table: str) -> tuple[object, ...]:
     An index has whether it is unique, what made it (`c`, `u`, `pk`), whether it is partial, and its columns with order
     and collation. The latter also tell a table WITHOUT ROWID, whose primary key holds all columns.
     """
-    columns = [tuple(map(_lower, row[1:])) for row in query(f"PRAGMA table_xinfo({table})")]
+    columns = [tuple(map(_lower, facts)) for _number, *facts in query(f"PRAGMA table_xinfo({table})")]
     indexes = []
     for _, name, unique, origin, partial in query(f"PRAGMA index_list({table})"):
         quoted = str(name).replace('"', '""')
-        parts = [tuple(map(_lower, row[1:])) for row in query(f'PRAGMA index_xinfo("{quoted}")')]
+        parts = [tuple(map(_lower, facts)) for _number, *facts in query(f'PRAGMA index_xinfo("{quoted}")')]
         indexes.append((unique, origin, partial, parts))
     return columns, sorted(indexes), list(query(f"PRAGMA foreign_key_list({table})"))
 
@@ -116,19 +118,16 @@ def check_unique(query: Query, statements: Iterable[str], where: str) -> None:
     Raises:
         TableError: two rows do.
     """
-    for statement in statements:
-        form = normal_form(statement)
-        if form[0][:2] != ("create", "table"):
-            continue
-        table = form[0][2]
-        for name, _, *words in [part for part in form[1:] if len(part) > 2]:
-            if {"primary", "unique"} & set(words):
-                # The plus sign keeps SQLite from believing that the values differ anyway.
-                sql = f"SELECT +{name} FROM {table} NOT INDEXED GROUP BY +{name} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 all names are the format's
-                for (value,) in query(sql):
-                    shown = value.hex() if isinstance(value, bytes) else repr(value)
-                    what = f"two rows with one {name}, which must be unique"
-                    raise TableError(what, where=f"{where}: {table}", observed=shown)
+    for table, columns in _tables(statements):
+        for name, _type, *words in columns:
+            if not {"primary", "unique"} & set(words):
+                continue
+            # The plus sign keeps SQLite from believing that the values differ anyway.
+            sql = f"SELECT +{name} FROM {table} NOT INDEXED GROUP BY +{name} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 all names are the format's
+            for (value,) in query(sql):
+                shown = value.hex() if isinstance(value, bytes) else repr(value)
+                what = f"two rows with one {name}, which must be unique"
+                raise TableError(what, where=f"{where}: {table}", observed=shown)
 
 
 def type_checks(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -137,14 +136,11 @@ def type_checks(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
     SQLite itself allows any type in any column. The query returns the row's key and the types found. For a valid table,
     it returns no row.
     """
-    for statement in statements:
-        form = normal_form(statement)
-        if form[0][:2] != ("create", "table"):
-            continue
-        columns = [part for part in form[1:] if len(part) > 1 and part[0] != "without"]
+    for table, columns in _tables(statements):
+        key, *_ = columns[0]
         found = " || ' ' || ".join(f"typeof({name})" for name, *_ in columns)
         wrong = " OR ".join(f"typeof({name}) NOT IN {_types(kind, words)}" for name, kind, *words in columns)
-        yield form[0][2], f"SELECT {columns[0][0]}, {found} FROM {form[0][2]} NOT INDEXED WHERE {wrong} LIMIT 1"  # noqa: S608 all names are the format's
+        yield table, f"SELECT {key}, {found} FROM {table} NOT INDEXED WHERE {wrong} LIMIT 1"  # noqa: S608 all names are the format's
 
 
 def _types(kind: str, words: list[str]) -> str:

@@ -223,6 +223,9 @@ class Payload:
         Raises:
             InputError: the path does not exist, or has too many symlinks.
         """
+        # As the kernel does it: `todo` is a stack of names, the next one on top, and the target of
+        # a symlink is put on it. `..` is taken after links, so that it leads to the parent of where
+        # the link went.
         todo, links = _parts(path), 0
         entry = self.file_table.find("/")
         at, link, after_link = "/", "", 0

@@ -27,6 +27,9 @@ def retry(workspace: Workspace, work: Callable[[], T], remake: Callable[[], None
     Raises:
         OtabuildError: the work failed for another reason, or a second time for the same.
     """
+    # Each file is dropped once: what is damaged again right after it was made anew is a bad disk or
+    # a bug, and must be told. There is no other bound, because each round finds the next damaged
+    # file among possibly many.
     dropped: set[str] = set()
     while True:
         try:

@@ -89,15 +89,14 @@ def check_payloads(subject: RecipeSubject) -> Iterator[Finding]:
             hint = suggest(rootfs.text)
             yield subject.found(rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", known, hint)
         if ecu is None or ecu.kind != "string":
-            continue
+            continue  # the model says so
         keys = [item.text for item in _items(payload, "release-keys")] or ["dev"]
-        for pair in dict.fromkeys((ecu.text, key) for key in keys):
-            if pair in seen:
-                what = f"payloads[{seen[pair]}] already has this ECU under the release key {pair[1]}"
-                yield subject.found(
-                    ecu, f"{path}.ecu", what, None, "give the payload a different ecu, or different release-keys"
-                )
-            seen.setdefault(pair, number)
+        for key in dict.fromkeys(keys):
+            first = seen.setdefault((ecu.text, key), number)
+            if first != number:
+                what = f"payloads[{first}] already has this ECU under the release key {key}"
+                hint = "give the payload a different ecu, or different release-keys"
+                yield subject.found(ecu, f"{path}.ecu", what, None, hint)
 
 
 @_recipe_rule("recipe.entries", RecipeSubject)
@@ -127,15 +126,14 @@ def check_unused(subject: RecipeSubject) -> Iterator[Finding]:
 def check_annotations(subject: RecipeSubject) -> Iterator[Finding]:
     """Annotations are known, set once, and not those of the builder."""
     short = {_short(path) for path in _leaves(subject.tree.get("annotations"))}
+    known = ["platform", "project", "web-auto"]
     for name, _ in _mapping(subject.tree, "annotations"):
         key, path = name.text, f'annotations."{name.text}"'
+        if key in known:
+            continue  # its short keys are fields of the model, which has checked them
         if "." not in key:
-            if key not in ("platform", "project", "web-auto"):
-                known = ["platform", "project", "web-auto"]
-                hint = did_you_mean(key, known) or "your own keys need a dot, such as com.example.team"
-                yield subject.found(
-                    name, f"annotations.{key}", "unknown annotation", "platform, project, web-auto", hint
-                )
+            hint = did_you_mean(key, known) or "your own keys need a dot, such as com.example.team"
+            yield subject.found(name, f"annotations.{key}", "unknown annotation", ", ".join(known), hint)
         elif key in ann.INDEX_SHORT_KEYS:
             nested = "".join(f"{{{part}: " for part in key.split(".")[1:])
             hint = f"write {key.split('.')[0]}: {nested}…{'}' * nested.count('{')}"

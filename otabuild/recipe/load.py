@@ -96,6 +96,9 @@ def load_recipes(
             errors[_key(name, names)] = error
         else:
             loaded.setdefault(recipe.name, []).append((name, recipe))
+    # Recipes of one name would share a folder of the work directory, and recipes of one output
+    # would overwrite each other's: which of them is meant cannot be known, so none of them is
+    # built, and all the others are.
     single = {}
     for name, found in loaded.items():
         if len(found) == 1:
@@ -133,10 +136,11 @@ def _same_outputs(recipes: Sequence[Recipe]) -> dict[str, RecipeError]:
     for path, found in writers.items():
         for key, recipe in found:
             others = ", ".join(other.file for _, other in found if other is not recipe)
-            if others:
-                what = f"{others} writes to the same place"
-                problem = problem_at(recipe, [key], what, path, hint="give each recipe an output of its own")
-                shared.setdefault(recipe.name, []).append(problem)
+            if not others:  # it is alone, or both are outputs of one recipe, which `places.clashes` tells
+                continue
+            what = f"{others} writes to the same place"
+            problem = problem_at(recipe, [key], what, path, hint="give each recipe an output of its own")
+            shared.setdefault(recipe.name, []).append(problem)
     return {name: RecipeError(problems) for name, problems in shared.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import product
 
 from otabuild.errors import Finding
 from otabuild.recipe.model import Recipe
@@ -40,16 +41,16 @@ def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) 
     """Return what is wrong with the place of an output, in words, or an empty text."""
     if key == "output" and os.path.isdir(os.path.join(root, output)):
         return "is a folder, but the artifact is a file"
-    ours = _real(output, root)
     for name, other in places:
-        for two in _real(other, root):
-            for one in ours:
-                if one == two:
-                    return f"is the same place as {name}"
-                if one.startswith(os.path.join(two, "")):
-                    return f"is inside {name}"
-                if two.startswith(os.path.join(one, "")):
-                    return f"contains {name}"
+        # Both the link and what it leads to count, on either side: writing may replace the one or
+        # the other.
+        for theirs, ours in product(_real(other, root), _real(output, root)):
+            if ours == theirs:
+                return f"is the same place as {name}"
+            if ours.startswith(os.path.join(theirs, "")):
+                return f"is inside {name}"
+            if theirs.startswith(os.path.join(ours, "")):
+                return f"contains {name}"
     return ""
 
 

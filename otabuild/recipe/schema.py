@@ -31,10 +31,14 @@ def json_schema() -> dict[str, Any]:
 
 def _allow_references(part: Any) -> None:
     """Allow `${…}`: a pattern applies to the replaced value, which is not known yet."""
-    for value in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        _allow_references(value)
-    if isinstance(part, dict) and isinstance(part.get("pattern"), str):
-        part["pattern"] += r"|\$\{"
+    if isinstance(part, list):
+        for value in part:
+            _allow_references(value)
+    elif isinstance(part, dict):
+        for value in part.values():
+            _allow_references(value)
+        if isinstance(part.get("pattern"), str):
+            part["pattern"] += r"|\$\{"
 
 
 def _drop_null(value: dict[str, Any]) -> None:

@@ -41,11 +41,8 @@ def _packed(text: str) -> bytes | None:
         if entry:
             entries.append(entry)
     kinds = {tag for tag, _, _ in entries}
-    if (
-        not kinds >= {1, 4, 32}
-        or (kinds & {2, 8} and 16 not in kinds)
-        or len(entries) != len({e[::2] for e in entries})
-    ):
+    whom = {(tag, number) for tag, _, number in entries}
+    if not kinds >= {1, 4, 32} or (kinds & {2, 8} and 16 not in kinds) or len(entries) != len(whom):
         return None
     ordered = sorted(entries, key=lambda entry: (entry[0], entry[2]))
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in ordered)

@@ -43,7 +43,8 @@ class ImageSource:
         self._reference, self._platform = reference, platform
         self._architecture = architecture
         self._work = work
-        self._archive = None if os.path.isdir(location) else TarSource("./-" if location == "-" else location, work)
+        path = "./-" if location == "-" else location  # an image is never standard input, which cannot be read twice
+        self._archive = None if os.path.isdir(location) else TarSource(path, work)
         key = hashlib.sha256(repr((kind, os.path.abspath(location), reference, platform)).encode("utf-8", "replace"))
         self._used_path = os.path.join(work, "layers", f"{key.hexdigest()}.used")
 

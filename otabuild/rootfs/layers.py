@@ -75,9 +75,10 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     Raises:
         InputError: a whiteout is invalid.
     """
-    # A whiteout concerns the layers below only, wherever it stands in the archive: engines apply it before the layer's own
-    # entries. So the layer is complete before anything is taken away, and order counts for nothing. A directory that is
-    # only there because a whiteout lies in it (PASSED) says nothing about that path: it must not come into being by it.
+    # A whiteout concerns the layers below only, wherever it stands in the archive: engines apply it
+    # before the layer's own entries. So the layer is complete before anything is taken away, and
+    # order counts for nothing. A directory that is only there because a whiteout lies in it
+    # (PASSED) says nothing about that path: it must not come into being by it.
     links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
     entries, whiteouts = {}, []
     for path, entry in (archive.entries | links).items():
@@ -104,6 +105,7 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
 
 
 def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
+    """Let a whiteout take effect on the entries of its own layer; those below are hidden when layers are merged."""
     folder, _, name = path.rpartition("/")
     hidden = f"{folder}/{name.removeprefix(_PREFIX)}"
     if name == _OPAQUE_NAME:
@@ -112,9 +114,14 @@ def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
         raise _senseless(path, where)
     found = entries.get(hidden)
     if found is None or found.mode in {Mark.WHITEOUT, Mark.EMPTIED, Mark.PASSED}:
+        # The layer itself has nothing there. What is gone stays gone, whichever of two whiteouts
+        # comes first.
         emptied = name == _OPAQUE_NAME and (found is None or found.mode != Mark.WHITEOUT)
         entries[hidden] = Entry(hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT, 0, 0, {}, None, None, None)
     elif found.is_directory or found.mode == Mark.IMPLIED:
+        # The layer has a directory there, which hides all below it. A whiteout takes the metadata
+        # of the old one away, so an implied one becomes plain; an opaque mark takes away only what
+        # the old one holds.
         mode = found.mode if found.is_directory or name == _OPAQUE_NAME else stat.S_IFDIR | 0o755
         entries[hidden] = found._replace(mode=mode, target=OPAQUE)
     elif name == _OPAQUE_NAME:
@@ -136,6 +143,10 @@ def apply_layers(indexes: Sequence[ArchiveIndex]) -> Iterator[Entry]:
     Raises:
         InputError: the target of a hard link of a layer is neither in it nor in the layers below.
     """
+    # A hard link to a file of a lower layer must share an inode with it, wherever path order puts
+    # the two. So what such links lead to is looked up first, in a pass over the layers below that
+    # the stack of an ordinary image never needs, and lower layers give these paths a link name of
+    # their own, for the link to have the same.
     streams = [_Stream(index, number) for number, index in enumerate(indexes)]
     for number, stream in enumerate(streams):
         wanted = {entry.path: entry.target or "" for entry in stream.index.read() if entry.mode == Mark.LINK}

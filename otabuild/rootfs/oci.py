@@ -103,17 +103,23 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
 
 def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
     """Return the descriptors with a tag, or the one with a digest, which may be in a nested index of the layout."""
-    if not reference.startswith("sha256:"):
-        found = [one for one in descriptors if _is_tagged(one, reference)]
-        if not found:
-            tags = sorted({str(tag) for one in descriptors if (tag := _tag(one))})
-            raise InputError(
-                f"no image {reference}",
-                where=files.where,
-                observed=f"tags {', '.join(tags)}"[:1000] if tags else "images without tags",
-                hint=f"write one of the tags, as in `{tags[0]}`" if tags else "name the image by its digest (sha256:…)",
-            )
+    if reference.startswith("sha256:"):
+        return _with_digest(files, descriptors, reference)
+    found = [one for one in descriptors if _is_tagged(one, reference)]
+    if found:
         return found
+    tags = sorted({str(tag) for one in descriptors if (tag := _tag(one))})
+    raise InputError(
+        f"no image {reference}",
+        where=files.where,
+        observed=f"tags {', '.join(tags)}"[:1000] if tags else "images without tags",
+        hint=f"write one of the tags, as in `{tags[0]}`" if tags else "name the image by its digest (sha256:…)",
+    )
+
+
+def _with_digest(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
+    # Level by level, so that an image is found before an index that has it, however the indexes are
+    # nested.
     level = descriptors
     for _level in range(_NESTED_MAX):
         found = [one for one in level if field(one, "digest", str, files.where) == reference]

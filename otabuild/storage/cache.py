@@ -164,7 +164,9 @@ class Cache:
     def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
         """Remember key, digest and inlined content of host files."""
         signed = [(_signed(key), digest, inline) for key, digest, inline in rows]
-        packed = [(*row[0], *row[1:], self._seal.of("hashed", *row)) for row in signed]
+        packed = [
+            (*key, digest, inline, self._seal.of("hashed", key, digest, inline)) for key, digest, inline in signed
+        ]
         with self._using():
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?,?)", packed)
 

@@ -162,11 +162,11 @@ def _read_end64(read: Read, end: int) -> tuple[int, int, int, int] | None:
     if at < 0:
         return None
     raw = _pread(read, _END64.size + _LOCATOR.size, at, "ZIP64 end record")
-    locator = _LOCATOR.unpack(raw[_END64.size :])
-    if locator[0] != b"PK\6\7":
+    locator, disk_of_end, place_of_end, disks = _LOCATOR.unpack(raw[_END64.size :])
+    if locator != b"PK\6\7":
         return None
     magic, length, made_by, needed, disk, first_disk, here, count, size, start = _END64.unpack(raw[: _END64.size])
-    if locator[1:] != (0, at, 1) or magic != b"PK\6\6" or length != _END64.size - 12:
+    if (disk_of_end, place_of_end, disks) != (0, at, 1) or magic != b"PK\6\6" or length != _END64.size - 12:
         _refuse("the ZIP64 locator does not point at a plain ZIP64 end record right before it")
     if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY_END64 or needed != _NEEDED64:
         _refuse("the ZIP64 end record is not that of a one-disk Unix ZIP")
@@ -178,9 +178,10 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
     for number in range(count):
         if at + _CENTRAL.size > len(directory):
             _refuse("the central directory contains fewer records than the end record says", observed=number)
-        fields = _CENTRAL.unpack_from(directory, at)
-        magic, made_by, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = fields[:12]
-        comment_size, disk, internal, external, offset = fields[12:]
+        (
+            magic, made_by, needed, flags, method, time, date, crc, stored, size,
+            name_size, extra_size, comment_size, disk, internal, external, offset,
+        ) = _CENTRAL.unpack_from(directory, at)  # fmt: skip
         name_at = at + _CENTRAL.size
         extra_at = name_at + name_size
         at = extra_at + extra_size

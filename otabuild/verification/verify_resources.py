@@ -46,7 +46,7 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
         if image.index.has_resource_table:
             wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
         wanted.update(descriptor.digest for descriptor in image.index.manifests)
-    findings: list[Finding] = []
+    findings: list[Finding] = []  # in the order in which the threads come to them, until they are sorted
 
     def work(digest: bytes, _stop: object) -> None:
         try:

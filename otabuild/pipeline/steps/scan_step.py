@@ -134,8 +134,9 @@ class ScanStep(Step[ScanInputs, Scanned]):
         }
         racy = newest.time_ns >= now_ns - RACY_NS
         scanned = Scanned(files.hash_file(entries), counts.size, _system(release), now_ns if racy else None)
-        again = _HIDDEN if must_run_again(options) else _RACY if racy else ""
-        return Outcome(scanned, report, again)
+        if must_run_again(options):
+            return Outcome(scanned, report, _HIDDEN)
+        return Outcome(scanned, report, _RACY if racy else "")
 
 
 class _Newest:
