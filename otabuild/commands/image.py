@@ -103,10 +103,9 @@ def add(parsers: Parsers) -> None:
 
 def run_list(args: argparse.Namespace) -> int:
     """List the content of an image."""
-    from otabuild.image.image import open_image
     from otabuild.image.list_image import list_image
 
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         found = list_image(image)
     emit(args, found.to_value(), map(printable, _image_lines(found)))
     return 0
@@ -158,9 +157,8 @@ def run_index(args: argparse.Namespace) -> int:
     """Print index.json, whatever JSON it is."""
     from otabuild.format import limits
     from otabuild.format.document import parse_json
-    from otabuild.image.image import open_image
 
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         print(json.dumps(parse_json(image.index_raw, "index.json", limits.INDEX), indent=2))
     return 0
 
@@ -168,10 +166,9 @@ def run_index(args: argparse.Namespace) -> int:
 def run_blob(args: argparse.Namespace) -> int:
     """Print a blob, or write it to a file."""
     from otabuild.errors import InputError
-    from otabuild.image.image import open_image
     from otabuild.image.inspect_blob import inspect_blob, save_blob
 
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         if args.output:
             written = save_blob(image, args.checksum, args.output)
             emit(args, written.to_value(), [f"{written.path}  {human_size(written.size)}"])
@@ -190,9 +187,7 @@ def _is_plain_text(content: bytes) -> bool:
 
 def run_lookup(args: argparse.Namespace) -> int:
     """Print manifest and config of a payload."""
-    from otabuild.image.image import open_image
-
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         payload = image.payload(args.ecu_id, args.release_key)
         config = payload.config.to_value()
         value = config if args.image_config else {"manifest": payload.manifest.to_value(), "config": config}
@@ -246,10 +241,9 @@ def run_cat(args: argparse.Namespace) -> int:
 
 def run_otaclient(args: argparse.Namespace) -> int:
     """List or export the otaclient package."""
-    from otabuild.image.image import open_image
     from otabuild.image.otaclient_package import export_otaclient_package, list_otaclient_package
 
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         if args.output:
             names = export_otaclient_package(image, args.output)
             emit(args, list(names), names)

@@ -20,12 +20,23 @@ Parsers = Any
 
 
 def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
-    """Print a result: one JSON document with --json, otherwise the lines."""
+    """Print a result: one JSON document with --json, otherwise the lines.
+
+    If images were opened by URL, the document also says how many requests that took, and how many bytes came.
+    """
     if args.json:
-        print(printable_json(value))
+        print(printable_json(_with_traffic(args, value)))
     else:
         for line in lines:
             print(printable_lines(line))
+
+
+def _with_traffic(args: argparse.Namespace, value: object) -> object:
+    counts = [found for source in getattr(args, "sources", ()) if (found := source.traffic()) is not None]
+    if not counts or not isinstance(value, dict):
+        return value
+    requests, size = map(sum, zip(*counts, strict=True))
+    return {**value, "traffic": {"requests": requests, "bytes": size}}
 
 
 def say(text: str) -> None:
@@ -40,7 +51,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_image(parser: argparse.ArgumentParser, name: str = "image", which: str = "an image") -> None:
     """Add the argument of every command that reads an image."""
-    parser.add_argument(name, metavar=name.upper(), help=f"{which}: an artifact (ZIP) or a directory")
+    parser.add_argument(name, metavar=name.upper(), help=f"{which}: an artifact (ZIP) or a directory, or its URL")
 
 
 def add_payload(parser: argparse.ArgumentParser) -> None:
@@ -58,10 +69,11 @@ def add_compat(parser: argparse.ArgumentParser) -> None:
 
 @contextmanager
 def opened(args: argparse.Namespace, path: str) -> Iterator[Image]:
-    """Open an image for a command with `add_compat`, and tell at the end what was met that the format does not allow."""
+    """Open an image for a command, and tell at the end what was met that the format does not allow."""
     from otabuild.image.image import open_image
 
-    with open_image(path, compat=args.compat) as image:
+    with open_image(path, compat=getattr(args, "compat", False)) as image:
+        args.sources = [*getattr(args, "sources", ()), image.source]
         yield image
         for note in image.compat.notes:
             say(printable(f"note: {path}: {note}"))

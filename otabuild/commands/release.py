@@ -66,7 +66,9 @@ def add(parsers: Parsers) -> None:
     report.set_defaults(run=run_report)
 
     lint = parsers.add_parser("lint", help="find what may cause trouble on the device although the image is valid")
-    lint.add_argument("subject", metavar="RECIPE|IMAGE", help="a recipe (YAML), an artifact (ZIP) or a directory")
+    lint.add_argument(
+        "subject", metavar="RECIPE|IMAGE", help="a recipe (YAML), an artifact (ZIP) or a directory, or its URL"
+    )
     lint.add_argument("--base", metavar="OLD", help="the image that devices run now: also find what is newly risky")
     lint.add_argument(
         "--ignore",

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_image, add_json, emit, option_type, say
+from otabuild.commands.output import Parsers, add_image, add_json, emit, opened, option_type, say
 from otabuild.errors import InputError, OtabuildError
 from otabuild.format.times import EPOCH, parse_epoch, parse_time, utc
 from otabuild.progress import tell
@@ -103,7 +103,6 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
 
 def run_sign(args: argparse.Namespace) -> int:
     """Sign an image, or attach a stored signature."""
-    from otabuild.image.image import open_image
     from otabuild.pipeline.resign import Signing
     from otabuild.pipeline.signers import make_signer
 
@@ -114,7 +113,7 @@ def run_sign(args: argparse.Namespace) -> int:
             "nothing to sign with", where="otabuild sign", hint="give --certificate and --key, or --attach"
         )
     sign, workspace, timestamp = _sign_options(args), session.make_workspace(), _timestamp(args.timestamp)
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         signing = Signing(_chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace))
         _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
@@ -122,7 +121,6 @@ def run_sign(args: argparse.Namespace) -> int:
 
 def run_prepare(args: argparse.Namespace) -> int:
     """Write signing requests."""
-    from otabuild.image.image import open_image
     from otabuild.pipeline.resign import Signing, image_requests
     from otabuild.storage.files import write_file
 
@@ -133,7 +131,7 @@ def run_prepare(args: argparse.Namespace) -> int:
             raise InputError("no certificate", where="otabuild sign-prepare", hint="give --certificate and --chain")
         workspace, timestamp = session.make_workspace(), _timestamp(args.timestamp)
         chain = _chain(args.certificate, args.chain)
-        with open_image(args.target) as image:
+        with opened(args, args.target) as image:
             image.source.check_apart(args.output)
             _check(args, image, Signing(chain, timestamp), workspace)
             requests = list(image_requests(image, timestamp, chain))
@@ -198,7 +196,6 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
 def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest]], answers: list[str]) -> int:
     """Write an image with signatures made for requests, or with the tokens that contain them."""
     from otabuild.format import index_jwt
-    from otabuild.image.image import open_image
     from otabuild.pipeline.resign import Signing
     from otabuild.signing.certificates import Certificate
 
@@ -212,7 +209,7 @@ def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest
     chain = tuple(Certificate(found, f"{path}: certificate {number}") for number, found in enumerate(token.chain))
     workspace = session.make_workspace()
     signing = Signing(chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers))
-    with open_image(args.image) as image:
+    with opened(args, args.image) as image:
         _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
 

@@ -78,7 +78,7 @@ def add(parsers: Parsers) -> None:
     deploy = parsers.add_parser(
         "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; all it reads is verified"
     )
-    deploy.add_argument("--image", metavar="IMAGE", required=True, help="an artifact (ZIP) or a directory")
+    deploy.add_argument("--image", metavar="IMAGE", required=True, help="an artifact (ZIP) or a directory, or its URL")
     add_payload(deploy)
     target = deploy.add_mutually_exclusive_group(required=True)
     target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
@@ -178,7 +178,6 @@ def _now(args: argparse.Namespace) -> int:
 
 def run_verify(args: argparse.Namespace) -> int:
     """Verify everything."""
-    from otabuild.image.image import open_image
     from otabuild.verification.verify import verify
 
     policy = trust_policy(args)
@@ -191,7 +190,7 @@ def run_verify(args: argparse.Namespace) -> int:
             hint="name CA certificates with --ca or --ca-dir, or check everything else with --no-signature",
         )
     now = _now(args)
-    with open_image(args.image, compat=args.compat) as image:
+    with opened(args, args.image) as image:
         is_signed = image.token_raw is not None
         report = verify(
             image,
@@ -216,6 +215,7 @@ def _verdict_lines(image: str, report: Report, now: int) -> Iterator[str]:
     verdict = f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
     counts = [counted(report.counts.get(f"{noun}s", 0), noun) for noun in ("payload", "blob")]
     yield printable(f"{image}: {verdict} ({', '.join([human_size(report.counts.get('bytes', 0)), *counts])})")
+    yield from (f"  not looked for: {what}" for what in report.not_looked_for)
     if report.signature:
         yield from _signature_lines(report.signature, now)
 

@@ -57,6 +57,6 @@ def check_deployable(payload: Payload, policy: TrustPolicy | None, now: int, *, 
     read_sys_config_of(payload)
     demand(FileTableSubject(payload.file_table))
     demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
-    demand(ResourcesSubject(image.resources, image.blobs.size, reached_by(payload.file_table, image.resources)))
+    demand(ResourcesSubject(image.resources, image.blobs.size_of, reached_by(payload.file_table, image.resources)))
     demand(JoinSubject(payload.file_table, image.resources))
     return signer

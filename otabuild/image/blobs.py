@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
 
 from otabuild.errors import IntegrityError, LimitError
 from otabuild.format.compat import STRICT, Compat
-from otabuild.format.digest import Descriptor, blob_name, format_digest
-from otabuild.storage.backend import Backend
+from otabuild.format.digest import Blob, Descriptor, blob_name, format_digest
+from otabuild.image.ahead import FetchAhead
+from otabuild.storage.backend import CHUNK, Backend
 
+T = TypeVar("T")
 Chunk = bytes | memoryview
 _NAME = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 
@@ -28,6 +32,12 @@ class Blobs:
         self._source = source
         self.compat = compat
         self.on_verified: Callable[[bytes], None] | None = None
+        self._ahead: FetchAhead | None = None
+
+    @property
+    def size_of(self) -> Callable[[bytes], int | None] | None:
+        """The method `size`, or None if each answer would cost a request."""
+        return self.size if self._source.knows_sizes else None
 
     def size(self, digest: bytes) -> int | None:
         """Return the stored size of a blob in bytes, or None if it is missing.
@@ -37,8 +47,10 @@ class Blobs:
         """
         return self._source.size(blob_name(digest))
 
-    def stored(self) -> dict[bytes, int]:
-        """Return the size in bytes of every stored blob, by the digest that is its name."""
+    def stored(self) -> dict[bytes, int] | None:
+        """Return the size in bytes of every stored blob, by the digest that is its name; None if they are not listed."""
+        if not self._source.lists_blobs:
+            return None
         named = ((_NAME.fullmatch(member.name), member.size) for member in self._source.members())
         return {bytes.fromhex(name[1]): size for name, size in named if name}
 
@@ -50,13 +62,38 @@ class Blobs:
             StorageError: the operating system could not read it.
         """
         name = blob_name(digest)
-        if size is not None:
+        if size is not None and self._source.knows_sizes:
             stored = self._source.size(name)
             if stored is not None and stored != size:
                 raise IntegrityError("size differs from what refers to it", where=name, observed=stored, expected=size)
-        yield from verified(self._source.chunks(name), digest, size, name)
+        content = None if self._ahead is None else self._ahead.take(digest)
+        chunks = self._source.chunks(name) if content is None else _parts(content)
+        yield from verified(chunks, digest, size, name)
         if self.on_verified is not None:
             self.on_verified(digest)
+
+    @contextmanager
+    def fetching(self, items: Iterable[T], blobs_of: Callable[[T], Iterable[Blob]]) -> Iterator[Iterator[T]]:
+        """Yield items in their order, and fetch the blobs that they need before they are read, if that saves time.
+
+        Args:
+            items: what is worked on; taken ahead, in the calling thread.
+            blobs_of: returns the blobs that an item needs, in the order in which they will be read.
+        """
+        if not self._source.is_remote:
+            yield iter(items)
+            return
+        self._ahead = FetchAhead(self._source)
+        try:
+            yield self._ahead.over(items, blobs_of)
+        finally:
+            self._ahead.close()
+            self._ahead = None
+
+    def done(self, blobs: Iterable[Blob]) -> None:
+        """Say that nobody will read blobs any more that `fetching` was told of."""
+        if self._ahead is not None:
+            self._ahead.forget(blobs)
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """Return the whole blob for a descriptor.
@@ -70,6 +107,10 @@ class Blobs:
                 "too large", where=descriptor.digest_text, observed=descriptor.size, expected=f"at most {limit} bytes"
             )
         return b"".join(self.stream(descriptor.digest, descriptor.size))
+
+
+def _parts(content: bytes) -> Iterator[memoryview]:
+    return (memoryview(content)[at : at + CHUNK] for at in range(0, len(content), CHUNK))
 
 
 def verified(chunks: Iterable[Chunk], digest: bytes, size: int | None, where: str) -> Iterator[Chunk]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import posixpath
 import stat
 import tempfile
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import IO, Self, cast
 
-from otabuild.errors import FilterError, FormatError, InputError, IntegrityError, LimitError
+from otabuild.errors import FilterError, FormatError, InputError, IntegrityError
 from otabuild.format import annotations as ann
 from otabuild.format import limits
 from otabuild.format.compat import Compat
@@ -24,6 +25,7 @@ from otabuild.image.tables import FileEntry, FileTable
 from otabuild.storage.backend import Backend
 from otabuild.storage.backends import open_backend
 from otabuild.storage.fs import StrPath
+from otabuild.stores.open_store import is_url
 
 _IN_MEMORY = 8 << 20
 _LINKS = 40
@@ -37,16 +39,24 @@ def open_image(path: StrPath, *, compat: bool = False) -> Image:
     index.json itself is authentic.
 
     Args:
-        path: the image.
+        path: the image, or its URL.
         compat: also read what releases 0.3 to 0.10 of the reference builder wrote; `Image.compat` tells what was met.
 
     Raises:
         InputError: the path is not an image.
         ContainerError: the artifact is not the strict ZIP of the format.
         IntegrityError: the image directory has no blobs folder, or a symlink in its place.
-        StorageError: the operating system could not read it.
+        StorageError: the operating system, or the server, could not read it.
     """
-    return Image(open_backend(path), Compat(is_on=compat))
+    return Image(_open_backend(os.fspath(path)), Compat(is_on=compat))
+
+
+def _open_backend(place: str) -> Backend:
+    if not is_url(place):
+        return open_backend(place)
+    from otabuild.stores.open_by_url import open_by_url  # noqa: PLC0415 only who names a URL needs it
+
+    return open_by_url(place)
 
 
 class Image:
@@ -65,7 +75,7 @@ class Image:
 
     @property
     def path(self) -> str:
-        """The path of the image."""
+        """The path or URL of the image."""
         return self.source.path
 
     def read_file(self, name: str, limit: int) -> bytes | None:
@@ -75,12 +85,7 @@ class Image:
             LimitError: it has more than `limit` bytes.
             IntegrityError: it is not a regular file.
         """
-        size = self.source.size(name)
-        if size is None:
-            return None
-        if size > limit:
-            raise LimitError("too large", where=name, observed=size, expected=f"at most {limit} bytes")
-        return b"".join(self.source.chunks(name))
+        return self.source.read(name, limit)
 
     @cached_property
     def index_raw(self) -> bytes:

@@ -6,8 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from otabuild.errors import IntegrityError
-from otabuild.format.digest import blob_name, format_digest, parse_digest
+from otabuild.format.digest import format_digest, parse_digest
 from otabuild.image.blobs import Chunk
 from otabuild.image.image import Image, Payload
 from otabuild.image.tables import table_chunks
@@ -39,10 +38,7 @@ def inspect_blob(image: Image, digest: str) -> Iterator[Chunk]:
         FormatError: not a digest.
         IntegrityError: the blob is missing or damaged.
     """
-    raw = parse_digest(digest)
-    if image.blobs.size(raw) is None:
-        raise IntegrityError("missing", where=blob_name(raw))
-    return image.blobs.stream(raw)
+    return image.blobs.stream(parse_digest(digest))
 
 
 def save_blob(image: Image, digest: str, path: StrPath) -> WrittenFile:

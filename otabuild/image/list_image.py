@@ -31,7 +31,8 @@ class ImageList:
     """The content of an image.
 
     Attributes:
-        size: bytes of the artifact, or of all files of the directory.
+        size: bytes of the artifact, or of all files of the directory; where they are not listed, of index.json,
+            index.jwt and the blobs, as index.json counts them.
         signer: subject of the certificate in the signature, unchecked; None if it cannot be read.
         signed_at: Unix seconds in the signature, unchecked.
         is_artifact: whether it is a ZIP.
@@ -98,7 +99,7 @@ def list_image(image: Image) -> ImageList:
         for payload in image.payloads
     )
     return ImageList(
-        image.source.total_size(),
+        _size(image),
         *_signer(image.token_raw),
         image.source.is_artifact,
         image.token_raw is not None,
@@ -109,6 +110,13 @@ def list_image(image: Image) -> ImageList:
         tuple("/".join(payload_id(descriptor)) for descriptor in index.partition_payloads),
         index.update_agent is not None,
     )
+
+
+def _size(image: Image) -> int:
+    size = image.source.total_size()
+    if size is None:
+        size = len(image.index_raw) + len(image.token_raw or b"") + image.index.annotations.get(ann.BLOBS_SIZE, 0)
+    return size
 
 
 def _signer(token_raw: bytes | None) -> tuple[str | None, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -47,8 +48,30 @@ def list_otaclient_package(image: Image) -> OtaclientPackage:
     """
     descriptor = image.index.otaclient_package
     release = None if descriptor is None else read_package(image, descriptor)[1]
-    legacy = (member for member in image.source.members() if member.name.startswith(legacy_jwt.PREFIXES))
-    return OtaclientPackage(release, tuple((file.name, file.size) for file in legacy if not file.name.endswith("/")))
+    return OtaclientPackage(release, tuple(legacy_files(image, release)))
+
+
+def legacy_files(image: Image, release: Release | None) -> Iterator[tuple[str, int]]:
+    """Yield name and size of each file for legacy clients, by name.
+
+    Where files cannot be listed, those are looked for that a release names.
+
+    Args:
+        image: an open image.
+        release: that of the image's package, if it has one; the release in the folder may be another.
+    """
+    if image.source.lists_files:
+        listed = (member for member in image.source.members() if member.name.startswith(legacy_jwt.PREFIXES))
+        yield from ((member.name, member.size) for member in listed if not member.name.endswith("/"))
+        return
+    found = {RELEASE_MANIFEST, *(() if release is None else _files_of(release))}
+    if (raw := image.read_file(legacy_jwt.FOLDER + RELEASE_MANIFEST, limits.DOCUMENT)) is not None:
+        with suppress(FormatError):  # verification notes it
+            found.update(_files_of(Release.from_json(raw, RELEASE_MANIFEST)))
+    names = {legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME, *(legacy_jwt.FOLDER + name for name in found)}
+    for name in sorted(names):
+        if (size := image.source.size(name)) is not None:
+            yield name, size
 
 
 def read_package(image: Image, descriptor: Descriptor) -> tuple[PackageManifest, Release]:
@@ -137,8 +160,8 @@ def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] |
         IntegrityError: a file of the package's own release differs from the package, or is missing.
     """
     prefix = legacy_jwt.FOLDER
-    names = (member.name for member in image.source.members())
-    found = {name.removeprefix(prefix) for name in names if name.startswith(prefix) and not name.endswith("/")}
+    listed = legacy_files(image, None if package is None else package[1])
+    found = {name.removeprefix(prefix) for name, _size in listed if name.startswith(prefix)}
     raw = image.read_file(prefix + RELEASE_MANIFEST, limits.DOCUMENT)
     if package is not None:
         manifest, release = package

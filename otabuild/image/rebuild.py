@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from otabuild.errors import OtabuildError, StorageError
-from otabuild.format.digest import format_digest
+from otabuild.format.digest import Blob, format_digest
 from otabuild.image.blobs import Blobs, Chunk, verified
 from otabuild.image.resources import Group, GroupMember
 
@@ -95,12 +95,21 @@ def rebuild(
     def work(group: Group[T], stop: threading.Event) -> None:
         bundle = attempt(lambda: memoryview(_load(group, blobs, stop)))
         if bundle is None:
+            blobs.done(_leaves(group))
             return
         for member in group.members:
             opener = partial(_open, member, bundle, blobs, stop)
             attempt(partial(deliver, member, opener))
+        blobs.done(_leaves(group))
 
-    run_parallel(work, groups)
+    with blobs.fetching(groups, _leaves) as fetched:
+        run_parallel(work, fetched)
+
+
+def _leaves(group: Group[T]) -> Iterator[Blob]:
+    """Yield the blobs that a group is made of, in the order in which they are read."""
+    for plan in (group.bundle, *(member.plan for member in group.members)):
+        yield from () if plan is None else plan.leaves
 
 
 def _open(member: GroupMember[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:

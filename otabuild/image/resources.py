@@ -114,6 +114,11 @@ class ResourceTable:
         """Yield every row."""
         return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY resource_id"))
 
+    def leaves(self) -> dict[bytes, int]:
+        """Return the size in bytes of every stored blob that a row stands for, by digest."""
+        sql = "SELECT digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
+        return dict(self.database.query(sql))
+
     def by_id(self, resource_id: int, wanted_by: str) -> ResourceRow:
         """Return the row of an id.
 

@@ -27,7 +27,8 @@ from otabuild.format import index_jwt, legacy_jwt, limits
 from otabuild.format.document import parse_json
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.image import Image
-from otabuild.image.otaclient_package import check_legacy_folder, read_package
+from otabuild.image.inventory import files_of
+from otabuild.image.otaclient_package import check_legacy_folder, legacy_files, read_package
 from otabuild.pipeline.outside_signatures import ReusingSigner, match_answer, signing_requests
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.signer import Signer, sign_index, sign_legacy
@@ -146,7 +147,7 @@ def _check_legacy_files(image: Image) -> None:
 
 def image_requests(image: Image, issued_at: int, chain: Sequence[Certificate]) -> tuple[SigningRequest, ...]:
     """Return what has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
-    legacy = any(member.name.startswith(legacy_jwt.PREFIXES) for member in image.source.members())
+    legacy = any(legacy_files(image, None))
     return signing_requests(index_signed_at(image.index_raw, issued_at), issued_at, chain, legacy=legacy)
 
 
@@ -209,10 +210,10 @@ def _known(image: Image, requests: Sequence[SigningRequest]) -> dict[bytes, byte
 def _copied(image: Image) -> list[Member]:
     """Return every file of the image except its signature, to be copied from its location."""
     found = []
-    for name, size, _mode in image.source.members():
+    for name, size in files_of(image):
         if not legal_name(name):
             raise IntegrityError("does not belong in an image", where=f"{image.path}: {name}")
-        if name.endswith("/") or name in _SIGNATURE:
+        if name in _SIGNATURE:
             continue
         found.append(Member(name, size, partial(image.source.chunks, name), _digest(image, name)))
     return found

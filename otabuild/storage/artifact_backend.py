@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 
-from otabuild.errors import ContainerError, IntegrityError
-from otabuild.storage.backend import Backend, BackendFile, extent, range_of, reading
+from otabuild.errors import ContainerError
+from otabuild.storage.backend import Backend, BackendFile, NoSuchFileError, extent, range_of, reading
 from otabuild.storage.zip_reader import read_entries
 
 
@@ -44,7 +44,7 @@ class ArtifactBackend(Backend):
         """See `Backend`."""
         entry = self._entries.get(name)
         if entry is None:
-            raise IntegrityError("missing", where=name)
+            raise NoSuchFileError("missing", where=name)
         start, end = range_of(entry.size, start, end, name)
         crc = 0
         for chunk in extent(self._fd, entry.offset + start, entry.offset + end, name):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from otabuild.errors import IntegrityError, StateError
+from otabuild.errors import IntegrityError, LimitError, StateError
 from otabuild.storage.fs import StrPath, storage_error
 
 CHUNK = 1 << 20
@@ -27,18 +27,30 @@ class BackendFile(NamedTuple):
     mode: int
 
 
+class NoSuchFileError(IntegrityError):
+    """A file that does not exist."""
+
+
 class Backend(ABC):
     """The files of an image by name, such as `index.json` or `blobs/sha256/<hex>`. Bytes are not verified.
 
-    An image is opened once, and nothing is looked up by its path again, so that nobody can replace it meanwhile. Every
-    method may be called from several threads.
+    An image is opened once, and nothing of this machine is looked up by its path again, so that nobody can replace it
+    meanwhile. Every method may be called from several threads.
 
     Attributes:
         path: what the user named, for messages.
         is_artifact: whether it is one ZIP.
+        is_remote: whether each file costs a request to a server; then what will be read is fetched ahead.
+        knows_sizes: whether `size` answers at once; if not, nobody should ask what reading the file tells anyway.
+        lists_files: whether `members` knows every file; if not, it yields none.
+        lists_blobs: whether the blobs are among them; in a store of releases, they belong to all releases.
     """
 
     is_artifact = False
+    is_remote = False
+    knows_sizes = True
+    lists_files = True
+    lists_blobs = True
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -63,21 +75,55 @@ class Backend(ABC):
         """Yield the bytes of a file from `start` to `end` (its size if None) in parts of at most 1 MiB.
 
         Raises:
-            IntegrityError: it is missing, not a regular file, shorter than `end`, or became shorter meanwhile.
+            NoSuchFileError: it is missing.
+            IntegrityError: it is not a regular file, shorter than `end`, or became shorter meanwhile.
             ContainerError: its CRC differs from that in the artifact; found out only if it is read as a whole.
-            StorageError: the operating system could not read it.
+            StorageError: the operating system, or a server, could not read it.
         """
 
+    def read(self, name: str, limit: int) -> bytes | None:
+        """Return a whole file of at most `limit` bytes, or None if it does not exist.
+
+        Raises:
+            LimitError: it is larger.
+            OtabuildError: as `chunks`.
+        """
+        size = self.size(name)
+        if size is None:
+            return None
+        check_limit(size, limit, name)
+        return b"".join(self.chunks(name))
+
     @abstractmethod
-    def total_size(self) -> int:
-        """Return the bytes of the artifact, or of all files together."""
+    def total_size(self) -> int | None:
+        """Return the bytes of the artifact, or of all files together; None if the blobs are not listed."""
 
     @abstractmethod
     def close(self) -> None:
         """Release what is open."""
 
+    def joins(self, names: Sequence[str], name: str) -> bool:
+        """Return whether one request can fetch files that are neighbours, and one more, as `fetch_joined` does."""
+        del names, name
+        return False
+
+    def fetch_joined(self, names: Sequence[str]) -> list[bytes]:
+        """Return the bytes of several files; raises as `chunks`."""
+        return [b"".join(self.chunks(name)) for name in names]
+
+    def check_rest(self) -> None:  # noqa: B027 -- most places leave nothing out
+        """Check what opening and reading left out, so that then nothing of the container is unchecked.
+
+        Raises:
+            ContainerError: the artifact is not the strict ZIP of the format.
+        """
+
+    def traffic(self) -> tuple[int, int] | None:
+        """Return how many requests were made, and how many bytes came back; None if there is no server."""
+        return None
+
     def artifact_digest(self) -> bytes | None:
-        """Return the SHA-256 of the artifact as it is now; None if it is not one.
+        """Return the SHA-256 of the artifact as it is now; None if it is not one, or is on a server.
 
         Raises:
             IntegrityError: it became shorter meanwhile.
@@ -108,10 +154,20 @@ def reading(name: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # no file can have a name that is too long
-            raise IntegrityError("missing", where=name) from None
+            raise NoSuchFileError("missing", where=name) from None
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise IntegrityError("not a plain file in plain folders", where=name) from None
         raise storage_error(error, "read", name) from error
+
+
+def check_limit(size: int, limit: int, name: str) -> None:
+    """Check the size of a file that is read into memory.
+
+    Raises:
+        LimitError: it is over `limit` bytes.
+    """
+    if size > limit:
+        raise LimitError("too large", where=name, observed=size, expected=f"at most {limit} bytes")
 
 
 def extent(fd: int, start: int, end: int, name: str) -> Iterator[bytes]:

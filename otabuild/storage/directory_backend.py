@@ -12,26 +12,29 @@ from otabuild.storage.backend import Backend, BackendFile, extent, range_of, rea
 from otabuild.storage.zip_reader import legal_name
 
 _BLOBS = "blobs/sha256"
+_OF_STORE = "../../blobs"
+"""The only link that is followed: in a store in a folder, the blobs are those of all releases."""
 _DEPTH = 32
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DirectoryBackend(Backend):
-    """A folder that is read through descriptors of folders, and never through a symlink."""
+    """A folder that is read through descriptors of folders, and through no symlink but that of a release in a store."""
 
     def __init__(self, path: str, fd: int) -> None:
         """Take over a descriptor of the folder.
 
         Raises:
-            IntegrityError: its blobs folder is a symlink or missing.
+            IntegrityError: its blobs folder is missing, or a symlink to anywhere but the blobs of a store.
             StorageError: the operating system could not read it.
         """
         super().__init__(path)
         self._root = fd
         try:
             with reading(f"{path}: {_BLOBS}"):
-                blobs = os.open("blobs", _DIRECTORY, dir_fd=fd)
+                self.lists_blobs = not _is_of_store(fd)
+                blobs = os.open("blobs" if self.lists_blobs else _OF_STORE, _DIRECTORY, dir_fd=fd)
                 try:
                     self._blobs = os.open("sha256", _DIRECTORY, dir_fd=blobs)
                 finally:
@@ -48,6 +51,8 @@ class DirectoryBackend(Backend):
         with reading(prefix or self.path):
             names = sorted(os.listdir(fd))
         for name in names:
+            if not self.lists_blobs and prefix + name == "blobs":
+                continue
             with reading(prefix + name):
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
             if not stat.S_ISDIR(status.st_mode):
@@ -79,14 +84,15 @@ class DirectoryBackend(Backend):
         with reading(name), self._open(name) as (fd, size):
             yield from extent(fd, *range_of(size, start, end, name), name)
 
-    def total_size(self) -> int:
+    def total_size(self) -> int | None:
         """See `Backend`."""
-        return sum(member.size for member in self.members())
+        return sum(member.size for member in self.members()) if self.lists_blobs else None
 
     def _holds(self, target: str) -> bool:
         # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
-        inside, outer = os.path.realpath(os.path.dirname(target.rstrip("/")) or "."), os.path.realpath(self.path)
-        return os.path.commonpath((inside, outer)) == outer
+        inside = os.path.realpath(os.path.dirname(target.rstrip("/")) or ".")
+        own = (os.path.realpath(os.path.join(self.path, part)) for part in ("", "blobs"))
+        return any(os.path.commonpath((inside, outer)) == outer for outer in own)
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[int, int]]:
@@ -112,3 +118,11 @@ class DirectoryBackend(Backend):
         """See `Backend`."""
         os.close(self._blobs)
         os.close(self._root)
+
+
+def _is_of_store(fd: int) -> bool:
+    """Return whether the blobs of an image directory are those of a store of releases."""
+    try:
+        return os.readlink("blobs", dir_fd=fd) == _OF_STORE
+    except OSError:
+        return False

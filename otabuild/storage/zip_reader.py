@@ -2,6 +2,7 @@
 
 A ZIP stores most things twice, and readers differ in which copy they believe. Therefore both are read and must agree:
 local headers walked from the first byte on, the central directory beside them, and no byte of the file left over.
+Where each read is a request to a server, the local headers are compared later, with the bytes behind them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _MADE_BY, _MADE_BY64 = 0x0314, 0x032D  # Unix; version 2.0, or 4.5 where CPython
 _MADE_BY_END64 = (_MADE_BY, _MADE_BY64, 0x002D)  # CPython's writer names no system in this record
 _NEEDED, _NEEDED64 = 20, 45
 _UTF8, _FOLDER = 0x800, 0x10
+_WIDE_EXTRA = 20  # bytes of the extra field with both sizes
 _NARROW = 0x7FFFFFFF  # up to here nobody needs ZIP64; above, CPython's writer, which the reference uses, writes it
 
 _NAME = re.compile(
@@ -42,9 +44,13 @@ Read = Callable[[int, int], bytes]
 
 
 class ZipEntry(NamedTuple):
-    """A file of the artifact: its bytes are `size` bytes starting at `offset`; `crc` is their CRC-32."""
+    """A file of the artifact: its bytes are `size` bytes starting at `offset`; `crc` is their CRC-32.
+
+    The local header starts at `header` and ends at `offset`.
+    """
 
     name: str
+    header: int
     offset: int
     size: int
     crc: int
@@ -85,6 +91,34 @@ def read_entries(read: Read, size: int) -> list[ZipEntry]:
         ContainerError: anything that two ZIP readers could see differently, or that is not in the format.
         LimitError: a central directory of more than 512 MiB.
     """
+    return _read_entries(read, size, _read_local)
+
+
+def read_directory(read: Read, size: int) -> list[ZipEntry]:
+    """Return what `read_entries` does, without a look at the local headers: `check_local` is left to the caller.
+
+    Nothing but the beginning and the end of the artifact is read.
+    """
+    return _read_entries(read, size, lambda _read, record, entry: _check_kind(record, entry))
+
+
+def check_local(entry: ZipEntry, header: bytes) -> None:
+    """Compare a local header with the only one that the central directory allows.
+
+    Raises:
+        ContainerError: they differ.
+    """
+    raw_name = entry.name.encode()
+    wide = entry.offset - entry.header > _LOCAL.size + len(raw_name)
+    narrow = _FULL32 if wide else entry.size
+    extra = struct.pack("<2H2Q", 1, 16, entry.size, entry.size) if wide else b""
+    needed, flags = (_NEEDED64 if wide else _NEEDED), (0 if raw_name.isascii() else _UTF8)
+    fields = (needed, flags, 0, _TIME, _DATE, entry.crc, narrow, narrow, len(raw_name), len(extra))
+    if header != _LOCAL.pack(_MAGIC, *fields) + raw_name + extra:
+        _refuse("local header and central directory differ", entry.name)
+
+
+def _read_entries(read: Read, size: int, check: Callable[[Read, _Record, ZipEntry], None]) -> list[ZipEntry]:
     start, directory_size, count = _read_end(read, size)
     if directory_size > limits.ZIP_DIRECTORY:
         raise LimitError("central directory too large", observed=directory_size, expected=limits.ZIP_DIRECTORY)
@@ -92,7 +126,8 @@ def read_entries(read: Read, size: int) -> list[ZipEntry]:
     entries: list[ZipEntry] = []
     offset = 0
     for record in _records(directory, count):
-        entry = _read_local(read, record, offset)
+        entry = _entry_of(record, offset)
+        check(read, record, entry)
         offset = entry.offset + entry.size
         entries.append(entry)
     if offset != start:
@@ -231,29 +266,37 @@ def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
     return tuple(next(values) if field == _FULL32 else field for field in fields)
 
 
-def _read_local(read: Read, record: _Record, expected_offset: int) -> ZipEntry:
+def _entry_of(record: _Record, expected_offset: int) -> ZipEntry:
     name = _decode(record.raw_name)
-    where = name
     if record.offset != expected_offset:
-        _refuse("gap or overlap before the entry", where, observed=record.offset, expected=expected_offset)
+        _refuse("gap or overlap before the entry", name, observed=record.offset, expected=expected_offset)
+    wide = _WIDE_EXTRA if record.narrow == _FULL32 else 0
+    offset = expected_offset + _LOCAL.size + len(record.raw_name) + wide
+    return ZipEntry(name, expected_offset, offset, record.size, record.crc, record.mode)
+
+
+def _read_local(read: Read, record: _Record, entry: ZipEntry) -> None:
+    where = entry.name
     header_size = _LOCAL.size + len(record.raw_name)
-    raw = _pread(read, header_size, expected_offset, where)
+    raw = _pread(read, header_size, entry.header, where)
     magic, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = _LOCAL.unpack_from(raw)
     if magic != b"PK\3\4" or name_size != len(record.raw_name) or raw[_LOCAL.size :] != record.raw_name:
         _refuse("local header and central directory differ in the name", where)
-    if extra_size > 20:
+    if extra_size > _WIDE_EXTRA:
         _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where)
-    extra = _pread(read, extra_size, expected_offset + header_size, where)
+    extra = _pread(read, extra_size, entry.header + header_size, where)
     _check_constants(where, record.raw_name, flags, (needed, method, time, date), extra)
     if (stored, size, crc) != (record.narrow, record.narrow, record.crc):
         _refuse("local header and central directory differ in size or CRC", where)
     if _widen(where, extra, stored, size) != (record.size, record.size):
         _refuse("local header and central directory differ in the ZIP64 size", where)
-    size = record.size
-    kind = stat.S_IFDIR if name.endswith("/") else stat.S_IFREG
-    if stat.S_IFMT(record.mode) != kind or (kind == stat.S_IFDIR and (size or crc)):
-        _refuse("the entry is neither a plain file nor an empty folder", where, observed=oct(record.mode))
-    return ZipEntry(name, expected_offset + header_size + extra_size, size, crc, record.mode)
+    _check_kind(record, entry)
+
+
+def _check_kind(record: _Record, entry: ZipEntry) -> None:
+    kind = stat.S_IFDIR if entry.name.endswith("/") else stat.S_IFREG
+    if stat.S_IFMT(record.mode) != kind or (kind == stat.S_IFDIR and (record.size or record.crc)):
+        _refuse("the entry is neither a plain file nor an empty folder", entry.name, observed=oct(record.mode))
 
 
 def _decode(raw: bytes) -> str:

@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import BaseError, PreconditionError
 
 from otabuild.errors import IntegrityError, OtabuildError, StoreError
-from otabuild.storage.backend import CHUNK, range_of
+from otabuild.storage.backend import CHUNK, NoSuchFileError, range_of
 from otabuild.storage.member import Member, member_chunks
 from otabuild.stores.object_errors import is_whole, may_pass, status_of, store_error
 from otabuild.stores.store import Store, StoreFile
@@ -113,7 +113,7 @@ class ObjectStore(Store):
         if start == end or (start and end is None):
             found = self.stat(key)
             if found is None:
-                raise IntegrityError("missing", where=key)
+                raise NoSuchFileError("missing", where=key)
             start, end = range_of(found.size, start, end, key)
         download, failures = _Download(key, start, end), 0
         while download.end is None or download.at < download.end:
@@ -153,7 +153,7 @@ class ObjectStore(Store):
                 partial(obstore.get_async, self._remote, self._prefix + download.key, options=options), self._patience
             )
         except FileNotFoundError:
-            raise IntegrityError("missing", where=download.key) from None
+            raise NoSuchFileError("missing", where=download.key) from None
         except PreconditionError:
             raise IntegrityError("changed while it was read", where=download.key) from None
         except BaseError as error:

@@ -78,7 +78,8 @@ class Store(ABC):
         """Yield the bytes of a file from `start` to `end` (its size if None) in parts of at most 1 MiB.
 
         Raises:
-            IntegrityError: it is missing, or shorter than `end`.
+            NoSuchFileError: it is missing.
+            IntegrityError: it is shorter than `end`, or changed while it was read.
             StoreError: the store could not be read.
         """
 

@@ -44,7 +44,8 @@ class IndexSubject:
 def check_places(subject: ContainerSubject) -> Iterator[Finding]:
     """An image only has regular files and folders with known names (section 1).
 
-    Kept for directories: the reader of an artifact has already checked it.
+    Kept for directories: the reader of an artifact has already checked it. Where files cannot be listed, the report
+    says so.
     """
     for member in subject.source.members():
         if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):

@@ -20,16 +20,19 @@ from otabuild.format.resource_table import ResourceRow
 from otabuild.image.resources import NAME, ResourceTable
 from otabuild.image.tables import FileTable
 
+SizeOf = Callable[[bytes], int | None]
+"""Returns the size of a blob in bytes, or None if it is missing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResourcesSubject:
-    """The resource table, and a function for the size of a stored blob (None: missing).
+    """The resource table, and a function for the size of a stored blob; None leaves it to who reads the blobs.
 
     `judged` has the rows that the rules judge; None stands for all.
     """
 
     table: ResourceTable
-    blob_size: Callable[[bytes], int | None]
+    blob_size: SizeOf | None
     judged: _Ids | None = None
 
     def judges(self, resource_id: int) -> bool:
@@ -170,8 +173,8 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Finding]:
     Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
     """
     sql = "SELECT resource_id, digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
-    for resource_id, digest, size in subject.table.database.query(sql):
-        stored = subject.blob_size(digest)
+    for resource_id, digest, size in subject.table.database.query(sql) if subject.blob_size else ():
+        stored = subject.blob_size(digest) if subject.blob_size else None
         if stored != size and subject.judges(resource_id):
             what = "blob is missing" if stored is None else "blob size differs from its resource"
             yield Finding(format_digest(digest), what, stored, size)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from otabuild.errors import Finding, OtabuildError, TrustError
 from otabuild.findings import SHOWN, run_rules
 from otabuild.format import limits
-from otabuild.format.digest import Descriptor, Reading
+from otabuild.format.digest import Blob, Descriptor, Reading
 from otabuild.format.index import Index
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Image, Payload
@@ -28,11 +28,12 @@ from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileTable
 from otabuild.signing.authenticity import SignatureReport, check_index_jwt
 from otabuild.signing.trust import TrustPolicy
+from otabuild.storage.backend import Backend
 from otabuild.tally import Progress, Tally
 from otabuild.verification.rules_container import ContainerSubject, IndexSubject
 from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
-from otabuild.verification.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, StoredSubject
+from otabuild.verification.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, SizeOf, StoredSubject
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient", "partition", "update-agent"})
 _PAYLOAD_TABLE = frozenset({"manifest", "table"})
@@ -51,6 +52,7 @@ class Report:
         signature: the signer; None if the signature is invalid or was not checked.
         counts: the number of payloads, blobs, bytes and contents checked.
         findings: all findings in the order of the checks.
+        not_looked_for: what could not be found here, because the place of the image cannot tell.
     """
 
     image: str
@@ -59,6 +61,7 @@ class Report:
     signature: SignatureReport | None
     counts: Mapping[str, int]
     findings: tuple[Finding, ...]
+    not_looked_for: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -75,6 +78,7 @@ class Report:
             "signature": None if self.signature is None else self.signature.to_value(),
             "counts": dict(self.counts),
             "findings": [finding.to_value() for finding in self.findings],
+            **({"not-looked-for": list(self.not_looked_for)} if self.not_looked_for else {}),
         }
 
 
@@ -113,7 +117,15 @@ def verify(
     finally:
         image.blobs.on_verified = None
     run.findings.extend(Finding(image.path, note, rule="compat", severity="note") for note in image.compat.notes)
-    return Report(image.path, shallow, strict, signature, run.counts, tuple(dict.fromkeys(run.findings)))
+    findings = tuple(dict.fromkeys(run.findings))
+    return Report(image.path, shallow, strict, signature, run.counts, findings, tuple(_not_looked_for(image.source)))
+
+
+def _not_looked_for(source: Backend) -> Iterator[str]:
+    if not source.lists_files:
+        yield "files that do not belong in an image: this place does not list its files"
+    if not source.lists_blobs:
+        yield "blobs that nothing in the image refers to"
 
 
 @dataclass
@@ -123,7 +135,7 @@ class _Run:
     findings: list[Finding] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     verified: set[bytes] = field(default_factory=set)
-    referenced: set[bytes] = field(default_factory=set)
+    referenced: dict[bytes, int] = field(default_factory=dict)
     signer: bytes | None = None
 
     @contextmanager
@@ -177,11 +189,17 @@ class _Run:
             self.apply(ContainerSubject(image.source, image.read_file("oci-layout", limits.DOCUMENT)))
         with self.collected("index"):
             self.apply(IndexSubject(image.index, image.token_raw is not None))
-            self.referenced.update(descriptor.digest for descriptor in image.index.manifests)
+            self.refer(*image.index.manifests)
             files = self.check_payloads(image.payloads)
             self.check_next_generation(image.index)
             self.check_package(image.index.otaclient_package)
             self.check_resources(files, shallow=shallow)
+        if not any(finding.severity == "error" for finding in self.findings):  # then nearly all was read
+            with self.collected("container"):
+                image.source.check_rest()
+
+    def refer(self, *descriptors: Descriptor) -> None:
+        self.referenced |= {descriptor.digest: descriptor.size for descriptor in descriptors}
 
     def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
         """Check the documents and the file table of each payload; return the tables that can be read."""
@@ -190,7 +208,7 @@ class _Run:
             self.counts["payloads"] = self.counts.get("payloads", 0) + 1
             with self.collected("manifest"):
                 manifest = payload.manifest
-                self.referenced |= {manifest.config.digest, manifest.file_table.digest}
+                self.refer(manifest.config, manifest.file_table)
                 with self.collected("config"):
                     self.check_config(payload)
                 with self.collected("table"):
@@ -207,7 +225,7 @@ class _Run:
         config = payload.config
         self.apply(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, config))
         if config.sys_config is not None:
-            self.referenced.add(config.sys_config.digest)
+            self.refer(config.sys_config)
             with self.collected("sys-config"):
                 self.apply(read_sys_config_of(payload))
 
@@ -217,12 +235,12 @@ class _Run:
             self.counts["payloads"] = self.counts.get("payloads", 0) + 1
             with self.collected("partition"):
                 payload = read_partition_payload(self.image, descriptor)
-                self.referenced |= {blob.digest for blob in (payload.config, *payload.layers)}
+                self.refer(payload.config, *payload.layers)
                 self.check_layers("partition", payload.layers)
         if index.update_agent is not None:
             with self.collected("update-agent"):
                 layers = read_update_agent(self.image, index.update_agent).layers
-                self.referenced |= {layer.digest for layer in layers}
+                self.refer(*layers)
                 self.check_layers("update-agent", layers)
 
     def check_layers(self, rule: str, layers: Iterable[Descriptor]) -> None:
@@ -237,7 +255,7 @@ class _Run:
         if package is not None:
             manifest, _ = package
             self.apply(manifest)
-            self.referenced |= {part.digest for part in (manifest.config, *manifest.layers)}
+            self.refer(manifest.config, *manifest.layers)
             self.check_layers("otaclient", manifest.layers)
         with self.collected("legacy"):
             notes = check_legacy(self.image, package, self.signer)
@@ -245,18 +263,22 @@ class _Run:
 
     def check_resources(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
         image = self.image
-        stored = image.blobs.stored()
+        stored, is_listed = image.blobs.stored() or {}, image.source.lists_blobs
         with self.collected("resources"):
             if image.index.has_resource_table:
-                self.check_contents(files, shallow=shallow)
-            self.apply(StoredSubject(image.index, stored, self.known()))
+                size_of = image.blobs.size_of or (stored.get if is_listed else None)
+                self.check_contents(files, size_of, shallow=shallow)
+            if not is_listed:  # those that belong to the image will be there, or are missing when they are read
+                stored = self.referenced | (image.resources.leaves() if image.index.has_resource_table else {})
+            if is_listed or not self.may_refer_to_more():
+                self.apply(StoredSubject(image.index, stored, self.known()))
         self.hash_rest(stored)
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
 
-    def check_contents(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
+    def check_contents(self, files: tuple[FileTable, ...], size_of: SizeOf | None, *, shallow: bool) -> None:
         resources = self.image.resources
         needed = NeededSubject(resources, files)
-        self.apply(ResourcesSubject(resources, self.image.blobs.size))
+        self.apply(ResourcesSubject(resources, size_of))
         self.apply(*(JoinSubject(table, resources) for table in files))
         if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
             self.apply(needed)
@@ -265,7 +287,7 @@ class _Run:
 
     def known(self) -> Callable[[bytes], bool]:
         """Return whether anything refers to a blob; assume so if a document that might is unreadable."""
-        if any(finding.rule in _DOCUMENTS for finding in self.findings):
+        if self.may_refer_to_more():
             return lambda _digest: True
 
         def is_known(digest: bytes) -> bool:
@@ -275,6 +297,10 @@ class _Run:
             return row is not None and row.filter_applied is None
 
         return is_known
+
+    def may_refer_to_more(self) -> bool:
+        """Whether a document that may refer to a blob is unreadable."""
+        return any(finding.rule in _DOCUMENTS for finding in self.findings)
 
     def rebuild_contents(self, needed: NeededSubject) -> None:
         """Rebuild every content of a file; this verifies what it is made of.
@@ -298,18 +324,21 @@ class _Run:
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
         """Hash the stored blobs that nothing has read to the end yet."""
-        rest = [digest for digest in stored if digest not in self.verified]
-        self.tally.total += sum(stored[digest] for digest in rest)
+        is_bounded = self.image.source.knows_sizes
+        rest = [Blob(digest, size) for digest, size in stored.items() if digest not in self.verified]
+        self.tally.total += sum(size for _, size in rest)
 
-        def work(digests: Sequence[bytes], stop: threading.Event) -> None:
-            for digest in digests:
+        def work(batch: Sequence[Blob], stop: threading.Event) -> None:
+            for digest, size in batch:
                 if stop.is_set():
                     return
                 try:
-                    for chunk in self.image.blobs.stream(digest):
+                    for chunk in self.image.blobs.stream(digest, None if is_bounded else size):
                         self.tally.add(len(chunk))
                 except OtabuildError as error:
                     on_error(error)
 
         with self.gathered("blob") as on_error:
-            run_parallel(work, [rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH)])
+            batches = (rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH))
+            with self.image.blobs.fetching(batches, iter) as fetched:
+                run_parallel(work, fetched)

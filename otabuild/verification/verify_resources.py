@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from otabuild.errors import Finding, IntegrityError, OtabuildError
-from otabuild.format.digest import parse_digest
+from otabuild.format.digest import Blob, parse_digest
 from otabuild.image.image import Image
+from otabuild.image.inventory import referenced_blobs
 from otabuild.image.rebuild import run_parallel
 
 
@@ -40,22 +41,37 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
         FormatError: not a digest, or not an index of this format.
         IntegrityError, TableError: the resource table, which lists the expected blobs, is invalid.
     """
-    wanted = {parse_digest(text) for text in digests}
+    wanted: dict[bytes, int | None] = {parse_digest(text): None for text in digests}
     if not wanted:
-        wanted = set(image.blobs.stored())
-        if image.index.has_resource_table:
-            wanted.update(row.digest for row in image.resources.rows() if row.filter_applied is None)
-        wanted.update(descriptor.digest for descriptor in image.index.manifests)
+        wanted |= _expected(image)
     findings: list[Finding] = []  # in the order in which the threads come to them, until they are sorted
 
-    def work(digest: bytes, _stop: object) -> None:
+    def work(blob: tuple[bytes, int | None], _stop: object) -> None:
         try:
-            for _ in image.blobs.stream(digest):
+            for _ in image.blobs.stream(*blob):
                 pass
         except OtabuildError as error:
             findings.append(Finding.of_error("blob", error))
 
+    with image.blobs.fetching(sorted(wanted.items()), _known) as fetched:
+        run_parallel(work, fetched)
+    return ResourcesReport(len(wanted), tuple(sorted(findings, key=lambda finding: finding.where)))
+
+
+def _expected(image: Image) -> dict[bytes, int]:
+    """Return digests and sizes of the blobs that the image has, and of those that it should have."""
+    stored = image.blobs.stored()
+    if stored is None:
+        return referenced_blobs(image)
+    wanted = {descriptor.digest: descriptor.size for descriptor in image.index.manifests}
+    if image.index.has_resource_table:
+        wanted |= {row.digest: row.size for row in image.resources.rows() if row.filter_applied is None}
     if any(len(digest) != 32 for digest in wanted):
         raise IntegrityError("a digest that does not have 32 bytes", where="resource table")
-    run_parallel(work, sorted(wanted))
-    return ResourcesReport(len(wanted), tuple(sorted(findings, key=lambda finding: finding.where)))
+    return wanted | stored
+
+
+def _known(blob: tuple[bytes, int | None]) -> Iterator[Blob]:
+    digest, size = blob
+    if size is not None:
+        yield Blob(digest, size)

@@ -15,6 +15,7 @@ from otabuild.deployment.deploy import deploy
 from otabuild.deployment.deploy_tar import deploy_tar
 from otabuild.errors import OtabuildError
 from otabuild.image.image import open_image
+from otabuild.storage.fs import StrPath
 from otabuild.verification.verify import Report, verify
 from tests import pki
 from tests.image import forge
@@ -39,7 +40,7 @@ def errors_of(path: Path) -> set[str]:
     return {finding.rule for finding in report.findings if finding.severity == "error"}
 
 
-def deploy_error(path: Path, target: Path) -> str | None:
+def deploy_error(path: StrPath, target: Path) -> str | None:
     """Return the class of the error with which deployment as a tar refuses an image, or None.
 
     No owner is set, so that this runs for any user; everything beside the target must be unchanged.

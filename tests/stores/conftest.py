@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,3 +28,12 @@ def webdav_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (folder / "root").mkdir()
     with nginx(folder, folder / "root", writable=True) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address of a web server that only reads, and its folder."""
+    folder = tmp_path_factory.mktemp("plain")
+    (folder / "root").mkdir()
+    with nginx(folder, folder / "root") as address:
+        yield address, folder / "root"

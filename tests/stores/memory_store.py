@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from otabuild.errors import IntegrityError
-from otabuild.storage.backend import CHUNK, range_of
+from otabuild.storage.backend import CHUNK, NoSuchFileError, range_of
 from otabuild.storage.member import Member, member_chunks
 from otabuild.stores.store import Store, StoreFile
 
@@ -23,7 +22,7 @@ class MemoryStore(Store):
 
     def chunks(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         if key not in self.held:
-            raise IntegrityError("missing", where=key)
+            raise NoSuchFileError("missing", where=key)
         content, _ = self.held[key]
         self.traffic.add(1, 0)
         start, end = range_of(len(content), start, end, key)

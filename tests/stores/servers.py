@@ -90,6 +90,7 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     ports = {name: free_port() for service in services for name in (f"{service}.port", f"{service}.port.grpc")}
     command = [str(BIN / "weed"), "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-s3"]
     command += [f"-{name}={port}" for name, port in ports.items()]
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # they listen on fixed ports
     command += [f"-s3.config={folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=256"]
     with running(command, [ports["s3.port"]], folder / "log"):
         yield f"http://127.0.0.1:{ports['s3.port']}"

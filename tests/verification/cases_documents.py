@@ -123,7 +123,7 @@ def _index_cases() -> Iterator[Case]:
     yield case("J4-manifest-size", "manifest", "IntegrityError", index=put("manifests|0|size", 1))
     yield case("J4-resource-table-size", "resources", "IntegrityError", index=put("manifests|1|size", 1))
     missing = "sha256:" + "0" * 64
-    yield case("J4-manifest-missing", "manifest", "IntegrityError", index=put("manifests|0|digest", missing))
+    yield case("J4-manifest-missing", "manifest", "NoSuchFileError", index=put("manifests|0|digest", missing))
     yield case(
         "container-layout-missing",
         "container.layout",
@@ -174,7 +174,7 @@ def _payload_cases() -> Iterator[Case]:
     yield case(
         "J4-config-missing",
         "config",
-        "IntegrityError",
+        "NoSuchFileError",
         config_descriptor=lambda d: d | {"digest": "sha256:" + "0" * 64},
     )
     yield case("J4-sys-config-size", "sys-config", "IntegrityError", sys_config_descriptor=lambda d: d | {"size": 3})
