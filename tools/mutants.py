@@ -81,6 +81,7 @@ def prepare(room: str) -> Path:
         "also_copy": ["docs/", "recipes/", "tools/", "CHANGELOG.md"],
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "-q"],
         "pytest_add_cli_args_test_selection": [f"tests/{room}"],
+        "timeout_multiplier": 8,
     }
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
     _write(folder / "pyproject.toml", ((_ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + lines).encode())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from otabuild.format.limits import LEAF, MIB
 from otabuild.rootfs.content import LostContentError
 from otabuild.storage.cache import Cache
 from otabuild.storage.compress import compress
+from otabuild.storage.seal import Seal
 from tests.assembly.worlds import PLAN, blob, content, noise, plain, small, stored_bytes, text
 
 
@@ -183,6 +185,35 @@ def test_a_stream_whose_sample_does_not_pay_is_read_once(tmp_path: Path, store: 
     data = noise(64 << 10) + text(MIB)
     assert store.store_file(content(tmp_path / "a", data)) == plain(data)
     assert store.counts.bytes_read == len(data)
+
+
+@pytest.mark.usefixtures("streaming")
+@pytest.mark.parametrize(("more", "compressed"), [(0, True), (1, False)])
+def test_a_sample_pays_from_the_ratio_of_the_plan_on(tmp_path: Path, cache: Cache, more: int, compressed: bool) -> None:
+    data = text(64 << 10)
+    ratio = Fraction(len(data) + more, len(compress(data, 1)))
+    store = ContentStore(cache, replace(PLAN, compress_ratio=ratio))  # type: ignore[arg-type]
+    assert (store.store_file(content(tmp_path / "a", data)).compressed is not None) is compressed
+
+
+@pytest.mark.usefixtures("streaming")
+def test_a_stream_that_somebody_else_stored_is_proven_and_not_read(tmp_path: Path) -> None:
+    data = text(5000)
+    found = content(tmp_path / "a", data)._replace(digest=blob(data).digest)
+    for user, read in ((b"they", 5000), (b"we", 0)):
+        with Cache(str(tmp_path / "cache"), Seal(user)) as cache:
+            store = ContentStore(cache, PLAN)
+            store.store_file(found)
+            assert store.counts.bytes_read == read
+
+
+def test_leaves_are_full_wherever_the_parts_of_a_stream_end(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content_store, "LEAF", 10)
+    slices = content_store._Slices(cache)
+    for part in (b"abcdefg", b"hijklmn", b"opqrstu"):
+        slices.write(part)
+    assert slices.finish() == blob(b"abcdefghijklmnopqrstu")
+    assert slices.leaves == [blob(b"abcdefghij"), blob(b"klmnopqrst"), blob(b"u")]
 
 
 @pytest.mark.usefixtures("streaming")
