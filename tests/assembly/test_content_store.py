@@ -197,6 +197,29 @@ def test_a_sample_pays_from_the_ratio_of_the_plan_on(tmp_path: Path, cache: Cach
 
 
 @pytest.mark.usefixtures("streaming")
+@pytest.mark.parametrize(("more", "compressed"), [(0, True), (1, False)])
+def test_a_stream_is_compressed_from_the_ratio_of_the_plan_on(
+    tmp_path: Path, cache: Cache, more: int, compressed: bool
+) -> None:
+    data = text(64 << 10) + noise(64 << 10)
+    found = content(tmp_path / "a", data)
+    with Cache(str(tmp_path / "other")) as other:
+        frame = ContentStore(other, replace(PLAN, compress_ratio=1)).store_file(found).compressed
+    assert frame is not None
+    store = ContentStore(cache, replace(PLAN, compress_ratio=Fraction(len(data) + more, frame.size)))  # type: ignore[arg-type]
+    assert (store.store_file(found).compressed is not None) is compressed
+
+
+@pytest.mark.parametrize(("size", "compressed"), [(5000, True), (5001, False)])
+def test_what_is_streamed_is_judged_by_its_start(
+    tmp_path: Path, store: ContentStore, monkeypatch: pytest.MonkeyPatch, size: int, compressed: bool
+) -> None:
+    monkeypatch.setattr(content_store, "_ONE_SHOT", 5000)
+    found = content(tmp_path / "a", b"\x1f\x8b" + text(size - 2))
+    assert (store.store_file(found).compressed is not None) is compressed
+
+
+@pytest.mark.usefixtures("streaming")
 def test_a_stream_that_somebody_else_stored_is_proven_and_not_read(tmp_path: Path) -> None:
     data = text(5000)
     found = content(tmp_path / "a", data)._replace(digest=blob(data).digest)
