@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otabuild.assembly import chunker
 from otabuild.assembly.chunker import Chunker
 from otabuild.assembly.plan import PROFILES, StoragePlan
 
@@ -19,9 +20,9 @@ Content = tuple[str, int]
 
 
 def bundles(contents: Sequence[Content], plan: StoragePlan) -> list[tuple[Content, ...]]:
-    chunker, found = Chunker(plan), list[list[Content]]()
+    cutter, found = Chunker(plan), list[list[Content]]()
     for path, size in sorted(contents):
-        if chunker.starts_new(path, size) or not found:
+        if cutter.starts_new(path, size) or not found:
             found.append([])
         found[-1].append((path, size))
     return [tuple(bundle) for bundle in found]
@@ -150,3 +151,14 @@ def test_after_a_cut_the_bundle_has_the_size_of_its_first_member() -> None:
         False,
         True,
     ]
+
+
+@pytest.mark.parametrize(("less", "cut"), [(0, False), (1, True)])
+def test_a_name_at_its_bound_cuts_nothing(monkeypatch: pytest.MonkeyPatch, less: int, cut: bool) -> None:
+    monkeypatch.setattr(chunker, "_share", lambda _name: (1 << 62) - less)
+    plan = replace(PROFILES["update"], folder_share=1 / 4, bundle_size=1 << 16, bundle_max=1 << 30)
+    by_folder, by_size = Chunker(plan), Chunker(plan)
+    assert not by_folder.starts_new("/a/1", 1)  # nothing is before it
+    assert by_folder.starts_new("/b/1", 0) is cut
+    assert not by_size.starts_new("/a/1", 1)
+    assert by_size.starts_new("/a/2", 1 << 14) is cut
