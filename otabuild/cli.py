@@ -13,11 +13,12 @@ from otabuild import progress, session
 from otabuild.errors import OtabuildError, StorageError, printable_json
 from otabuild.version import __version__
 
-_MODULES = ("build", "image", "verify", "signing", "release", "repro", "cache", "completion")
+_MODULES = ("build", "image", "verify", "signing", "packages", "release", "repro", "cache", "completion")
 _GROUPS = {
     "Build": ("init", "build", "plan", "repro", "schema"),
     "Look": (
         *("list-image", "ls", "cat", "stat", "lookup-image", "otaclient-package"),
+        "packages",
         *("inspect-index", "inspect-blob", "get-filetable", "get-resourcetable"),
     ),
     "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),

@@ -33,9 +33,10 @@ ROOMS: dict[str, set[str]] = {
     "image": {"errors", "findings", "format", "storage", "stores", "signing"},
     "verification": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image"},
     "deployment": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
-    "comparison": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
+    "packages": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
+    "comparison": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages"},
     "lint": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
-    "report": {"errors", "findings", "format", "storage", "stores", "signing", "image", "comparison"},
+    "report": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages", "comparison"},
     # releases in a store: publish, list, prune, pull
     "releases": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
     # recipes, and the steps that join both halves

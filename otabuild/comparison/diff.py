@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from otabuild.comparison.diff_entries import Aspect, EntryChange, diff_entries
-from otabuild.comparison.packages import PackageDatabase, Packages, version_key
 from otabuild.errors import InputError, OtabuildError, StorageError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Reading
 from otabuild.format.index import Index, payload_id
 from otabuild.image.image import Image, Payload
+from otabuild.packages.installed import SYSTEM_TYPES, PackageType
+from otabuild.packages.inventory import Inventory, read_inventory
+from otabuild.packages.versions import order_key
 
 PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
 OnError = Callable[[str, OtabuildError], None]
+Versions = Mapping[str, tuple[str, ...]]
+"""Versions by name; with dpkg, `name:architecture` if several architectures can be installed together."""
 
 
 class PackageChange(NamedTuple):
@@ -42,10 +46,13 @@ class PayloadDiff:
         metadata: annotations, labels (including counts of the rootfs) and other fields of manifest and config.
         sys_config: the lines of a unified diff.
         entries: in path order; empty if only one image has the payload.
-        packages: sorted by name.
+        packages: sorted by name; a package of a programming language is named `TYPE:NAME`, such as `npm:left-pad`.
+        new_licenses: licences that no package of the first image has, sorted.
+        new_unpackaged: files that belong to no package, and did not exist so in the first image, in path order.
+        system: what differs of kernel and BSP.
         rootfs_size: bytes of all regular files before and after; None without a payload or label.
         notes: what could not be compared.
-        has_packages: whether at least one of the two has a package database.
+        has_packages: whether at least one of the two has a package.
     """
 
     name: str
@@ -54,6 +61,9 @@ class PayloadDiff:
     sys_config: tuple[str, ...] = ()
     entries: tuple[EntryChange, ...] = ()
     packages: tuple[PackageChange, ...] = ()
+    new_licenses: tuple[str, ...] = ()
+    new_unpackaged: tuple[str, ...] = ()
+    system: tuple[Aspect, ...] = ()
     rootfs_size: tuple[int | None, int | None] = (None, None)
     notes: tuple[str, ...] = ()
     has_packages: bool = True
@@ -61,6 +71,11 @@ class PayloadDiff:
     def count(self, kind: str) -> int:
         """Return how many entries were `added`, `removed` or `changed`."""
         return sum(entry.kind == kind for entry in self.entries)
+
+    @property
+    def downgraded(self) -> tuple[PackageChange, ...]:
+        """The packages that are older than before: seldom meant, and a way back to known faults."""
+        return tuple(package for package in self.packages if package.kind == "downgraded")
 
     def to_value(self) -> dict[str, Any]:
         """Return the difference as plain JSON values."""
@@ -71,6 +86,9 @@ class PayloadDiff:
             "metadata": [aspect.to_value() for aspect in self.metadata],
             "sys-config": list(self.sys_config),
             "packages": [package.to_value() for package in self.packages],
+            "new-licenses": list(self.new_licenses),
+            "new-unpackaged": list(self.new_unpackaged),
+            "system": [aspect.to_value() for aspect in self.system],
             "entries": [entry.to_value() for entry in self.entries],
             "notes": list(self.notes),
         }
@@ -166,12 +184,8 @@ class _RootfsDiffs:
             return PayloadDiff("", "same")
         if pair not in self._known:
             entries = diff_entries(before.entries(), after.entries())
-            databases = PackageDatabase(before), PackageDatabase(after)
-            packages, notes = _diff_databases(*databases)
-            has_packages = any(database.key for database in databases)
-            self._known[pair] = PayloadDiff(
-                "", "changed", entries=entries, packages=packages, notes=notes, has_packages=has_packages
-            )
+            found = _diff_inventories(read_inventory(before), read_inventory(after))
+            self._known[pair] = replace(found, entries=entries)
         return self._known[pair]
 
 
@@ -182,17 +196,16 @@ def _diff_payload(name: str, before: Payload | None, after: Payload | None, root
     metadata = _aspects(_metadata(before), _metadata(after))
     sys_config = tuple(_diff_text(before.sys_config, after.sys_config))
     found = rootfs.of(before, after)
-    changed = metadata or sys_config or found.entries
-    return PayloadDiff(
-        name,
-        "changed" if changed else "same",
-        metadata,
-        sys_config,
-        found.entries,
-        found.packages,
-        sizes,
-        found.notes,
-        found.has_packages,
+    labels = [payload.config.labels for payload in (before, after)]
+    bsp = _aspects(*({"BSP version": own[ann.BSP_VERSION]} if ann.BSP_VERSION in own else {} for own in labels))
+    return replace(
+        found,
+        name=name,
+        kind="changed" if metadata or sys_config or found.entries else "same",
+        metadata=metadata,
+        sys_config=sys_config,
+        system=(*bsp, *found.system),
+        rootfs_size=sizes,
     )
 
 
@@ -226,18 +239,48 @@ def _diff_text(before: bytes | None, after: bytes | None) -> Iterable[str]:
     return found or ("(differs in line endings only)",)
 
 
-def _diff_databases(
-    before: PackageDatabase, after: PackageDatabase
-) -> tuple[tuple[PackageChange, ...], tuple[str, ...]]:
-    if before.key == after.key:
-        return (), ()
-    (old, old_problem), (new, new_problem) = before.read(), after.read()
-    notes = tuple(dict.fromkeys(problem for problem in (old_problem, new_problem) if problem))
-    return ((), notes) if notes else (diff_packages(old, new), ())
+def _diff_inventories(before: Inventory, after: Inventory) -> PayloadDiff:
+    """Compare what is installed; of a kind of package that cannot be read on one side, nothing is said but that."""
+    sides = before, after
+    notes = tuple(dict.fromkeys(note.why for side in sides for note in side.notes))
+    unread = {note.type for side in sides for note in side.notes}
+    types = {package.type for side in sides for package in side.packages}
+    changes = [
+        change
+        for type_ in types - unread
+        for change in diff_packages(type_, _versions(before, type_), _versions(after, type_))
+    ]
+    licenses = [{text for package in side.maintained for text in package.licenses} for side in sides]
+    kernels = [{"kernel": ", ".join(side.kernels)} if side.kernels else {} for side in sides]
+    return PayloadDiff(
+        "",
+        "changed",
+        packages=tuple(sorted(changes)),
+        new_licenses=tuple(sorted(licenses[1] - licenses[0])),
+        new_unpackaged=() if unread or not types else _new(before.unpackaged, after.unpackaged),
+        system=_aspects(*kernels),
+        notes=notes,
+        has_packages=bool(types),
+    )
 
 
-def diff_packages(before: Packages, after: Packages) -> tuple[PackageChange, ...]:
-    """Return the packages that differ, sorted by name."""
+def _new(before: Iterable[str], after: Iterable[str]) -> tuple[str, ...]:
+    known = set(before)
+    return tuple(path for path in after if path not in known)
+
+
+def _versions(inventory: Inventory, type_: PackageType) -> Versions:
+    """Return the versions of a kind of package; several of one name can be installed."""
+    found: dict[str, set[str]] = {}
+    for package in inventory.maintained:
+        if package.type == type_:
+            name = package.label if type_ in SYSTEM_TYPES else f"{type_}:{package.label}"
+            found.setdefault(name, set()).add(package.version)
+    return {name: tuple(sorted(versions)) for name, versions in found.items()}
+
+
+def diff_packages(type_: PackageType, before: Versions, after: Versions) -> tuple[PackageChange, ...]:
+    """Return the packages of a kind that differ, sorted by name."""
     changes: list[PackageChange] = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
@@ -246,7 +289,7 @@ def diff_packages(before: Packages, after: Packages) -> tuple[PackageChange, ...
         if old is None or new is None:
             kind: PackageKind = "added" if old is None else "removed"
         else:
-            newest = max(map(version_key, old)), max(map(version_key, new))
+            newest = [max(order_key(type_, version) for version in versions) for versions in (old, new)]
             kind = "downgraded" if newest[1] < newest[0] else "upgraded"
         changes.append(PackageChange(name, kind, _joined(old), _joined(new)))
     return tuple(changes)

@@ -32,7 +32,10 @@ def text_lines(found: Diff) -> Iterator[str]:
         yield from (f"  note: {printable(note)}" for note in payload.notes)
         yield from _section("metadata", (f"  {aspect_text(aspect)}" for aspect in payload.metadata))
         yield from _section("sys_config", (f"  {printable(line)}" for line in payload.sys_config))
+        yield from _section("system", (f"  {aspect_text(aspect)}" for aspect in payload.system))
         yield from _section("packages", (f"  {line}" for line in package_lines(payload)))
+        yield from _section("new licenses", (f"  + {printable(text)}" for text in payload.new_licenses))
+        yield from _section("new files of no package", (f"  + {printable(path)}" for path in payload.new_unpackaged))
         yield from _section("entries", (f"  {entry_text(entry)}" for entry in payload.entries))
 
 
@@ -54,7 +57,8 @@ def _headline(payload: PayloadDiff) -> str:
     packages = f"{counted(number, 'package')} differ{'s' if number == 1 else ''}, " if number else ""
     if not number and payload.entries and payload.has_packages and not payload.notes:
         packages = "no packages changed, "
-    return f"{entries}, {packages}rootfs {human_change(*payload.rootfs_size)}"
+    downgraded = f"{len(payload.downgraded)} DOWNGRADED, " if payload.downgraded else ""
+    return f"{entries}, {packages}{downgraded}rootfs {human_change(*payload.rootfs_size)}"
 
 
 def aspect_text(aspect: Aspect, arrow: str = "->") -> str:
@@ -71,7 +75,8 @@ def package_lines(payload: PayloadDiff) -> Iterator[str]:
     """Yield the packages that differ, one per line, safe to print."""
     for package in payload.packages:
         versions = " -> ".join(version for version in (package.before, package.after) if version is not None)
-        yield printable(f"{_SIGNS[package.kind]} {package.name} {versions}")
+        loud = "  DOWNGRADED" if package.kind == "downgraded" else ""
+        yield printable(f"{_SIGNS[package.kind]} {package.name} {versions}{loud}")
 
 
 def entry_text(entry: EntryChange, arrow: str = "->") -> str:
@@ -129,7 +134,10 @@ def _payload_markdown(payload: PayloadDiff, told: dict[tuple[object, ...], str],
         yield f"Files, packages and sys_config differ as those of {_code(twin)} do."
         return
     yield from _folded("sys_config", payload.sys_config, shown, "diff")
+    yield from _folded("System", map(aspect_text, payload.system), shown, is_open=True)
     yield from _folded("Packages", package_lines(payload), shown, is_open=True)
+    yield from _folded("New licenses", payload.new_licenses, shown, is_open=True)
+    yield from _folded("New files of no package", payload.new_unpackaged, shown)
     for kind in ("added", "removed", "changed"):
         entries = [entry_text(entry) for entry in payload.entries if entry.kind == kind]
         yield from _folded(f"Entries {kind}", entries, shown)

@@ -315,8 +315,15 @@ def _payload_changes(payload: PayloadDiff, shown: dict[object, str]) -> Html:
         tag("h3", payload.name),
         *(tag("p", note, class_="bad") for note in payload.notes),
         join((tag("h4", "Files with new privileges", class_="bad"), _cut(risky))) if risky else "",
+        join((tag("h4", "Kernel and BSP"), _pre([aspect_text(a, _ARROW) for a in payload.system])))
+        if payload.system
+        else "",
         tag("h4", "Packages"),
         _packages(payload),
+        fold("New licenses", _pre(list(payload.new_licenses)), is_open=True) if payload.new_licenses else "",
+        fold(f"New files of no package ({len(payload.new_unpackaged)})", _cut(list(payload.new_unpackaged)))
+        if payload.new_unpackaged
+        else "",
         tag("h4", "Files"),
         join(folds) if folds else tag("p", "No files changed.", class_="none"),
         fold("sys_config", _pre(list(payload.sys_config))) if payload.sys_config else "",
@@ -328,8 +335,11 @@ def _packages(payload: PayloadDiff) -> Html:
     if payload.packages:
         rows = [(p.name, p.kind, p.before or "", p.after or "") for p in payload.packages]
         title = counted(len(rows), "package")
-        return fold(title, table(("package", "change", "before", "after"), rows), is_open=len(rows) <= _OPEN)
-    said = "No packages changed." if payload.has_packages else "Neither image has a database of dpkg or rpm."
+        older = [f"{p.name} {p.before} {_ARROW} {p.after}" for p in payload.downgraded]
+        loud = join((tag("h4", "Downgraded packages", class_="bad"), _cut(older))) if older else ""
+        changes = table(("package", "change", "before", "after"), rows)
+        return join((loud, fold(title, changes, is_open=len(rows) <= _OPEN)))
+    said = "No packages changed." if payload.has_packages else "Neither image has a package that otabuild can read."
     return tag("p", "Not known." if payload.notes else said, class_="none")
 
 

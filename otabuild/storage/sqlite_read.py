@@ -106,10 +106,15 @@ class Database:
         self.connection.close()
 
 
-def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
+def open_database(chunks: Iterable[bytes | memoryview], name: str, budget: int | None = None) -> Database:
     """Open a database from its bytes.
 
     They are written to a private temporary file without a name, so a kill at any time leaves nothing of it behind.
+
+    Args:
+        chunks: the bytes of the database.
+        name: what it is, for messages.
+        budget: SQLite's instructions for all statements; default: what our queries of a table of this size need.
 
     Raises:
         TableError: not a plain SQLite database: wrong header, size, encoding or journal mode.
@@ -124,7 +129,8 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str) -> Database:
                 size += len(chunk)
             file.flush()
             _check_header(os.pread(file.fileno(), 100, 0), size, name)
-            database = _harden(connection, name, size)
+            default = _BUDGET_BASE + _BUDGET_PER_BYTE * size
+            database = _harden(connection, name, default if budget is None else budget)
             undo.pop_all()
             file.close()
             return database
@@ -170,7 +176,7 @@ def _check_header(head: bytes, size: int, name: str) -> None:
         raise TableError("text is not UTF-8", where=name, observed=encoding, expected=1)
 
 
-def _harden(connection: sqlite3.Connection, name: str, size: int) -> Database:
+def _harden(connection: sqlite3.Connection, name: str, budget: int) -> Database:
     for limit, value in (
         (sqlite3.SQLITE_LIMIT_LENGTH, 16 << 20),
         (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000),
@@ -184,7 +190,7 @@ def _harden(connection: sqlite3.Connection, name: str, size: int) -> Database:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_TRUSTED_SCHEMA, False)
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
-    database = Database(connection, name, _BUDGET_BASE + _BUDGET_PER_BYTE * size)
+    database = Database(connection, name, budget)
     with database.guarded():
         for setting in _SETTINGS:
             connection.execute(setting)

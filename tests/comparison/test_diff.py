@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import sqlite3
 import stat
-import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +16,13 @@ from otabuild.cli import main
 from otabuild.comparison.diff import Diff, PayloadDiff, diff, diff_packages
 from otabuild.comparison.diff_entries import diff_entries
 from otabuild.comparison.diff_text import entry_text, markdown_lines, text_lines
-from otabuild.comparison.packages import dpkg_packages, rpm_packages, version_key
 from otabuild.errors import InputError
 from otabuild.format.capabilities import format_capability, parse_capability
 from otabuild.image.image import open_image
 from otabuild.image.tables import FileEntry
 from tests.image.products import Tree, build
+from tests.packages.databases import STATUS, rpm_database, rpm_header
 
-STATUS = """\
-Package: adduser
-Status: install ok installed
-Architecture: all
-Version: 3.134
-Description: add users
- Package: not a field
-
-Package: libc6
-Status: install ok installed
-Multi-Arch: same
-Architecture: amd64
-Version: {libc}
-
-Package: gone
-Status: deinstall ok config-files
-Version: 1
-
-Package: waiting
-Status: install ok triggers-pending
-Version: 2
-"""
 OLD: Tree = {
     "etc/kept": b"k",
     "etc/content": b"old",
@@ -273,63 +247,10 @@ def test_the_merge_finds_what_sets_find(left: list[str], right: list[str]) -> No
 # packages
 
 
-def test_dpkg_status() -> None:
-    assert dict(dpkg_packages(STATUS.format(libc="1").encode())) == {
-        "adduser": "3.134",
-        "libc6:amd64": "1",
-        "waiting": "2",
-    }
-    assert dict(dpkg_packages(b"Package: tzdata\nVersion: 2026a\n")) == {"tzdata": "2026a"}, "a file of status.d"
-
-
-@pytest.mark.skipif(not Path("/usr/bin/dpkg").exists(), reason="needs dpkg")
-@pytest.mark.parametrize(
-    "versions",
-    [
-        "1.0~rc1 1.0 1.0a 1.0+b 1.0.1 1.00.10 1:0.1",
-        "9-1 10-1 10-1+deb12u1 10-2~bpo 10-2",
-        "0 1 1-0 1~ 2a 2+ a",
-        "1.2-3 1.2-3.1 1:1",
-    ],
-)
-def test_versions_compare_as_dpkg_does(versions: str) -> None:
-    for left, right in itertools.combinations(versions.split(), 2):
-        code = subprocess.run(["/usr/bin/dpkg", "--compare-versions", left, "lt", right], check=False).returncode
-        assert (version_key(left) < version_key(right)) == (code == 0), (left, right)
-
-
 def test_downgrades_and_several_versions() -> None:
     old = {"a": ("2",), "kernel": ("5",), "same": ("1",)}
     new = {"a": ("1",), "kernel": ("5", "6"), "same": ("1",)}
-    assert diff_packages(old, new) == (("a", "downgraded", "2", "1"), ("kernel", "upgraded", "5", "5, 6"))
-
-
-def rpm_header(name: str, version: str, release: str, epoch: int | None = None) -> bytes:
-    data, index = b"", []
-    for tag, text in ((1000, name), (1001, version), (1002, release)):
-        index.append(struct.pack(">4I", tag, 6, len(data), 1))
-        data += text.encode() + b"\0"
-    if epoch is not None:
-        data += b"\0" * (-len(data) % 4)
-        index.append(struct.pack(">4I", 1003, 4, len(data), 1))
-        data += struct.pack(">I", epoch)
-    return struct.pack(">2I", len(index), len(data)) + b"".join(index) + data
-
-
-def rpm_database(path: Path, *headers: bytes) -> bytes:
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)")
-    connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(header,) for header in headers])
-    connection.commit()
-    connection.close()
-    return path.read_bytes()
-
-
-def test_rpm_database(tmp_path: Path) -> None:
-    raw = rpm_database(tmp_path / "db", rpm_header("bash", "5.2", "1.fc40"), rpm_header("bind", "9", "2", 32))
-    assert raw[18:20] == b"\2\2", "as rpm leaves it: in write-ahead mode"
-    assert list(rpm_packages(raw)) == [("bash", "5.2-1.fc40"), ("bind", "32:9-2")]
+    assert diff_packages("deb", old, new) == (("a", "downgraded", "2", "1"), ("kernel", "upgraded", "5", "5, 6"))
 
 
 @pytest.mark.parametrize("header", [b"", b"\0" * 8 + b"x", rpm_header("a", "b", "c")[:-1], b"\xff" * 64])

@@ -168,7 +168,7 @@ def test_what_changed(raw: bytes) -> None:
     ("status", "said"),
     [
         (b"Package: a\nVersion: 1\n", "No packages changed."),
-        (None, "Neither image has a database of dpkg or rpm."),
+        (None, "Neither image has a package that otabuild can read."),
     ],
 )
 def test_no_packages_changed(tmp_path: Path, status: bytes | None, said: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Annotated
 
 from otabuild.errors import printable
 from otabuild.format.image_config import jetson_bsp_version
+from otabuild.format.os_release import parse_os_release
 from otabuild.format.sizes import counted
 from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.settings import rootfs_options
@@ -154,19 +153,6 @@ class _Newest:
 
 def _system(release: ReleaseFiles) -> System:
     """Return the names and versions that a rootfs states for its system, and for the Jetson BSP."""
-    named: dict[str, str] = {}
-    for line in (release.os_release or b"").decode("utf-8", "replace").splitlines():
-        name, equals, value = line.partition("=")
-        if equals:
-            named[name.strip()] = _unquoted(value.strip())
+    named = parse_os_release(release.os_release or b"")
     bsp = None if release.nv_tegra_release is None else jetson_bsp_version(release.nv_tegra_release)
     return System(named.get("NAME") or None, named.get("VERSION_ID") or None, bsp)
-
-
-def _unquoted(value: str) -> str:
-    """Read a value of os-release like a shell; a value that a shell would refuse is not changed."""
-    try:
-        read = " ".join(shlex.split(value))
-    except ValueError:
-        return value
-    return re.sub(r"\\([$`])", r"\1", read)  # shlex does not unescape these two within quotes

@@ -1,0 +1,136 @@
+"""All packages of a payload, and the files that belong to none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain
+
+from otabuild.errors import InputError
+from otabuild.format.digest import Reading
+from otabuild.format.os_release import parse_os_release
+from otabuild.image.image import Payload
+from otabuild.packages.apk import read_apk
+from otabuild.packages.dpkg import read_dpkg
+from otabuild.packages.go import read_go
+from otabuild.packages.installed import SYSTEM_TYPES, Found, InstalledPackage, UnreadDatabase
+from otabuild.packages.languages import read_npm, read_python
+from otabuild.packages.opkg import read_opkg
+from otabuild.packages.pacman import read_pacman
+from otabuild.packages.rpm import read_rpm
+from otabuild.packages.tree import Tree
+
+_SYSTEM: tuple[Callable[[Tree], Iterator[Found]], ...] = (read_dpkg, read_rpm, read_apk, read_opkg, read_pacman)
+_MOST = 20_000
+"""The most packages of a kind that a device can have."""
+_OF_KERNEL = frozenset({"modules.dep", "modules.order", "modules.builtin"})
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What a payload contains.
+
+    Attributes:
+        packages: sorted by type, name, version and database.
+        notes: the databases that could not be read, wholly or in part.
+        distribution: ID and VERSION_ID of os-release; empty texts if it does not say.
+        kernels: the versions of the Linux kernels whose modules are there, sorted.
+        tree: the rootfs.
+    """
+
+    packages: tuple[InstalledPackage, ...]
+    notes: tuple[UnreadDatabase, ...]
+    distribution: tuple[str, str]
+    kernels: tuple[str, ...]
+    tree: Tree
+
+    @property
+    def maintained(self) -> tuple[InstalledPackage, ...]:
+        """The packages that nobody else maintains: without those that are a part of a system package."""
+        return tuple(package for package in self.packages if not package.part_of)
+
+    @cached_property
+    def unpackaged(self) -> tuple[str, ...]:
+        """The regular files that belong to no package, in path order."""
+        owned = _owned(self.packages)
+        return tuple(path for path in self.tree.files if path not in owned)
+
+    def owners(self, path: str) -> tuple[InstalledPackage, ...]:
+        """Return the packages that a file or symlink belongs to; links of folders on the way are followed.
+
+        Raises:
+            InputError: there is no such file.
+        """
+        place = self.tree.place(path)
+        if place not in self.tree.files and place not in self.tree.links:
+            raise InputError("no such file or symlink in the payload", where=path)
+        return tuple(package for package in self.packages if place in package.files)
+
+
+def read_inventory(payload: Payload) -> Inventory:
+    """Read all packages of a payload.
+
+    A database that is wrong is a note, and whatever else can be read is told. Reading takes bounded time and memory.
+
+    Raises:
+        IntegrityError, FilterError, TableError: the image is damaged.
+        StorageError: no space for a temporary file.
+    """
+    tree = Tree(payload)
+    packages: list[InstalledPackage] = []
+    notes: list[UnreadDatabase] = []
+    for read in _SYSTEM:
+        _take(read(tree.rested()), packages, notes)
+    owned = _owned(packages)
+    for read in (read_python, read_npm, partial(read_go, owned=owned)):
+        _take(read(tree.rested()), packages, notes)
+    labels = {path: package.label for package in packages if package.type in SYSTEM_TYPES for path in package.files}
+    told = (
+        package if package.type in SYSTEM_TYPES else replace(package, part_of=labels.get(package.database, ""))
+        for package in packages
+    )
+    order = sorted(told, key=lambda found: (found.type, found.name, found.version, found.label, found.database))
+    return Inventory(tuple(order), tuple(notes), _distribution(tree), _kernels(tree), tree)
+
+
+def read_inventories(payloads: Iterable[Payload]) -> Iterator[tuple[Payload, Inventory]]:
+    """Yield payloads with what they contain; payloads with one rootfs share one inventory. Errors as above."""
+    known: dict[Reading, Inventory] = {}
+    for payload in payloads:
+        table = payload.manifest.file_table.reading
+        if table not in known:
+            known[table] = read_inventory(payload)
+        yield payload, known[table]
+
+
+def _take(found: Iterable[Found], packages: list[InstalledPackage], notes: list[UnreadDatabase]) -> None:
+    """Sort what a reader found into packages and notes; no more than a device can have."""
+    most = len(packages) + _MOST
+    for one in found:
+        if isinstance(one, UnreadDatabase):
+            notes.append(one)
+        elif len(packages) == most:
+            notes.append(
+                UnreadDatabase(one.type, f"more than {_MOST:,} packages: the rest of {one.database} is left out")
+            )
+            return
+        else:
+            packages.append(one)
+
+
+def _owned(packages: Iterable[InstalledPackage]) -> set[str]:
+    return set(chain.from_iterable(package.files for package in packages))
+
+
+def _distribution(tree: Tree) -> tuple[str, str]:
+    path = tree.follow("/etc/os-release") or ""
+    named = parse_os_release(tree.read(filter(None, [tree.files.get(path)]), bytes).get(path, b""))
+    return named.get("ID", "").lower(), named.get("VERSION_ID", "")
+
+
+def _kernels(tree: Tree) -> tuple[str, ...]:
+    """Return the folders of kernel modules that depmod or the build of a kernel has filled."""
+    places = (entry.path.split("/") for entry in tree.inside("/lib/modules", deep=True))
+    depth = len((tree.follow("/lib/modules") or "").split("/"))
+    return tuple(sorted({parts[depth] for parts in places if len(parts) == depth + 2 and parts[-1] in _OF_KERNEL}))
