@@ -7,21 +7,29 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import chain
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, LimitError
 from otabuild.format.digest import Reading
 from otabuild.format.os_release import parse_os_release
 from otabuild.image.image import Payload
 from otabuild.packages.apk import read_apk
 from otabuild.packages.dpkg import read_dpkg
 from otabuild.packages.go import read_go
-from otabuild.packages.installed import SYSTEM_TYPES, Found, InstalledPackage, UnreadDatabase
+from otabuild.packages.installed import SYSTEM_TYPES, Found, InstalledPackage, PackageType, UnreadDatabase, unread
 from otabuild.packages.languages import read_npm, read_python
 from otabuild.packages.opkg import read_opkg
 from otabuild.packages.pacman import read_pacman
 from otabuild.packages.rpm import read_rpm
 from otabuild.packages.tree import Tree
 
-_SYSTEM: tuple[Callable[[Tree], Iterator[Found]], ...] = (read_dpkg, read_rpm, read_apk, read_opkg, read_pacman)
+Reader = Callable[[Tree], Iterator[Found]]
+
+_SYSTEM: dict[PackageType, Reader] = {
+    "deb": read_dpkg,
+    "rpm": read_rpm,
+    "apk": read_apk,
+    "opkg": read_opkg,
+    "alpm": read_pacman,
+}
 _MOST = 20_000
 """The most packages of a kind that a device can have."""
 _OF_KERNEL = frozenset({"modules.dep", "modules.order", "modules.builtin"})
@@ -80,11 +88,15 @@ def read_inventory(payload: Payload) -> Inventory:
     tree = Tree(payload)
     packages: list[InstalledPackage] = []
     notes: list[UnreadDatabase] = []
-    for read in _SYSTEM:
-        _take(read(tree.rested()), packages, notes)
-    owned = _owned(packages)
-    for read in (read_python, read_npm, partial(read_go, owned=owned)):
-        _take(read(tree.rested()), packages, notes)
+    for type_, read in _SYSTEM.items():
+        _take(type_, read(tree.rested()), packages, notes)
+    languages: dict[PackageType, Reader] = {
+        "pypi": read_python,
+        "npm": read_npm,
+        "golang": partial(read_go, owned=_owned(packages)),
+    }
+    for type_, read in languages.items():
+        _take(type_, read(tree.rested()), packages, notes)
     labels = {path: package.label for package in packages if package.type in SYSTEM_TYPES for path in package.files}
     told = (
         package if package.type in SYSTEM_TYPES else replace(package, part_of=labels.get(package.database, ""))
@@ -104,19 +116,21 @@ def read_inventories(payloads: Iterable[Payload]) -> Iterator[tuple[Payload, Inv
         yield payload, known[table]
 
 
-def _take(found: Iterable[Found], packages: list[InstalledPackage], notes: list[UnreadDatabase]) -> None:
-    """Sort what a reader found into packages and notes; no more than a device can have."""
-    most = len(packages) + _MOST
-    for one in found:
-        if isinstance(one, UnreadDatabase):
-            notes.append(one)
-        elif len(packages) == most:
-            notes.append(
-                UnreadDatabase(one.type, f"more than {_MOST:,} packages: the rest of {one.database} is left out")
-            )
-            return
-        else:
-            packages.append(one)
+def _take(
+    type_: PackageType, found: Iterator[Found], packages: list[InstalledPackage], notes: list[UnreadDatabase]
+) -> None:
+    """Sort what a reader finds into packages and notes, at most as many as a device can have."""
+    try:
+        for number, one in enumerate(found):
+            if number == _MOST:
+                notes.append(unread(type_, "this rootfs", LimitError("too many", expected=f"at most {_MOST:,}")))
+                return
+            if isinstance(one, UnreadDatabase):
+                notes.append(one)
+            else:
+                packages.append(one)
+    except (InputError, LimitError) as error:
+        notes.append(unread(type_, "this rootfs", error))
 
 
 def _owned(packages: Iterable[InstalledPackage]) -> set[str]:

@@ -54,15 +54,10 @@ class Tree:
         return self
 
     def follow(self, path: str) -> str | None:
-        """Return the path without links that an absolute path leads to; None if that is nothing, or a circle.
-
-        Raises:
-            LimitError: following paths takes too long.
-        """
+        """Return the path without links that an absolute path leads to; None if that is nothing, or a circle."""
         todo, at, links = _parts(path), "", 0
         while todo:
             part = todo.pop()
-            self._steps += 1
             if part == "..":
                 at = at.rpartition("/")[0]
                 continue
@@ -78,16 +73,21 @@ class Tree:
                 at = step
             if links > _LINKS:
                 return None
-            if self._steps > _STEPS:
-                raise LimitError("following the listed paths takes too long", where=path[:200])
         return at
 
     def place(self, path: str) -> str:
-        """Return the path under which a listed path is in the payload: links of folders on the way are followed."""
+        """Return the path under which a listed path is in the payload: links of folders on the way are followed.
+
+        Raises:
+            LimitError: following the listed paths takes too long.
+        """
         folder, _, name = path.rpartition("/")
         if folder in self.folders:
             return path
         if folder not in self._real:
+            self._steps += folder.count("/")
+            if self._steps > _STEPS:
+                raise LimitError("following the listed paths takes too long", where=path[:200])
             self._real[folder] = self.follow(folder)
         real = self._real[folder]
         return path if real is None else f"{real}/{name}"

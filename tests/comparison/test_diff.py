@@ -275,3 +275,44 @@ def test_capabilities_read_as_they_are_written(text: str) -> None:
 @pytest.mark.parametrize("value", [b"", b"\1\0", b"\0" * 20, parse_capability("cap_chown+p")[:-1]])
 def test_what_is_no_capability_is_shown_as_hex(value: bytes) -> None:
     assert format_capability(value) == value.hex()
+
+
+def test_kernel_bsp_licenses_and_files_of_no_package(tmp_path: Path) -> None:
+    """What a reviewer must not miss is named by itself; a downgrade is said loudly."""
+    metadata = "opt/lib/{0}-1.dist-info/METADATA"
+    trees = []
+    for number, (kernel, bsp, version) in enumerate((("5.10.1", "35", "2.0"), ("5.15.2", "36", "1.0"))):
+        tree: Tree = {
+            f"usr/lib/modules/{kernel}/modules.dep": b"",
+            "etc/nv_tegra_release": f"# R{bsp} (release), REVISION: 4.1, GCID\n".encode(),
+            metadata.format("old"): f"Name: old\nVersion: {version}\nLicense: MIT\n".encode(),
+        }
+        if number:
+            tree |= {metadata.format("new"): b"Name: new\nVersion: 1\nLicense: GPL-3.0\n", "opt/surprise": b"x"}
+        trees.append(build(tmp_path / str(number), tree))
+    with open_image(trees[0]) as old, open_image(trees[1]) as new:
+        found = diff(old, new)
+    payload = found.payloads[0]
+    assert payload.system == (("BSP version", "R35.4.1", "R36.4.1"), ("kernel", "5.10.1", "5.15.2"))
+    assert payload.new_licenses == ("GPL-3.0",)
+    assert payload.new_unpackaged == ("/opt/surprise", "/usr/lib/modules/5.15.2/modules.dep")
+    assert payload.packages == (("pypi:new", "added", None, "1"), ("pypi:old", "downgraded", "2.0", "1.0"))
+    text = "\n".join(text_lines(found))
+    assert "v pypi:old 2.0 -> 1.0  DOWNGRADED" in text
+    assert "1 DOWNGRADED" in next(line for line in text.splitlines() if line.startswith("payload main/dev"))
+    markdown = "\n".join(markdown_lines(found))
+    assert all(
+        word in markdown for word in ("DOWNGRADED", "System (2)", "New licenses (1)", "New files of no package (2)")
+    )
+    assert payload.to_value()["system"][1] == {"name": "kernel", "before": "5.10.1", "after": "5.15.2"}
+
+
+def test_a_kind_of_package_that_cannot_be_read_is_not_compared(tmp_path: Path) -> None:
+    """The others are."""
+    metadata = "opt/lib/one-1.dist-info/METADATA"
+    old: Tree = {"var/lib/dpkg/status": b"Package: a\nVersion: 1\n", metadata: b"Name: one\nVersion: 1\n"}
+    new = {"var/lib/dpkg/status": b"Package: a\nPackage: b\n", metadata: b"Name: one\nVersion: 2\n"}
+    with open_image(build(tmp_path / "a", old)) as a, open_image(build(tmp_path / "b", new)) as b:
+        payload = diff(a, b).payloads[0]
+    assert payload.packages == (("pypi:one", "upgraded", "1", "2"),)
+    assert len(payload.notes) == 1

@@ -68,6 +68,7 @@ CASES: dict[str, Callable[[Path], Tree]] = {
     "opkg twice": lambda _: {"var/lib/opkg/status": b"Package: a\nPackage: b\n"},
     "pacman": lambda _: {f"var/lib/pacman/local/{n}/desc": b"%NAME%\n" + b"x" * (4 * MIB - 8) for n in range(17)},
     "npm": lambda _: {"node_modules/a/package.json": b"[" * 100_000},
+    "much npm": lambda _: {f"node_modules/a{n}/package.json": b" " * 4 * MIB for n in range(17)},
     "no name": lambda _: {"opt/a-1.dist-info/METADATA": b"Version: 1\n"},
     "record": lambda _: {"opt/a-1.dist-info/METADATA": b"Name: a\nVersion: 1\n", "opt/a-1.dist-info/RECORD": b'"' + b"x" * 200_000},
     "go": lambda _: {"usr/bin/tool": (_program(), 0o755)},
