@@ -145,6 +145,9 @@ def _distribution(tree: Tree) -> tuple[str, str]:
 
 def _kernels(tree: Tree) -> tuple[str, ...]:
     """Return the folders of kernel modules that depmod or the build of a kernel has filled."""
-    places = (entry.path.split("/") for entry in tree.inside("/lib/modules", deep=True))
-    depth = len((tree.follow("/lib/modules") or "").split("/"))
-    return tuple(sorted({parts[depth] for parts in places if len(parts) == depth + 2 and parts[-1] in _OF_KERNEL}))
+    found = set()
+    for root in ("/lib/modules", "/usr/lib/modules"):
+        depth = len((tree.follow(root) or "").split("/"))
+        places = (entry.path.split("/") for entry in tree.inside(root, deep=True))
+        found |= {parts[depth] for parts in places if len(parts) == depth + 2 and parts[-1] in _OF_KERNEL}
+    return tuple(sorted(found))
