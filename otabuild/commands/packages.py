@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from otabuild.image.image import Image, Payload
     from otabuild.packages.installed import InstalledPackage
-    from otabuild.packages.inventory import Inventory
+    from otabuild.packages.survey import Inventory
 
 _FEW = 3
 
@@ -58,7 +58,7 @@ def selected(args: argparse.Namespace, image: Image) -> list[Payload]:
 
 def run_packages(args: argparse.Namespace) -> int:
     """List packages, or files of no package."""
-    from otabuild.packages.inventory import read_inventories
+    from otabuild.packages.survey import read_inventories
 
     with opened(args, args.image) as image:
         found = list(read_inventories(selected(args, image)))

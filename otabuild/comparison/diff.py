@@ -14,7 +14,7 @@ from otabuild.format.digest import Reading
 from otabuild.format.index import Index, payload_id
 from otabuild.image.image import Image, Payload
 from otabuild.packages.installed import SYSTEM_TYPES, PackageType
-from otabuild.packages.inventory import Inventory, read_inventory
+from otabuild.packages.survey import Inventory, read_inventory
 from otabuild.packages.versions import order_key
 
 PackageKind = Literal["added", "removed", "upgraded", "downgraded"]

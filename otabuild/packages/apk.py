@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from otabuild.packages.installed import Found, InstalledPackage, or_note
+from otabuild.packages.payload_tree import Tree
 from otabuild.packages.stanzas import DATABASE, blocks
-from otabuild.packages.tree import Tree
 
 _DATABASES = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 

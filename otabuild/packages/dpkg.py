@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from otabuild.format import limits
 from otabuild.packages.installed import Found, InstalledPackage, or_note
+from otabuild.packages.payload_tree import Tree
 from otabuild.packages.stanzas import DATABASE, Fields, blocks
-from otabuild.packages.tree import Tree
 
 _ROOT = "/var/lib/dpkg"
 _COPYRIGHTS = 256 * limits.MIB

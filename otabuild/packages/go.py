@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 from otabuild.errors import FormatError
 from otabuild.format import limits
 from otabuild.packages.installed import Found, InstalledPackage, UnreadDatabase, or_note
-from otabuild.packages.tree import Tree
+from otabuild.packages.payload_tree import Tree
 
 _SMALLEST = 256 * limits.KIB
 """No program of Go is smaller, in bytes."""

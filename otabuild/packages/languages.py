@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from otabuild.errors import FormatError
 from otabuild.format.json_text import load_json
 from otabuild.packages.installed import Found, InstalledPackage, or_note
+from otabuild.packages.payload_tree import Tree
 from otabuild.packages.stanzas import Fields, blocks
-from otabuild.packages.tree import Tree
 
 _METADATA = Fields(("Name", "Version", "License", "License-Expression"))
 _LICENSE = 100

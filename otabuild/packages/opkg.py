@@ -8,8 +8,8 @@ from itertools import chain
 
 from otabuild.packages.dpkg import listed_paths
 from otabuild.packages.installed import Found, InstalledPackage, or_note
+from otabuild.packages.payload_tree import Tree
 from otabuild.packages.stanzas import DATABASE, Fields, blocks
-from otabuild.packages.tree import Tree
 
 _ROOTS = ("/var/lib/opkg", "/usr/lib/opkg")
 _FIELDS = Fields(("Package", "Status", "Version", "Architecture"))

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator
 
 from otabuild.packages.installed import Found, InstalledPackage, or_note
-from otabuild.packages.tree import Tree
+from otabuild.packages.payload_tree import Tree
 
 _ROOT = "/var/lib/pacman/local"
 

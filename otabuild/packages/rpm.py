@@ -10,7 +10,7 @@ from typing import IO
 from otabuild.errors import InputError, LimitError, TableError
 from otabuild.format import limits
 from otabuild.packages.installed import Found, InstalledPackage, or_note, unread
-from otabuild.packages.tree import Tree
+from otabuild.packages.payload_tree import Tree
 from otabuild.storage.sqlite_read import open_database
 
 _ROOTS = ("/usr/lib/sysimage/rpm", "/var/lib/rpm", "/usr/share/rpm")

@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 
 from otabuild.image.image import open_image
-from otabuild.packages.inventory import Inventory, read_inventory
+from otabuild.packages.survey import Inventory, read_inventory
 from tests.image.products import Tree, build
 
 STATUS = """\

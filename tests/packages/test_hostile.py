@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.image.image import open_image
-from otabuild.packages.inventory import read_inventory
+from otabuild.packages.survey import read_inventory
 from otabuild.pipeline.run import run_steps
 from otabuild.pipeline.steps.graph import build_steps
 from otabuild.recipe.load import load_recipe

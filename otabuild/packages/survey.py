@@ -18,8 +18,8 @@ from otabuild.packages.installed import SYSTEM_TYPES, Found, InstalledPackage, P
 from otabuild.packages.languages import read_npm, read_python
 from otabuild.packages.opkg import read_opkg
 from otabuild.packages.pacman import read_pacman
+from otabuild.packages.payload_tree import Tree
 from otabuild.packages.rpm import read_rpm
-from otabuild.packages.tree import Tree
 
 Reader = Callable[[Tree], Iterator[Found]]
 
