@@ -6,6 +6,7 @@ import argparse
 import re
 import time
 from collections import defaultdict
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ from otabuild.progress import show_progress
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from otabuild.deployment.contents import Transfer
+    from otabuild.deployment.old_trees import OldTrees
     from otabuild.signing.authenticity import SignatureReport
     from otabuild.signing.trust import TrustPolicy
     from otabuild.verification.verify import Report
@@ -84,6 +87,21 @@ def add(parsers: Parsers) -> None:
     target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
     target.add_argument(
         "--to-tar", metavar="FILE", type=_tar_path, help="write a tar with exact metadata; needs no root"
+    )
+    deploy.add_argument(
+        "--reuse",
+        metavar="TREE",
+        action="append",
+        default=[],
+        help="take contents from this directory as far as it has them, such as the rootfs of the release before; repeatable",
+    )
+    deploy.add_argument(
+        "--reuse-image",
+        metavar="IMAGE",
+        action="append",
+        default=[],
+        help="an image that the trees were deployed from: it says where contents are, so that not every file is read; "
+        "repeatable",
     )
     _add_trust(deploy)
     deploy.add_argument("--insecure-no-verify", action="store_true", help="skip the signature, and nothing else")
@@ -276,7 +294,7 @@ def run_deploy(args: argparse.Namespace) -> int:
             hint="name CA certificates with --ca or --ca-dir, or give --insecure-no-verify",
         )
     act, target = (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
-    with opened(args, args.image) as image:
+    with opened(args, args.image) as image, _old_trees(args) as reuse:
         deployed = act(
             image.payload(args.ecu_id, args.release_key),
             target,
@@ -284,13 +302,43 @@ def run_deploy(args: argparse.Namespace) -> int:
             _now(args),
             insecure_no_verify=args.insecure_no_verify,
             no_owner=args.no_owner,
+            reuse=reuse,
             progress=partial(show_progress, "deploy"),
         )
     size = human_size(deployed.content_size)
     by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
     line = f"{deployed.target}: payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, {size}, {by}"
-    emit(args, deployed.to_value(), [printable(line)])
+    emit(args, deployed.to_value(), [printable(line), *_transfer_lines(deployed.transfer)])
     return 0
+
+
+@contextmanager
+def _old_trees(args: argparse.Namespace) -> Iterator[OldTrees | None]:
+    from otabuild.deployment.old_trees import OldTrees
+
+    if args.reuse_image and not args.reuse:
+        raise InputError(
+            "--reuse-image says where contents are in a tree, and no tree was named",
+            where=args.reuse_image[0],
+            hint="name the tree with --reuse",
+        )
+    if not args.reuse:
+        yield None
+        return
+    with ExitStack() as stack:
+        images = [stack.enter_context(opened(args, path)) for path in args.reuse_image]
+        yield stack.enter_context(OldTrees(args.reuse, images))
+
+
+def _transfer_lines(transfer: Transfer | None) -> Iterator[str]:
+    if transfer is None:
+        return
+    planned, fetched = transfer.planned, transfer.fetched
+    yield f"from the image: {human_size(fetched.bytes)} in {counted(fetched.requests, 'request')}"
+    if fetched != planned:
+        yield f"(planned: {human_size(planned.bytes)} in {counted(planned.requests, 'request')})"
+    if transfer.reused_contents:
+        yield f"reused: {human_size(transfer.reused_bytes)} in {counted(transfer.reused_contents, 'content')}"
 
 
 def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from otabuild.errors import FilterError
-from otabuild.format.digest import Descriptor, format_digest
+from otabuild.format.digest import format_digest
 from otabuild.format.sizes import counted, human_size
 from otabuild.image.image import Image, Payload
-from otabuild.image.storage_form import StorageForm, shares, stored_contents
+from otabuild.image.storage_form import StorageForm, documents_and_tables, shares, stored_contents
 from otabuild.image.tables import REGULARS
 
 MOST = 20
-_CONTENTS = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0"
 _BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
     (SELECT resource_id FROM ft_regular JOIN ft_inode USING (inode_id)
     GROUP BY inode_id, resource_id, CASE WHEN links_count IS NULL THEN path END) JOIN ft_resource USING (resource_id)"""
@@ -107,7 +106,7 @@ def cost(base: Image, new: Image, ecu_id: str, release_key: str = "dev") -> Cost
         OtabuildError: one of the images is invalid.
     """
     before, after = base.payload(ecu_id, release_key), new.payload(ecu_id, release_key)
-    held, wanted = _contents(before), _contents(after)
+    held, wanted = before.contents(), after.contents()
     found = tuple(stored_contents(new.resources, wanted))
     missing = wanted.keys() - {content.digest for content in found}
     if missing:
@@ -119,34 +118,21 @@ def cost(base: Image, new: Image, ecu_id: str, release_key: str = "dev") -> Cost
     changed = [content for content in found if content.digest not in held]
     leaves = {leaf for content in changed for leaf in content.leaves}
     download = sum(size for _, size in leaves)
-    documents = _documents(new, after)
-    tables = new.index.resource_table.size + after.manifest.file_table.size
-    fetched = download + tables + sum(documents)
+    documents, tables = documents_and_tables(after)
+    fetched = download + sum(tables) + sum(documents)
     return Cost(
         resources=len(wanted),
         changed=len(changed),
         changed_bytes=sum(content.size for content in changed),
         requests=len(leaves),
         download=download,
-        metadata=tables,
+        metadata=sum(tables),
         documents=sum(documents),
-        document_requests=len(documents) + 2,
+        document_requests=len(documents) + len(tables),
         full_download=sum(size for _, size in {leaf for content in found for leaf in content.leaves}),
         peak_disk=after.file_table.count(_BLOCKS) + fetched,
         files=_most_costly(after, changed),
     )
-
-
-def _contents(payload: Payload) -> dict[bytes, int]:
-    return dict(payload.file_table.database.query(_CONTENTS))
-
-
-def _documents(image: Image, payload: Payload) -> list[int]:
-    """Return the sizes of what a device reads in addition to tables and contents."""
-    config: Descriptor | None = payload.config.sys_config
-    files = [image.index_raw, *([] if image.token_raw is None else [image.token_raw])]
-    described = [payload.descriptor, payload.manifest.config, *([] if config is None else [config])]
-    return [len(raw) for raw in files] + [descriptor.size for descriptor in described]
 
 
 def _most_costly(payload: Payload, changed: Sequence[StorageForm]) -> tuple[FileCost, ...]:

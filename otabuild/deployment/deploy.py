@@ -13,14 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 
+from otabuild.deployment.contents import Contents, Fill, Transfer
 from otabuild.deployment.deploy_checks import Deployed, check_deployable
+from otabuild.deployment.kept_blobs import KeptBlobs, keeping
+from otabuild.deployment.old_trees import OldTrees
 from otabuild.deployment.tree_plan import Demands, TreePlan
-from otabuild.deployment.tree_writer import TreeWriter
+from otabuild.deployment.tree_writer import FillFile, TreeWriter
 from otabuild.errors import MetaApplyError, StateError, StorageError
-from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Image, Payload
-from otabuild.image.rebuild import Opener, rebuild, run_parallel
-from otabuild.image.resources import GroupMember
+from otabuild.image.rebuild import run_parallel
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import fs, fs_at, publishing, staging
@@ -38,6 +39,7 @@ def deploy(
     *,
     insecure_no_verify: bool = False,
     no_owner: bool = False,
+    reuse: OldTrees | None = None,
     progress: Progress | None = None,
 ) -> Deployed:
     """Deploy a payload as a new directory with exact types, contents, owners, modes, attributes and hard links.
@@ -52,6 +54,7 @@ def deploy(
         now: Unix seconds.
         insecure_no_verify: skip the signature, and nothing else.
         no_owner: let the calling user own everything.
+        reuse: trees of this machine whose contents are used as far as they are right; the rest comes from the image.
         progress: called with the bytes written.
 
     Raises:
@@ -62,18 +65,22 @@ def deploy(
         OtabuildError: the image is invalid; nothing is left behind.
     """
     fs.check_names()
-    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
-    plan = TreePlan(payload.file_table)
-    demands = plan.demands()
-    with _staging(os.fspath(target), payload.image) as root:
-        _check_room(root, demands, os.fspath(target))
-        writer = TreeWriter(root, no_owner=no_owner)
-        try:
-            _rehearse(writer, demands, os.fspath(target))
-            _Deployment(payload.image, plan, writer, Tally(demands.content_size, progress)).run()
-        finally:
-            writer.close()
-    return Deployed(os.fspath(target), payload.name, signer, demands.inodes, demands.content_size)
+    path = os.fspath(target)
+    _check_target(path, payload.image)
+    with keeping(payload.image, path) as kept:
+        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
+        plan = TreePlan(payload.file_table)
+        demands = plan.demands()
+        with _staging(path) as root:
+            _check_room(root, demands, path)
+            writer = TreeWriter(root, no_owner=no_owner)
+            try:
+                _rehearse(writer, demands, path)
+                deployment = _Deployment(payload, plan, writer, Tally(demands.content_size, progress))
+                transfer = deployment.run(reuse, kept)
+            finally:
+                writer.close()
+    return Deployed(path, payload.name, signer, demands.inodes, demands.content_size, transfer)
 
 
 def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
@@ -85,23 +92,27 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
 
 
 @contextmanager
-def _staging(target: str, image: Image) -> Iterator[int]:
+def _staging(target: str) -> Iterator[int]:
     """Yield a descriptor of a private folder beside the target; it becomes the target or is removed."""
-    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
-    parent_path, name = os.path.split(target.rstrip("/"))
-    parent_path = parent_path or "."
-    if name in ("", ".", ".."):
-        raise StateError(
-            "does not name a directory to make", where=repr(target), hint="name one that does not exist yet"
-        )
-    _check_target(target, parent_path, image)
+    parent, name = _split(target)
     busy = "another deployment is writing to this target"
-    with publishing.making_folder(os.path.join(parent_path, name), busy=busy) as root:
+    with publishing.making_folder(os.path.join(parent, name), busy=busy) as root:
         fs_at.drop_acls(root, target)
         yield root
 
 
-def _check_target(target: str, parent: str, image: Image) -> None:
+def _split(target: str) -> tuple[str, str]:
+    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
+    parent, name = os.path.split(target.rstrip("/"))
+    return parent or ".", name
+
+
+def _check_target(target: str, image: Image) -> None:
+    parent, name = _split(target)
+    if name in ("", ".", ".."):
+        raise StateError(
+            "does not name a directory to make", where=repr(target), hint="name one that does not exist yet"
+        )
     if os.path.lexists(target):
         raise StateError("the target already exists", where=target, hint="name a directory that does not exist yet")
     if not os.path.isdir(parent):
@@ -121,35 +132,44 @@ def _check_room(root: int, demands: Demands, target: str) -> None:
 class _Deployment:
     """One run: makes directories, then symlinks and whiteouts, then files, then sets metadata of directories."""
 
-    def __init__(self, image: Image, plan: TreePlan, writer: TreeWriter, tally: Tally) -> None:
-        self._image = image
+    def __init__(self, payload: Payload, plan: TreePlan, writer: TreeWriter, tally: Tally) -> None:
+        self._payload = payload
         self._plan = plan
         self._writer = writer
         self._tally = tally
 
-    def run(self) -> None:
+    def run(self, reuse: OldTrees | None, kept: KeptBlobs | None) -> Transfer | None:
         for entry in self._plan.directories():
             self._writer.make_directory(entry)
         for paths in self._plan.non_regulars():
             self._writer.make_non_regular(paths)
         run_parallel(self._write_inlined, _batches(self._plan.inlined()))
-        rebuild(self._image.resources.groups(self._files_of), self._image.blobs, self._write_content)
+        contents = Contents(self._payload, self._plan.with_content, self._write_content, reuse, kept)
+        transfer = contents.write_all()
         for entry in self._plan.directories(bottom_up=True):
             self._writer.finish_directory(entry)
         self._tally.check_complete("deployment")
-
-    def _files_of(self, row: ResourceRow) -> list[list[FileEntry]] | None:
-        return self._plan.with_content(row.digest) or None
+        return transfer
 
     def _write_inlined(self, batch: list[list[FileEntry]], stop: threading.Event) -> None:
         for paths in batch:
             if stop.is_set():
                 return
-            self._tally.add(self._writer.write_file(paths, partial(iter, (paths[0].contents or b"",))))
+            self._write(paths, partial(_fill_inlined, paths[0].contents or b""))
 
-    def _write_content(self, member: GroupMember[list[list[FileEntry]]], open_content: Opener) -> None:
-        for paths in member.use:
-            self._tally.add(self._writer.write_file(paths, open_content))
+    def _write_content(self, paths: list[FileEntry], fill: Fill) -> bool:
+        return self._write(paths, lambda fd, path: fill(fd, 0, path))
+
+    def _write(self, paths: list[FileEntry], fill: FillFile) -> bool:
+        is_there = self._writer.write_file(paths, fill)
+        if is_there:
+            self._tally.add(paths[0].size)
+        return is_there
+
+
+def _fill_inlined(contents: bytes, fd: int, path: str) -> bool:
+    fs.write(fd, contents, path)
+    return True
 
 
 def _batches(groups: Iterator[list[FileEntry]]) -> Iterator[list[list[FileEntry]]]:

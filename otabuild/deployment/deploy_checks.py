@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from otabuild.deployment.contents import Transfer
 from otabuild.errors import TrustError
 from otabuild.findings import demand
 from otabuild.image.image import Payload
@@ -18,7 +19,8 @@ from otabuild.verification.verify_sign import verify_sign
 class Deployed:
     """The result of a deployment: the target, the signer (None: not checked), and the amounts.
 
-    `content_size` is in bytes; a content counts once for each inode with it.
+    `content_size` is in bytes; a content counts once for each inode with it. `transfer` is None if nothing was reused
+    and the image is on this machine.
     """
 
     target: str
@@ -26,6 +28,7 @@ class Deployed:
     signer: str | None
     inodes: int
     content_size: int
+    transfer: Transfer | None = None
 
     def to_value(self) -> dict[str, object]:
         """Return the result as plain JSON values."""
@@ -35,6 +38,7 @@ class Deployed:
             "signer": self.signer,
             "inodes": self.inodes,
             "content-size": self.content_size,
+            **({} if self.transfer is None else self.transfer.to_value()),
         }
 
 

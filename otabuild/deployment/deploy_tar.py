@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from otabuild.deployment.contents import Contents, Fill, Transfer
 from otabuild.deployment.deploy_checks import Deployed, check_deployable
+from otabuild.deployment.kept_blobs import KeptBlobs, keeping
+from otabuild.deployment.old_trees import OldTrees
 from otabuild.deployment.tree_plan import TreePlan
 from otabuild.errors import StateError
-from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Payload
-from otabuild.image.rebuild import Opener, rebuild
-from otabuild.image.resources import GroupMember
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import fs, publishing, staging
@@ -37,6 +38,7 @@ def deploy_tar(
     *,
     insecure_no_verify: bool = False,
     no_owner: bool = False,
+    reuse: OldTrees | None = None,
     progress: Progress | None = None,
 ) -> Deployed:
     """Write a payload as a tar file; arguments and checks are those of `deploy`.
@@ -48,17 +50,26 @@ def deploy_tar(
         StateError: the target exists and is not a regular file, or is in the image.
         OtabuildError: as `deploy` does.
     """
-    signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
-    plan = TreePlan(payload.file_table)
-    demands = plan.demands()
     path = os.fspath(target)
     if os.path.lexists(path) and not os.path.isfile(path):
         raise StateError("the target is not a plain file", where=path)
     payload.image.source.check_apart(path)
-    with publishing.replacing(path, durable=True) as fd:
-        staging.check_room(fd, demands.content_size, path)
-        _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner).write()
-    return Deployed(path, payload.name, signer, demands.inodes, demands.content_size)
+    with keeping(payload.image, path) as kept:
+        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
+        plan = TreePlan(payload.file_table)
+        demands = plan.demands()
+        with publishing.replacing(path, durable=True) as fd:
+            staging.check_room(fd, demands.content_size, path)
+            tar = _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner)
+            transfer = tar.write(reuse, kept)
+    return Deployed(path, payload.name, signer, demands.inodes, demands.content_size, transfer)
+
+
+class _Place(NamedTuple):
+    """Where the content of a file is in the tar, and how many bytes it has."""
+
+    offset: int
+    size: int
 
 
 class _Tar:
@@ -81,15 +92,16 @@ class _Tar:
         self._offsets: dict[str, int] = {}  # by the first path of a file
         self._first_paths: dict[int, str] = {}
 
-    def write(self) -> None:
-        image, offset = self._payload.image, 0
+    def write(self, reuse: OldTrees | None, kept: KeptBlobs | None) -> Transfer | None:
+        offset = 0
         for entry in self._payload.entries():
             offset = self._write_entry(entry, offset)
         end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
         with fs.change("truncate", self._name):
             os.ftruncate(self._fd, end)
-        rebuild(image.resources.groups(self._offsets_of), image.blobs, self._write_content)
+        transfer = Contents(self._payload, self._places_of, self._write_content, reuse, kept).write_all()
         self._tally.check_complete(self._name)
+        return transfer
 
     def _write_entry(self, entry: FileEntry, offset: int) -> int:
         """Write the header of an entry, and its content if it is inlined; return the offset of the next entry."""
@@ -110,16 +122,15 @@ class _Tar:
             self._offsets[entry.path] = offset
         return offset + -(-entry.size // _BLOCK) * _BLOCK
 
-    def _offsets_of(self, row: ResourceRow) -> list[int] | None:
-        return [self._offsets[paths[0].path] for paths in self._plan.with_content(row.digest)] or None
+    def _places_of(self, digest: bytes) -> list[_Place]:
+        found = (paths[0] for paths in self._plan.with_content(digest))
+        return [_Place(self._offsets[entry.path], entry.size) for entry in found]
 
-    def _write_content(self, member: GroupMember[list[int]], open_content: Opener) -> None:
-        for offset in member.use:
-            at = offset
-            for chunk in open_content():
-                fs.pwrite(self._fd, chunk, at, self._name)
-                at += len(chunk)
-            self._tally.add(at - offset)
+    def _write_content(self, place: _Place, fill: Fill) -> bool:
+        is_there = fill(self._fd, place.offset, self._name)
+        if is_there:
+            self._tally.add(place.size)
+        return is_there
 
 
 def _header(entry: FileEntry, link: str | None) -> bytes:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from otabuild.deployment.tree_plan import Demands
 from otabuild.errors import MetaApplyError, StorageError
-from otabuild.image.rebuild import Opener
 from otabuild.image.tables import FileEntry
-from otabuild.storage import fs, fs_at
+from otabuild.storage import fs_at
 
 _PROBE = ".probe"
+
+FillFile = Callable[[int, str], bool]
+"""Writes a content to a descriptor, from its start; the path is for messages. Returns whether the content is there."""
 
 
 class TreeWriter:
@@ -60,7 +62,7 @@ class TreeWriter:
                 self.make_directory(sample)
                 self.finish_directory(sample)
             elif stat.S_ISREG(sample.mode):
-                self.write_file([sample], lambda: iter(()))
+                self.write_file([sample], lambda _fd, _path: True)
             else:
                 self.make_non_regular([sample])
         except MetaApplyError as error:
@@ -115,23 +117,29 @@ class TreeWriter:
             fs_at.set_xattrs_at(name, folder, entry.xattrs, entry.path)
         self._link(paths)
 
-    def write_file(self, paths: Sequence[FileEntry], open_content: Opener) -> int:
-        """Write a regular file; further paths become hard links of the first. Return the number of bytes written."""
+    def write_file(self, paths: Sequence[FileEntry], fill: FillFile) -> bool:
+        """Make a regular file and fill it; further paths become hard links of the first.
+
+        Returns:
+            What `fill` returns: whether the content is there. If not, there is no file.
+        """
         entry = paths[0]
         folder, name = self._folders.parent_of(entry.path)
-        written = 0
         fd = fs_at.create(name, folder, entry.mode, entry.path)
         try:
-            for chunk in open_content():
-                fs.write(fd, chunk, entry.path)
-                written += len(chunk)
-            self._finish(fd, entry)
+            is_there = fill(fd, entry.path)
+            if is_there:
+                self._finish(fd, entry)
         except BaseException:
             os.close(fd)
             raise
         fs_at.close(fd, entry.path)
-        self._link(paths)
-        return written
+        if is_there:
+            self._link(paths)
+        else:
+            folder, name = self._folders.parent_of(entry.path)
+            fs_at.remove(name, folder, entry.path, is_directory=False)
+        return is_there
 
     def _finish(self, fd: int, entry: FileEntry) -> None:
         fs_at.settle(fd, None if self._no_owner else (entry.uid, entry.gid), entry.mode, entry.path)

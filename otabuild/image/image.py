@@ -27,6 +27,7 @@ from otabuild.storage.backends import open_backend
 from otabuild.storage.fs import StrPath
 from otabuild.stores.open_store import is_url
 
+_CONTENTS = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0"
 _IN_MEMORY = 8 << 20
 _LINKS = 40
 """The limit for followed symlinks, the same as in Linux."""
@@ -77,6 +78,11 @@ class Image:
     def path(self) -> str:
         """The path or URL of the image."""
         return self.source.path
+
+    def read_from(self, source: Backend) -> None:
+        """Read from here on from another place, which has the same files."""
+        self.source = source
+        self.blobs = Blobs(source, self.compat)
 
     def read_file(self, name: str, limit: int) -> bytes | None:
         """Return a file beside the blobs, unverified, or None if it does not exist.
@@ -211,6 +217,14 @@ class Payload:
     def file_table(self) -> FileTable:
         """The file table, open until the image is closed; raises the same errors as `open_table`."""
         return FileTable.open(self.image.blobs, self.manifest.file_table, f"file table of {self.name}")
+
+    def contents(self) -> dict[bytes, int]:
+        """Return the size in bytes of each content that is not inlined, by digest.
+
+        Raises:
+            TableError: the file table is invalid.
+        """
+        return dict(self.file_table.database.query(_CONTENTS))
 
     def entries(self) -> Iterator[FileEntry]:
         """Yield every entry in byte order of the paths.

@@ -9,6 +9,7 @@ from typing import Literal
 
 from otabuild.format.digest import Blob
 from otabuild.format.filters import Compressed
+from otabuild.image.image import Payload
 from otabuild.image.resources import Plan, ResourceTable
 
 Form = Literal["bundled", "compressed", "sliced", "plain"]
@@ -31,6 +32,14 @@ class StorageForm:
     form: Form
     leaves: tuple[Blob, ...]
     bundle_size: int = 0
+
+
+def documents_and_tables(payload: Payload) -> tuple[list[int], list[int]]:
+    """Return the sizes in bytes of what a device reads besides contents: the documents, and the two tables."""
+    image, manifest, config = payload.image, payload.manifest, payload.config.sys_config
+    documents = [len(raw) for raw in (image.index_raw, image.token_raw) if raw is not None]
+    documents += [payload.descriptor.size, manifest.config.size, *([] if config is None else [config.size])]
+    return documents, [manifest.file_table.size, image.index.resource_table.size]
 
 
 def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[StorageForm]:

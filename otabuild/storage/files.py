@@ -31,6 +31,22 @@ def creating(path: str) -> Iterator[int]:
             os.close(fd)
 
 
+@contextmanager
+def appending(path: str) -> Iterator[tuple[int, int]]:
+    """Go on writing a file of ours, which may not exist yet; yields a descriptor, and the bytes that are there.
+
+    Raises:
+        StorageError: it cannot be opened.
+    """
+    with fs.change("create", path):
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        yield fd, os.fstat(fd).st_size
+    finally:
+        with fs.change("close", path):
+            os.close(fd)
+
+
 def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
     """Write a whole file as `publishing.replacing` does."""
     with replacing(path, mode=mode, durable=durable) as fd:

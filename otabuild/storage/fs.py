@@ -177,6 +177,27 @@ def pwrite(fd: int, data: bytes | memoryview, offset: int, path: StrPath) -> Non
             view, offset = view[written:], offset + written
 
 
+def copy_range(source: int, target: int, offset: int, size: int, path: StrPath) -> int:
+    """Copy the first bytes of a file into another one, inside the kernel; the file system may share them.
+
+    Returns:
+        How many bytes were copied; fewer than `size` if the file ends before, or if this is not possible here.
+    """
+    done = 0
+    with change("write", path):
+        while done < size:
+            try:
+                copied = os.copy_file_range(source, target, min(size - done, _COPIED), done, offset + done)
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                break
+            if not copied:
+                break
+            done += copied
+    return done
+
+
 def punch_hole(fd: int, offset: int, size: int, path: StrPath) -> None:
     """Free the space of a part of a file; it reads as zeros afterwards."""
     with change("punch a hole", path):
@@ -225,3 +246,4 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PUNCH_HOLE = 3  # and keep the size
 _RANGE_WRITE = 2
+_COPIED = 1 << 30

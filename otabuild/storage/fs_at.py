@@ -19,7 +19,7 @@ from otabuild.format.file_table import ACL
 from otabuild.storage.fs import change, storage_error
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FOLDERS = 256
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
 _ACLS = (ACL, "system.posix_acl_default")
@@ -45,7 +45,7 @@ def _metadata(operation: str, path: str) -> Iterator[None]:
 
 
 def create(name: str, folder: int, mode: int, path: str) -> int:
-    """Create a file that does not exist yet, for writing; the caller closes the descriptor.
+    """Create a file that does not exist yet, for writing and reading back; the caller closes the descriptor.
 
     It gets the plain permission bits of `mode`, reduced by the umask; `settle` does the rest.
     """
