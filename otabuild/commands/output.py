@@ -54,9 +54,10 @@ def add_image(parser: argparse.ArgumentParser, name: str = "image", which: str =
     parser.add_argument(name, metavar=name.upper(), help=f"{which}: an artifact (ZIP) or a directory, or its URL")
 
 
-def add_payload(parser: argparse.ArgumentParser) -> None:
-    """Add the options that select a payload."""
-    parser.add_argument("--ecu-id", required=True, metavar="ID", help="id of the ECU")
+def add_payload(parser: argparse.ArgumentParser, *, all_without: bool = False) -> None:
+    """Add the options that select a payload; with `all_without`, all ECUs are meant if none is named."""
+    which = "id of the ECU; without it, all ECUs together" if all_without else "id of the ECU"
+    parser.add_argument("--ecu-id", required=not all_without, metavar="ID", help=which)
     parser.add_argument(
         "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
     )

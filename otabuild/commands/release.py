@@ -47,7 +47,7 @@ def add(parsers: Parsers) -> None:
     cost = parsers.add_parser("cost", help="show what a device that runs BASE fetches to get to NEW, and why")
     add_image(cost, "base", "the image that devices run now")
     add_image(cost, "new", "the image to update to")
-    add_payload(cost)
+    add_payload(cost, all_without=True)
     cost.add_argument(
         "--max-download",
         metavar="SIZE",
@@ -103,7 +103,7 @@ def run_cost(args: argparse.Namespace) -> int:
     budget: int | None = args.max_download
     with opened(args, args.base) as base, opened(args, args.new) as new:
         found = cost(base, new, args.ecu_id, args.release_key)
-    name = f"{args.ecu_id}/{args.release_key}"
+    name = f"{args.ecu_id or 'all ECUs'}/{args.release_key}"
     about = {"base": args.base, "new": args.new, "ecu": args.ecu_id, "release-key": args.release_key}
     head = printable(f"update of {name} from {args.base} to {args.new}")
     emit(args, {**about, **found.to_value()}, [head, *_cost_lines(found)])

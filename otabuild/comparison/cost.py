@@ -7,11 +7,11 @@ whole blobs that it is made of: one changed member of a bundle requires the whol
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from otabuild.errors import FilterError
+from otabuild.errors import FilterError, InputError
 from otabuild.format.digest import format_digest
 from otabuild.format.sizes import counted, human_size
 from otabuild.image.image import Image, Payload
@@ -47,7 +47,7 @@ class FileCost:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of updating one payload on a device; sizes in bytes.
+    """The cost of updating one payload on a device, or all of a release key; sizes in bytes.
 
     Attributes:
         resources: distinct contents of the new payload that are stored as resources.
@@ -97,54 +97,90 @@ class Cost:
         }
 
 
-def cost(base: Image, new: Image, ecu_id: str, release_key: str = "dev") -> Cost:
+def cost(base: Image, new: Image, ecu_id: str | None = None, release_key: str = "dev") -> Cost:
     """Return what a device with `base` fetches to update to `new`.
+
+    Tables are fetched at every update, even if only the signature changed: field clients do so.
+
+    Args:
+        base: the image that the device runs.
+        new: the image to update to.
+        ecu_id: the ECU; None for all of them together, which fetch a blob once. One that the base lacks fetches all.
+        release_key: `dev` or `prd`.
 
     Raises:
         InputError: one of the images does not have such a payload.
         FilterError, LimitError: a content of the new payload cannot be resolved.
         OtabuildError: one of the images is invalid.
     """
-    before, after = base.payload(ecu_id, release_key), new.payload(ecu_id, release_key)
-    held, wanted = before.contents(), after.contents()
-    found = tuple(stored_contents(new.resources, wanted))
-    missing = wanted.keys() - {content.digest for content in found}
-    if missing:
-        raise FilterError(
-            "contents of the payload are not in the resource table",
-            where=after.name,
-            observed=f"{len(missing)}, such as {format_digest(min(missing))}",
-        )
-    changed = [content for content in found if content.digest not in held]
+    updates = _updates(base, new, ecu_id, release_key)
+    wanted: dict[bytes, int] = {}
+    lacking: set[bytes] = set()
+    documents: dict[str, int] = {}
+    tables: dict[str, int] = {}
+    for before, after in updates:
+        contents = after.contents()
+        wanted |= contents
+        lacking |= contents.keys() - (before.contents().keys() if before else set())
+        its_documents, its_tables = documents_and_tables(after)
+        documents |= its_documents
+        tables |= its_tables
+    found = _resolved(new, wanted)
+    changed = [content for content in found if content.digest in lacking]
     leaves = {leaf for content in changed for leaf in content.leaves}
-    download = sum(size for _, size in leaves)
-    documents, tables = documents_and_tables(after)
-    fetched = download + sum(tables) + sum(documents)
+    fetched = sum(size for _, size in leaves) + sum(tables.values()) + sum(documents.values())
     return Cost(
         resources=len(wanted),
         changed=len(changed),
         changed_bytes=sum(content.size for content in changed),
         requests=len(leaves),
-        download=download,
-        metadata=sum(tables),
-        documents=sum(documents),
+        download=sum(size for _, size in leaves),
+        metadata=sum(tables.values()),
+        documents=sum(documents.values()),
         document_requests=len(documents) + len(tables),
         full_download=sum(size for _, size in {leaf for content in found for leaf in content.leaves}),
-        peak_disk=after.file_table.count(_BLOCKS) + fetched,
-        files=_most_costly(after, changed),
+        peak_disk=sum(after.file_table.count(_BLOCKS) for _, after in updates) + fetched,
+        files=_most_costly([after for _, after in updates], changed),
     )
 
 
-def _most_costly(payload: Payload, changed: Sequence[StorageForm]) -> tuple[FileCost, ...]:
+def _updates(base: Image, new: Image, ecu_id: str | None, release_key: str) -> list[tuple[Payload | None, Payload]]:
+    """Return the payloads that are compared, the one of the base first."""
+    if ecu_id is not None:
+        return [(base.payload(ecu_id, release_key), new.payload(ecu_id, release_key))]
+    held = {payload.ecu: payload for payload in base.payloads if payload.release_key == release_key}
+    found = [(held.get(after.ecu), after) for after in new.payloads if after.release_key == release_key]
+    if not found:
+        raise InputError("no payload with this release key", where=new.path, observed=release_key)
+    return found
+
+
+def _resolved(image: Image, wanted: Mapping[bytes, int]) -> tuple[StorageForm, ...]:
+    found = tuple(stored_contents(image.resources, wanted))
+    missing = wanted.keys() - {content.digest for content in found}
+    if missing:
+        raise FilterError(
+            "contents of the payload are not in the resource table",
+            where=image.path,
+            observed=f"{len(missing)}, such as {format_digest(min(missing))}",
+        )
+    return found
+
+
+def _most_costly(payloads: Sequence[Payload], changed: Sequence[StorageForm]) -> tuple[FileCost, ...]:
     share = shares(changed)
     users = Counter(digest for content in changed for digest, _ in content.leaves)
     most = sorted(changed, key=lambda content: (-share[content.digest], content.digest))[:MOST]
-    return tuple(FileCost(_paths(payload, c.digest), c.size, round(share[c.digest]), _why(c, users)) for c in most)
+    return tuple(FileCost(_paths(payloads, c.digest), c.size, round(share[c.digest]), _why(c, users)) for c in most)
 
 
-def _paths(payload: Payload, digest: bytes) -> tuple[str, ...]:
-    found = payload.file_table.select(REGULARS, "WHERE digest = ? ORDER BY path", (digest,))
-    return tuple(entry.path for entry in found)
+def _paths(payloads: Iterable[Payload], digest: bytes) -> tuple[str, ...]:
+    """Return the paths of a content in the first of the payloads that has it."""
+    for payload in payloads:
+        found = payload.file_table.select(REGULARS, "WHERE digest = ? ORDER BY path", (digest,))
+        if paths := tuple(entry.path for entry in found):
+            return paths
+    return ()
 
 
 def _why(content: StorageForm, users: Counter[bytes]) -> str:

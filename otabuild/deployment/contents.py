@@ -98,7 +98,7 @@ class Contents(Generic[T]):
         self._left = {digest: self.places_of(digest) for digest in missing}
         run_parallel(self._reuse, self._batches(wanted))
         self._rebuild(lambda row: self._left.get(row.digest))
-        fixed = [size for sizes in documents_and_tables(self.payload) for size in sizes]
+        fixed = [size for sizes in documents_and_tables(self.payload) for size in sizes.values()]
         return Transfer(
             planned=_amount(planned, fixed),
             fetched=self._fetched(fixed),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from otabuild.format.digest import Blob
+from otabuild.format.digest import Blob, Descriptor, blob_name
 from otabuild.format.filters import Compressed
 from otabuild.image.image import Payload
 from otabuild.image.resources import Plan, ResourceTable
@@ -34,12 +34,19 @@ class StorageForm:
     bundle_size: int = 0
 
 
-def documents_and_tables(payload: Payload) -> tuple[list[int], list[int]]:
-    """Return the sizes in bytes of what a device reads besides contents: the documents, and the two tables."""
+def documents_and_tables(payload: Payload) -> tuple[dict[str, int], dict[str, int]]:
+    """Return what a device reads besides contents: sizes in bytes of the documents, and of the two tables, by name."""
     image, manifest, config = payload.image, payload.manifest, payload.config.sys_config
-    documents = [len(raw) for raw in (image.index_raw, image.token_raw) if raw is not None]
-    documents += [payload.descriptor.size, manifest.config.size, *([] if config is None else [config.size])]
-    return documents, [manifest.file_table.size, image.index.resource_table.size]
+    documents = {"index.json": len(image.index_raw)}
+    if image.token_raw is not None:
+        documents["index.jwt"] = len(image.token_raw)
+    described = (payload.descriptor, manifest.config, *([] if config is None else [config]))
+    tables = (manifest.file_table, image.index.resource_table)
+    return documents | _sizes(described), _sizes(tables)
+
+
+def _sizes(descriptors: Iterable[Descriptor]) -> dict[str, int]:
+    return {blob_name(descriptor.digest): descriptor.size for descriptor in descriptors}
 
 
 def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[StorageForm]:

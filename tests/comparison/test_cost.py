@@ -174,3 +174,19 @@ def test_sizes_read_well() -> None:
     assert human_change(2, 1) == "2 B -> 1 B (-1 B)"
     assert human_change(5, 5) == "5 B, size unchanged"
     assert human_change(None, 5) == "unknown -> 5 B"
+
+
+def test_all_ecus_together_fetch_a_blob_once(tmp_path: Path) -> None:
+    old: Tree = {"a": noise(1, 5000), "only": noise(2, 5000)}
+    new = old | {"shared": noise(3, 70_000)}
+    both = [{"ecu": ecu, "rootfs": "main"} for ecu in ("main", "sub")]
+    base = build(tmp_path / "base", old, payloads=both[:1])
+    image = build(tmp_path / "new", new, payloads=both)
+    alone, together = cost_of(base, image, "main"), cost_of(base, image)
+    with pytest.raises(InputError, match="sub"):
+        cost_of(base, image, "sub")
+    assert together.changed == together.resources == 3  # the second ECU is new, and has nothing
+    assert together.download == together.full_download
+    assert together.metadata == alone.metadata  # they share the rootfs, and so its table
+    assert alone.documents < together.documents < 2 * alone.documents
+    assert together.peak_disk > alone.peak_disk
