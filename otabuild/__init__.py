@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from otabuild.deployment.deploy import deploy
     from otabuild.deployment.deploy_checks import Deployed
     from otabuild.deployment.deploy_tar import deploy_tar
+    from otabuild.deployment.old_trees import OldTrees
     from otabuild.errors import OtabuildError
     from otabuild.image.image import Image, open_image
     from otabuild.pipeline.own_steps import after_build, before_scan
     from otabuild.recipe.load import load_recipe
+    from otabuild.releases.stick import write_stick
     from otabuild.signing.trust import TrustPolicy, load_anchors
     from otabuild.verification.verify import Report, verify
 
@@ -36,6 +38,7 @@ _HOMES = {
     "Deployed": "otabuild.deployment.deploy_checks",
     "Diff": "otabuild.comparison.diff",
     "Image": "otabuild.image.image",
+    "OldTrees": "otabuild.deployment.old_trees",
     "OtabuildError": "otabuild.errors",
     "Report": "otabuild.verification.verify",
     "TrustPolicy": "otabuild.signing.trust",
@@ -50,6 +53,7 @@ _HOMES = {
     "load_recipe": "otabuild.recipe.load",
     "open_image": "otabuild.image.image",
     "verify": "otabuild.verification.verify",
+    "write_stick": "otabuild.releases.stick",
 }
 
 __all__ = [
@@ -58,6 +62,7 @@ __all__ = [
     "Deployed",
     "Diff",
     "Image",
+    "OldTrees",
     "OtabuildError",
     "Report",
     "TrustPolicy",
@@ -73,6 +78,7 @@ __all__ = [
     "load_recipe",
     "open_image",
     "verify",
+    "write_stick",
 ]
 
 

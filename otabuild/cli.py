@@ -13,7 +13,10 @@ from otabuild import progress, session
 from otabuild.errors import OtabuildError, StorageError, printable_json
 from otabuild.version import __version__
 
-_MODULES = ("build", "image", "verify", "signing", "packages", "release", "repro", "cache", "completion")
+_MODULES = (
+    *("build", "image", "verify", "signing", "packages"),
+    *("release", "offline", "repro", "cache", "completion"),
+)
 _GROUPS = {
     "Build": ("init", "build", "plan", "repro", "schema"),
     "Look": (
@@ -23,7 +26,7 @@ _GROUPS = {
     ),
     "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),
     "Sign": ("sign", "sign-prepare", "sign-finish", "pki"),
-    "Release": ("diff", "cost", "report", "lint"),
+    "Release": ("diff", "cost", "report", "lint", "offline"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }
 _UNDECIDED = 4
