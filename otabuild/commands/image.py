@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from otabuild.commands.output import (
     Parsers,
+    add_bounds,
     add_compat,
     add_image,
     add_json,
@@ -89,7 +90,9 @@ def add(parsers: Parsers) -> None:
         add_image(parser)
         add_payload(parser)
         parser.add_argument("path", metavar="PATH", help="absolute path in the rootfs, such as /etc/hostname")
-        if name != "cat":
+        if name == "cat":
+            add_bounds(parser)
+        else:
             add_json(parser)
         add_compat(parser)
         parser.set_defaults(run={"ls": run_ls, "stat": run_stat, "cat": run_cat}[name])

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from otabuild.errors import OtabuildError, printable, printable_json, printable_lines
+from otabuild.errors import InputError, OtabuildError, printable, printable_json, printable_lines
+from otabuild.format import limits
+from otabuild.format.sizes import parse_size
 
 if TYPE_CHECKING:
+    from otabuild.image.bounds import Bounds
     from otabuild.image.image import Image
 
 T = TypeVar("T")
+_MINUTES = 120
 
 Parsers = Any
 """argparse's subparsers object; its type has no public name."""
@@ -68,12 +74,47 @@ def add_compat(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compat", action="store_true", help="also read images of the reference builder 0.3 to 0.10")
 
 
+def add_bounds(parser: argparse.ArgumentParser) -> None:
+    """Add the options that bound what a command rebuilds from an image, whatever that declares."""
+    group = parser.add_argument_group("bounds")
+    group.add_argument(
+        "--max-content",
+        metavar="SIZE",
+        type=option_type(parse_size),
+        default=limits.REBUILT,
+        help="read and make at most this for all contents together, such as 2TiB; default: 1TiB",
+    )
+    group.add_argument(
+        "--max-minutes",
+        metavar="N",
+        type=option_type(_minutes),
+        default=_MINUTES,
+        help="end with an error when this is over; default: %(default)s",
+    )
+
+
+def _minutes(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise InputError("is not a number of minutes", observed=text[:40], expected="0 to 999999")
+    return int(text)
+
+
+def bounds(args: argparse.Namespace) -> Bounds | None:
+    """Return the bounds of a command with `add_bounds`, from now on; None for other commands."""
+    from otabuild.image.bounds import Bounds
+
+    if "max_content" not in args:
+        return None
+    end = time.monotonic() + 60 * args.max_minutes
+    return Bounds(args.max_content, lambda: time.monotonic() > end)
+
+
 @contextmanager
 def opened(args: argparse.Namespace, path: str) -> Iterator[Image]:
     """Open an image for a command, and tell at the end what was met that the format does not allow."""
     from otabuild.image.image import open_image
 
-    with open_image(path, compat=getattr(args, "compat", False)) as image:
+    with open_image(path, compat=getattr(args, "compat", False), bounds=bounds(args)) as image:
         args.sources = [*getattr(args, "sources", ()), image.source]
         yield image
         for note in image.compat.notes:

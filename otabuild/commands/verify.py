@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from otabuild.commands.output import (
     Parsers,
+    add_bounds,
     add_compat,
     add_image,
     add_json,
@@ -54,6 +55,7 @@ def add(parsers: Parsers) -> None:
         action="store_true",
         help="check everything but the signature, as for an image that is not signed, and say so",
     )
+    add_bounds(verify)
     add_json(verify)
     verify.set_defaults(run=run_verify, judges=True)
 
@@ -106,6 +108,7 @@ def add(parsers: Parsers) -> None:
     _add_trust(deploy)
     deploy.add_argument("--insecure-no-verify", action="store_true", help="skip the signature, and nothing else")
     deploy.add_argument("--no-owner", action="store_true", help="make the calling user the owner of every entry")
+    add_bounds(deploy)
     add_json(deploy)
     deploy.set_defaults(run=run_deploy)
 
@@ -232,7 +235,13 @@ def _verdict_lines(image: str, report: Report, now: int) -> Iterator[str]:
     """Say whether an image is valid, what was checked, and who signed it."""
     verdict = f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
     counts = [counted(report.counts.get(f"{noun}s", 0), noun) for noun in ("payload", "blob")]
+    if "contents" in report.counts:
+        counts.append(
+            f"{counted(report.counts['contents'], 'content')} of {human_size(report.counts['content-bytes'])}"
+        )
     yield printable(f"{image}: {verdict} ({', '.join([human_size(report.counts.get('bytes', 0)), *counts])})")
+    if not (report.contents_checked or report.shallow):
+        yield "  contents NOT CHECKED"
     yield from (f"  not looked for: {what}" for what in report.not_looked_for)
     if report.signature:
         yield from _signature_lines(report.signature, now)

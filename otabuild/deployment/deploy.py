@@ -71,6 +71,7 @@ def deploy(
         signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
+        payload.image.blobs.budget.check_size(demands.content_size, payload.name)
         with _staging(path) as root:
             _check_room(root, demands, path)
             writer = TreeWriter(root, no_owner=no_owner)

@@ -58,6 +58,7 @@ def deploy_tar(
         signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
+        payload.image.blobs.budget.check_size(demands.content_size, payload.name)
         with publishing.replacing(path, durable=True) as fd:
             staging.check_room(fd, demands.content_size, path)
             tar = _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner)

@@ -46,4 +46,6 @@ FILTER_DEPTH = 4
 SLICES = 65_536
 BUNDLE = 64 * MIB
 FILE = 16 << 40
+REBUILT = 1 << 40
+"""What one command reads and makes at most to rebuild contents, unless it is allowed more."""
 ZSTD_WINDOW_LOG = 27

@@ -12,6 +12,7 @@ from otabuild.errors import IntegrityError, LimitError
 from otabuild.format.compat import STRICT, Compat
 from otabuild.format.digest import Blob, Descriptor, blob_name, format_digest
 from otabuild.image.ahead import FetchAhead
+from otabuild.image.bounds import Bounds, ContentBudget
 from otabuild.storage.backend import CHUNK, Backend
 
 T = TypeVar("T")
@@ -23,14 +24,16 @@ class Blobs:
     """The blobs of an image.
 
     Attributes:
+        budget: what may still be spent on rebuilding contents from them.
         compat: whether what is read from the blobs may deviate from the format as early builders did.
         on_verified: called with the 32-byte digest of each blob that was read to its end and is good; called from any
             thread that reads.
     """
 
-    def __init__(self, source: Backend, compat: Compat = STRICT) -> None:
+    def __init__(self, source: Backend, compat: Compat = STRICT, bounds: Bounds | None = None) -> None:
         self._source = source
         self.compat = compat
+        self.budget = ContentBudget(bounds or Bounds())
         self.on_verified: Callable[[bytes], None] | None = None
         self._ahead: FetchAhead | None = None
 

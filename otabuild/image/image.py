@@ -8,6 +8,7 @@ import posixpath
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cached_property
 from typing import IO, Self, cast
 
@@ -20,8 +21,10 @@ from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import Index, payload_id
 from otabuild.format.manifest import Manifest
 from otabuild.image.blobs import Blobs
+from otabuild.image.bounds import Bounds
 from otabuild.image.resources import ResourceTable
 from otabuild.image.tables import FileEntry, FileTable
+from otabuild.storage import staging
 from otabuild.storage.backend import Backend
 from otabuild.storage.backends import open_backend
 from otabuild.storage.fs import StrPath
@@ -33,7 +36,7 @@ _LINKS = 40
 """The limit for followed symlinks, the same as in Linux."""
 
 
-def open_image(path: StrPath, *, compat: bool = False) -> Image:
+def open_image(path: StrPath, *, compat: bool = False, bounds: Bounds | None = None) -> Image:
     """Open an image directory or an artifact, for use in a `with` statement.
 
     Everything read from it is verified by digest, starting with index.json. Use `otabuild.verify` to check that
@@ -42,6 +45,7 @@ def open_image(path: StrPath, *, compat: bool = False) -> Image:
     Args:
         path: the image, or its URL.
         compat: also read what releases 0.3 to 0.10 of the reference builder wrote; `Image.compat` tells what was met.
+        bounds: what may be spent on rebuilding contents; default: 1 TiB, in any time.
 
     Raises:
         InputError: the path is not an image.
@@ -49,7 +53,7 @@ def open_image(path: StrPath, *, compat: bool = False) -> Image:
         IntegrityError: the image directory has no blobs folder, or a symlink in its place.
         StorageError: the operating system, or the server, could not read it.
     """
-    return Image(_open_backend(os.fspath(path)), Compat(is_on=compat))
+    return Image(_open_backend(os.fspath(path)), Compat(is_on=compat), bounds)
 
 
 def _open_backend(place: str) -> Backend:
@@ -63,10 +67,10 @@ def _open_backend(place: str) -> Backend:
 class Image:
     """An image, opened once. Nothing is looked up by path again."""
 
-    def __init__(self, source: Backend, compat: Compat) -> None:
+    def __init__(self, source: Backend, compat: Compat, bounds: Bounds | None = None) -> None:
         self.source = source
         self.compat = compat
-        self.blobs = Blobs(source, compat)
+        self.blobs = Blobs(source, compat, bounds)
 
     def __enter__(self) -> Self:
         return self
@@ -290,6 +294,8 @@ class Payload:
         Raises:
             InputError: the path does not exist, or is not a regular file.
             IntegrityError, FilterError: the content cannot be rebuilt from the image.
+            LimitError: that would exceed the bounds of the image.
+            StorageError: a temporary file has no room for it.
         """
         entry = self.stat(path, follow=True)
         if entry.digest is None:
@@ -302,11 +308,16 @@ class Payload:
             raise FilterError(
                 "its content is not in the resource table", where=path, observed=format_digest(entry.digest)
             )
-        file = cast("IO[bytes]", tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 the caller's to close
-        for chunk in resources.plan(row).stream(self.image.blobs):
-            file.write(chunk)
-        file.seek(0)
-        return file
+        chunks = resources.plan(row).stream(self.image.blobs)
+        if row.size > _IN_MEMORY:
+            staging.check_room(tempfile.gettempdir(), row.size, path)
+        with ExitStack() as on_error:
+            file = on_error.enter_context(tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY))
+            for chunk in chunks:
+                file.write(chunk)
+            file.seek(0)
+            on_error.pop_all()
+        return cast("IO[bytes]", file)
 
 
 def _parts(path: str) -> list[str]:

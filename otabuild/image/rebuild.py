@@ -11,6 +11,7 @@ from typing import TypeVar
 from otabuild.errors import OtabuildError, StorageError
 from otabuild.format.digest import Blob, format_digest
 from otabuild.image.blobs import Blobs, Chunk, verified
+from otabuild.image.bounds import BoundsError
 from otabuild.image.resources import Group, GroupMember
 
 Chunks = Iterator[Chunk]
@@ -81,11 +82,14 @@ def rebuild(
 
     Raises:
         IntegrityError, StorageError: the first error, if `on_error` is None.
+        BoundsError: the bounds of the image are exceeded.
     """
 
     def attempt(work: Callable[[], T2]) -> T2 | None:
         try:
             return work()
+        except BoundsError:  # concerns all contents
+            raise
         except OtabuildError as error:
             if on_error is None:
                 raise
@@ -115,23 +119,22 @@ def _leaves(group: Group[T]) -> Iterator[Blob]:
 def _open(member: GroupMember[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:
     row = member.row
     if member.plan is not None:
-        return _until(stop, member.plan.stream(blobs))
-    part = bundle[member.offset : member.offset + row.size]
-    return verified((part,), row.digest, row.size, f"resource {format_digest(row.digest)}")
+        return member.plan.stream(blobs, partial(_check, stop))
+    where = f"resource {format_digest(row.digest)}"
+    blobs.budget.spend(row.size, where)
+    return verified((bundle[member.offset : member.offset + row.size],), row.digest, row.size, where)
 
 
-def _until(stop: threading.Event, chunks: Chunks) -> Chunks:
-    for chunk in chunks:
-        if stop.is_set():
-            raise _StoppedError
-        yield chunk
+def _check(stop: threading.Event) -> None:
+    if stop.is_set():
+        raise _StoppedError
 
 
 def _load(group: Group[T], blobs: Blobs, stop: threading.Event) -> bytearray:
     """Return the whole bundle of a group, or no bytes if it has none."""
     buffer = bytearray(group.bundle_size)
     at = 0
-    for chunk in _until(stop, group.bundle.stream(blobs)) if group.bundle else ():
+    for chunk in group.bundle.stream(blobs, partial(_check, stop)) if group.bundle else ():
         buffer[at : at + len(chunk)] = chunk
         at += len(chunk)
     return buffer

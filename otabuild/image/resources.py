@@ -46,20 +46,39 @@ class Plan(NamedTuple):
     leaves: tuple[Blob, ...]
     steps: tuple[FilterStep, ...]
 
-    def stream(self, blobs: Blobs) -> Iterator[Chunk]:
+    @property
+    def effort(self) -> int:
+        """The bytes to read and to make, in all steps."""
+        return sum(leaf.size for leaf in self.leaves) + sum(step.size for step in self.steps)
+
+    def stream(self, blobs: Blobs, check: Callable[[], None] = lambda: None) -> Iterator[Chunk]:
         """Yield the content in parts. It can be trusted only after the last part. Every step is verified, too.
+
+        Args:
+            blobs: the blobs of the image.
+            check: called with every part of every step, however few parts come out of the last; what it raises ends it.
 
         Raises:
             IntegrityError: a blob or the result of a step is not the expected one.
+            BoundsError: the bounds of the image are exceeded.
         """
-        chunks: Iterator[Chunk] = chain.from_iterable(blobs.stream(*leaf) for leaf in self.leaves)
+        whole = f"resource {format_digest(self.steps[-1].digest if self.steps else self.leaves[0].digest)}"
+        blobs.budget.spend(self.effort, whole)
+
+        def watched(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+            for chunk in chunks:
+                check()
+                blobs.budget.check_time(whole)
+                yield chunk
+
+        chunks = watched(chain.from_iterable(blobs.stream(*leaf) for leaf in self.leaves))
         for step in self.steps:
             where = f"resource {format_digest(step.digest)}"
             if isinstance(step.filter, Compressed):
                 chunks = decompress(chunks, step.size, limits.FILE, where, blobs.compat)
             elif isinstance(step.filter, Bundled):
                 chunks = _cut(chunks, step.filter.offset, step.filter.length)
-            chunks = verified(chunks, step.digest, step.size, where)
+            chunks = watched(verified(chunks, step.digest, step.size, where))
         return chunks
 
 

@@ -24,7 +24,7 @@ from otabuild.image.image import Image, Payload
 from otabuild.image.next_generation import check_layer, read_partition_payload, read_update_agent
 from otabuild.image.otaclient_package import check_legacy, read_package
 from otabuild.image.rebuild import Opener, rebuild, run_parallel
-from otabuild.image.resources import GroupMember
+from otabuild.image.resources import NAME, GroupMember
 from otabuild.image.tables import FileTable
 from otabuild.signing.authenticity import SignatureReport, check_index_jwt
 from otabuild.signing.trust import TrustPolicy
@@ -47,7 +47,8 @@ class Report:
 
     Attributes:
         image: the path of the image.
-        shallow: whether contents were skipped: stored blobs were hashed, but no content was rebuilt.
+        shallow: whether it was asked to skip contents: stored blobs were hashed, but no content was rebuilt.
+        contents_checked: whether every content that can be resolved, if any, was rebuilt and compared with its digest.
         strict: whether notes count as errors.
         signature: the signer; None if the signature is invalid or was not checked.
         counts: the number of payloads, blobs, bytes and contents checked.
@@ -57,6 +58,7 @@ class Report:
 
     image: str
     shallow: bool
+    contents_checked: bool
     strict: bool
     signature: SignatureReport | None
     counts: Mapping[str, int]
@@ -74,6 +76,7 @@ class Report:
             "ok": self.ok,
             "image": self.image,
             "shallow": self.shallow,
+            "contents-checked": self.contents_checked,
             "strict": self.strict,
             "signature": None if self.signature is None else self.signature.to_value(),
             "counts": dict(self.counts),
@@ -94,6 +97,8 @@ def verify(
 ) -> Report:
     """Verify an image completely.
 
+    The contents of an image that is not authentic are not rebuilt: whoever made it may have made them endless.
+
     Args:
         image: an open image.
         policy: whom to trust. None results in an error, unless the signature is not checked.
@@ -113,12 +118,13 @@ def verify(
     signature = None if without_signature else run.check_signature(policy, now)
     image.blobs.on_verified = run.verified.add
     try:
-        run.check_image(shallow=shallow)
+        run.check_image(shallow=shallow or run.is_refused)
     finally:
         image.blobs.on_verified = None
     run.findings.extend(Finding(image.path, note, rule="compat", severity="note") for note in image.compat.notes)
     findings = tuple(dict.fromkeys(run.findings))
-    return Report(image.path, shallow, strict, signature, run.counts, findings, tuple(_not_looked_for(image.source)))
+    not_looked_for = tuple(_not_looked_for(image.source))
+    return Report(image.path, shallow, run.contents_checked, strict, signature, run.counts, findings, not_looked_for)
 
 
 def _not_looked_for(source: Backend) -> Iterator[str]:
@@ -137,6 +143,12 @@ class _Run:
     verified: set[bytes] = field(default_factory=set)
     referenced: dict[bytes, int] = field(default_factory=dict)
     signer: bytes | None = None
+    contents_checked: bool = False
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether an error was found so far."""
+        return any(finding.severity == "error" for finding in self.findings)
 
     @contextmanager
     def collected(self, rule: str) -> Iterator[None]:
@@ -268,6 +280,8 @@ class _Run:
             if image.index.has_resource_table:
                 size_of = image.blobs.size_of or (stored.get if is_listed else None)
                 self.check_contents(files, size_of, shallow=shallow)
+            else:
+                self.contents_checked = True
             if not is_listed:  # those that belong to the image will be there, or are missing when they are read
                 stored = self.referenced | (image.resources.leaves() if image.index.has_resource_table else {})
             if is_listed or not self.may_refer_to_more():
@@ -283,7 +297,8 @@ class _Run:
         if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
             self.apply(needed)
         if not shallow:
-            self.rebuild_contents(needed)
+            with self.collected("content"):
+                self.rebuild_contents(needed)
 
     def known(self) -> Callable[[bytes], bool]:
         """Return whether anything refers to a blob; assume so if a document that might is unreadable."""
@@ -306,8 +321,13 @@ class _Run:
         """Rebuild every content of a file; this verifies what it is made of.
 
         A resource that no payload needs is a note and is not rebuilt: its blobs are hashed with the rest.
+
+        Raises:
+            BoundsError: they exceed the bounds of the image.
         """
         sizes = [row.size for row in needed.resources.rows() if row.resource_id in needed.contents]
+        self.counts |= {"contents": len(sizes), "content-bytes": sum(sizes)}
+        self.image.blobs.budget.check_size(sum(sizes), NAME)
         self.tally.total += sum(sizes)
 
         def deliver(_: GroupMember[ResourceRow], open_content: Opener) -> None:
@@ -320,7 +340,7 @@ class _Run:
         )
         with self.gathered("content") as on_error:
             rebuild(groups, self.image.blobs, deliver, on_error=on_error)
-        self.counts["contents"] = len(sizes)
+        self.contents_checked = True
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
         """Hash the stored blobs that nothing has read to the end yet."""

@@ -46,6 +46,21 @@ def test_dates_are_judged_at_the_time_that_was_asked_for_without_an_anchor_too(p
     assert "expired" in done.err
 
 
+def test_what_is_rebuilt_is_bounded_and_the_message_names_the_option(project: Project) -> None:
+    project.build()
+    verify = ["verify", "dist/vehicle.zip", "--ca", "pki/root-ca.pem"]
+    cat = ["cat", "dist/vehicle.zip", "--ecu-id", "main", "/etc/hostname"]
+    for command, option in [(verify, ["--max-content", "1"]), (verify, ["--max-minutes", "0"])]:
+        done = project.otabuild(*command, *option)
+        assert done.code == 1
+        assert f"allow more: {option[0]}" in done.out
+        assert "NOT VERIFIED (" in done.out
+        assert "contents NOT CHECKED" in done.out
+    assert "contents NOT" not in project.otabuild(*verify).out
+    assert project.otabuild(*cat, "--max-content", "2 TiB").code == 0
+    assert "is not a number of minutes" in project.otabuild(*cat, "--max-minutes", "x").err
+
+
 def test_version(project: Project) -> None:
     assert project.otabuild("version").out.startswith("otabuild ")
     assert {"otabuild", "libzstd", "zstandard", "cryptography"} <= json.loads(

@@ -77,10 +77,11 @@ class DeployStep(Step[DeployInputs, DeployedTars]):
     def run(self, inputs: DeployInputs) -> Outcome[DeployedTars]:
         """See `Step.run`."""
         from otabuild.deployment.deploy_tar import deploy_tar
+        from otabuild.image.bounds import UNBOUNDED
         from otabuild.image.image import open_image
 
         policy = trust_policy(inputs.verify) if inputs.verify else None
-        with open_image(inputs.output) as image:
+        with open_image(inputs.output, bounds=UNBOUNDED) as image:
             for rootfs, payload in inputs.payloads.items():
                 deploy_tar(
                     image.payload(*payload),

@@ -73,13 +73,14 @@ class VerifyStep(Step[VerifyInputs, Verified]):
 
     def run(self, inputs: VerifyInputs) -> Outcome[Verified]:
         """See `Step.run`."""
+        from otabuild.image.bounds import UNBOUNDED
         from otabuild.image.image import open_image
         from otabuild.verification.verify import verify
 
         if inputs.sign and inputs.verify is None:
             hint = "add `verify: {trust: [root.pem]}`"
             raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
-        with open_image(inputs.output) as image:
+        with open_image(inputs.output, bounds=UNBOUNDED) as image:
             report = verify(
                 image,
                 trust_policy(inputs.verify) if inputs.verify and inputs.sign else None,
