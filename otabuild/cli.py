@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from otabuild import progress, session
-from otabuild.errors import OtabuildError, StorageError, printable_json
+from otabuild.errors import InputError, OtabuildError, StorageError, printable_json
 from otabuild.version import __version__
 
 _MODULES = (
-    *("build", "image", "verify", "signing", "packages"),
+    *("build", "recipe", "image", "verify", "signing", "packages"),
     *("release", "offline", "repro", "cache", "completion"),
 )
 _GROUPS = {
-    "Build": ("init", "build", "plan", "repro", "schema"),
+    "Build": ("init", "check", "show", "plan", "build", "repro", "schema"),
     "Look": (
-        *("list-image", "ls", "cat", "stat", "lookup-image", "otaclient-package"),
+        *("list-image", "ls", "cat", "stat", "extract", "lookup-image", "otaclient-package"),
         "packages",
         *("inspect-index", "inspect-blob", "get-filetable", "get-resourcetable"),
     ),
@@ -29,6 +30,21 @@ _GROUPS = {
     "Release": ("diff", "cost", "report", "lint", "offline"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }
+_MEANT = {
+    "ls -R": ("tree", "find", "files"),
+    "build": ("make", "run", "create"),
+    "cache": ("gc", "prune"),
+    "deploy-image": ("deploy", "flash", "export"),
+    "diff": ("compare",),
+    "doit clean": ("clean", "distclean"),
+    "extract": ("unpack", "unzip", "copy", "cp"),
+    "init": ("new", "start"),
+    "list-image": ("list", "info", "inspect", "payloads"),
+    "pki demo": ("keygen", "gen-key", "certificates"),
+    "repro": ("reproduce", "reproducible"),
+    "verify": ("check-image", "test"),
+}
+"""What people type who expect a command of another name."""
 _UNDECIDED = 4
 """The exit code of a command that judges an image, if this host failed."""
 _EXIT_CODES = (
@@ -38,12 +54,23 @@ _EXIT_CODES = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that suggests a similar command for an unknown one."""
+    """A parser that suggests a similar command for an unknown one, and takes options before and after arguments."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # From Python 3.14 on, argparse colours what goes to standard error if standard output is a terminal.
         self.color = False
+        self._mixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; an argument that may be missing is also found behind an option, which argparse alone cannot do."""
+        if self._mixing or not any(action.nargs == "?" for action in self._get_positional_actions()):
+            return super().parse_known_args(args, namespace)
+        self._mixing = True  # what it calls leads here again
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print help and usage; argparse's own way to do it hides that a disk is full."""
@@ -52,11 +79,17 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001  (argparse has no other way)
-            from otabuild.recipe.suggest import did_you_mean  # noqa: PLC0415  (only needed after a typing error)
-
-            near = did_you_mean(str(value), action.choices)
-            raise argparse.ArgumentError(None, f"no such command: {value}{near and f'; {near}'}")
+            raise argparse.ArgumentError(None, f"no such command: {value}{_meant(str(value), action.choices)}")
         super()._check_value(action, value)
+
+
+def _meant(word: str, commands: Iterable[str]) -> str:
+    """Return what probably was meant by a command that does not exist, if anything."""
+    from otabuild.recipe.suggest import did_you_mean  # noqa: PLC0415  (only needed after a typing error)
+
+    known = {other: command for command, others in _MEANT.items() for other in others}
+    near = f"did you mean `{known[word]}`?" if word in known else did_you_mean(word, commands)
+    return near and f"; {near}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -68,7 +101,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"otabuild {__version__}", help="print the version")
     common = _Parser(add_help=False)
-    for group in (parser, common):
+    for group, dest in ((parser, "folders"), (common, "more_folders")):
+        group.add_argument(
+            "-C",
+            action="append",
+            dest=dest,
+            metavar="DIR",
+            default=argparse.SUPPRESS,
+            help="first change to this folder; each -C is relative to the one before",
+        )
         group.add_argument(
             "-d", "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
         )
@@ -126,6 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if getattr(args, "quiet", False):
             progress.silence()
+        for folder in (*getattr(args, "folders", ()), *getattr(args, "more_folders", ())):
+            _enter(folder)
         code: int = args.run(args)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -143,6 +186,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         is_undecided = getattr(args, "judges", False) and isinstance(error, (StorageError, MemoryError))
         return _UNDECIDED if is_undecided else 1
     return code
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise InputError("cannot change to this folder", where=f"-C {folder}", observed=error.strerror) from None
 
 
 def _tell(error: OtabuildError, args: argparse.Namespace) -> None:

@@ -15,10 +15,11 @@ from tools.reference_pages import errors_page, recipe_page, rules_page
 _HEAD = """\
 # Commands
 
-`make docs` writes this page. Every command also takes `-h`, `-q` (no progress) and `-d` (the traceback of an error).
+`make docs` writes this page. Every command also takes `-h`, `-q` (no progress), `-d` (the traceback of an error) and
+`-C DIR` (change to this folder first, as in make and git).
 Results go to standard output, messages to standard error. All commands use the same [exit codes](errors.md#exit-codes).
 """
-_COMMON = {"help", "quiet", "debug"}
+_COMMON = {"help", "quiet", "debug", "folders", "more_folders"}
 
 
 def pages() -> dict[str, str]:

@@ -8,6 +8,7 @@ import posixpath
 import shutil
 import stat
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild.commands.output import (
@@ -18,6 +19,7 @@ from otabuild.commands.output import (
     add_json,
     add_payload,
     checked,
+    chosen,
     emit,
     opened,
     option_type,
@@ -26,12 +28,16 @@ from otabuild.errors import printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import human_size
 from otabuild.format.times import utc
+from otabuild.progress import show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from otabuild.image.list_image import ImageList
     from otabuild.image.tables import FileEntry
+
+
+_PATH = "absolute path in the rootfs, such as /etc/hostname"
 
 
 def add(parsers: Parsers) -> None:
@@ -81,6 +87,17 @@ def add(parsers: Parsers) -> None:
         add_compat(parser)
         parser.set_defaults(run=run_table)
 
+    _add_paths(parsers)
+
+    package = parsers.add_parser("otaclient-package", help="list or export the otaclient package of an image")
+    add_image(package)
+    package.add_argument("-o", "--output", metavar="DIR", help="write the release folder to this new folder")
+    add_json(package)
+    package.set_defaults(run=run_otaclient)
+
+
+def _add_paths(parsers: Parsers) -> None:
+    """Add the commands about paths of a payload."""
     for name, what in (
         ("ls", "list a directory of a payload"),
         ("stat", "show owner, mode, attributes and content of an entry of a payload"),
@@ -89,7 +106,13 @@ def add(parsers: Parsers) -> None:
         parser = parsers.add_parser(name, help=what)
         add_image(parser)
         add_payload(parser)
-        parser.add_argument("path", metavar="PATH", help="absolute path in the rootfs, such as /etc/hostname")
+        if name == "ls":
+            parser.add_argument("path", nargs="?", default="/", metavar="PATH", help=f"{_PATH}; default: %(default)s")
+            parser.add_argument(
+                "-R", "--recursive", action="store_true", help="list everything below, with whole paths"
+            )
+        else:
+            parser.add_argument("path", metavar="PATH", help=_PATH)
         if name == "cat":
             add_bounds(parser)
         else:
@@ -97,11 +120,17 @@ def add(parsers: Parsers) -> None:
         add_compat(parser)
         parser.set_defaults(run={"ls": run_ls, "stat": run_stat, "cat": run_cat}[name])
 
-    package = parsers.add_parser("otaclient-package", help="list or export the otaclient package of an image")
-    add_image(package)
-    package.add_argument("-o", "--output", metavar="DIR", help="write the release folder to this new folder")
-    add_json(package)
-    package.set_defaults(run=run_otaclient)
+    extract = parsers.add_parser(
+        "extract",
+        help="write a directory of a payload to a new one that is yours, without owners, attributes and whiteouts",
+    )
+    add_image(extract)
+    add_payload(extract)
+    extract.add_argument("path", metavar="PATH", help="absolute path of a directory in the rootfs, such as /etc")
+    extract.add_argument("-o", "--output", metavar="DIR", required=True, help="the directory to make")
+    add_json(extract)
+    add_compat(extract)
+    extract.set_defaults(run=run_extract)
 
 
 def run_list(args: argparse.Namespace) -> int:
@@ -191,7 +220,7 @@ def _is_plain_text(content: bytes) -> bool:
 def run_lookup(args: argparse.Namespace) -> int:
     """Print manifest and config of a payload."""
     with opened(args, args.image) as image:
-        payload = image.payload(args.ecu_id, args.release_key)
+        payload = chosen(args, image)
         config = payload.config.to_value()
         value = config if args.image_config else {"manifest": payload.manifest.to_value(), "config": config}
     print(json.dumps(value, indent=2))
@@ -204,7 +233,7 @@ def run_table(args: argparse.Namespace) -> int:
 
     with opened(args, args.image) as image:
         if "ecu_id" in args:
-            written = get_filetable(image, image.payload(args.ecu_id, args.release_key), args.output)
+            written = get_filetable(image, chosen(args, image), args.output)
         else:
             written = get_resourcetable(image, args.output)
     emit(args, written.to_value(), [f"{written.path}  {human_size(written.size)}"])
@@ -214,13 +243,13 @@ def run_table(args: argparse.Namespace) -> int:
 def run_ls(args: argparse.Namespace) -> int:
     """List a directory."""
     with opened(args, args.image) as image:
-        found = list(image.payload(args.ecu_id, args.release_key).ls(args.path))
-    emit(args, {"entries": [entry.to_value() for entry in found]}, map(_line, found))
+        found = list(chosen(args, image).ls(args.path, recursive=args.recursive))
+    lines = (_line(entry, entry.path if args.recursive else posixpath.basename(entry.path) or "/") for entry in found)
+    emit(args, {"entries": [entry.to_value() for entry in found]}, lines)
     return 0
 
 
-def _line(entry: FileEntry) -> str:
-    name = posixpath.basename(entry.path) or "/"
+def _line(entry: FileEntry, name: str) -> str:
     arrow = f" -> {entry.target}" if entry.target is not None else ""
     owner = f"{entry.uid}:{entry.gid}"
     return printable(f"{stat.filemode(entry.mode)} {owner:>11} {entry.size:>11} {name}{arrow}")
@@ -229,16 +258,27 @@ def _line(entry: FileEntry) -> str:
 def run_stat(args: argparse.Namespace) -> int:
     """Show an entry."""
     with opened(args, args.image) as image:
-        value = image.payload(args.ecu_id, args.release_key).stat(args.path).to_value()
+        value = chosen(args, image).stat(args.path).to_value()
     emit(args, value, [printable(f"{name}: {fact}") for name, fact in value.items()])
     return 0
 
 
 def run_cat(args: argparse.Namespace) -> int:
     """Print a file."""
-    with opened(args, args.image) as image, image.payload(args.ecu_id, args.release_key).open(args.path) as file:
+    with opened(args, args.image) as image, chosen(args, image).open(args.path) as file:
         shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.flush()  # before the notes
+    return 0
+
+
+def run_extract(args: argparse.Namespace) -> int:
+    """Write a directory."""
+    from otabuild.deployment.extract import extract
+
+    with opened(args, args.image) as image:
+        found = extract(chosen(args, image), args.path, args.output, progress=partial(show_progress, "extract"))
+    line = f"{found.target}: {found.path} of {found.payload}, {human_size(found.content_size)}, signature NOT checked"
+    emit(args, {"ok": True, **found.to_value()}, [printable(line)])
     return 0
 
 

@@ -16,7 +16,7 @@ from otabuild.format.sizes import parse_size
 
 if TYPE_CHECKING:
     from otabuild.image.bounds import Bounds
-    from otabuild.image.image import Image
+    from otabuild.image.image import Image, Payload
 
 T = TypeVar("T")
 _MINUTES = 120
@@ -61,12 +61,26 @@ def add_image(parser: argparse.ArgumentParser, name: str = "image", which: str =
 
 
 def add_payload(parser: argparse.ArgumentParser, *, all_without: bool = False) -> None:
-    """Add the options that select a payload; with `all_without`, all ECUs are meant if none is named."""
-    which = "id of the ECU; without it, all ECUs together" if all_without else "id of the ECU"
-    parser.add_argument("--ecu-id", required=not all_without, metavar="ID", help=which)
+    """Add the options that select a payload; with `all_without`, all ECUs are meant if none is named.
+
+    `chosen` reads them.
+    """
+    which = "id of the ECU; without it, all ECUs together" if all_without else "id of the ECU (required)"
+    parser.add_argument("--ecu-id", metavar="ID", help=which)
     parser.add_argument(
         "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
     )
+
+
+def chosen(args: argparse.Namespace, image: Image) -> Payload:
+    """Return the payload that the options of `add_payload` select.
+
+    Without an ECU, end with wrong usage, and name the payloads of the image.
+    """
+    if args.ecu_id is None:
+        names = ", ".join(payload.name for payload in image.payloads) or "none"
+        args.parser.error(printable(f"--ecu-id is required; ECU ids and release keys of {image.path}: {names}"))
+    return image.payload(args.ecu_id, args.release_key)
 
 
 def add_compat(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import time
+from base64 import b64encode
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,7 @@ def add(parsers: Parsers) -> None:
     prepare.add_argument(
         "-o", "--output", metavar="FILE", default="request.json", help="the request to write; default: %(default)s"
     )
+    prepare.add_argument("--digest", action="store_true", help="print each digest to sign, in hex and in base64")
     _add_unchecked(prepare)
     add_json(prepare)
     prepare.set_defaults(run=run_prepare)
@@ -140,8 +142,10 @@ def run_prepare(args: argparse.Namespace) -> int:
     for number, request in enumerate(requests):
         path = args.output if number == 0 else f"{stem}.{request.name}{extension}"
         write_file(path, request.to_json())
-        written.append({"request": path, "for": request.name, "sha256": request.digest.hex()})
-    emit(args, written, [f"{one['request']}: sign sha256:{one['sha256']} for {one['for']}" for one in written])
+        base64 = b64encode(request.digest).decode()
+        written.append({"request": path, "for": request.name, "sha256": request.digest.hex(), "base64": base64})
+    line = "{sha256} {base64} {for}" if args.digest else "{request}: sign sha256:{sha256} for {for}"
+    emit(args, written, [line.format(**one) for one in written])
     if not written:
         say("every signature is there already: build the recipe")
     return 0

@@ -18,6 +18,7 @@ from otabuild.commands.output import (
     add_json,
     add_payload,
     checked,
+    chosen,
     emit,
     opened,
     option_type,
@@ -83,7 +84,8 @@ def add(parsers: Parsers) -> None:
     deploy = parsers.add_parser(
         "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; all it reads is verified"
     )
-    deploy.add_argument("--image", metavar="IMAGE", required=True, help="an artifact (ZIP) or a directory, or its URL")
+    deploy.add_argument("image", nargs="?", metavar="IMAGE", help="an image: an artifact (ZIP) or a directory, or its URL")
+    deploy.add_argument("--image", dest="image_option", metavar="IMAGE", help="the same, as an option")
     add_payload(deploy)
     target = deploy.add_mutually_exclusive_group(required=True)
     target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
@@ -295,6 +297,9 @@ def run_deploy(args: argparse.Namespace) -> int:
     from otabuild.deployment.deploy import deploy
     from otabuild.deployment.deploy_tar import deploy_tar
 
+    if len(images := [image for image in (args.image, args.image_option) if image is not None]) != 1:
+        args.parser.error("name one IMAGE")
+    (args.image,) = images
     policy = trust_policy(args)
     if policy is None and not args.insecure_no_verify:
         raise TrustError(
@@ -305,7 +310,7 @@ def run_deploy(args: argparse.Namespace) -> int:
     act, target = (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
     with opened(args, args.image) as image, _old_trees(args) as reuse:
         deployed = act(
-            image.payload(args.ecu_id, args.release_key),
+            chosen(args, image),
             target,
             policy,
             _now(args),

@@ -66,18 +66,18 @@ def deploy(
     """
     fs.check_names()
     path = os.fspath(target)
-    _check_target(path, payload.image)
+    check_target(path, payload.image)
     with keeping(payload.image, path) as kept:
         signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
         payload.image.blobs.budget.check_size(demands.content_size, payload.name)
-        with _staging(path) as root:
+        with making_target(path) as root:
             _check_room(root, demands, path)
             writer = TreeWriter(root, no_owner=no_owner)
             try:
                 _rehearse(writer, demands, path)
-                deployment = _Deployment(payload, plan, writer, Tally(demands.content_size, progress))
+                deployment = Deployment(payload, plan, writer, Tally(demands.content_size, progress))
                 transfer = deployment.run(reuse, kept)
             finally:
                 writer.close()
@@ -93,7 +93,7 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
 
 
 @contextmanager
-def _staging(target: str) -> Iterator[int]:
+def making_target(target: str) -> Iterator[int]:
     """Yield a descriptor of a private folder beside the target; it becomes the target or is removed."""
     parent, name = _split(target)
     busy = "another deployment is writing to this target"
@@ -108,7 +108,12 @@ def _split(target: str) -> tuple[str, str]:
     return parent or ".", name
 
 
-def _check_target(target: str, image: Image) -> None:
+def check_target(target: str, image: Image) -> None:
+    """Check that a directory can be made.
+
+    Raises:
+        StateError: it exists, has no name or no parent, or is inside the image.
+    """
     parent, name = _split(target)
     if name in ("", ".", ".."):
         raise StateError(
@@ -130,7 +135,7 @@ def _check_room(root: int, demands: Demands, target: str) -> None:
         )
 
 
-class _Deployment:
+class Deployment:
     """One run: makes directories, then symlinks and whiteouts, then files, then sets metadata of directories."""
 
     def __init__(self, payload: Payload, plan: TreePlan, writer: TreeWriter, tally: Tally) -> None:
@@ -140,6 +145,11 @@ class _Deployment:
         self._tally = tally
 
     def run(self, reuse: OldTrees | None, kept: KeptBlobs | None) -> Transfer | None:
+        """Write everything; return where the contents came from, as `Contents.write_all` does.
+
+        Raises:
+            OtabuildError: a content is damaged, or the operating system failed.
+        """
         for entry in self._plan.directories():
             self._writer.make_directory(entry)
         for paths in self._plan.non_regulars():

@@ -60,6 +60,12 @@ class TreePlan:
         condition = "WHERE digest = ? AND contents IS NULL ORDER BY ft_regular.inode_id, path"
         return list(_by_inode(self._table.select(REGULARS, condition, (digest,))))
 
+    def content_size(self) -> int:
+        """Return the bytes of all contents, each inode counted once."""
+        return sum(
+            paths[0].size for paths in _by_inode(self._table.select(REGULARS, "ORDER BY ft_regular.inode_id, path"))
+        )
+
     def demands(self) -> Demands:
         """Return what the target must support."""
         query = self._table.database.query

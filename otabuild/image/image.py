@@ -271,8 +271,10 @@ class Payload:
             raise InputError("no such path in the payload", where=f"{self.name}: {path}")
         return entry
 
-    def ls(self, path: str = "/") -> Iterator[FileEntry]:
-        """Yield the entries directly in a directory, in byte order, or the entry itself if it is not a directory.
+    def ls(self, path: str = "/", *, recursive: bool = False) -> Iterator[FileEntry]:
+        """Yield the entries in a directory, in byte order, or the entry itself if it is not a directory.
+
+        With `recursive`, also the entries of the directories in it.
 
         Raises:
             InputError: the path does not exist.
@@ -283,7 +285,7 @@ class Payload:
             yield entry
             return
         for found in self.file_table.below(entry.path.rstrip("/") + "/"):
-            if found.path != "/" and posixpath.dirname(found.path) == entry.path:
+            if found.path != "/" and (recursive or posixpath.dirname(found.path) == entry.path):
                 yield found
 
     def open(self, path: str) -> IO[bytes]:
