@@ -84,7 +84,9 @@ def add(parsers: Parsers) -> None:
     deploy = parsers.add_parser(
         "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; all it reads is verified"
     )
-    deploy.add_argument("image", nargs="?", metavar="IMAGE", help="an image: an artifact (ZIP) or a directory, or its URL")
+    deploy.add_argument(
+        "image", nargs="?", metavar="IMAGE", help="an image: an artifact (ZIP) or a directory, or its URL"
+    )
     deploy.add_argument("--image", dest="image_option", metavar="IMAGE", help="the same, as an option")
     add_payload(deploy)
     target = deploy.add_mutually_exclusive_group(required=True)
