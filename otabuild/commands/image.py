@@ -129,6 +129,7 @@ def _add_paths(parsers: Parsers) -> None:
     extract.add_argument("path", metavar="PATH", help="absolute path of a directory in the rootfs, such as /etc")
     extract.add_argument("-o", "--output", metavar="DIR", required=True, help="the directory to make")
     add_json(extract)
+    add_bounds(extract)
     add_compat(extract)
     extract.set_defaults(run=run_extract)
 
