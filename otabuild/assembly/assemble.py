@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -18,6 +18,8 @@ from otabuild.storage import files
 from otabuild.storage.cache import Cache
 from otabuild.storage.member import DamagedBlobError, Member, document
 
+ReadBlob = Callable[[Blob], Iterable[bytes]]
+"""Returns the bytes of a blob in parts of at most 1 MiB."""
 _CHUNK = limits.MIB
 
 
@@ -91,22 +93,41 @@ def _add_package(path: str, package: Package, cache: Cache) -> Blob:
     return blob
 
 
-def members(
-    index_json: bytes, index_jwt: bytes | None, blobs: Iterable[Blob], cache: Cache, extra: Sequence[Member] = ()
+def members(  # noqa: PLR0917 the parts of an image
+    index_json: bytes,
+    index_jwt: bytes | None,
+    blobs: Iterable[Blob],
+    cache: Cache,
+    extra: Sequence[Member] = (),
+    of_base: ReadBlob | None = None,
 ) -> list[Member]:
-    """Return every file of an image; `extra` has the files that legacy compatibility adds."""
+    """Return every file of an image.
+
+    Args:
+        index_json: its index.
+        index_jwt: its signature, if it has one.
+        blobs: all of its blobs.
+        cache: has them.
+        extra: the files that legacy compatibility adds.
+        of_base: returns the bytes of a blob that the cache does not have, because a base has it.
+
+    Raises:
+        DamagedBlobError: a blob is no longer in the cache, and there is no base.
+    """
     found = [document("index.json", index_json), document("oci-layout", OCI_LAYOUT), *extra]
     if index_jwt is not None:
         found.append(document("index.jwt", index_jwt))
-    return found + [stored_file(blob_name(blob.digest), blob, cache) for blob in blobs]
+    return found + [stored_file(blob_name(blob.digest), blob, cache, of_base) for blob in blobs]
 
 
-def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
-    """Return a file of the image whose bytes are in the cache.
+def stored_file(name: str, blob: Blob, cache: Cache, of_base: ReadBlob | None = None) -> Member:
+    """Return a file of the image whose bytes are in the cache, or else in a base.
 
     Raises:
         DamagedBlobError: the bytes are no longer in the cache.
     """
-    if not cache.has(blob):
+    if cache.has(blob):
+        return Member(name, blob.size, partial(cache.chunks, blob), blob.digest)
+    if of_base is None:
         raise DamagedBlobError(blob.digest, name)
-    return Member(name, blob.size, partial(cache.chunks, blob), blob.digest)
+    return Member(name, blob.size, partial(of_base, blob), blob.digest)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from otabuild.assembly.base import Base
 from otabuild.assembly.plan import StoragePlan
 from otabuild.assembly.proof import is_proven
 from otabuild.assembly.stored import Bundle, StoredContent
@@ -47,6 +48,7 @@ class Counts:
     blobs_compressed: int = 0
     bytes_compressed: int = 0
     contents_reused: int = 0
+    contents_of_base: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **amounts: int) -> None:
@@ -72,14 +74,20 @@ class SmallContent:
 class ContentStore:
     """Stores contents and bundles in a cache; every method may be called from several threads."""
 
-    def __init__(self, cache: Cache, plan: StoragePlan) -> None:
+    def __init__(self, cache: Cache, plan: StoragePlan, base: Base | None = None) -> None:
         self.counts = Counts()
         self.stop = threading.Event()
-        self._cache, self._plan = cache, plan
+        self._cache, self._plan, self._base = cache, plan, base
         self._parameters = repr([_FORM, library_version(), plan.key()]).encode()
 
     def find(self, blob: Blob) -> StoredContent | None:
-        """Return how a content is already stored, or None."""
+        """Return how a content is already stored, or None.
+
+        A base comes first: what the cache has must not decide a byte.
+        """
+        if self._base is not None and (stored := self._base.single(blob, self._plan)) is not None:
+            self.counts.add(contents_of_base=1)
+            return stored
         return self._recall(self._key(b"content", blob.digest), [blob])
 
     def find_bundle(self, members: Sequence[Blob]) -> StoredContent | None:
@@ -160,7 +168,10 @@ class ContentStore:
 
     def _store_stream(self, content: Content) -> StoredContent:
         """Hash and compress a large content in one read, and cut its frame into slices."""
-        if content.digest is not None and (stored := self.find(Blob(content.digest, content.size))) is not None:
+        digest = content.digest
+        if digest is None and self._base is not None and self._base.singles:
+            digest = self._hash(content)  # one more read costs less than compressing what the base has
+        if digest is not None and (stored := self.find(Blob(digest, content.size))) is not None:
             return stored
         stored = self._stream(content, try_to_compress=True)
         if stored.compressed and stored.compressed.size * self._plan.compress_ratio > content.size:
@@ -183,6 +194,13 @@ class ContentStore:
             self.counts.add(blobs_compressed=1, bytes_compressed=content.size)
         whole = slices.finish()
         return StoredContent(Blob(digest.digest(), content.size), whole if frame else None, tuple(slices.leaves))
+
+    def _hash(self, content: Content) -> bytes:
+        digest = hashlib.sha256()
+        for chunk in self._chunks(content):
+            digest.update(chunk)
+        self.counts.add(files_hashed=1, bytes_hashed=content.size)
+        return digest.digest()
 
     def _chunks(self, content: Content) -> Iterator[bytes]:
         for chunk in read_content(content, MIB):

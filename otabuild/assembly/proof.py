@@ -58,15 +58,18 @@ def _is_plain(stored: StoredContent) -> bool:
     return bool(stored.leaves) and all(type(digest) is bytes and type(size) is int for digest, size in blobs)
 
 
-def _is_form(stored: StoredContent, plan: StoragePlan) -> bool:
-    """Whether content of this size would be stored in this form and cut into these leaves."""
+def may_be_stored(stored: StoredContent, plan: StoragePlan) -> bool:
+    """Whether content of this size might be stored in this form and cut into these leaves."""
     size, whole = stored.content.size, stored.compressed or stored.content
-    if stored.compressed:
-        chosen = size > plan.compress_min and whole.size * plan.compress_ratio <= size
-    else:
-        chosen = size <= plan.compress_min  # for a larger one, only compressing shows that it does not pay
+    if stored.compressed and not (size > plan.compress_min and whole.size * plan.compress_ratio <= size):
+        return False
     *full, last = (leaf.size for leaf in stored.leaves)
-    return chosen and set(full) <= {LEAF} and 0 < last <= LEAF and sum(full) + last == whole.size
+    return set(full) <= {LEAF} and 0 < last <= LEAF and sum(full) + last == whole.size
+
+
+def _is_form(stored: StoredContent, plan: StoragePlan) -> bool:
+    """Whether content of this size would be stored in this form: only compressing a large one shows that it does not pay."""
+    return may_be_stored(stored, plan) and (stored.compressed is not None or stored.content.size <= plan.compress_min)
 
 
 def _leaves(stored: StoredContent, cache: Cache) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import chain
 from typing import Self
 
-from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.base import Base
 from otabuild.assembly.chunker import Chunker
 from otabuild.assembly.content_store import ContentStore, Counts, SmallContent
 from otabuild.assembly.plan import StoragePlan, is_inlined
@@ -63,7 +63,7 @@ def store_contents(
         trees: for each rootfs a function that returns its entries in path order; it may be called several times.
         plan: how contents are stored.
         environment: cache, workers, time and progress.
-        base: the bundles of an earlier release, reused while they are still worth it.
+        base: an earlier release; its bundles are reused while they are still worth it.
 
     Returns:
         The storage of all contents; the rows of each tree, to be read once; and the counts of the work done.
@@ -94,7 +94,7 @@ class _Run:
     """One pass over all trees; a context manager around its threads."""
 
     def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:
-        self.store = ContentStore(environment.cache, plan)
+        self.store = ContentStore(environment.cache, plan, base)
         self._base = base
         self._waiting: defaultdict[int, list[SmallContent]] = defaultdict(list)
         self.inline: dict[bytes, bytes] = {}
@@ -147,9 +147,9 @@ class _Run:
         for number, members in self._waiting.items():
             bundle = self._base.bundles[number]
             if 2 * sum(member.blob.size for member in members) >= bundle.stored.content.size:
-                self._bundles.append(
-                    self._base.take(bundle, [member.blob for member in members], self._environment.cache)
-                )
+                wanted = [member.blob for member in members]
+                self._bundles.append(self._base.settle(bundle, wanted, self._environment.cache))
+                self.store.counts.add(contents_of_base=len(wanted))
             else:
                 left += members
         for member in sorted(left, key=lambda member: member.path):

@@ -20,6 +20,7 @@ from otabuild.format.digest import Descriptor, format_digest
 from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import Index, payload_id
 from otabuild.format.manifest import Manifest
+from otabuild.format.urls import is_url
 from otabuild.image.blobs import Blobs
 from otabuild.image.bounds import Bounds
 from otabuild.image.resources import ResourceTable
@@ -28,7 +29,6 @@ from otabuild.storage import staging
 from otabuild.storage.backend import Backend
 from otabuild.storage.backends import open_backend
 from otabuild.storage.fs import StrPath
-from otabuild.stores.open_store import is_url
 
 _CONTENTS = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0"
 _IN_MEMORY = 8 << 20

@@ -1,54 +1,123 @@
-"""The bundles of the artifact that a recipe names as its base."""
+"""The release that a recipe names as its base: by path or URL, believed as far as a trusted signer vouches for it."""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.assemble import ReadBlob
+from otabuild.assembly.base import Base
 from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
+from otabuild.errors import InputError, IntegrityError, TrustError
+from otabuild.format import annotations as ann
 from otabuild.format.digest import Blob, blob_name
-from otabuild.format.filters import Bundled, Compressed, parse_filter
+from otabuild.format.filters import Bundled, Compressed, Sliced, parse_filter
+from otabuild.format.urls import is_url
+from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import naming_key
+from otabuild.storage import files
 from otabuild.storage.zstd import has_checksum_and_size
 
 if TYPE_CHECKING:
     from otabuild.image.image import Image
 
+_KEYS = ("storage", "base")
+
 
 @contextmanager
-def open_base(recipe: Recipe, path: str, warn: Callable[[str], None]) -> Iterator[Base]:
-    """Open the artifact that a recipe names as its base, and yield its bundles while it is open.
+def open_base(recipe: Recipe, place: str, now: int, warn: Callable[[str], None]) -> Iterator[Base]:
+    """Open the release that a recipe names as its base, and yield what it has while it is open.
 
-    It may be one of an early builder. Only bundles that the format allows are of use: our image has no others.
+    If a signer whom `verify.trust` trusts vouches for it, its tables are believed. If it is signed by somebody else, it
+    is not used at all. Without a signature, or without `verify.trust`, its bundles are used by their bytes. It may be
+    an artifact of an early builder; only bundles that the format allows are of use then.
 
     Args:
         recipe: the recipe.
-        path: the artifact.
-        warn: called with each deviation from the format that was met.
+        place: the image, by path or URL.
+        now: Unix seconds.
+        warn: called with each deviation from the format that was met, and if the base is not used.
 
     Raises:
-        OtabuildError: it is not an image, or its resource table is invalid.
+        OtabuildError: it is not an image, its tables are invalid, or it is not what was signed.
     """
     from otabuild.image.image import open_image
 
-    named = naming_key(recipe, "storage", "base")
-    with named(open_image)(path, compat=True) as image:
+    named = naming_key(recipe, *_KEYS)
+    with named(open_image)(place, compat=True) as image:
 
         @named
         def read(blob: Blob) -> bytes:
             return b"".join(image.blobs.stream(blob.digest, blob.size))
 
-        bundles = named(list)(_bundles(image))
+        try:
+            is_signed = named(_is_signed)(image, recipe, now)
+        except TrustError as error:
+            warn(f"storage.base {place} is not used: {error}")
+            yield Base((), read)
+            return
+        is_trusted = is_signed and _is_ours(image)
+        bundles = named(list)(_bundles(image, believed=is_trusted))
+        singles = named(dict)(_singles(image)) if is_trusted else {}
         for note in image.compat.notes:
-            warn(f"storage.base {path}: {note}")
-        yield Base(bundles, read)
+            warn(f"storage.base {place}: {note}")
+        yield Base(bundles, read, singles, is_trusted=is_trusted)
 
 
-def _bundles(image: Image) -> Iterator[Bundle]:
+@contextmanager
+def base_blobs(recipe: Recipe, place: str) -> Iterator[ReadBlob]:
+    """Yield a function that returns the bytes of a blob of the base, in parts, checked against its digest."""
+    from otabuild.image.image import open_image
+
+    with naming_key(recipe, *_KEYS), open_image(place, compat=True) as image:
+
+        def read(blob: Blob) -> Iterator[bytes]:
+            try:
+                yield from map(bytes, image.blobs.stream(blob.digest, blob.size))
+            except IntegrityError as error:
+                what = "the base does not have a blob that the image takes from it"
+                hint = "name a base that is complete, or leave `storage.base` out"
+                raise InputError(what, where=place, observed=error, hint=hint) from None
+
+        yield read
+
+
+def base_state(place: str) -> list[int] | str:
+    """Return what shows that a base is unchanged: the state of its file or of its index, or the digest of its index."""
+    if is_url(place):
+        from otabuild.image.image import open_image
+
+        with open_image(place) as image:
+            return hashlib.sha256(image.index_raw).hexdigest()
+    document = os.path.join(place, "index.json")
+    return files.file_state(os.path.realpath(document if os.path.exists(document) else place))
+
+
+def _is_signed(image: Image, recipe: Recipe, now: int) -> bool:
+    """Whether a trusted signer signed the image.
+
+    Raises:
+        TrustError: somebody else did.
+    """
+    from otabuild.verification.verify_sign import verify_sign
+
+    if not (recipe.verify and recipe.verify.trust) or image.token_raw is None:
+        return False
+    verify_sign(image, trust_policy(recipe.verify), now)
+    return True
+
+
+def _is_ours(image: Image) -> bool:
+    """Whether it was made by otabuild: others may have frames that an image of ours must not have."""
+    return str((image.index.annotations or {}).get(ann.BUILDER_VERSION, "")).startswith("otabuild")
+
+
+def _bundles(image: Image, *, believed: bool) -> Iterator[Bundle]:
     members: defaultdict[int, list[BundleMember]] = defaultdict(list)
     for row in image.resources.rows():
         match _filter(row.filter_applied):
@@ -62,9 +131,27 @@ def _bundles(image: Image) -> Iterator[Bundle]:
                 yield Bundle(StoredContent(content, None, (content,)), tuple(parts))
             case Compressed(leaf_id):
                 leaf = image.resources.by_id(leaf_id, "the frame of a bundle")
-                if leaf.filter_applied is None and _is_whole_frame(image, leaf.digest):
+                if leaf.filter_applied is None and (believed or _is_whole_frame(image, leaf.digest)):
                     frame = Blob(leaf.digest, leaf.size)
                     yield Bundle(StoredContent(content, frame, (frame,)), tuple(parts))
+
+
+def _singles(image: Image) -> Iterator[tuple[bytes, StoredContent]]:
+    """Yield how each content is stored that is in no bundle."""
+    for row in image.resources.rows():
+        content, compressed = Blob(row.digest, row.size), None
+        applied = _filter(row.filter_applied)
+        if isinstance(applied, Compressed):
+            row = image.resources.by_id(applied.resource_id, "a compressed content")  # noqa: PLW2901 what it is made of
+            compressed, applied = Blob(row.digest, row.size), _filter(row.filter_applied)
+        if isinstance(applied, Sliced):
+            parts = (image.resources.by_id(part, "a sliced content") for part in applied.resource_ids)
+            yield (
+                content.digest,
+                StoredContent(content, compressed, tuple(Blob(part.digest, part.size) for part in parts)),
+            )
+        elif applied is None:
+            yield content.digest, StoredContent(content, compressed, (compressed or content,))
 
 
 def _is_whole_frame(image: Image, digest: bytes) -> bool:

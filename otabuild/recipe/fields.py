@@ -25,6 +25,7 @@ from otabuild.format import limits
 from otabuild.format.architectures import NAMES, architecture_name
 from otabuild.format.capabilities import parse_capability
 from otabuild.format.sizes import SIZE, parse_size
+from otabuild.format.urls import is_url
 from otabuild.rootfs.patterns import Patterns
 
 _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
@@ -127,6 +128,10 @@ def _path(text: str, info: ValidationInfo) -> str:
     return info.context.relative(text) if isinstance(info.context, PathBase) else text
 
 
+def _path_or_url(text: str, info: ValidationInfo) -> str:
+    return text if is_url(text) else _path(text, info)
+
+
 def _path_or_stdin(text: str, info: ValidationInfo) -> str:
     if text == "-":
         return text
@@ -139,6 +144,9 @@ Text = Annotated[StrictStr, AfterValidator(_text), Field(json_schema_extra={"min
 
 Path = Annotated[Text, AfterValidator(_path)]
 """A path of the host. In the recipe it is relative to its folder, in the model relative to the root (or absolute)."""
+
+PathOrUrl = Annotated[Text, AfterValidator(_path_or_url)]
+"""A path of the host, or the URL of a store or of what is in one."""
 
 PathOrStdin = Annotated[Text, AfterValidator(_path_or_stdin)]
 """A path of the host, or `-` for standard input."""

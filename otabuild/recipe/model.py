@@ -22,6 +22,7 @@ from otabuild.recipe.fields import (
     Owner,
     Path,
     PathBase,
+    PathOrUrl,
     Pattern,
     RefusedError,
     RootfsPath,
@@ -213,8 +214,9 @@ class StorageRecipe(Model):
     """zstd level of bundles, 1 to 22."""
     compress_level: Annotated[StrictInt, Field(ge=1, le=22)] | None = None
     """zstd level of single files, 1 to 22."""
-    base: Path | None = None
-    """Artifact of the previous release; its bundles are reused while they are still worth it."""
+    base: PathOrUrl | None = None
+    """The previous release, by path or URL. What it has is not compressed again if a signer whom `verify.trust` trusts
+    signed it; its bundles are reused while they are still worth it."""
 
     @model_validator(mode="after")
     def _members_fit(self) -> Self:

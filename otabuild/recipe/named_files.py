@@ -11,6 +11,7 @@ from otabuild.errors import Finding, OtabuildError, Place, StorageError
 from otabuild.format import limits
 from otabuild.format.otaclient import RELEASE_MANIFEST, build_package
 from otabuild.format.sys_config import parse_sys_config
+from otabuild.format.urls import is_url
 from otabuild.recipe.diagnose import Key, key_path
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.sign import FileKey
@@ -146,7 +147,7 @@ def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
             yield ("payloads", number, "sys-config"), payload.sys_config
     if recipe.otaclient_package:
         yield ("otaclient-package", "release-dir"), recipe.otaclient_package.release_dir
-    if recipe.storage.base:
+    if recipe.storage.base and not is_url(recipe.storage.base):
         yield ("storage", "base"), recipe.storage.base
     if recipe.sign:
         yield ("sign", "certificate"), recipe.sign.certificate

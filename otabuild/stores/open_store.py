@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from otabuild.errors import InputError
+from otabuild.format.urls import is_url
 from otabuild.stores.folder_store import FolderStore
 from otabuild.stores.store import Store
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BUCKETS = frozenset({"s3", "gs", "az"})
 _WEB = frozenset({"http", "https"})
-
-
-def is_url(place: str) -> bool:
-    """Return whether a place is a URL, and not a path of this machine."""
-    return _URL.match(place) is not None
 
 
 def open_store(url: str) -> Store:

@@ -127,6 +127,7 @@ def test_a_file_is_read_once_and_hashed(tmp_path: Path, store: ContentStore) -> 
         "blobs-compressed": 1,
         "bytes-compressed": 5000,
         "contents-reused": 0,
+        "contents-of-base": 0,
     }
     store.store_file(found._replace(digest=blob(data).digest))
     assert store.counts.files_hashed == 1

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otabuild.assembly import store
-from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.base import Base
 from otabuild.assembly.content_store import Counts, StoppedError
 from otabuild.assembly.store import Environment, store_contents
 from otabuild.assembly.stored import Bundle, Storage
@@ -152,7 +152,7 @@ def test_a_file_that_changed_stops_the_run(tmp_path: Path, cache: Cache) -> None
         stored(cache, tree)
 
 
-def test_base_bundles_are_reused_from_half_of_their_bytes_on(tmp_path: Path, cache: Cache) -> None:
+def test_base_are_reused_from_half_of_their_bytes_on(tmp_path: Path, cache: Cache) -> None:
     parts = [noise(300, n) for n in range(4)]
     whole = [b"".join(parts[:2]), b"".join(parts[2:])]
     bundles = [

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputError, OtabuildError
+from otabuild.format.urls import is_url
 from otabuild.storage.member import document
 from otabuild.stores.folder_store import FolderStore
-from otabuild.stores.open_store import is_url, open_store
+from otabuild.stores.open_store import open_store
 
 SECRET = "hunter2-in-the-url"
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgpack
 
-from otabuild.assembly.assemble import members
+from otabuild.assembly.assemble import ReadBlob, members
 from otabuild.assembly.legacy_files import legacy_members
 from otabuild.format.digest import Blob
 from otabuild.format.index_jwt import NAME
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
+from otabuild.pipeline.base_release import base_blobs
 from otabuild.pipeline.build_report import report_path
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.index_step import Indexed, IndexStep
@@ -35,6 +37,7 @@ class ArtifactInputs:
     legacy: bool
     output: str
     output_dir: str | None
+    base: str | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             legacy=needs_legacy(recipe),
             output=recipe.output,
             output_dir=recipe.output_dir,
+            base=recipe.storage.base,
         )
 
     def run(self, inputs: ArtifactInputs) -> Outcome[Built]:
@@ -98,8 +102,11 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         index = files.read_file(self.path("index.json"))
         token = files.read_file(self.path(NAME)) if inputs.signature else None
         blobs = [Blob(*blob) for blob in msgpack.unpackb(files.read_file(self.path("blobs")))]
-        with workspace.open_cache() as cache:
-            everything = members(index, token, blobs, cache, self._legacy(cache) if inputs.legacy else [])
+        with workspace.open_cache() as cache, ExitStack() as stack:
+            of_base = None
+            if inputs.base and not all(map(cache.has, blobs)):
+                of_base = stack.enter_context(self._open_base(inputs.base))
+            everything = members(index, token, blobs, cache, self._legacy(cache) if inputs.legacy else [], of_base)
             total = sum(member.size for member in everything)
             progress = workspace.environment(cache, self.name.replace("build:", "write "), total).progress
             if inputs.output_dir:
@@ -107,6 +114,9 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns)
             sha256 = ArtifactSink(inputs.output).write(everything, workers=workspace.workers, progress=progress)
         return Outcome(Built(sha256), {"artifact-bytes": os.path.getsize(inputs.output)})
+
+    def _open_base(self, place: str) -> AbstractContextManager[ReadBlob]:
+        return base_blobs(self.recipe, place)
 
     def _legacy(self, cache: Cache) -> list[Member]:
         """Return the files for legacy clients."""

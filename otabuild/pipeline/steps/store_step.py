@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.base import Base
 from otabuild.assembly.plan import StoragePlan
 from otabuild.assembly.store import store_contents
 from otabuild.assembly.tree import write_tree
-from otabuild.pipeline.base_release import open_base
+from otabuild.pipeline.base_release import base_state, open_base
 from otabuild.pipeline.settings import storage_plan
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.scan_step import ScanStep
+from otabuild.pipeline.trust_settings import trust_key
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.stream import read_entries
 from otabuild.storage import files, publishing
@@ -31,7 +31,8 @@ class StoreInputs:
     racy: Annotated[tuple[int | None, ...], KeyPart("files that changed just before the scan")]
     plan: Annotated[StoragePlan, KeyPart("storage plan")]
     libzstd: Annotated[str, KeyPart("libzstd")]
-    base: Annotated[tuple[str, list[int]] | None, KeyPart("base")]
+    base: Annotated[tuple[str, list[int] | str] | None, KeyPart("base")]
+    trust: Annotated[list[object] | None, KeyPart("trust in the base")]
     size: int
 
 
@@ -82,12 +83,13 @@ class StoreStep(Step[StoreInputs, Stored]):
             racy=tuple(scanned.racy_at for scanned in scans.values()),  # a file read then may have changed since
             plan=storage_plan(self.recipe.storage),
             libzstd=library_version(),
-            base=(base, _base_state(base)) if base else None,
+            base=(base, base_state(base)) if base else None,
+            trust=trust_key(self.recipe.verify) if base and self.recipe.verify else None,
             size=sum(scanned.size for scanned in scans.values()),
         )
 
     def _open_base(self, path: str) -> AbstractContextManager[Base]:
-        return open_base(self.recipe, path, self.workspace.warn)
+        return open_base(self.recipe, path, self.workspace.now, self.workspace.warn)
 
     def run(self, inputs: StoreInputs) -> Outcome[Stored]:
         """See `Step.run`."""
@@ -108,9 +110,3 @@ class StoreStep(Step[StoreInputs, Stored]):
     def _entries(self, name: str) -> Iterator[Entry]:
         with open(self.rootfs_path(name, "entries"), "rb") as file:
             yield from read_entries(file)
-
-
-def _base_state(base: str) -> list[int]:
-    """Return what shows that an earlier release is unchanged; for an image directory, the state of its index."""
-    document = os.path.join(base, "index.json")
-    return files.file_state(os.path.realpath(document if os.path.exists(document) else base))

@@ -1,12 +1,19 @@
-"""Bundles of an earlier release, reused unchanged: a device with that release only fetches what is new."""
+"""What an earlier release has already: a device with it only fetches what is new, and nothing is compressed again.
+
+If a trusted signer vouches for the release, what its table says is believed, and its blobs are not even read until the
+image is written. If not, its bundles are used by their bytes only.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 
-from otabuild.assembly.stored import Bundle
+from otabuild.assembly.plan import StoragePlan
+from otabuild.assembly.proof import may_be_stored
+from otabuild.assembly.stored import Bundle, StoredContent
 from otabuild.errors import IntegrityError
 from otabuild.format.digest import Blob
 from otabuild.storage.cache import Cache
@@ -14,21 +21,44 @@ from otabuild.storage.zstd import decompress
 
 
 class Base:
-    """The bundles of an earlier release.
+    """An earlier release.
 
     Args:
-        bundles: the bundles; each has one leaf, compressed or not.
+        bundles: each has one leaf, compressed or not.
         read: returns the bytes of a blob of that release, checked against its digest.
+        singles: how contents are stored that are in no bundle, by digest; only of a release that is trusted.
+        is_trusted: whether a trusted signer vouches for the release.
     """
 
-    def __init__(self, bundles: Sequence[Bundle], read: Callable[[Blob], bytes]) -> None:
+    def __init__(
+        self,
+        bundles: Sequence[Bundle],
+        read: Callable[[Blob], bytes],
+        singles: Mapping[bytes, StoredContent] = MappingProxyType({}),
+        *,
+        is_trusted: bool = False,
+    ) -> None:
         self.bundles = bundles
+        self.singles = singles
+        self.is_trusted = is_trusted
         self._read = read
 
     @cached_property
     def bundle_of(self) -> Mapping[bytes, int]:
         """Maps the digest of a content to the number of its bundle."""
         return {part.blob.digest: number for number, bundle in enumerate(self.bundles) for part in bundle.members}
+
+    def single(self, blob: Blob, plan: StoragePlan) -> StoredContent | None:
+        """Return how a content is stored by itself, if a build with this plan might store it so."""
+        stored = self.singles.get(blob.digest)
+        return stored if stored is not None and stored.content == blob and may_be_stored(stored, plan) else None
+
+    def settle(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
+        """Reuse a bundle with the wanted contents as its only members; see `take` if the release is not trusted."""
+        if not self.is_trusted:
+            return self.take(bundle, wanted, cache)
+        places = {part.blob.digest: part for part in bundle.members}
+        return Bundle(bundle.stored, tuple(places[blob.digest] for blob in wanted))
 
     def take(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
         """Store a bundle of the earlier release; only the wanted contents remain members.

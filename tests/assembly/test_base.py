@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.assembly.base_bundles import Base
+from otabuild.assembly.base import Base
 from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
 from otabuild.errors import IntegrityError
 from otabuild.storage.cache import Cache

@@ -1,0 +1,220 @@
+"""A signed release as base: what a trusted signer vouches for is not compressed again, and nothing else is believed."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from otabuild.assembly.content_store import Counts
+from otabuild.errors import OtabuildError
+from otabuild.format.digest import Blob
+from otabuild.image.image import open_image
+from otabuild.pipeline.run import run_steps
+from otabuild.pipeline.steps.graph import build_steps
+from otabuild.recipe.load import load_recipe
+from otabuild.signing.demo_pki import write_demo_pki
+from otabuild.signing.trust import TrustPolicy, load_anchors
+from otabuild.storage.member import document
+from otabuild.stores.open_store import open_store
+from otabuild.verification.verify import verify
+from tests.image.products import NOW, Tree, workspace, write_recipe
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+OLD: Tree = {
+    **{f"etc/{n:03}": b"%d " % n * 200 for n in range(50)},
+    "lib/text": b"words and words " * 30_000,
+    "lib/noise": noise(1, 300_000),
+    "large/text": b"many words " * 900_000,
+    "large/noise": noise(2, 9 << 20),
+    "large/slices": noise(3, 33 << 20),
+    "tiny": b"t",
+}
+NEW: Tree = OLD | {"etc/007": b"changed " * 99, "lib/more": b"other words " * 30_000}
+HELD = {content for content in NEW.values() if len(content) > 64} & set(OLD.values())
+
+
+class Made(NamedTuple):
+    """An artifact, and what its build counted and said."""
+
+    path: Path
+    totals: dict[str, int]
+    warnings: list[str]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    for name in ("pki", "stranger"):
+        write_demo_pki(str(folder / name), NOW)
+    return folder
+
+
+def make(folder: Path, tree: Tree, pki: Path | None, base: str | None = None, **keys: Any) -> Made:
+    """Build an image in a new folder with an empty work directory."""
+    if pki is not None:
+        paths = [str(pki / name) for name in ("sign.pem", "intermediate.pem", "sign.key")]
+        keys["sign"] = {"certificate": paths[0], "chain": [paths[1]], "key": {"file": paths[2]}}
+    if base is not None:
+        keys["storage"] = {"base": base}
+    recipe = load_recipe(write_recipe(folder, tree, **keys))
+    warnings: list[str] = []
+    done = run_steps(
+        build_steps(recipe, replace(workspace(folder), warn=warnings.append)), time.monotonic, lambda _text: None
+    )
+    totals = {name: sum(step.counts.get(name, 0) for step in done) for name in Counts().to_value()}
+    return Made(folder / "image.zip", totals, warnings)
+
+
+@pytest.fixture(scope="module")
+def trusting(root: Path) -> dict[str, Any]:
+    return {"verify": {"trust": [str(root / "pki/root-ca.pem")]}}
+
+
+@pytest.fixture(scope="module")
+def old(root: Path, trusting: dict[str, Any]) -> Made:
+    return make(root / "old", OLD, root / "pki", **trusting)
+
+
+@pytest.fixture(scope="module")
+def without(root: Path, trusting: dict[str, Any]) -> Made:
+    """The new image, built without a base."""
+    return make(root / "without", NEW, root / "pki", **trusting)
+
+
+def is_valid(made: Made, root: Path) -> bool:
+    with open_image(made.path) as image:
+        policy = TrustPolicy(anchors=load_anchors([str(root / "pki/root-ca.pem")]))
+        return verify(image, policy, NOW).ok
+
+
+def test_nothing_that_a_trusted_base_has_is_compressed_again(
+    root: Path, old: Made, without: Made, trusting: dict[str, Any], tmp_path: Path
+) -> None:
+    made = make(tmp_path / "new", NEW, root / "pki", str(old.path), **trusting)
+    new = b"other words " * 30_000
+    assert made.totals["contents-of-base"] == len(HELD)
+    assert made.totals["bytes-compressed"] <= len(new) + len(NEW["etc/007"])
+    assert without.totals["bytes-compressed"] > 10 * made.totals["bytes-compressed"]
+    assert is_valid(made, root)
+    with workspace(tmp_path / "new").open_cache() as cache, open_image(old.path) as image:
+        stored = image.blobs.stored() or {}
+        assert not [digest for digest, size in stored.items() if cache.has(Blob(digest, size))]
+
+
+def test_the_same_base_gives_the_same_bytes(root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path) -> None:
+    one = make(tmp_path / "one", NEW, root / "pki", str(old.path), **trusting)
+    make(tmp_path / "two", NEW, root / "pki", **trusting)  # fills the cache with frames of its own
+    (tmp_path / "two/rootfs").rename(tmp_path / "before")
+    two = make(tmp_path / "two", NEW, root / "pki", str(old.path), **trusting)
+    assert one.digest == two.digest
+
+
+@pytest.mark.parametrize("form", ["release", "artifact"])
+def test_a_base_by_url(form: str, root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "store"))
+    with open_image(old.path) as image:
+        for member in image.source.members():
+            if not member.name.endswith("/"):
+                key = member.name if member.name.startswith("blobs/") else f"releases/1.0/{member.name}"
+                store.put(key, document(key, b"".join(image.source.chunks(member.name))))
+    store.put("old.zip", document("old.zip", old.path.read_bytes()))
+    url = f"file://{tmp_path}/store/" + {"release": "releases/1.0", "artifact": "old.zip"}[form]
+    made = make(tmp_path / "new", NEW, root / "pki", url, **trusting)
+    assert made.digest == make(tmp_path / "again", NEW, root / "pki", str(old.path), **trusting).digest
+    assert made.totals["contents-of-base"] == len(HELD)
+
+
+def test_a_base_of_a_stranger_is_not_used(root: Path, without: Made, trusting: dict[str, Any], tmp_path: Path) -> None:
+    strange = make(tmp_path / "strange", OLD, root / "stranger")
+    made = make(tmp_path / "new", NEW, root / "pki", str(strange.path), **trusting)
+    assert made.digest == without.digest
+    assert made.totals["contents-of-base"] == 0
+    assert len(made.warnings) == 1
+    assert "is not used" in made.warnings[0]
+
+
+@pytest.mark.parametrize("how", ["unsigned", "nobody is trusted"])
+def test_a_base_that_nobody_vouches_for_is_used_by_its_bytes(
+    how: str, root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path
+) -> None:
+    base = make(tmp_path / "base", OLD, None) if how == "unsigned" else old
+    keys = trusting if how == "unsigned" else {}
+    made = make(tmp_path / "new", NEW, root / "pki", str(base.path), **keys)
+    assert 0 < made.totals["contents-of-base"] <= 50  # members of bundles
+    assert is_valid(made, root)
+
+
+def test_a_base_that_lost_a_blob_is_named(root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path) -> None:
+    base = unpacked(old.path, tmp_path / "base")
+    largest = max((base / "blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    largest.write_bytes(b"x" + largest.read_bytes()[1:])
+    with pytest.raises(OtabuildError, match=r"storage\.base") as caught:
+        make(tmp_path / "new", NEW, root / "pki", str(base), **trusting)
+    assert "does not have a blob" in str(caught.value)
+    assert not (tmp_path / "new/image.zip").exists()
+
+
+def unpacked(artifact: Path, folder: Path) -> Path:
+    with open_image(artifact) as image:
+        for member in image.source.members():
+            if not member.name.endswith("/"):
+                path = folder / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"".join(image.source.chunks(member.name)))
+    return folder
+
+
+def harmed(base: Path, times: int) -> Iterator[Callable[[], None]]:
+    """Yield changes of every document and table of a base, in many places."""
+    random_ = random.Random(15)
+    with open_image(base) as image:
+        tables = [image.index.resource_table, *(payload.manifest.file_table for payload in image.payloads)]
+        documents = [*image.index.manifests, *(payload.manifest.config for payload in image.payloads)]
+        names = {f"blobs/sha256/{one.digest.hex()}" for one in (*tables, *documents)}
+    for name in sorted({"index.json", "index.jwt", *names}):
+        path = base / name
+        content = path.read_bytes()
+        for _ in range(times):
+            at, bit = random_.randrange(len(content)), 1 << random_.randrange(8)
+            changed = content[:at] + bytes([content[at] ^ bit]) + content[at + 1 :]
+            yield lambda path=path, changed=changed: path.write_bytes(changed)  # type: ignore[misc]
+            path.write_bytes(content)
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(40, marks=pytest.mark.sweep)])
+def test_a_base_that_was_tampered_with_is_an_error_or_changes_nothing(
+    times: int, root: Path, trusting: dict[str, Any], tmp_path: Path
+) -> None:
+    tree: Tree = {**{f"etc/{n}": b"%d " % n * 200 for n in range(9)}, "text": b"words and words " * 9000}
+    changed = tree | {"etc/3": b"new " * 99}
+    old = make(tmp_path / "old", tree, root / "pki", **trusting)
+    right = {
+        make(tmp_path / "with", changed, root / "pki", str(old.path), **trusting).digest,
+        make(tmp_path / "without", changed, root / "pki", **trusting).digest,
+    }
+    base, errors, count = unpacked(old.path, tmp_path / "base"), 0, 0
+    for count, harm in enumerate(harmed(base, times), 1):
+        harm()
+        try:
+            made = make(tmp_path / f"new{count}", changed, root / "pki", str(base), **trusting)
+        except OtabuildError:
+            errors += 1
+        else:
+            assert made.digest in right
+    assert count >= 5 * times
+    assert errors > 0
