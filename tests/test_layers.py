@@ -35,7 +35,7 @@ ROOMS: dict[str, set[str]] = {
     "deployment": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
     "packages": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
     "comparison": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages"},
-    "lint": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
+    "lint": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages"},
     "report": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages", "comparison"},
     # releases in a store: publish, list, prune, pull
     "releases": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},

@@ -15,6 +15,7 @@ from otabuild.findings import RULES, findings_of, rules_of
 from otabuild.format.index import Index
 from otabuild.format.strict_yaml import parse_yaml
 from otabuild.format.sys_config import SysConfig
+from otabuild.lint.device_rules import FstabSubject, MemorySubject, RunningSystem, SystemSubject, WholeSubject
 from otabuild.lint.lint import (
     CertificatesSubject,
     EntriesSubject,
@@ -107,6 +108,10 @@ def _index_with_an_unknown_entry() -> Index:
     return Index.parse(dict(forged.files)["index.json"])
 
 
+def _system(version: str) -> RunningSystem:
+    return RunningSystem("Debian", version, frozenset(), None)
+
+
 _SIGNER, _AUTHORITY = pki.signer(), pki.intermediate()
 SUBJECTS: Mapping[str, Callable[[], object]] = {
     "unsupported-entry": lambda: LeftOutSubject("main", ("/pipe (fifo)",)),
@@ -123,6 +128,11 @@ SUBJECTS: Mapping[str, Callable[[], object]] = {
     "no-path-to-root": lambda: PathSubject(pki.chain(_SIGNER), None, pki.NOW),
     "new-setuid": lambda: _tree(_rows(Row("/su", stat.S_IFREG | 0o4755)), {}),
     "new-world-writable": lambda: _tree(_rows(Row("/open", stat.S_IFREG | 0o666)), {}),
+    "client-memory": lambda: MemorySubject("main", {"file table": (1, 700_000_000)}, 0),
+    "bsp-version": lambda: SystemSubject("main", _system("12"), True, None),
+    "older-system": lambda: SystemSubject("main", _system("11"), False, _system("12")),
+    "fstab-device": lambda: FstabSubject("main", b"/dev/sda1 / ext4 defaults 0 1\n"),
+    "incomplete-rootfs": lambda: WholeSubject("main", False),
     "chain.length": lambda: _chain(*[_SIGNER] * 17),
     "chain.members": lambda: _chain(_SIGNER, _SIGNER),
     "chain.form": lambda: _chain(pki.issue("weak", _AUTHORITY, digest=hashes.SHA224()), _AUTHORITY),

@@ -10,15 +10,15 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from otabuild.errors import Finding, InputError
-from otabuild.findings import findings_of, rule, rules_of
+from otabuild.findings import findings_of, rules_of
 from otabuild.format.architectures import ELF_MACHINES, architecture_name
 from otabuild.format.index import Index, payload_id
 from otabuild.format.sys_config import SysConfig
 from otabuild.format.times import utc
+from otabuild.lint.device_rules import lint_rule
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.trust import TrustPolicy, path_problem
 
@@ -164,10 +164,7 @@ def lint_tree(
     return findings_of(TreeSubject(name, {row.path: row for row in rows}, base, architecture))
 
 
-_lint_rule = partial(rule, area="lint", severity="warning")
-
-
-@_lint_rule(
+@lint_rule(
     "unsupported-entry",
     LeftOutSubject,
     hint="remove or exclude it, or set `unsupported: skip` in the recipe",
@@ -177,7 +174,7 @@ def check_left_out(subject: LeftOutSubject) -> Iterator[Finding]:
     return (Finding(subject.name, what) for what in subject.left_out)
 
 
-@_lint_rule(
+@lint_rule(
     "other-architecture",
     TreeSubject,
     hint="correct `architecture` in the recipe, or take the rootfs that was made for this architecture",
@@ -199,7 +196,7 @@ def _elf_machine(head: bytes) -> int:
     return int.from_bytes(head[18:20], "big" if head[5:6] == b"\2" else "little")
 
 
-@_lint_rule(
+@lint_rule(
     "stale-pyc",
     TreeSubject,
     hint="compile with `python3 -m compileall --invalidation-mode unchecked-hash`",
@@ -229,7 +226,7 @@ def _trusts_mtime(head: bytes) -> bool:
     return magic not in _MAGIC_WITH_FLAGS or not int.from_bytes(head[4:8], "little") & 1
 
 
-@_lint_rule(
+@lint_rule(
     "crowded-directory",
     TreeSubject,
     hint="spread the files over several directories, or keep them in one archive",
@@ -242,7 +239,7 @@ def check_crowds(subject: TreeSubject) -> Iterator[Finding]:
             yield Finding(f"{subject.name}: {directory}", f"{count} files")
 
 
-@_lint_rule("deep-tree", TreeSubject, hint="move the tree up")
+@lint_rule("deep-tree", TreeSubject, hint="move the tree up")
 def check_depth(subject: TreeSubject) -> Iterator[Finding]:
     """Clients do not reuse files more than 35 directories deep; they are fetched again."""
     for path in subject.rows:
@@ -250,14 +247,14 @@ def check_depth(subject: TreeSubject) -> Iterator[Finding]:
             yield Finding(f"{subject.name}: {path}", f"{path.count('/')} deep")
 
 
-@_lint_rule("no-dev-payload", ReleaseKeysSubject, hint="add `dev` to the release keys of a payload")
+@lint_rule("no-dev-payload", ReleaseKeysSubject, hint="add `dev` to the release keys of a payload")
 def check_release_keys(subject: ReleaseKeysSubject) -> Iterator[Finding]:
     """Clients ask for payloads of the release key `dev` only."""
     if "dev" not in subject.keys:
         yield Finding(subject.name, "no payload has the release key dev")
 
 
-@_lint_rule("loses-write", UmaskSubject, hint="give the file another owner, or set its mode when the device starts")
+@lint_rule("loses-write", UmaskSubject, hint="give the file another owner, or set its mode when the device starts")
 def check_umask(subject: UmaskSubject) -> Iterator[Finding]:
     """Clients make a file of root that is empty, inlined or a later one of its content with their umask."""
     for path, mode in subject.files:
@@ -265,7 +262,7 @@ def check_umask(subject: UmaskSubject) -> Iterator[Finding]:
         yield Finding(f"{subject.name}: {path}", f"mode {stat.S_IMODE(mode):04o} becomes {kept:04o}")
 
 
-@_lint_rule(
+@lint_rule(
     "refused-index",
     EntriesSubject,
     hint="release this image to clients that know the entry only, and another image to the others",
@@ -283,7 +280,7 @@ def check_entries(subject: EntriesSubject) -> Iterator[Finding]:
         )
 
 
-@_lint_rule(
+@lint_rule(
     "future-time",
     TimeSubject,
     hint="set `timestamp` to a time that has passed, or check the clock of the machine that signed",
@@ -294,14 +291,14 @@ def check_time(subject: TimeSubject) -> Iterator[Finding]:
         yield Finding(subject.name, f"{utc(subject.seconds)} is in the future")
 
 
-@_lint_rule("ignored-sys-config", SysConfigKeysSubject, hint="do what it asks for in the rootfs itself")
+@lint_rule("ignored-sys-config", SysConfigKeysSubject, hint="do what it asks for in the rootfs itself")
 def check_sys_config(subject: SysConfigKeysSubject) -> Iterator[Finding]:
     """Clients read `persist_files` of a sys_config only (the format requires `hostname`)."""
     for key in sorted(subject.config.model_dump(by_alias=True, exclude_none=True).keys() - _READ_BY_CLIENTS):
         yield Finding(subject.name, f"clients ignore {key}")
 
 
-@_lint_rule(
+@lint_rule(
     "certificate-expires",
     CertificatesSubject,
     hint="sign with a fresh certificate before the release",
@@ -315,7 +312,7 @@ def check_certificates(subject: CertificatesSubject) -> Iterator[Finding]:
             yield Finding(certificate.where, what)
 
 
-@_lint_rule(
+@lint_rule(
     "no-path-to-root",
     PathSubject,
     severity="error",
@@ -328,7 +325,7 @@ def check_path(subject: PathSubject) -> Iterator[Finding]:
         yield Finding(problem.where, problem.what, problem.observed, problem.expected, problem.hint)
 
 
-@_lint_rule(
+@lint_rule(
     "new-setuid",
     TreeSubject,
     hint="make sure it is meant, or drop the bit with a `set` rule",
@@ -341,7 +338,7 @@ def check_setuid(subject: TreeSubject) -> Iterator[Finding]:
                 yield Finding(f"{subject.name}: {path}", f"{word}, mode {stat.S_IMODE(mode):04o}")
 
 
-@_lint_rule(
+@lint_rule(
     "new-world-writable",
     TreeSubject,
     hint="make sure it is meant, or set another mode with a `set` rule",

@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from otabuild.errors import Finding
+from otabuild.errors import Finding, InputError
 from otabuild.findings import findings_of
+from otabuild.format import annotations as ann
+from otabuild.format import limits
 from otabuild.format.digest import Reading
 from otabuild.format.index import Index, payload_id
 from otabuild.format.index_jwt import NAME, parse_index_jwt
 from otabuild.format.sys_config import read_sys_config
 from otabuild.image.blobs import Chunk
 from otabuild.image.image import Image, Payload
+from otabuild.image.otaclient_package import read_package
 from otabuild.image.rebuild import Opener, rebuild
 from otabuild.image.resources import GroupMember
 from otabuild.image.tables import REGULARS, FileEntry
+from otabuild.lint.device_rules import (
+    MODULES,
+    SYSTEM_FOLDERS,
+    FstabSubject,
+    MemorySubject,
+    RunningSystem,
+    SystemSubject,
+    WholeSubject,
+    is_jetson,
+    kernels_of,
+)
 from otabuild.lint.lint import (
     HEAD,
     PROGRAMS,
@@ -60,12 +74,18 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
         if payload.sys_config is not None:
             config, _ = read_sys_config(payload.sys_config, f"sys_config of {payload.name}")
             yield from findings_of(SysConfigKeysSubject(f"{payload.name}: sys_config", config))
+        yield from findings_of(memory_of(payload))
+        before = None if base is None else payload_of(base, payload.ecu, payload.release_key)
+        yield from findings_of(_system_subject(payload, before))
         modes, pair = base_modes(base, payload.ecu, payload.release_key)
         tables = payload.manifest.file_table.reading, pair
         if tables not in seen:  # several payloads can share a rootfs
             seen.add(tables)
             files = payload.file_table.select(REGULARS, _MADE_WITH_UMASK)
             yield from findings_of(UmaskSubject(payload.name, tuple((file.path, file.mode) for file in files)))
+            is_whole = any(payload.file_table.find(folder) for folder in SYSTEM_FOLDERS)
+            yield from findings_of(WholeSubject(payload.name, is_whole))
+            yield from findings_of(FstabSubject(payload.name, _fstab(payload)))
             yield from lint_tree(_rows(image, payload), payload.name, modes, payload.config.architecture)
 
 
@@ -80,10 +100,51 @@ def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str
     """
     if base is None:
         return None, None
-    for payload in base.payloads:
-        if (payload.ecu, payload.release_key) == (ecu, release_key):
-            return {entry.path: entry.mode for entry in payload.entries()}, payload.manifest.file_table.reading
-    return {}, None
+    payload = payload_of(base, ecu, release_key)
+    if payload is None:
+        return {}, None
+    return {entry.path: entry.mode for entry in payload.entries()}, payload.manifest.file_table.reading
+
+
+def payload_of(base: Image, ecu: str, release_key: str) -> Payload | None:
+    """Return the payload of an image that devices run now, or None."""
+    return next((each for each in base.payloads if (each.ecu, each.release_key) == (ecu, release_key)), None)
+
+
+def system_of(payload: Payload) -> RunningSystem:
+    """Return what a payload says of the system in it."""
+    config = payload.config
+    modules = payload.file_table.select(REGULARS, "WHERE path GLOB ?", (MODULES,))
+    return RunningSystem(
+        config.os, config.os_version, kernels_of(each.path for each in modules), config.labels.get(ann.BSP_VERSION)
+    )
+
+
+def _system_subject(payload: Payload, base: Payload | None) -> SystemSubject:
+    said = [*payload.image.index.annotations.items(), *payload.manifest.annotations.items()]
+    facts = [text for key, text in said if key in (ann.PLATFORM, ann.HARDWARE_MODEL, ann.HARDWARE_SERIES)]
+    is_for_jetson = is_jetson(*facts) or payload.file_table.find("/etc/nv_tegra_release") is not None
+    return SystemSubject(payload.name, system_of(payload), is_for_jetson, None if base is None else system_of(base))
+
+
+def memory_of(payload: Payload) -> MemorySubject:
+    """Return what a client holds in memory for a payload; it takes one client package at most, so the largest counts."""
+    image, package = payload.image, 0
+    if image.index.otaclient_package is not None:
+        package = max(layer.size for layer in read_package(image, image.index.otaclient_package)[0].layers)
+    tables = {
+        "file table": (payload.manifest.file_table.size, payload.file_table.database.size),
+        "resource table": (image.index.resource_table.size, image.resources.database.size),
+    }
+    return MemorySubject(payload.name, tables, package)
+
+
+def _fstab(payload: Payload) -> bytes:
+    try:
+        with payload.open("/etc/fstab") as file:
+            return file.read(limits.MIB)
+    except InputError:  # there is none
+        return b""
 
 
 def _rows(image: Image, payload: Payload) -> Iterator[Row]:

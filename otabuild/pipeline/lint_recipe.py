@@ -9,8 +9,18 @@ from functools import partial
 
 from otabuild.errors import Finding
 from otabuild.findings import findings_of
+from otabuild.format.annotations import PLATFORM
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.image.image import Image
+from otabuild.lint.device_rules import (
+    SYSTEM_FOLDERS,
+    FstabSubject,
+    RunningSystem,
+    SystemSubject,
+    WholeSubject,
+    is_jetson,
+    kernels_of,
+)
 from otabuild.lint.lint import (
     HEAD,
     CertificatesSubject,
@@ -23,17 +33,18 @@ from otabuild.lint.lint import (
     has_head,
     lint_tree,
 )
-from otabuild.lint.lint_image import base_modes
+from otabuild.lint.lint_image import base_modes, payload_of, system_of
 from otabuild.pipeline.retry import retry
+from otabuild.pipeline.rootfs_system import system_of as scanned_system
 from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.settings import rootfs_options
 from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.model import Recipe
+from otabuild.recipe.model import PayloadRecipe, Recipe
 from otabuild.recipe.named_files import naming_key
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import Content, Entry
-from otabuild.rootfs.scan import scan
+from otabuild.rootfs.scan import release_files, scan
 from otabuild.signing.chain import load_chain
 from otabuild.storage.files import read_file
 
@@ -71,16 +82,37 @@ def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | 
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     with sealed_archives(workspace) as archives, naming_key(recipe, "rootfs", name):
         result = scan(tolerant, euid=os.geteuid(), work=archives)
-        rows = [_row(entry) for entry in result.entries]
+        entries = list(result.entries)
+        system = _system(entries)
+        fstab = b"".join(load_content(e.content) for e in entries if e.path == "/etc/fstab" and e.content)
+    rows = [_row(entry) for entry in entries]
     findings: dict[Finding, None] = {}
     if options.unsupported != "skip":
         left_out = LeftOutSubject(f"rootfs {name}", tuple(result.notes.left_out))
         findings.update(dict.fromkeys(findings_of(left_out)))
+    for payload in (payload for payload in recipe.payloads if payload.rootfs == name):
+        findings.update(dict.fromkeys(findings_of(_subject(recipe, payload, system, base))))
+    is_whole = not options.whole or any(entry.path in SYSTEM_FOLDERS for entry in entries)
+    findings.update(dict.fromkeys(findings_of(WholeSubject(f"rootfs {name}", is_whole))))
+    findings.update(dict.fromkeys(findings_of(FstabSubject(f"rootfs {name}", fstab))))
     # Payloads that share a rootfs may have had different ones in the base; whatever is new for one is reported.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
     for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
         findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)))
     return list(findings)
+
+
+def _system(entries: list[Entry]) -> RunningSystem:
+    found = scanned_system(release_files(entries))
+    return RunningSystem(found.os, found.os_version, kernels_of(entry.path for entry in entries), found.bsp_version)
+
+
+def _subject(recipe: Recipe, payload: PayloadRecipe, system: RunningSystem, base: Image | None) -> SystemSubject:
+    said = (recipe.index_annotations.get(PLATFORM), payload.hardware.model, payload.hardware.series)
+    before = None if base is None else payload_of(base, payload.ecu, payload.release_keys[0])
+    return SystemSubject(
+        f"payload {payload.ecu}", system, is_jetson(*said), None if before is None else system_of(before)
+    )
 
 
 def _row(entry: Entry) -> Row:

@@ -37,11 +37,17 @@ _PRAGMAS = frozenset({"integrity_check", "encoding", "table_xinfo", "index_list"
 
 
 class Database:
-    """A read-only connection; use `query` to read from it."""
+    """A read-only connection; use `query` to read from it.
 
-    def __init__(self, connection: sqlite3.Connection, name: str, budget: int) -> None:
+    Attributes:
+        name: what it is, for messages.
+        size: the size of the database in bytes.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, name: str, size: int, budget: int) -> None:
         self.connection = connection
         self.name = name
+        self.size = size
         self._budget = budget
         connection.set_progress_handler(self._tick, _STEP)
 
@@ -130,7 +136,7 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str, budget: int |
             file.flush()
             _check_header(os.pread(file.fileno(), 100, 0), size, name)
             default = _BUDGET_BASE + _BUDGET_PER_BYTE * size
-            database = _harden(connection, name, default if budget is None else budget)
+            database = _harden(connection, name, size, default if budget is None else budget)
             undo.pop_all()
             file.close()
             return database
@@ -176,7 +182,7 @@ def _check_header(head: bytes, size: int, name: str) -> None:
         raise TableError("text is not UTF-8", where=name, observed=encoding, expected=1)
 
 
-def _harden(connection: sqlite3.Connection, name: str, budget: int) -> Database:
+def _harden(connection: sqlite3.Connection, name: str, size: int, budget: int) -> Database:
     for limit, value in (
         (sqlite3.SQLITE_LIMIT_LENGTH, 16 << 20),
         (sqlite3.SQLITE_LIMIT_SQL_LENGTH, 100_000),
@@ -190,7 +196,7 @@ def _harden(connection: sqlite3.Connection, name: str, budget: int) -> Database:
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_TRUSTED_SCHEMA, False)
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_TRIGGER, False)
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_ENABLE_VIEW, False)
-    database = Database(connection, name, budget)
+    database = Database(connection, name, size, budget)
     with database.guarded():
         for setting in _SETTINGS:
             connection.execute(setting)

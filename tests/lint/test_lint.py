@@ -198,6 +198,7 @@ COMMON = [
     ("certificate-expires", 2),
     ("deep-tree", 1),
     ("ignored-sys-config", 1),
+    ("incomplete-rootfs", 1),
     ("no-dev-payload", 1),
     ("other-architecture", 1),
     ("stale-pyc", 2),
@@ -229,7 +230,7 @@ def test_its_recipe_says_the_same(product: Path) -> None:
 
 @pytest.mark.parametrize(("policy", "found"), [("error", 1), ("warn", 1), ("skip", 0)])
 def test_what_the_format_cannot_hold(tmp_path: Path, policy: str, found: int) -> None:
-    recipe = load_recipe(write_recipe(tmp_path, {"a": b"a"}, rootfs={"unsupported": policy}))
+    recipe = load_recipe(write_recipe(tmp_path, {"etc/a": b"a"}, rootfs={"unsupported": policy}))
     os.mkfifo(tmp_path / "rootfs/pipe")
     assert counts(list(lint_recipe(recipe, workspace(tmp_path)))) == [("unsupported-entry", 1)] * found
 
@@ -248,7 +249,7 @@ def test_what_a_recipe_signs_with(chain: list[str], trust: str | None, found: in
     write_demo_pki(str(tmp_path / "pki/other"), NOW)
     sign = {"certificate": "../pki/sign.pem", "chain": chain, "key": "external"}
     verify = {"verify": {"trust": [f"../pki/{trust}"]}} if trust else {}
-    recipe = load_recipe(write_recipe(tmp_path / "recipe", {"a": b"a"}, sign=sign, **verify))
+    recipe = load_recipe(write_recipe(tmp_path / "recipe", {"etc/a": b"a"}, sign=sign, **verify))
     assert counts(list(lint_recipe(recipe, workspace(tmp_path)))) == [("no-path-to-root", 1)] * found
 
 

@@ -16,9 +16,10 @@ from otabuild.format import annotations as ann
 from otabuild.format.digest import Blob, Descriptor
 from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_TABLE_ZSTD
 from otabuild.format.otaclient import RELEASE_MANIFEST
+from otabuild.pipeline.rootfs_system import System
 from otabuild.pipeline.settings import input_hashes, release_states
 from otabuild.pipeline.step import KeyPart, Outcome, Step
-from otabuild.pipeline.steps.scan_step import ScanStep, System
+from otabuild.pipeline.steps.scan_step import ScanStep
 from otabuild.pipeline.steps.tables_step import Tables, TablesStep, read_leaves
 from otabuild.recipe.model import OtaclientRecipe, PayloadRecipe, RootfsRecipe
 from otabuild.storage import files

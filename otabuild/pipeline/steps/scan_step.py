@@ -9,16 +9,14 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from otabuild.errors import printable
-from otabuild.format.image_config import jetson_bsp_version
-from otabuild.format.os_release import parse_os_release
 from otabuild.format.sizes import counted
+from otabuild.pipeline.rootfs_system import System, system_of
 from otabuild.pipeline.sealed_archives import sealed_archives
 from otabuild.pipeline.settings import rootfs_options
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.recipe.named_files import naming_key, problem_at
 from otabuild.rootfs.entry import RACY_NS, Entry
 from otabuild.rootfs.scan import (
-    ReleaseFiles,
     RootfsOptions,
     fingerprint,
     must_run_again,
@@ -40,15 +38,6 @@ class ScanInputs:
     options: Annotated[RootfsOptions, KeyPart("how the rootfs is prepared")]
     fingerprint: Annotated[str, KeyPart("what the inputs hold")]
     unmatched: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class System:
-    """What a rootfs states of itself: name and version of the system, and the version of the Jetson BSP."""
-
-    os: str | None
-    os_version: str | None
-    bsp_version: str | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +121,7 @@ class ScanStep(Step[ScanInputs, Scanned]):
             "patterns without a match": notes.unmatched_patterns,
         }
         racy = newest.time_ns >= now_ns - RACY_NS
-        scanned = Scanned(files.hash_file(entries), counts.size, _system(release), now_ns if racy else None)
+        scanned = Scanned(files.hash_file(entries), counts.size, system_of(release), now_ns if racy else None)
         if must_run_again(options):
             return Outcome(scanned, report, _HIDDEN)
         return Outcome(scanned, report, _RACY if racy else "")
@@ -149,10 +138,3 @@ class _Newest:
             if entry.content is not None and (key := entry.content.stat_key) is not None:
                 self.time_ns = max(self.time_ns, key.mtime_ns, key.ctime_ns)
             yield entry
-
-
-def _system(release: ReleaseFiles) -> System:
-    """Return the names and versions that a rootfs states for its system, and for the Jetson BSP."""
-    named = parse_os_release(release.os_release or b"")
-    bsp = None if release.nv_tegra_release is None else jetson_bsp_version(release.nv_tegra_release)
-    return System(named.get("NAME") or None, named.get("VERSION_ID") or None, bsp)
