@@ -15,14 +15,14 @@ from otabuild.errors import InputError, OtabuildError, StorageError, printable_j
 from otabuild.version import __version__
 
 _MODULES = (
-    *("build", "recipe", "image", "verify", "signing", "packages"),
+    *("build", "recipe", "image", "verify", "signing", "packages", "sbom"),
     *("release", "offline", "repro", "cache", "completion"),
 )
 _GROUPS = {
     "Build": ("init", "check", "show", "plan", "build", "repro", "schema"),
     "Look": (
         *("list-image", "ls", "cat", "stat", "extract", "lookup-image", "otaclient-package"),
-        "packages",
+        *("packages", "sbom"),
         *("inspect-index", "inspect-blob", "get-filetable", "get-resourcetable"),
     ),
     "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),

@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "verification": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image"},
     "deployment": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
     "packages": {"errors", "findings", "format", "storage", "stores", "signing", "image"},
+    "sbom": {"errors", "findings", "version", "format", "storage", "stores", "signing", "image", "packages"},
     "comparison": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages"},
     "lint": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages"},
     "report": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages", "comparison"},
@@ -186,6 +187,11 @@ def test_the_format_is_pure(module: str) -> None:
     impure = {"os", "pathlib", "time", "shutil", "subprocess", "tempfile", "socket", "random", "io", "glob"}
     assert not outside_imports(module) & impure
     assert not found_calls(module, {"open", "datetime.now"})
+
+
+@pytest.mark.parametrize("module", outside("sbom"))
+def test_the_libraries_of_bills_of_materials_stay_in_one_room(module: str) -> None:
+    assert not {"cyclonedx", "packageurl"} & outside_imports(module)
 
 
 @pytest.mark.parametrize("module", outside(*SHELL))

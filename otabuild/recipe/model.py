@@ -225,6 +225,15 @@ class StorageRecipe(Model):
         return self
 
 
+class SbomRecipe(Model):
+    """The bill of materials to write beside the artifact."""
+
+    format: Literal["cyclonedx"]
+    """`cyclonedx`: CycloneDX 1.6 as JSON, in the file of the artifact's name with `.cdx.json` after it."""
+    unpackaged: StrictBool = False
+    """Whether to list files that belong to no package, each with its digest."""
+
+
 class Recipe(Model):
     """A recipe for one image."""
 
@@ -250,6 +259,8 @@ class Recipe(Model):
     """The otaclient release to include in the image."""
     storage: StorageRecipe = StorageRecipe()
     """How contents are bundled and compressed."""
+    sbom: SbomRecipe | None = None
+    """The bill of materials to write beside the artifact; needs the extra `sbom`."""
     sign: Sign | None = None
     """How the image is signed; without it, the image is not signed."""
     verify: VerifyRecipe | None = None

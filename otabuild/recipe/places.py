@@ -9,6 +9,7 @@ from itertools import product
 from otabuild.errors import Finding
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import place_of, recipe_inputs, recipe_sources
+from otabuild.storage.beside import SBOM
 
 
 def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -> list[Finding]:
@@ -27,7 +28,8 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
     if work is not None:
         places.append(("the work directory", work))
     found = []
-    for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir)):
+    beside = f"{recipe.output}{SBOM}" if recipe.sbom else None
+    for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir), ("sbom", beside)):
         if output is None:
             continue
         if what := _clash(key, output, places, root):

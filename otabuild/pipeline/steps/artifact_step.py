@@ -22,7 +22,9 @@ from otabuild.pipeline.steps.index_step import Indexed, IndexStep
 from otabuild.pipeline.steps.sign_step import Signed, SignStep, needs_legacy
 from otabuild.pipeline.steps.store_step import StoreStep
 from otabuild.pipeline.steps.tables_step import TablesStep
+from otabuild.recipe.model import SbomRecipe
 from otabuild.storage import files
+from otabuild.storage.beside import SBOM
 from otabuild.storage.cache import Cache
 from otabuild.storage.member import Member
 from otabuild.storage.sink import ArtifactSink, DirectorySink
@@ -34,6 +36,7 @@ class ArtifactInputs:
 
     index: Annotated[Indexed, KeyPart("index.json and blobs")]
     signature: Annotated[Signed | None, KeyPart("signature")]
+    sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
     legacy: bool
     output: str
     output_dir: str | None
@@ -72,7 +75,9 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
     @property
     def outputs(self) -> tuple[str, ...]:
         """See `Step.outputs`."""
-        return (self.recipe.output, *([self.recipe.output_dir] if self.recipe.output_dir else []))
+        recipe = self.recipe
+        beside = [f"{recipe.output}{SBOM}"] if recipe.sbom else []
+        return (recipe.output, *([recipe.output_dir] if recipe.output_dir else []), *beside)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -90,6 +95,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         return ArtifactInputs(
             index=IndexStep(recipe, self.workspace).results(),
             signature=SignStep(recipe, self.workspace).results() if recipe.sign else None,
+            sbom=recipe.sbom,
             legacy=needs_legacy(recipe),
             output=recipe.output,
             output_dir=recipe.output_dir,
@@ -113,7 +119,19 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
                 DirectorySink(inputs.output_dir).write(everything, workers=workspace.workers, progress=progress)
             cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns)
             sha256 = ArtifactSink(inputs.output).write(everything, workers=workspace.workers, progress=progress)
-        return Outcome(Built(sha256), {"artifact-bytes": os.path.getsize(inputs.output)})
+        counts = {"artifact-bytes": os.path.getsize(inputs.output)}
+        return Outcome(Built(sha256), {**counts, **self._documents(inputs)})
+
+    def _documents(self, inputs: ArtifactInputs) -> dict[str, list[str]]:
+        """Write the documents beside the artifact; return notes about them for the build report."""
+        if inputs.sbom is None:
+            return {}
+        from otabuild.pipeline.beside_artifact import write_sbom
+
+        notes = write_sbom(inputs.output, inputs.sbom)
+        for note in notes:
+            self.workspace.warn(f"{inputs.output}: {note}")
+        return {"notes": notes}
 
     def _open_base(self, place: str) -> AbstractContextManager[ReadBlob]:
         return base_blobs(self.recipe, place)

@@ -15,9 +15,11 @@ from otabuild.pipeline.signers import key_state, make_signer
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import SbomRecipe
 from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs
 from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.recipe.surroundings import bad_surroundings
+from otabuild.sbom.libraries import check_libraries
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import load_chain
 from otabuild.signing.preflight import preflight
@@ -35,6 +37,7 @@ class PreflightInputs:
     sys_configs: Annotated[Mapping[str, str | None], KeyPart("sys_config files")]
     wrong: Annotated[tuple[str, ...], KeyPart("what is missing or in the way")]
     problems: tuple[Finding, ...]
+    sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
     sign: Sign | None
     verify: VerifyRecipe | None
 
@@ -63,6 +66,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             sys_configs=input_hashes(path for payload in recipe.payloads if (path := payload.sys_config)),
             wrong=tuple(problem.message for problem in problems),
             problems=problems,
+            sbom=recipe.sbom,
             sign=recipe.sign,
             verify=recipe.verify,
         )
@@ -71,6 +75,8 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
         """See `Step.run`."""
         if inputs.problems:
             raise RecipeError(inputs.problems)
+        if inputs.sbom:
+            check_libraries()
         warnings: list[str] = []
         if inputs.sign is not None:
             warnings = check_signing(inputs.sign, inputs.verify, inputs.timestamp, self.workspace).warnings

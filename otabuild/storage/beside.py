@@ -1,0 +1,20 @@
+"""Documents beside an artifact: their names, and which of them exist."""
+
+from __future__ import annotations
+
+import os
+
+SBOM = ".cdx.json"
+"""The bill of materials."""
+PROVENANCE = ".provenance.json"
+"""How the artifact was made, as a signed attestation."""
+SBOM_ATTESTATION = ".cdx.attestation.json"
+"""The bill of materials, as a signed attestation."""
+VEX = ".vex.json"
+"""What is said about known vulnerabilities of components."""
+
+
+def documents_beside(artifact: str) -> list[str]:
+    """Return the paths of the documents about an artifact that lie beside it; they belong to the release."""
+    paths = (f"{artifact}{suffix}" for suffix in (SBOM, PROVENANCE, SBOM_ATTESTATION, VEX))
+    return [path for path in paths if os.path.isfile(path)]
