@@ -15,6 +15,7 @@ class Early(Enum):
 
     PLAIN_FRAME = "zstd frames without a checksum, or tables without a content size (builders to 0.9.0)"
     NOT_UNIQUE = "a resource table whose digests are not declared unique; they were counted (builders to 0.10.1)"
+    SYS_CONFIG_TYPE = "a sys_config with the media type that it had at first (builders to 0.9.0)"
     NO_LINKS = "shared inodes without links_count, which clients write as separate files (builders to 0.10.1)"
 
 

@@ -15,11 +15,12 @@ from typing import IO, Self, cast
 from otabuild.errors import FilterError, FormatError, InputError, IntegrityError
 from otabuild.format import annotations as ann
 from otabuild.format import limits
-from otabuild.format.compat import Compat
+from otabuild.format.compat import Compat, Early
 from otabuild.format.digest import Descriptor, format_digest
 from otabuild.format.image_config import ImageConfig
 from otabuild.format.index import Index, payload_id
 from otabuild.format.manifest import Manifest
+from otabuild.format.media_types import SYS_CONFIG_OLD
 from otabuild.format.urls import is_url
 from otabuild.image.blobs import Blobs
 from otabuild.image.bounds import Bounds
@@ -215,6 +216,8 @@ class Payload:
     def sys_config(self) -> bytes | None:
         """The sys_config as its author wrote it (YAML), or None. Raises the same errors as `manifest`."""
         descriptor = self.config.sys_config
+        if descriptor is not None and descriptor.media_type == SYS_CONFIG_OLD:
+            self.image.compat.accepts(Early.SYS_CONFIG_TYPE)  # refused by nobody: this is for the note
         return None if descriptor is None else self.image.blobs.read(descriptor, limits.DOCUMENT)
 
     @cached_property

@@ -114,6 +114,25 @@ def test_certificates_as_pem_are_noted(tmp_path: Path) -> None:
     assert [(finding.rule, finding.severity) for finding in report.findings] == [("signature", "note")]
 
 
+def test_the_first_media_type_of_sys_config_is_noted_on_request_only(tmp_path: Path) -> None:
+    path = forge.forge(sys_config_descriptor=with_old_sys_config).artifact(tmp_path / "image.zip")
+    for compat, notes in ((False, []), (True, [("compat", "note")])):
+        with open_image(path, compat=compat) as image:
+            report = verify(image, forge.policy(), pki.NOW)
+        assert report.ok
+        assert [(finding.rule, finding.severity) for finding in report.findings] == notes
+
+
+@pytest.mark.parametrize("command", ["diff", "report", "lint"])
+def test_the_first_media_type_of_sys_config_is_noted_by_whoever_reads_it(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(forge.forge(sys_config_descriptor=with_old_sys_config).artifact(tmp_path / "image.zip"))
+    words = {"diff": [path], "report": ["-o", str(tmp_path / "p.html")], "lint": ["--ignore", "certificate-expires"]}
+    assert main([command, path, *words[command], "--compat"]) == 0
+    assert "the media type that it had at first" in capsys.readouterr().err
+
+
 def test_a_good_image_has_no_note(tmp_path: Path) -> None:
     with open_image(forge.forge().artifact(tmp_path / "image.zip"), compat=True) as image:
         assert verify(image, forge.policy(), pki.NOW).findings == ()
