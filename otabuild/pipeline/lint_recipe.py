@@ -65,8 +65,9 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
     yield from findings_of(ReleaseKeysSubject(recipe.file, keys))
     yield from findings_of(TimeSubject(f"{recipe.file}: timestamp", recipe.timestamp, workspace.now))
     if recipe.sign is not None:
-        chain = load_chain(recipe.sign.certificate, recipe.sign.chain)
-        policy = trust_policy(recipe.verify) if recipe.verify else None
+        with naming_key(recipe):
+            chain = load_chain(recipe.sign.certificate, recipe.sign.chain)
+            policy = trust_policy(recipe.verify) if recipe.verify else None
         yield from findings_of(CertificatesSubject(chain, workspace.now))
         yield from findings_of(PathSubject(chain, policy, workspace.now))
     for payload in recipe.payloads:

@@ -36,15 +36,16 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Finding]:
 def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
     """Add file, line and key of a recipe to errors about the value at or below some of its keys.
 
-    An error of the work directory (StorageError) is not about the recipe, and is not changed.
+    Without keys, only an error that names a value of the recipe is about it. The same holds for a StorageError, which
+    may be about the work directory.
     """
     try:
         yield
-    except StorageError:
-        raise
     except OtabuildError as error:
         below = {found: value for found, value in _named(recipe) if found[: len(keys)] == keys}
         about = [found for found, value in below.items() if _is_about(error.where, value, inside="set" not in found)]
+        if not about and (not keys or isinstance(error, StorageError)):
+            raise
         if not about and keys in below:
             error.at(below[keys])  # the error names only a part of the file
         error.at(place_of(recipe, about[0] if about else keys))

@@ -16,6 +16,8 @@ from otabuild.errors import InputError
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----(.*?)-----END \1-----", re.DOTALL)
 _CERTIFICATE = ("CERTIFICATE", "X509 CERTIFICATE")
+_LIST = "X509 CRL"
+_NOT_LISTS = "contains something other than complete revocation lists"
 _SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
 """The object identifier at the start of a PKCS#7 file."""
 _PKCS12_VERSION = b"\x02\x01\x03"
@@ -57,6 +59,11 @@ _FOR_KEY: Mapping[str, _Kind] = {
     ),
 }
 
+_FOR_LIST: Mapping[str, _Kind] = {
+    "CERTIFICATE": _Kind("a certificate", "it belongs to `trust` or --ca, not to `crl` or --crl"),
+    "PRIVATE KEY": _Kind("a private key", "name the revocation list of the CA"),
+}
+
 
 def certificates_in(raw: bytes, path: str) -> list[bytes]:
     """Return the certificates of a PEM file in DER form; other blocks beside them are ignored.
@@ -68,12 +75,31 @@ def certificates_in(raw: bytes, path: str) -> list[bytes]:
     labels = {label for label, _ in blocks}
     if "TRUSTED CERTIFICATE" in labels or not labels.intersection(_CERTIFICATE):
         raise _wrong_kind("not a file of PEM certificates", raw, path, _FOR_CERTIFICATE)
+    return [_decoded(body, path) for label, body in blocks if label in _CERTIFICATE]
+
+
+def revocation_lists_in(raw: bytes, path: str) -> list[bytes]:
+    """Return the revocation lists of a PEM file in DER form, or what is itself DER; text around blocks is ignored.
+
+    Raises:
+        InputError: it has something else, too, or nothing at all; that would be a list that is not looked at.
+    """
+    blocks = list(_blocks(raw))
+    if any(label != _LIST for label, _ in blocks):
+        raise _wrong_kind(_NOT_LISTS, raw, path, _FOR_LIST)
+    if len(blocks) != raw.count(b"-----BEGIN"):
+        raise InputError(_NOT_LISTS, where=path, observed="a block without its end", hint="fetch the file again")
+    if not blocks and not raw.startswith(b"\x30"):
+        raise InputError("not a revocation list", where=path, expected="PEM (`-----BEGIN X509 CRL-----`) or DER")
+    return [_decoded(body, path) for _, body in blocks] or [raw]
+
+
+def _decoded(body: bytes, path: str) -> bytes:
     try:
-        return [base64.b64decode(body, validate=True) for label, body in blocks if label in _CERTIFICATE]
+        return base64.b64decode(body, validate=True)
     except ValueError:
-        raise InputError(
-            "a PEM block of this file is damaged: not base64", where=path, hint="fetch the file again"
-        ) from None
+        what = "a PEM block of this file is damaged: not base64"
+        raise InputError(what, where=path, hint="fetch the file again") from None
 
 
 def not_a_key(raw: bytes, where: str) -> InputError:

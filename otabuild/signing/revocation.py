@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,9 +13,9 @@ from otabuild.errors import InputError, TrustError
 from otabuild.format.certificate import border
 from otabuild.format.times import utc
 from otabuild.signing.certificates import FILE_LIMIT, Certificate
+from otabuild.signing.pem import revocation_lists_in
 from otabuild.storage.files import read_file
 
-_PEM = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
 _PARTIAL = (x509.DeltaCRLIndicator, x509.IssuingDistributionPoint)
 
 
@@ -81,16 +80,9 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
 
 
 def _load(path: str) -> list[RevocationList]:
-    raw = read_file(path, FILE_LIMIT)
-    blocks = _PEM.findall(raw)
-    if len(blocks) != raw.count(b"-----BEGIN"):
-        raise InputError(
-            "contains something other than complete revocation lists",
-            where=path,
-            hint="a certificate goes to --ca, not --crl",
-        )
+    lists = revocation_lists_in(read_file(path, FILE_LIMIT), path)
     with border(lambda error: InputError("not a revocation list", where=path, observed=error)):
-        found = [x509.load_pem_x509_crl(block) for block in blocks] or [x509.load_der_x509_crl(raw)]
+        found = [x509.load_der_x509_crl(der) for der in lists]
         for crl in found:
             _read_whole(crl)
     for crl in found:

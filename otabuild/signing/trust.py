@@ -62,12 +62,13 @@ def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
         StorageError: one of them cannot be read.
         TrustError: no anchor was found.
     """
+    paths = tuple(paths)
     files = [file for path in paths for file in _files(path)]
     anchors = tuple(c for file in files for c in read_certificates(file) if c.is_self_signed)
     if not anchors:
         raise TrustError(
             "no trust anchor: without one, nothing can be verified",
-            where=", ".join(files),
+            where=", ".join(files or paths),
             hint="name the file of a self-signed root certificate, or a folder with such *.pem or *.crt files; "
             "an intermediate certificate is not an anchor",
         )

@@ -38,7 +38,7 @@ def _blobs(path: Path) -> set[bytes]:
     """Check an image without any leave for early builders, and return its blobs."""
     with open_image(path) as image:
         assert verify(image, None, pki.NOW, strict=True, without_signature=True).ok
-        return set(image.blobs.stored())
+        return set(image.blobs.stored() or ())
 
 
 def _frame(path: Path) -> bytes:
@@ -90,6 +90,6 @@ def test_a_broken_row_that_no_bundle_needs_is_no_trouble(number: int, tmp_path: 
 )
 def test_a_broken_row_of_a_bundle_is_an_error(statement: str, tmp_path: Path) -> None:
     base = forge.forge(**_broken(statement)).artifact(tmp_path / "base.zip")
-    with pytest.raises(OtabuildError, match="storage.base"):
+    with pytest.raises(OtabuildError, match=r"storage\.base|earlier release"):
         _build(tmp_path / "new", base)
     assert not (tmp_path / "new" / "image.zip").exists()

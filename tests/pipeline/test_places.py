@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.api import build
 from otabuild.errors import OtabuildError
 from otabuild.pipeline.lint_recipe import lint_recipe
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.load import load_recipe
+from tests import pki
 
 RECIPE = """\
 recipe: 1
@@ -87,6 +89,49 @@ def test_a_base_that_is_no_image(tmp_path: Path) -> None:
     assert message(last="storage: {base: base.zip}").startswith(place)
     (tmp_path / "base").mkdir()
     assert message(last="storage: {base: base}").startswith("r.yaml:12:17: storage.base: base: not an OTA image: ")
+
+
+_KINDS = {
+    "key": pki.signer().key_pem(),
+    "list": pki.crl(pki.root()).public_bytes(Encoding.PEM),
+    "certificate": pki.intermediate().pem,
+    "text": b"garbage",
+    "folder": None,
+}
+_SIGNED = """\
+verify:
+  trust: [verify.trust]
+  crl: [verify.crl]
+sign:
+  certificate: sign.certificate
+  chain: [sign.chain]
+  key: {file: sign.key}
+"""
+_SIGNED_AT = {
+    "verify.trust": ("13:11", "verify.trust[0]", "certificate"),
+    "verify.crl": ("14:9", "verify.crl[0]", "list"),
+    "sign.certificate": ("16:16", "sign.certificate", "certificate"),
+    "sign.chain": ("17:11", "sign.chain[0]", "certificate"),
+    "sign.key": ("18:15", "sign.key.file", "key"),
+}
+_WRONG = [(name, kind) for name, (*_, right) in _SIGNED_AT.items() for kind in _KINDS if kind != right]
+
+
+@pytest.mark.parametrize(("name", "kind"), _WRONG)
+def test_a_file_of_the_wrong_kind(name: str, kind: str, tmp_path: Path) -> None:
+    parties = {"sign.certificate": pki.signer(), "sign.chain": pki.intermediate(), "verify.trust": pki.root()}
+    for file, party in parties.items():
+        pki.save(tmp_path / file, party)
+    (tmp_path / "sign.key").write_bytes(pki.signer().key_pem())
+    (tmp_path / "verify.crl").write_bytes(pki.crl(pki.root()).public_bytes(Encoding.PEM))
+    content = _KINDS[kind]
+    (tmp_path / name).unlink()
+    if content is None:
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_bytes(content)
+    place, key, _ = _SIGNED_AT[name]
+    assert message(last=_SIGNED).startswith(f"r.yaml:{place}: {key}: {name}: ")
 
 
 def test_lint_tells_them_too(tmp_path: Path) -> None:

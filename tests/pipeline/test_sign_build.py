@@ -127,7 +127,8 @@ def test_each_mistake_stops_before_any_output(world: World, mistake: str) -> Non
     parties, where, fact, remedy = MISTAKES[mistake]
     world.write(parties=tuple(parties()))
     error = refused(world)
-    assert error.where == where, str(error)
+    assert error.where.startswith("v.yaml:")
+    assert error.where.endswith(f": {where}"), str(error)
     assert fact in error.what, str(error)
     assert remedy in error.hint, str(error)
 
@@ -138,7 +139,7 @@ def test_the_key_of_another_certificate(world: World) -> None:
     (world.folder / "sign.key").write_bytes(issue("other").key_pem())
     error = refused(world)
     assert isinstance(error, TrustError)
-    assert (error.where, "openssl" in error.hint) == ("0.pem", True)
+    assert (error.where, "openssl" in error.hint) == ("v.yaml:9:16: sign.certificate: 0.pem", True)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,8 @@ def test_keys_that_cannot_be_used(world: World, key: str, where: str, what: str)
     world.environ = {"WRONG": "wrong"}
     error = refused(world)
     assert isinstance(error, InputError)
-    assert (error.where, what in error.what, bool(error.hint)) == (where, True, True), str(error)
+    assert (what in error.what, bool(error.hint)) == (True, True), str(error)
+    assert error.where in (f"v.yaml:11:8: sign.key: {where}", f"v.yaml:11:15: sign.key.file: {where}"), str(error)
     assert "wrong" not in str(error)
 
 

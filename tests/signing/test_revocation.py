@@ -176,6 +176,24 @@ def test_other_files_are_no_lists(tmp_path: Path, content: bytes) -> None:
         load_crls([str(tmp_path / "a.crl")])
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (root().pem, "observed a certificate"),
+        (pki.crl(root()).public_bytes(Encoding.PEM) + root().pem, "observed a certificate"),
+        (b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "observed a private key"),
+        (b"-----BEGIN X509 CRL-----\nAAAA\n", "a block without its end"),
+        (b"-----BEGIN X509 CRL-----\nA*==\n-----END X509 CRL-----\n", "not base64"),
+        (b"hello", "expected PEM"),
+        (b"", "expected PEM"),
+    ],
+)
+def test_a_file_that_is_no_list_says_what_it_is(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.crl").write_bytes(content)
+    with pytest.raises(InputError, match=rf"a\.crl: .*{said}"):
+        load_crls([str(tmp_path / "a.crl")])
+
+
 def test_a_list_may_have_extensions_that_make_it_no_other_kind(tmp_path: Path) -> None:
     crl = pki.crl(root(), [intermediate()], extensions=[(x509.CRLNumber(7), False)])
     (tmp_path / "a.crl").write_bytes(crl.public_bytes(Encoding.DER))

@@ -11,6 +11,7 @@ from typing import Annotated
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
 from otabuild.pipeline.trust_settings import trust_policy
+from otabuild.recipe.named_files import naming_key
 from otabuild.recipe.sign import VerifyRecipe
 from otabuild.storage import files
 
@@ -80,7 +81,8 @@ class DeployStep(Step[DeployInputs, DeployedTars]):
         from otabuild.image.bounds import UNBOUNDED
         from otabuild.image.image import open_image
 
-        policy = trust_policy(inputs.verify) if inputs.verify else None
+        with naming_key(self.recipe):
+            policy = trust_policy(inputs.verify) if inputs.verify else None
         with open_image(inputs.output, bounds=UNBOUNDED) as image:
             for rootfs, payload in inputs.payloads.items():
                 deploy_tar(

@@ -15,8 +15,8 @@ from otabuild.pipeline.signers import key_state, make_signer
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.model import SbomRecipe
-from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs
+from otabuild.recipe.model import Recipe, SbomRecipe
+from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs, naming_key
 from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.recipe.surroundings import bad_surroundings
 from otabuild.sbom.libraries import check_libraries
@@ -79,10 +79,11 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             check_libraries()
         warnings: list[str] = []
         if inputs.sign is not None:
-            warnings = check_signing(inputs.sign, inputs.verify, inputs.timestamp, self.workspace).warnings
+            warnings = check_signing(self.recipe, inputs.sign, self.workspace).warnings
         for warning in warnings:
             self.workspace.warn(warning)
-        until = next_date(inputs.sign, inputs.verify, self.workspace.now)
+        with naming_key(self.recipe):
+            until = next_date(inputs.sign, inputs.verify, self.workspace.now)
         return Outcome(Nothing(), {"warnings": warnings}, until=until)
 
 
@@ -99,14 +100,18 @@ class CheckedSigning(NamedTuple):
     signer: Signer | None
 
 
-def check_signing(sign: Sign, verify: VerifyRecipe | None, timestamp: int, workspace: Workspace) -> CheckedSigning:
-    """Check certificates, key and dates for a signature at a time (Unix seconds).
+def check_signing(recipe: Recipe, sign: Sign, workspace: Workspace) -> CheckedSigning:
+    """Check certificates, key and dates for the signature of a recipe, at the time of its build.
 
     Raises:
         OtabuildError: clients, or those whom the recipe trusts, would not accept the signature.
     """
-    chain = load_chain(sign.certificate, sign.chain)
-    signer = make_signer(sign, workspace)
-    policy = trust_policy(verify) if verify else None
-    public_key = signer.public_key if signer else None
-    return CheckedSigning(preflight(chain, public_key, timestamp, workspace.now, policy=policy), chain, signer)
+    with naming_key(recipe):
+        chain = load_chain(sign.certificate, sign.chain)
+        policy = trust_policy(recipe.verify) if recipe.verify else None
+    with naming_key(recipe, "sign", "key"):
+        signer = make_signer(sign, workspace)
+        public_key = signer.public_key if signer else None
+    with naming_key(recipe):
+        warnings = preflight(chain, public_key, recipe.timestamp, workspace.now, policy=policy)
+    return CheckedSigning(warnings, chain, signer)

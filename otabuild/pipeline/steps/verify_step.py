@@ -12,6 +12,7 @@ from otabuild.format.times import DAY
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
+from otabuild.recipe.named_files import naming_key
 from otabuild.recipe.sign import Sign, VerifyRecipe
 
 _NOT_SIGNED = "NOT SIGNED: everything but its authenticity was verified"
@@ -80,10 +81,12 @@ class VerifyStep(Step[VerifyInputs, Verified]):
         if inputs.sign and inputs.verify is None:
             hint = "add `verify: {trust: [root.pem]}`"
             raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
+        with naming_key(self.recipe):
+            policy = trust_policy(inputs.verify) if inputs.verify and inputs.sign else None
         with open_image(inputs.output, bounds=UNBOUNDED) as image:
             report = verify(
                 image,
-                trust_policy(inputs.verify) if inputs.verify and inputs.sign else None,
+                policy,
                 self.workspace.now,
                 without_signature=inputs.sign is None,
                 progress=partial(self.workspace.progress, self.name.replace(":", " ")),
