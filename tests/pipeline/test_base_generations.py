@@ -17,9 +17,9 @@ from otabuild.recipe.load import load_recipe
 from otabuild.verification.verify import verify
 from tests import pki
 from tests.image import forge
+from tests.image.early import CASES, early_resource_table
 from tests.image.forge import Mutation
 from tests.image.products import NOW, Tree, write_recipe
-from tests.image.test_compat import CASES, early_resource_table
 
 TREE: Tree = {"etc/one": forge.MEMBERS[0], "etc/two": forge.MEMBERS[1], "etc/other": b"of this image only " * 9}
 
