@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
 from otabuild.errors import Finding
 from otabuild.findings import findings_of
+from otabuild.format import limits
 from otabuild.format.annotations import PLATFORM
 from otabuild.format.sys_config import parse_sys_config
 from otabuild.image.image import Image
@@ -30,6 +31,7 @@ from otabuild.lint.lint import (
     Row,
     SysConfigKeysSubject,
     TimeSubject,
+    UmaskSubject,
     has_head,
     lint_tree,
 )
@@ -42,7 +44,7 @@ from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import PayloadRecipe, Recipe
 from otabuild.recipe.named_files import naming_key
-from otabuild.rootfs.content import load_content
+from otabuild.rootfs.content import load_content, with_digest
 from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.scan import release_files, scan
 from otabuild.signing.chain import load_chain
@@ -86,8 +88,9 @@ def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | 
         entries = list(result.entries)
         system = _system(entries)
         fstab = b"".join(load_content(e.content) for e in entries if e.path == "/etc/fstab" and e.content)
+        umask = UmaskSubject(f"rootfs {name}", tuple(_made_with_umask(entries)))
     rows = [_row(entry) for entry in entries]
-    findings: dict[Finding, None] = {}
+    findings: dict[Finding, None] = dict.fromkeys(findings_of(umask))
     if options.unsupported != "skip":
         left_out = LeftOutSubject(f"rootfs {name}", tuple(result.notes.left_out))
         findings.update(dict.fromkeys(findings_of(left_out)))
@@ -114,6 +117,26 @@ def _subject(recipe: Recipe, payload: PayloadRecipe, system: RunningSystem, base
     return SystemSubject(
         f"payload {payload.ecu}", system, is_jetson(*said), None if before is None else system_of(before)
     )
+
+
+def _made_with_umask(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
+    """Yield path and mode of files of root that others may write to, and that clients make with their umask.
+
+    They are empty, inlined, or not the first file of their content. Only contents that may be equal are read.
+    """
+    wanted = {entry.path for entry in entries if entry.content and not (entry.uid or entry.gid) and entry.mode & 0o022}
+    sizes = {entry.content.size for entry in entries if entry.content and entry.path in wanted}
+    first: dict[bytes | None, Entry] = {}
+    for entry in entries:
+        content = entry.content
+        if content is None or content.size not in sizes:
+            continue
+        is_made = content.size <= limits.INLINE
+        if not is_made:
+            known = first.setdefault(content.digest or with_digest(content).digest, entry)
+            is_made = known is not entry and (entry.link is None or known.link != entry.link)
+        if is_made and entry.path in wanted:
+            yield entry.path, entry.mode
 
 
 def _row(entry: Entry) -> Row:
