@@ -11,6 +11,8 @@ from contextlib import suppress
 from typing import Any
 
 from otabuild import progress, session
+from otabuild.ci import annotated
+from otabuild.colours import painted
 from otabuild.errors import InputError, OtabuildError, StorageError, printable_json
 from otabuild.version import __version__
 
@@ -74,6 +76,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print help and usage; argparse's own way to do it hides that a disk is full."""
+        progress.clear()
         (file or sys.stderr).write(message)
         (file or sys.stderr).flush()
 
@@ -173,6 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except KeyboardInterrupt:
         with suppress(OSError):
+            progress.clear()
             print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has closed it
@@ -185,6 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _tell(known, args)
         is_undecided = getattr(args, "judges", False) and isinstance(error, (StorageError, MemoryError))
         return _UNDECIDED if is_undecided else 1
+    finally:
+        progress.clear()
     return code
 
 
@@ -198,7 +204,7 @@ def _enter(folder: str) -> None:
 def _tell(error: OtabuildError, args: argparse.Namespace) -> None:
     with suppress(OSError):
         progress.clear()
-        print(session.render(error), file=sys.stderr)
+        print(painted(annotated(session.render(error)), sys.stderr), file=sys.stderr)
         if getattr(args, "json", False) or getattr(args, "format", "") == "json":
             print(printable_json({"ok": False, "error": error.to_value()}))
     session.end_output()

@@ -14,7 +14,9 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
-from otabuild import session
+from otabuild import progress, session
+from otabuild.ci import annotated, begin_group, end_group
+from otabuild.colours import painted
 from otabuild.errors import OtabuildError
 from otabuild.pipeline.own_steps import note_tasks
 from otabuild.storage import fs
@@ -67,12 +69,14 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         self._started = time.monotonic()
         self._began: dict[str, float] = {}  # `doit -n` runs several tasks at a time
         self._records: dict[str, Record] = {}
+        self._group = ""  # the task whose part of a CI log is open; `doit -n` runs others meanwhile
 
     def write(self, text: str) -> None:
         """Write and flush, so that a CI log shows progress as it happens."""
         try:
-            self.outstream.write(text)
-            self.outstream.flush()
+            with progress.above():
+                self.outstream.write(painted(text, self.outstream))
+                self.outstream.flush()
         except OSError as error:
             print(f"error: standard output: {error.strerror}", file=sys.stderr)
             session.end_output()
@@ -90,11 +94,18 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
     def execute_task(self, task: Task) -> None:
         """Show that a task starts."""
         self._began[task.name] = time.monotonic()
+        progress.clear()
+        if task.actions and not self._group and (line := begin_group(task.name)):
+            self._group = task.name
+            self.write(f"{line}\n")
         super().execute_task(task)
+        if (task.meta or {}).get("shown"):  # what else runs may write to the terminal itself
+            progress.show_progress(task.name, 0, 0)
 
     def add_success(self, task: Task) -> None:
         """Record what a task did."""
         self._records[task.name] = Record(True, time.monotonic() - self._began[task.name], dict(task.values))
+        self._end_group(task)
 
     def skip_uptodate(self, task: Task) -> None:
         """Record and show that a task has nothing to do."""
@@ -106,15 +117,23 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
         if isinstance(fail, UnmetDependency):
             fail.__class__ = TaskFailed  # otherwise `doit run -c` exits with 2, which means a bug
             return
+        progress.clear()
+        self._end_group(task)
         super().add_failure(task, fail)
+
+    def _end_group(self, task: Task) -> None:
+        if self._group == task.name:
+            self._group = ""
+            self.write(f"{end_group(task.name)}\n")
 
     def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:  # doit's
         fail = result["exception"]
-        self.write(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}\n")
+        self.write(annotated(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}") + "\n")
 
     def complete_run(self) -> None:
         """Show doit's own messages, the reports and the time."""
         failed = self._finish()
+        progress.clear()
         for text in self.runtime_errors:
             self.write(f"{text}\n")
         if self.failures:
@@ -137,6 +156,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
 
 def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    progress.clear()
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted; the steps that were finished stay finished", file=sys.stderr)
         raise SystemExit(130)  # otherwise Python terminates itself by the signal, which is not an exit code

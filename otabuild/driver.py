@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
 
-from otabuild import session
+from otabuild import progress, session
 from otabuild.pipeline.build_report import write_report
 from otabuild.pipeline.evict import evict
 from otabuild.pipeline.run import Done, Planned, plan_steps, run_steps
@@ -66,16 +66,22 @@ class BuildDriver:
         Raises:
             OtabuildError: a step failed.
         """
-        done = run_steps(self.steps, time.monotonic, tell)
-        self.write_report(done)
-        if done[-1].reasons:
-            evict_unused(self.workspace)
+        try:
+            done = run_steps(self.steps, time.monotonic, tell)
+            self.write_report(done)
+            if done[-1].reasons:
+                evict_unused(self.workspace)
+        finally:
+            progress.clear()
         return done
 
     def run_up_to_signature(self, tell: Callable[[str], None]) -> None:
         """Run the outdated ones of the steps that need no signature, as `run` does; nothing is built, so nothing ends."""
         unsigned = [step for step in self.steps if not isinstance(step, SignStep | ArtifactStep)]
-        run_steps(unsigned, time.monotonic, tell)
+        try:
+            run_steps(unsigned, time.monotonic, tell)
+        finally:
+            progress.clear()
 
     def write_report(self, done: Iterable[Done]) -> str:
         """Write the report of a run beside the artifact; return the artifact's SHA-256 as hex."""

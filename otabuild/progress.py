@@ -1,4 +1,8 @@
-"""Progress on stderr: bars on a terminal, an occasional plain line in a log."""
+"""Progress on stderr: one line that is alive on a terminal, an occasional plain line in a log.
+
+A thread draws the line anew a few times a second, so that it also moves while a step counts nothing. Whoever prints
+something else does so within `above`, which takes the line away meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,32 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from otabuild.format.sizes import human_size
 
 _QUIET_SECONDS = 30
+_TICK_SECONDS = 0.2
+_ETA_AFTER = 3, 0.05
+"""Seconds, and share of the work, after which the time that is left can be guessed."""
+_SPINNER = "|/-\\"
+_ERASE = "\r\x1b[K"
+
 _quiet = False
-_lock = threading.Lock()
 
 
-class _Shown:
-    """What is currently shown."""
+class _Live:
+    """What is currently shown, and the thread that shows it."""
 
+    lock = threading.RLock()
+    thread: threading.Thread | None = None
+    owner = 0
     what = ""
-    bar: tqdm[Any] | None = None
-    said = 0.0
+    done = total = 0
+    since = said = 0.0
+    drawn = False
+    ended = threading.Event()
 
 
 def silence() -> None:
@@ -30,47 +44,116 @@ def silence() -> None:
     _quiet = True
 
 
+def _is_live() -> bool:
+    """Whether stderr is a terminal on which a line can be drawn again."""
+    with suppress(OSError, ValueError):
+        return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _columns() > 0
+    return False
+
+
+def _columns() -> int:
+    return os.get_terminal_size(sys.stderr.fileno()).columns
+
+
 def tell(text: str) -> None:
     """Show a message, if progress is to be shown."""
     if not _quiet:
-        clear()
-        print(text, file=sys.stderr, flush=True)
+        with above():
+            print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def above() -> Iterator[None]:
+    """Take the live line away while something is printed."""
+    with _Live.lock:
+        _erase()
+        yield
 
 
 def clear() -> None:
-    """Remove a visible bar."""
-    with _lock:
-        _end()
+    """Take the live line away, until there is progress again."""
+    with _Live.lock:
+        _erase()
+        _Live.what = ""
+        _Live.ended.set()
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """Record that `done` bytes of `total` (0: unknown) are done; may be called from any thread."""
-    if _quiet:
+    """Record that `done` bytes of `total` (0: unknown) are done; may be called from any thread. Show nothing of ""."""
+    if not what:
+        clear()
+    if _quiet or not what:
         return
-    with _lock:
-        if _Shown.what != what:
-            _begin(what, total)
-        if _Shown.bar is not None:
-            _Shown.bar.update(done - _Shown.bar.n)
-            if done >= total > 0:
-                _end()
-        elif time.monotonic() - _Shown.said > _QUIET_SECONDS:
-            _Shown.said = time.monotonic()
-            print(f"{what}: {done >> 20} of {total >> 20} MiB", file=sys.stderr, flush=True)
+    with _Live.lock:
+        now = time.monotonic()
+        if _Live.what != what:
+            _Live.what, _Live.since, _Live.said = what, now, now
+        _Live.done, _Live.total = done, total
+        if _is_live():
+            _start()
+        elif now - _Live.said > _QUIET_SECONDS and total:
+            _Live.said = now
+            print(f"{what}: {human_size(done)} of {human_size(total)}", file=sys.stderr, flush=True)
 
 
-def _begin(what: str, total: int) -> None:
-    _end()
-    _Shown.what, _Shown.said = what, time.monotonic()
-    if sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0:
-        from tqdm import tqdm  # noqa: PLC0415  (it costs more to load than most runs take)
+def _start() -> None:
+    """Start the thread, except in a process that somebody else's terminal is only lent to, such as those of `doit -n`."""
+    if _Live.owner not in (0, os.getpid()):
+        return
+    _Live.owner = os.getpid()
+    if _Live.thread is None or not _Live.thread.is_alive() or _Live.ended.is_set():
+        _Live.ended = threading.Event()
+        _Live.thread = threading.Thread(target=_tick, args=(_Live.ended,), daemon=True)
+        _Live.thread.start()
 
-        _Shown.bar = tqdm(
-            desc=what, total=total or None, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stderr, leave=False
-        )
+
+def _tick(ended: threading.Event) -> None:
+    number = 0
+    while not ended.wait(_TICK_SECONDS if number else 0):
+        with _Live.lock:
+            if _Live.what and not ended.is_set():
+                _draw(number)
+        number += 1
 
 
-def _end() -> None:
-    if _Shown.bar is not None:
-        _Shown.bar.close()
-    _Shown.what, _Shown.bar = "", None
+def _draw(number: int) -> None:
+    with suppress(OSError, ValueError):  # the terminal is gone
+        line = f"{_SPINNER[number % len(_SPINNER)]} {_line()}"
+        sys.stderr.write(f"{_ERASE}{line[: max(_columns(), 2) - 1]}")
+        sys.stderr.flush()
+        _Live.drawn = True
+
+
+def _line() -> str:
+    seconds, done, total = time.monotonic() - _Live.since, _Live.done, _Live.total
+    if not 0 < done <= total:
+        return f"{_Live.what}  {f'{human_size(done)}, ' if done else ''}{_duration(seconds)}"
+    line = f"{_Live.what}  {human_size(done)} of {human_size(total)}, {100 * done // total} %"
+    if seconds < _ETA_AFTER[0] or done < _ETA_AFTER[1] * total:
+        return line
+    return f"{line}, {_duration(seconds * (total - done) / done)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _erase() -> None:
+    if _Live.drawn:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(_ERASE)
+            sys.stderr.flush()
+        _Live.drawn = False
+
+
+def _before_fork() -> None:
+    """End the thread: a process with threads should not be copied, and no copy may wait for a lock of a thread it lacks."""
+    clear()
+    if _Live.thread is not None:
+        _Live.thread.join()
+        _Live.thread = None
+    _Live.owner = os.getpid()
+
+
+os.register_at_fork(before=_before_fork)

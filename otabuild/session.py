@@ -19,11 +19,14 @@ from functools import cache, partial
 from types import FrameType
 from typing import NoReturn
 
+from otabuild import progress
+from otabuild.ci import annotated
+from otabuild.colours import painted
 from otabuild.errors import InputError, OtabuildError, StateError, StorageError
 from otabuild.format.sizes import parse_size
 from otabuild.format.times import utc
 from otabuild.pipeline.workspace import CACHE_LIMIT, WORK, Workspace
-from otabuild.progress import show_progress
+from otabuild.progress import show_progress, tell
 from otabuild.storage import fs
 from otabuild.storage.lock import WorkLock
 from otabuild.storage.seal import CACHE_KEY, user_key
@@ -119,11 +122,16 @@ def make_workspace(settings: Settings | None = None) -> Workspace:
         workers=_workers(),
         environ=os.environ,
         prompt=_ask,
-        warn=cache(lambda message: print(f"warning: {message}", file=sys.stderr)),  # tell each once, not in every step
+        warn=cache(_warn),  # tell each once, not in every step
         progress=show_progress,
         cache_limit=settings.cache_limit,
         cache_key=_cache_key,
     )
+
+
+def _warn(message: str) -> None:
+    with progress.above():
+        print(painted(f"warning: {message}", sys.stderr), file=sys.stderr)
 
 
 def _cache_key() -> bytes:
@@ -131,7 +139,7 @@ def _cache_key() -> bytes:
     try:
         return user_key(os.environ)
     except (StateError, StorageError) as error:
-        print(f"warning: {error}\n  nothing but blobs is reused from other runs; {CACHE_KEY} helps", file=sys.stderr)
+        _warn(f"{error}\n  nothing but blobs is reused from other runs; {CACHE_KEY} helps")
         os.environ[CACHE_KEY] = secrets.token_hex(32)
         return user_key(os.environ)
 
@@ -149,6 +157,7 @@ def _ask(what: str) -> bytes:
     hint = "use `passphrase: {env: NAME}`"
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError("there is no terminal to ask for the passphrase", where="standard input", hint=hint)
+    progress.clear()
     try:
         return getpass.getpass(what).encode()
     except EOFError:
@@ -169,10 +178,16 @@ def hold_lock(work: str, *, wait: bool = False) -> None:
     announced = os.environ.get(_LOCKED, "").splitlines()
     if path not in _held and path not in announced:
         lock = WorkLock(work)
-        lock.acquire(started=utc(int(time.time())), wait=wait or bool(os.environ.get("OTABUILD_WAIT")))
+        waiting = partial(_tell_waiting, work) if wait or os.environ.get("OTABUILD_WAIT") else None
+        lock.acquire(started=utc(int(time.time())), waiting=waiting)
         _held[path] = lock
         os.environ[_LOCKED] = "\n".join([*announced, path])
     _users[path] += 1
+
+
+def _tell_waiting(work: str, holder: str) -> None:
+    tell(f"{work}: waiting for another build ({holder})")
+    show_progress("waiting for the other build", 0, 0)
 
 
 @contextmanager
@@ -202,7 +217,8 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except OtabuildError as error:
-        print(render(error), file=sys.stderr)
+        progress.clear()
+        print(painted(annotated(render(error)), sys.stderr), file=sys.stderr)
         raise SystemExit(1) from None
 
 

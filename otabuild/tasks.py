@@ -8,19 +8,30 @@ much it keeps for later builds (default `20GiB`).
 
 from __future__ import annotations
 
+import atexit
 import functools
+import multiprocessing
 import os
 import re
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from otabuild import progress
+
+_OTHERS = {"clean", "dumpdb", "forget", "help", "ignore", "info", "list", "reset-dep", "strace", "tabcompletion"}
+if "doit" in sys.argv[0] and not _OTHERS.intersection(sys.argv[1:2]):
+    progress.show_progress("doit", 0, 0)  # before the other imports and the recipes, which take a moment
+    atexit.register(progress.clear)
+
+# ruff: noqa: E402  (everything else comes after the first sign of life)
 from doit.exceptions import InvalidDodoFile, TaskFailed
 
 from otabuild import session
 from otabuild.doit_shell import Record, at_end
 from otabuild.driver import BuildDriver, evict_unused
 from otabuild.errors import OtabuildError, StateError
-from otabuild.pipeline.build_report import artifact_line
+from otabuild.pipeline.build_report import artifact_line, work_line
 from otabuild.pipeline.own_steps import no_rootfs, own_steps
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
@@ -77,8 +88,10 @@ def _project() -> _Project:
         recipes, broken = load_recipes(settings.recipes)
         workspace = session.make_workspace(settings)
     except OtabuildError as error:
+        progress.clear()
         raise InvalidDodoFile(str(error)) from None
     if not recipes and not broken:
+        progress.clear()
         raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) found; `otabuild init` writes one")
     drivers = {name: BuildDriver(recipe, workspace) for name, recipe in recipes.items()}
     steps = {
@@ -111,7 +124,9 @@ class _Current:
 
     def __call__(self) -> bool:
         try:
-            decision = _project().steps[self.name].decide()
+            step = _project().steps[self.name]
+            step.show_start()
+            decision = step.decide()
         except OtabuildError as error:
             self.undecided = f"{error.where}: {error.what}"
             return False  # running the step will report the error
@@ -130,12 +145,19 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
         step = _project().steps[name]
         decision = _Current.decisions.pop(name, None) or step.decide()  # doit may have asked in another process
         reasons = decision.reasons or ("nothing changed, but doit was told to run it anyway",)
-        for reason in reasons:
-            print(f"   {reason}", flush=True)
+        with progress.above():
+            for reason in reasons:
+                print(f"   {_whose(name)}{reason}", flush=True)
+        step.show_start()
         counts = step.execute(decision).counts
     except session.FAILURES as error:
         return _failed(error)
     return {"reasons": reasons, "counts": counts}
+
+
+def _whose(name: str) -> str:
+    """Return what a line about a task begins with: its name where `doit -n` runs several at a time."""
+    return f"{name}: " if multiprocessing.parent_process() is not None else ""
 
 
 def run_own(name: str) -> TaskFailed | None:
@@ -213,6 +235,7 @@ def _task(name: str, doc: str, action: tuple[Callable[..., Any], list[str]], aft
 def _step(step: Step[Any, Any]) -> Task:
     return {
         **_task(step.name, step.doc, (run_step, [step.name]), step.after),
+        "meta": {"shown": not step.asks},
         "uptodate": [_Current(step.name)],
         "targets": list(step.targets),
         "clean": [(clean_step, [step.name])],
@@ -286,7 +309,9 @@ def _write_reports(records: dict[str, Record]) -> None:
             if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
             for values in [record.values]
         ]
-        print(artifact_line(driver.recipe.output, driver.write_report(done)), flush=True)
+        line = artifact_line(driver.recipe.output, driver.write_report(done))
+        with progress.above():
+            print(f"{line}\n   {work_line(done)}", flush=True)
 
 
 def _limit_cache(records: dict[str, Record]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from otabuild.assembly.base import Base
@@ -74,10 +74,16 @@ class SmallContent:
 class ContentStore:
     """Stores contents and bundles in a cache; every method may be called from several threads."""
 
-    def __init__(self, cache: Cache, plan: StoragePlan, base: Base | None = None) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        plan: StoragePlan,
+        base: Base | None = None,
+        progress: Callable[[int], None] = lambda _size: None,
+    ) -> None:
         self.counts = Counts()
         self.stop = threading.Event()
-        self._cache, self._plan, self._base = cache, plan, base
+        self._cache, self._plan, self._base, self._progress = cache, plan, base, progress
         self._parameters = repr([_FORM, library_version(), plan.key()]).encode()
 
     def find(self, blob: Blob) -> StoredContent | None:
@@ -107,6 +113,7 @@ class ContentStore:
         digest = hashlib.sha256(data).digest()
         _hold(content, digest)
         self.counts.add(files_hashed=content.digest is None, bytes_hashed=len(data))
+        self._progress(len(data))
         return self.store_bytes(data, Blob(digest, len(data)))
 
     def store_bytes(self, data: bytes, blob: Blob) -> StoredContent:
@@ -172,6 +179,7 @@ class ContentStore:
         if digest is None and self._base is not None and self._base.singles:
             digest = self._hash(content)  # one more read costs less than compressing what the base has
         if digest is not None and (stored := self.find(Blob(digest, content.size))) is not None:
+            self._progress(content.size)
             return stored
         stored = self._stream(content, try_to_compress=True)
         if stored.compressed and stored.compressed.size * self._plan.compress_ratio > content.size:
@@ -188,6 +196,8 @@ class ContentStore:
             if number == 0 and try_to_compress and self._pays(chunk[:_SAMPLE]):
                 frame = compressor(self._plan.compress_level).compressobj(size=content.size)
             digest.update(chunk)
+            if try_to_compress:  # the second read of a content is no progress
+                self._progress(len(chunk))
             slices.write(frame.compress(chunk) if frame else chunk)
         if frame:
             slices.write(frame.flush())

@@ -82,19 +82,23 @@ def store_contents(
 
 
 class _Single:
-    """A content stored by itself; `stored` is None until its thread has finished."""
+    """A content stored by itself.
 
-    __slots__ = ("stored",)
+    `stored` is None until its thread has finished; `met` is whether the pass over the trees has met it, so that its
+    bytes are counted once for each path.
+    """
+
+    __slots__ = ("met", "stored")
 
     def __init__(self, stored: StoredContent | None) -> None:
-        self.stored = stored
+        self.stored, self.met = stored, False
 
 
 class _Run:
     """One pass over all trees; a context manager around its threads."""
 
     def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:
-        self.store = ContentStore(environment.cache, plan, base)
+        self.store = ContentStore(environment.cache, plan, base, environment.progress)
         self._base = base
         self._waiting: defaultdict[int, list[SmallContent]] = defaultdict(list)
         self.inline: dict[bytes, bytes] = {}
@@ -135,6 +139,8 @@ class _Run:
                 digest = self._add(entry.path, entry.content)
                 if entry.link is not None:
                     linked[entry.link] = digest
+            else:
+                self._environment.progress(entry.content.size)
             found.append(digest)
         self._end_bundle()
         self._chunker = Chunker(self._plan)
@@ -172,7 +178,11 @@ class _Run:
             return EMPTY_DIGEST
         digest, inline = self._known(content)
         if content.size > self._plan.bundle_member_max:
-            return self._single(content, digest)
+            single = self._single(content, digest)
+            if single.met:
+                self._environment.progress(content.size)
+            single.met = True
+            return single
         # Small contents are read here and not in a thread: handing over a few hundred bytes costs more than hashing them.
         # `data` may then be given to the bundle, so that no file is read twice; a base may make the bundle unnecessary,
         # so what waits for it keeps only where to read, or memory would hold every small file of the tree.
@@ -226,7 +236,6 @@ class _Run:
         self, single: _Single, future: Future[StoredContent], content: Content, digest: bytes | None
     ) -> None:
         single.stored = future.result()
-        self._environment.progress(content.size)
         if digest is None:
             self._remember(content, single.stored.content.digest, None)
 

@@ -53,10 +53,13 @@ def add(parsers: Parsers) -> None:
 def run_build(args: argparse.Namespace) -> int:
     """Run every step of a recipe that has a reason to run."""
     from otabuild.api import build
-    from otabuild.pipeline.build_report import artifact_line, build_report
+    from otabuild.ci import grouped
+    from otabuild.pipeline.build_report import artifact_line, build_report, work_line
 
     started = time.monotonic()
-    result = build(args.recipe, wait=args.wait, tell=tell)
+    with grouped(tell) as begin:
+        result = build(args.recipe, wait=args.wait, tell=begin)
+    tell(work_line(result.steps))
     value = build_report(result.artifact, result.sha256, result.steps)
     emit(args, value, [f"{artifact_line(result.artifact, result.sha256)}  {time.monotonic() - started:.1f} s"])
     return 0
@@ -125,7 +128,7 @@ def run_version(args: argparse.Namespace) -> int:
 
     from otabuild.pipeline.build_report import versions
 
-    packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "tqdm", "zstandard")
+    packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "zstandard")
     found = versions()
     for name in packages:
         with suppress(PackageNotFoundError):  # a frozen program has no metadata of its libraries

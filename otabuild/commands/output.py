@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from otabuild import progress
+from otabuild.colours import painted
 from otabuild.errors import InputError, OtabuildError, printable, printable_json, printable_lines
 from otabuild.format import limits
 from otabuild.format.sizes import parse_size
@@ -30,11 +32,12 @@ def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
 
     If images were opened by URL, the document also says how many requests that took, and how many bytes came.
     """
+    progress.clear()
     if args.json:
         print(printable_json(_with_traffic(args, value)))
     else:
         for line in lines:
-            print(printable_lines(line))
+            print(painted(printable_lines(line), sys.stdout))
 
 
 def _with_traffic(args: argparse.Namespace, value: object) -> object:
@@ -47,7 +50,8 @@ def _with_traffic(args: argparse.Namespace, value: object) -> object:
 
 def say(text: str) -> None:
     """Tell a person something that is not a result."""
-    print(printable_lines(text), file=sys.stderr, flush=True)
+    with progress.above():
+        print(painted(printable_lines(text), sys.stderr), file=sys.stderr, flush=True)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

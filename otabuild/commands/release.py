@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from otabuild import progress
 from otabuild.commands.output import (
     Parsers,
     add_compat,
@@ -142,6 +143,7 @@ def run_report(args: argparse.Namespace) -> int:
     for name, error in report.problems:
         say(f"warning: {args.image}: {name} is not in the report: {error}")
     write_file(args.output, page)
+    progress.clear()
     print(args.output)
     return 0
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from otabuild.assembly.content_store import Counts
-from otabuild.format.sizes import human_size
+from otabuild.format.sizes import counted, human_size
 from otabuild.pipeline.run import Done
 from otabuild.storage.compress import library_version
 from otabuild.storage.files import write_file
@@ -51,6 +51,20 @@ def build_report(artifact: str, sha256: str, done: Iterable[Done]) -> dict[str, 
 def artifact_line(artifact: str, sha256: str) -> str:
     """Describe an artifact for a person: path, size, digest."""
     return f"{artifact}  {human_size(os.path.getsize(artifact))}  sha256:{sha256}"
+
+
+def work_line(done: Iterable[Done]) -> str:
+    """Say in one line what a run did: the seconds of each step that ran, and what it did not have to do again."""
+    steps = list(done)
+    ran = [step for step in steps if step.reasons]
+    if not ran:
+        return f"nothing to do: all {counted(len(steps), 'step')} up to date"
+    seconds = ", ".join(f"{step.name.partition(':')[0]} {step.seconds:.1f} s" for step in ran)
+    reused = [f"{len(steps) - len(ran)} of {counted(len(steps), 'step')} up to date"] if len(ran) < len(steps) else []
+    for count, noun in (("contents-reused", "stored content"), ("contents-of-base", "content of the base")):
+        if number := sum(step.counts.get(count, 0) for step in ran):
+            reused.append(f"{counted(number, noun, noun.replace('content', 'contents', 1))} reused")
+    return "; ".join([seconds, *reused])
 
 
 def report_path(artifact: str) -> str:

@@ -44,6 +44,7 @@ def run_steps(steps: Iterable[Step[Any, Any]], clock: Callable[[], float], tell:
     done = []
     for step in steps:
         started = clock()
+        step.show_start()
         decision = step.decide()
         if decision.reasons:
             tell(f"{step.name}: {'; '.join(decision.reasons)}")

@@ -75,6 +75,7 @@ class Step(ABC, Generic[I, R]):
         part: the rootfs of the step, if it has one for each.
         kind: the first part of its name.
         results_type: the dataclass of its results; in the stamp they are JSON.
+        asks: whether it may ask for a secret on the terminal, by itself or by a program: nothing may be drawn there then.
     """
 
     recipe: Recipe
@@ -83,6 +84,7 @@ class Step(ABC, Generic[I, R]):
 
     kind: ClassVar[str]
     results_type: ClassVar[type[Any]] = Nothing
+    asks: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -134,6 +136,10 @@ class Step(ABC, Generic[I, R]):
     def name(self) -> str:
         """The name, such as `scan:vehicle/main`."""
         return f"{self.kind}:{self.recipe.name}" + (f"/{self.part}" if self.part else "")
+
+    def show_start(self) -> None:
+        """Show that the step is being looked at or run; show nothing if it may ask something."""
+        self.workspace.progress("" if self.asks else self.name, 0, 0)
 
     @property
     def stamp(self) -> str:

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from otabuild.errors import StateError
@@ -76,23 +76,29 @@ class WorkLock:
         fs.makedirs(folder)
         self._fd = _open_lock(self.path)
 
-    def acquire(self, *, started: str, wait: bool = False) -> None:
+    def acquire(self, *, started: str, waiting: Callable[[str], None] | None = None) -> None:
         """Take the lock and record who holds it; `started` says since when, for messages of other processes.
 
+        Args:
+            started: the time of this run.
+            waiting: called with who holds the lock before waiting for it; without this function, nothing is waited for.
+
         Raises:
-            StateError: another process holds it, and `wait` is false.
+            StateError: another process holds it, and is not waited for.
         """
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if not isinstance(error, BlockingIOError):
-                raise fs.storage_error(error, "lock", self.path) from error
-            raise StateError(
-                "another build is running in this directory",
-                where=os.path.dirname(self.path),
-                observed=self._holder(),
-                hint="let it finish, or set OTABUILD_WAIT=1 to wait for it",
-            ) from None
+        with fs.change("lock", self.path):
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if waiting is None:
+                    raise StateError(
+                        "another build is running in this directory",
+                        where=os.path.dirname(self.path),
+                        observed=self._holder(),
+                        hint="let it finish, or set OTABUILD_WAIT=1 to wait for it",
+                    ) from None
+                waiting(self._holder())
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
         with fs.change("truncate", self.path):
             os.ftruncate(self._fd, 0)
         fs.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -143,6 +144,22 @@ def test_progress_counts_every_byte_once(tmp_path: Path, cache: Cache) -> None:
         done: list[int] = []
         store_contents([lambda: tree], PLAN, Environment(cache, 2, 0, done.append))
         assert sum(done) == 4 + 500 + 600 + 5000
+
+
+@pytest.mark.parametrize("large", [2000, 20_000])
+def test_progress_counts_the_bytes_of_every_path(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    monkeypatch.setattr(store, "_LARGE", large)
+    files = {"/1": b"tiny", "/2": noise(500), "/3": noise(5000), "/4": noise(5000), "/5": noise(500)}
+    tree = entries(tmp_path / "tree", files)
+    digest = hashlib.sha256(files["/3"]).digest()
+    equal = [entry._replace(content=entry.content and entry.content._replace(digest=digest)) for entry in tree[-3:-1]]
+    linked = [entry._replace(link="/3") for entry in tree if entry.path == "/3"]
+    for trees in ([*tree, *linked, *linked], [*equal, *tree]):
+        done: list[int] = []
+        store_contents([partial(iter, trees)], PLAN, replace(environment(cache, 1), progress=done.append))
+        assert sum(done) == sum(entry.content.size for entry in trees if entry.content)
 
 
 def test_a_file_that_changed_stops_the_run(tmp_path: Path, cache: Cache) -> None:

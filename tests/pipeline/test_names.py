@@ -28,7 +28,7 @@ def test_a_rootfs_may_have_any_name(world: World, name: str) -> None:
 @pytest.mark.parametrize("name", ["cache", "archives", "lock", "recipes", "CACHEDIR.TAG", "v" * 100])
 def test_a_recipe_may_have_any_name(world: World, name: str) -> None:
     lock = WorkLock("work")
-    lock.acquire(started="now", wait=False)
+    lock.acquire(started="now")
     (world.folder / "v.yaml").write_text(RECIPE)
     first = world.build()
     there = sorted(os.listdir("work"))

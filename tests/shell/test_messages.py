@@ -378,4 +378,4 @@ def test_a_terminal_without_columns_gets_lines(
     monkeypatch.setattr(progress, "_QUIET_SECONDS", -1)
     progress.show_progress("test of columns", 1 << 20, 2 << 20)
     progress.clear()
-    assert capsys.readouterr().err == "test of columns: 1 of 2 MiB\n"
+    assert capsys.readouterr().err == "test of columns: 1.0 MiB of 2.0 MiB\n"

@@ -47,6 +47,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
     """Check everything that can be checked before any work is done."""
 
     kind = "preflight"
+    asks = True
 
     @property
     def doc(self) -> str:

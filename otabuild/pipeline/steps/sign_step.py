@@ -53,6 +53,7 @@ class SignStep(Step[SignInputs, Signed]):
     """Sign index.json and, for legacy clients, the certificate."""
 
     kind = "sign"
+    asks = True
     results_type = Signed
 
     @property

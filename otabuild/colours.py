@@ -1,0 +1,34 @@
+"""Colours of a few words on a terminal that has them: what is wrong, what to do, and what was not checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TextIO
+
+_RED, _GREEN, _YELLOW, _CYAN = (f"\x1b[{number}m" for number in (31, 32, 33, 36))
+_PLAIN = "\x1b[0m"
+_WORDS = re.compile(
+    r"(?P<red>^error:|NOT [A-Z]{2,}|NOT reproducible|signature NOT checked)"
+    r"|(?P<yellow>^warning:)"
+    r"|(?P<cyan>^ *(hint|note|fix):)"
+    r"|(?P<green>(?<=: )verified\b|(?<=: )reproducible\b|(?<=: the signature is )valid\b)",
+    re.MULTILINE,
+)
+_COLOURS = {"red": _RED, "yellow": _YELLOW, "cyan": _CYAN, "green": _GREEN}
+
+
+def has_colours(stream: TextIO) -> bool:
+    """Whether to write colours: as NO_COLOR and FORCE_COLOR say, else to a terminal that is not dumb."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):
+        return True
+    return stream.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def painted(text: str, stream: TextIO) -> str:
+    """Return text for a stream, with its words of weight in colour if the stream has colours."""
+    if not has_colours(stream):
+        return text
+    return _WORDS.sub(lambda found: f"{_COLOURS[str(found.lastgroup)]}{found[0]}{_PLAIN}", text)
