@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import building, reading, scale
+from benchmarks import building, reading, scale, stores
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, head
 from benchmarks.measure import Meter
@@ -33,9 +33,11 @@ _BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "verify": reading.verify,
     "update": reading.update,
     "diff": reading.diff,
+    "publish": stores.publish,
+    "reuse": stores.reuse,
     "scale": scale.scale,
 }
-_NEED_SECOND = {"update", "diff"}
+_NEED_SECOND = {"update", "diff", "publish", "reuse"}
 _TOOLS = {"tar": "--version", "zstd": "--version", "mksquashfs": "-version"}
 
 

@@ -1,0 +1,115 @@
+"""Benchmarks of releases in a store: SeaweedFS on this machine, against rclone with the same files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.bench import Bench, fresh
+from benchmarks.figures import Figure, peak, ratio
+from benchmarks.measure import Side
+from benchmarks.project import Project, answer
+from benchmarks.reading import deploying
+from tests.stores.servers import ACCESS_KEY, BUCKET, SECRET_KEY, aws_environ, seaweedfs
+
+_STORE = f"s3://{BUCKET}/ota"
+_PARALLEL = ("--transfers", "16", "--checkers", "16", "-q")
+
+
+def publish(bench: Bench) -> Iterator[Figure]:
+    """Publishing two releases, and reading them by URL, compared with rclone and with reading the same from files."""
+    with _server(bench) as environ:
+        images = {"1": bench.built, "2": bench.built_second}
+        folder = _directory(bench, bench.built)
+        copy = _rclone(bench, environ, "copy", folder, f"bench:{BUCKET}/copy", *_PARALLEL)
+        first, copied = bench.meter.run(_publishing(images["1"], "1", environ)), bench.meter.run(copy)
+        second = bench.meter.run(_publishing(images["2"], "2", environ))
+        yield ratio("publish, first / rclone copy: wall", first.wall, copied.wall, 1.3)
+        yield peak("publish: peak memory", first, 200)
+        yield ratio("publish, second / first: wall", second.wall, first.wall, 0.25)
+        yield from _reading(bench, environ, images)
+        check = _rclone(bench, environ, "check", folder, f"bench:{BUCKET}/copy", "--download", *_PARALLEL)
+        ours, theirs = bench.meter.compare(
+            _by_url(images["1"], environ, "verify", _url("1"), "--ca", images["1"].ca), check
+        )
+        yield ratio("verify by URL / rclone check --download: wall", ours.wall, theirs.wall, 1.3)
+        yield peak("verify by URL: peak memory", ours)
+
+
+def _reading(bench: Bench, environ: dict[str, str], images: dict[str, Project]) -> Iterator[Figure]:
+    project, (old, new) = images["1"], (images["1"].artifact, images["2"].artifact)
+    for name, local, remote in (
+        ("list-image", [old], [_url("1")]),
+        ("diff", [old, new, "--ecu-id", "main"], [_url("1"), _url("2"), "--ecu-id", "main"]),
+    ):
+        here, there = bench.meter.compare(
+            project.command(f"{name}, local", name, *local), _by_url(project, environ, name, *remote), times=3
+        )
+        yield Figure(
+            f"{name}: by URL minus local, wall", there.wall - here.wall, "s", 0.5, source=f"{there.wall:.2f} s"
+        )
+
+
+def reuse(bench: Bench) -> Iterator[Figure]:
+    """Deployment of the second release with the tree of the first one, from a path and by URL."""
+    old, target = bench.work / "old-tree", bench.work / "deployed"
+    if not old.exists():
+        bench.meter.run(deploying(bench, bench.built))
+        target.rename(old)
+    full = deploying(bench, bench.built_second)
+    more = ["--reuse", old, "--reuse-image", bench.built.artifact]
+    near = Side("deploy-image --reuse", [*full.command, *more], full.folder, full.prepare, full.environ)
+    with _server(bench) as environ:
+        bench.meter.run(_publishing(bench.built_second, "2", environ))
+        command = [_url("2") if word == bench.built_second.artifact else word for word in near.command]
+        far = Side("deploy-image URL --reuse", command, full.folder, full.prepare, {**full.environ, **environ})
+        whole, from_path, by_url = bench.meter.compare(full, near, far)
+    yield ratio("deploy --reuse, from a path / full: wall", from_path.wall, whole.wall, 0.35)
+    yield ratio("deploy --reuse, by URL / full: wall", by_url.wall, whole.wall, 0.35)
+    yield peak("deploy --reuse, by URL: peak memory", by_url, 250)
+    shutil.rmtree(target)
+
+
+@contextmanager
+def _server(bench: Bench) -> Iterator[dict[str, str]]:
+    """Run a store; yields the variables that lead to it, for otabuild and for rclone."""
+    folder = bench.work / "seaweedfs"
+    fresh(folder)
+    with seaweedfs(folder) as address:
+        aws = aws_environ(address)
+        os.environ.update(aws)
+        config = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": address, "REGION": "us-east-1"}
+        keys = {"ACCESS_KEY_ID": ACCESS_KEY, "SECRET_ACCESS_KEY": SECRET_KEY}
+        rclone = {f"RCLONE_CONFIG_BENCH_{name}": value for name, value in {**config, **keys}.items()}
+        yield {**aws, **rclone}
+    shutil.rmtree(folder)
+
+
+def _url(release: str) -> str:
+    return f"{_STORE}/releases/{release}"
+
+
+def _publishing(project: Project, release: str, environ: dict[str, str]) -> Side:
+    side = project.command(f"publish, release {release}", "publish", project.artifact, _STORE, "--name", release)
+    return side.but(environ=environ)
+
+
+def _by_url(project: Project, environ: dict[str, str], verb: str, *arguments: str | Path) -> Side:
+    return project.command(f"{verb}, by URL", verb, *arguments).but(environ=environ)
+
+
+def _rclone(bench: Bench, environ: dict[str, str], *arguments: str | Path) -> Side:
+    program = Path(sys.executable).parent / "rclone"
+    return Side(f"rclone {arguments[0]}", [program, *arguments], bench.work, environ=environ)
+
+
+def _directory(bench: Bench, project: Project) -> Path:
+    """Return the image of a project as a directory."""
+    folder = bench.work / "image-directory"
+    if not folder.exists():
+        answer(project.command("pull", "pull", project.artifact, "-o", f"{folder}/", "--json"))
+    return folder
