@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-COVERING = $(addprefix tests/,assembly deployment format image lint pipeline recipe rootfs signing verification test_rules.py)
+COVERING = $(addprefix tests/,assembly deployment format image lint pipeline recipe releases rootfs signing stores verification test_rules.py)
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 

@@ -61,7 +61,7 @@ def reuse(bench: Bench) -> Iterator[Figure]:
         bench.meter.run(deploying(bench, bench.built))
         target.rename(old)
     full = deploying(bench, bench.built_second)
-    more = ["--reuse", old, "--reuse-image", bench.built.artifact]
+    more: list[str | Path] = ["--reuse", old, "--reuse-image", bench.built.artifact]
     near = Side("deploy-image --reuse", [*full.command, *more], full.folder, full.prepare, full.environ)
     with _server(bench) as environ:
         bench.meter.run(_publishing(bench.built_second, "2", environ))
