@@ -13,6 +13,7 @@ from typing import Any
 from otabuild import progress, session
 from otabuild.ci import annotated
 from otabuild.colours import painted
+from otabuild.commands.completion import answer
 from otabuild.errors import InputError, OtabuildError, StorageError, printable_json
 from otabuild.version import __version__
 
@@ -162,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = argparse.Namespace()
     try:
         parser = make_parser()
+        answer(parser)
         args, unknown = parser.parse_known_args(arguments)
         if "run" not in args:
             parser.print_help(sys.stderr)
