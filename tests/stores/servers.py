@@ -108,11 +108,13 @@ def rclone_s3(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nginx(folder: Path, root: Path, *, writable: bool = False, server: str = "") -> Iterator[str]:
+def nginx(
+    folder: Path, root: Path, *, writable: bool = False, server: str = "", port: int | None = None
+) -> Iterator[str]:
     """Run nginx over a folder, with WebDAV if it is writable; yields its address."""
     assert NGINX is not None
     folder.chmod(0o755)
-    port = free_port()
+    port = port or free_port()
     load = f"load_module {DAV_EXT};" if writable else ""
     user = "user root;" if os.geteuid() == 0 else ""
     server = f"{_DAV} {server}" if writable else server
