@@ -22,7 +22,7 @@ $(VENV)/developed: $(VENV)/installed
 	$(PIP) --editable . --group dev
 	touch $@
 
-demo: $(VENV)/installed  ## build, sign, verify and deploy a demo image, and compare it with its source
+demo: $(VENV)/installed  ## the product in a minute: two releases, their difference and cost, a forged copy
 	$(BIN)/python -m tools.demo
 
 test: $(VENV)/developed  ## run the tests

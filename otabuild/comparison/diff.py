@@ -12,10 +12,13 @@ from otabuild.errors import InputError, OtabuildError, StorageError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Reading
 from otabuild.format.index import Index, payload_id
+from otabuild.format.index_jwt import parse_index_jwt
+from otabuild.format.times import utc
 from otabuild.image.image import Image, Payload
 from otabuild.packages.installed import SYSTEM_TYPES, PackageType
 from otabuild.packages.survey import Inventory, read_inventory
 from otabuild.packages.versions import order_key
+from otabuild.signing.certificates import token_certificates
 
 PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
 OnError = Callable[[str, OtabuildError], None]
@@ -104,6 +107,7 @@ class Diff:
         annotations: the annotations of index.json.
         blobs_size: bytes of all blobs before and after, according to index.json.
         payloads: every file-based payload of either image, sorted by name.
+        signature: what differs of signer and certificate, as the signatures claim; only verification checks them.
         not_compared: what else the two images have, sorted.
     """
 
@@ -113,6 +117,7 @@ class Diff:
     blobs_size: tuple[int | None, int | None]
     payloads: tuple[PayloadDiff, ...]
     not_compared: tuple[str, ...] = ()
+    signature: tuple[Aspect, ...] = ()
 
     def to_value(self) -> dict[str, Any]:
         """Return the difference as plain JSON values."""
@@ -121,6 +126,7 @@ class Diff:
             "after": self.after,
             "blobs-size": list(self.blobs_size),
             "annotations": [aspect.to_value() for aspect in self.annotations],
+            "signature": [aspect.to_value() for aspect in self.signature],
             "payloads": [payload.to_value() for payload in self.payloads],
             "not-compared": list(self.not_compared),
         }
@@ -160,7 +166,17 @@ def diff(before: Image, after: Image, ecu_id: str | None = None, on_error: OnErr
         (old.get(ann.BLOBS_SIZE), new.get(ann.BLOBS_SIZE)),
         tuple(payloads),
         tuple(sorted({name for image in (before, after) for name in _others(image.index)})),
+        _aspects(_signature(before), _signature(after)),
     )
+
+
+def _signature(image: Image) -> dict[str, object]:
+    """Return what the signature of an image claims about its signer; nothing if it has none that can be read."""
+    try:
+        signer = token_certificates(parse_index_jwt(image.token_raw or b"", compat=True))[0]
+    except OtabuildError:
+        return {}
+    return {"signer": signer.subject, "certificate": signer.fingerprint, "valid until": utc(signer.not_after)}
 
 
 def _others(index: Index) -> Iterator[str]:

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from otabuild.comparison.diff import Diff, PayloadDiff
 from otabuild.comparison.diff_entries import Aspect, EntryChange, privileges
 from otabuild.errors import printable
+from otabuild.format import annotations as ann
 from otabuild.format.sizes import counted, human_change, human_size
+from otabuild.format.times import utc
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgraded": "v"}
 _SHOWN = 400
@@ -17,6 +19,8 @@ _FITS = 60_000
 """Maximum size of the Markdown in bytes: a comment in a pull request has at most 65,536 characters."""
 _LONGEST = 160
 _VALUE = 200
+_TIMES = {ann.CREATED_AT, ann.SIGNED_AT}
+"""Annotations in Unix seconds."""
 
 
 def text_lines(found: Diff) -> Iterator[str]:
@@ -26,17 +30,26 @@ def text_lines(found: Diff) -> Iterator[str]:
     yield f"blobs:  {human_change(*found.blobs_size)}"
     yield from _section("not compared", (f"  {printable(name)}" for name in found.not_compared))
     yield from _section("annotations", (f"  {aspect_text(aspect)}" for aspect in found.annotations))
+    yield from _section("signature (not checked)", (f"  {aspect_text(aspect)}" for aspect in found.signature))
+    told: dict[tuple[object, ...], str] = {}
     for payload in found.payloads:
         yield ""
         yield f"payload {printable(payload.name)}: {_headline(payload)}"
         yield from (f"  note: {printable(note)}" for note in payload.notes)
+        twin = told.setdefault((payload.entries, payload.packages), payload.name)
+        if twin == payload.name or not payload.entries:
+            yield from _section("packages", (f"  {line}" for line in package_lines(payload)))
+            yield from _section("new licenses", (f"  + {printable(text)}" for text in payload.new_licenses))
+            yield from _section(
+                "new files of no package", (f"  + {path}" for path in map(printable, payload.new_unpackaged))
+            )
+        else:
+            yield f"files and packages differ as those of {printable(twin)} do"
+        yield from _section("system", (f"  {aspect_text(aspect)}" for aspect in payload.system))
         yield from _section("metadata", (f"  {aspect_text(aspect)}" for aspect in payload.metadata))
         yield from _section("sys_config", (f"  {printable(line)}" for line in payload.sys_config))
-        yield from _section("system", (f"  {aspect_text(aspect)}" for aspect in payload.system))
-        yield from _section("packages", (f"  {line}" for line in package_lines(payload)))
-        yield from _section("new licenses", (f"  + {printable(text)}" for text in payload.new_licenses))
-        yield from _section("new files of no package", (f"  + {printable(path)}" for path in payload.new_unpackaged))
-        yield from _section("entries", (f"  {entry_text(entry)}" for entry in payload.entries))
+        if twin == payload.name:
+            yield from _section("entries", (f"  {entry_text(entry)}" for entry in payload.entries))
 
 
 def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -63,8 +76,13 @@ def _headline(payload: PayloadDiff) -> str:
 
 def aspect_text(aspect: Aspect, arrow: str = "->") -> str:
     """Return an aspect on one line, safe to print; long values are cut."""
-    before, after = ("none" if v is None else _cut(printable(v)) for v in (aspect.before, aspect.after))
+    show = _date if aspect.name in _TIMES else _cut
+    before, after = ("none" if v is None else show(printable(v)) for v in (aspect.before, aspect.after))
     return f"{printable(aspect.name)}: {before} {arrow} {after}"
+
+
+def _date(text: str) -> str:
+    return utc(int(text)) if re.fullmatch("[0-9]{1,11}", text) else _cut(text)
 
 
 def _cut(text: str) -> str:
@@ -115,6 +133,7 @@ def _markdown(found: Diff, shown: int) -> Iterator[str]:
     yield f"Blobs of the image: {human_change(*found.blobs_size)}"
     yield from _folded("Not compared", found.not_compared, shown)
     yield from _folded("Annotations of the image", map(aspect_text, found.annotations), shown)
+    yield from _folded("Signature (not checked)", map(aspect_text, found.signature), shown, is_open=True)
     told: dict[tuple[object, ...], str] = {}
     for payload in found.payloads:
         yield from _payload_markdown(payload, told, shown)

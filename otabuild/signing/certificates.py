@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
@@ -32,6 +33,11 @@ class Certificate(NamedTuple):
     def subject(self) -> str:
         """The subject in RFC 4514 form, safe to print; a placeholder if it is empty."""
         return printable(self.x509.subject.rfc4514_string()) or "(empty name)"
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` digests it, in lowercase hex."""
+        return self.x509.fingerprint(hashes.SHA256()).hex()
 
     @property
     def issuer(self) -> str:

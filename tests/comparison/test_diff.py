@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from otabuild.cli import main
 from otabuild.comparison.diff import Diff, PayloadDiff, diff, diff_packages
-from otabuild.comparison.diff_entries import diff_entries
-from otabuild.comparison.diff_text import entry_text, markdown_lines, text_lines
+from otabuild.comparison.diff_entries import Aspect, diff_entries
+from otabuild.comparison.diff_text import aspect_text, entry_text, markdown_lines, text_lines
 from otabuild.errors import InputError
+from otabuild.format import annotations as ann
 from otabuild.format.capabilities import format_capability, parse_capability
 from otabuild.image.image import open_image
 from otabuild.image.tables import FileEntry
@@ -141,14 +142,33 @@ def test_one_ecu_or_an_error(pair: tuple[Path, Path]) -> None:
             diff(old, new, "other")
 
 
-def test_text_is_complete_and_markdown_tells_twins_once(found: Diff) -> None:
+def test_text_and_markdown_tell_twins_once(found: Diff) -> None:
     text = "\n".join(text_lines(found))
-    assert text.count("~ /bin/su (mode: 0755 -> 4755; setuid: no -> yes)") == 2
-    assert "^ libc6:amd64 2.36-9 -> 2.36-10" in text
+    assert text.count("~ /bin/su (mode: 0755 -> 4755; setuid: no -> yes)") == 1
+    assert text.count("^ libc6:amd64 2.36-9 -> 2.36-10") == 1
+    assert "files and packages differ as those of main/dev do" in text
+    assert text.index("\npackages:") < text.index("\nmetadata:") < text.index("\nentries:")
     markdown = "\n".join(markdown_lines(found))
     assert markdown.count("~ /bin/su") == 1
     assert "differ as those of `main/dev` do" in markdown
     assert "| `sub/dev` (added) |" in markdown
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "line"),
+    [
+        (ann.CREATED_AT, "1735689600", "2025-01-01T00:00:00Z -> none"),
+        (ann.CREATED_AT, "soon", "soon -> none"),
+        ("other", "1735689600", "1735689600 -> none"),
+    ],
+)
+def test_a_date_is_told_as_one(name: str, before: str, line: str) -> None:
+    assert aspect_text(Aspect(name, before, None)) == f"{name}: {line}"
+
+
+def test_a_file_without_packages_is_not_a_twin() -> None:
+    same = (PayloadDiff("main/dev", "changed", metadata=(Aspect("a", "1", "2"),)), PayloadDiff("sub/dev", "same"))
+    assert "as those of" not in "\n".join(text_lines(Diff("a", "b", (), (1, 2), same)))
 
 
 def test_markdown_of_many_and_hostile_names_stays_inside_its_fences() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import py_compile
+import re
 import stat
 import sys
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from otabuild.cli import main
+from otabuild.commands.release import _lint_lines
 from otabuild.errors import Finding, InputError
 from otabuild.findings import findings_of, rules_of
 from otabuild.image.image import open_image
@@ -269,13 +271,24 @@ def test_command(product: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     assert "silence a rule with --ignore" in capsys.readouterr().err
 
 
-def test_a_long_list_is_cut_on_a_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_findings_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     deep = "/".join(["d"] * 36)
     image = build(tmp_path, {f"{deep}/{n:02}": b"" for n in range(20)})
     assert main(["lint", str(image)]) == 1
     out = capsys.readouterr().out
     assert "deep-tree (21)" in out
-    assert "and 11 more: see --json" in out
+    (line,) = (line for line in out.splitlines() if "main/dev" in line and "times, such as" in line)
+    assert re.fullmatch(r"  - .+: \d+ times, such as main/dev: \S+ and main/dev: \S+; --json lists all", line)
+    assert "and 11 more" not in out
+
+
+def test_a_long_list_of_others_is_cut() -> None:
+    found = [Finding(f"/{number}", f"what {number}", rule="deep-tree") for number in range(12)]
+    lines = list(_lint_lines([*found, found[0]]))
+    assert lines[3] == "  - what 0: 2 times, such as /0 and /0; --json lists all"
+    assert lines[4] == "  - /1: what 1"
+    assert lines[-1] == "  - and 2 more: see --json"
+    assert len(lines) == 3 + 10 + 1
 
 
 def test_rules_that_are_none_are_refused() -> None:

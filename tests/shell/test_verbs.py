@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,26 @@ def test_sign_prepare_prints_just_the_digest(built: Project, tmp_path: Path) -> 
     digest, text, name = done.out.split()
     assert (digest, name) == (request["sha256"], "index.jwt")
     assert base64.b64decode(text).hex() == digest
+
+
+def test_diff_tells_that_another_certificate_signed(built: Project, tmp_path: Path) -> None:
+    assert "signature" not in built.otabuild("diff", IMAGE, IMAGE).out
+    assert built.otabuild("pki", "demo", f"{tmp_path}/pki").code == 0
+    sign = ["--certificate", f"{tmp_path}/pki/sign.pem", "--chain", f"{tmp_path}/pki/intermediate.pem"]
+    assert (
+        built.otabuild("sign", IMAGE, *sign, "--key", f"{tmp_path}/pki/sign.key", "-o", f"{tmp_path}/b.zip").code == 0
+    )
+    said = built.otabuild("diff", IMAGE, f"{tmp_path}/b.zip").out
+    assert "\nsignature (not checked):\n  certificate: " in said
+    value = json.loads(built.otabuild("diff", IMAGE, f"{tmp_path}/b.zip", "--json").out)
+    certificate = next(aspect for aspect in value["signature"] if aspect["name"] == "certificate")
+    asked = subprocess.run(
+        ["openssl", "x509", "-noout", "-fingerprint", "-sha256", "-in", tmp_path / "pki/sign.pem"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert certificate["after"] == asked.stdout.strip().partition("=")[2].replace(":", "").lower()
 
 
 def test_show_tells_every_key(built: Project) -> None:

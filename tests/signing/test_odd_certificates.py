@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import itertools
 import json
 import warnings
@@ -40,6 +41,11 @@ def chain(**of_signer: object) -> tuple[Certificate, Certificate, Certificate]:
         parsed(der.certificate(der.name(b"Int"), der.name(b"Root"), INTERMEDIATE, ROOT, ca=True), "int.pem"),
         parsed(der.certificate(der.name(b"Root"), der.name(b"Root"), ROOT, ROOT, ca=True), "root.pem"),
     )
+
+
+def test_the_fingerprint_is_the_digest_of_the_whole_certificate() -> None:
+    raw = der.certificate(der.name(b"A"), der.name(b"B"), SIGNER, INTERMEDIATE)
+    assert parsed(raw).fingerprint == hashlib.sha256(raw).hexdigest()
 
 
 @pytest.mark.parametrize("kind", [der.COMMON_NAME, der.COUNTRY, der.UNIQUE_ID])
