@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,11 @@ class Update:
 
     def fetched(self) -> int:
         """Return the bytes that the next run will find."""
-        return sum(path.stat().st_size for path in self.kept.iterdir()) if self.kept.exists() else 0
+        total = 0
+        for path in self.kept.glob("*"):
+            with suppress(FileNotFoundError):  # a part becomes a whole blob just now
+                total += path.stat().st_size
+        return total
 
     def finish(self) -> dict[str, Any]:
         process = self.start()
