@@ -39,6 +39,7 @@ def add(parsers: Parsers) -> None:
         default="recipes/image.yaml",
         help="the recipe to write; default: %(default)s",
     )
+    add_json(init)
     init.set_defaults(run=run_init)
 
     version = parsers.add_parser("version", help="print the version, and those of the libraries that bytes depend on")
@@ -117,7 +118,7 @@ def run_init(args: argparse.Namespace) -> int:
         files |= {path: text for path, text in around.items() if not os.path.lexists(path)}
     for path, text in files.items():
         write_file(path, text.encode())
-        print(f"wrote {path}")
+    emit(args, {"files": list(files)}, [f"wrote {path}" for path in files])
     say(next_steps(args.path, with_doit=with_doit))
     return 0
 

@@ -80,5 +80,6 @@ def _verify(args: argparse.Namespace, workspace: Workspace) -> int:
         blobs = cache.usage()[0]
         damaged = [blob.digest.hex() for blob in cache.discard_damaged()]
     lines = [f"damaged, and dropped: sha256:{digest}" for digest in damaged]
-    emit(args, {"blobs": blobs, "damaged": damaged}, [*lines, f"{counted(blobs, 'blob')} read, {len(damaged)} damaged"])
+    lines.append(f"{counted(blobs, 'blob')} read, {len(damaged)} damaged")
+    emit(args, {"blobs": blobs, "damaged": damaged}, lines, ok=not damaged)
     return 1 if damaged else 0

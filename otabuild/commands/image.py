@@ -279,7 +279,7 @@ def run_extract(args: argparse.Namespace) -> int:
     with opened(args, args.image) as image:
         found = extract(chosen(args, image), args.path, args.output, progress=partial(show_progress, "extract"))
     line = f"{found.target}: {found.path} of {found.payload}, {human_size(found.content_size)}, signature NOT checked"
-    emit(args, {"ok": True, **found.to_value()}, [printable(line)])
+    emit(args, found.to_value(), [printable(line)])
     return 0
 
 
@@ -290,7 +290,7 @@ def run_otaclient(args: argparse.Namespace) -> int:
     with opened(args, args.image) as image:
         if args.output:
             names = export_otaclient_package(image, args.output)
-            emit(args, list(names), names)
+            emit(args, {"files": list(names)}, names)
             return 0
         found = list_otaclient_package(image)
     lines = [] if found.release is None else [package.filename for package in found.release.packages]

@@ -6,7 +6,7 @@ import argparse
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,22 +27,23 @@ Parsers = Any
 """argparse's subparsers object; its type has no public name."""
 
 
-def emit(args: argparse.Namespace, value: object, lines: Iterable[str]) -> None:
+def emit(args: argparse.Namespace, value: Mapping[str, object], lines: Iterable[str], *, ok: bool = True) -> None:
     """Print a result: one JSON document with --json, otherwise the lines.
 
+    The document is an object, and its `ok` says whether the command succeeds, unless the value has one already.
     If images were opened by URL, the document also says how many requests that took, and how many bytes came.
     """
     progress.clear()
     if args.json:
-        print(printable_json(_with_traffic(args, value)))
+        print(printable_json(_with_traffic(args, {"ok": ok, **value})))
     else:
         for line in lines:
             print(painted(printable_lines(line), sys.stdout))
 
 
-def _with_traffic(args: argparse.Namespace, value: object) -> object:
+def _with_traffic(args: argparse.Namespace, value: dict[str, object]) -> dict[str, object]:
     counts = [found for source in getattr(args, "sources", ()) if (found := source.traffic()) is not None]
-    if not counts or not isinstance(value, dict):
+    if not counts:
         return value
     requests, size = map(sum, zip(*counts, strict=True))
     return {**value, "traffic": {"requests": requests, "bytes": size}}

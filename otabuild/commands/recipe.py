@@ -32,7 +32,7 @@ def run_show(args: argparse.Namespace) -> int:
     found = list(effective(recipe))
     lines = [f"{one.key} = {json.dumps(one.value, ensure_ascii=False)}  # {one.origin}" for one in found]
     keys = [{"key": one.key, "value": one.value, "from": one.origin} for one in found]
-    emit(args, {"ok": True, "recipe": recipe.name, "keys": keys}, lines)
+    emit(args, {"recipe": recipe.name, "keys": keys}, lines)
     return 0
 
 
@@ -45,5 +45,5 @@ def run_check(args: argparse.Namespace) -> int:
     step = PreflightStep(driver.recipe, driver.workspace)
     warnings = step.run(step.inputs()).counts["warnings"]
     line = f"{driver.recipe.file}: nothing is wrong that shows without reading a rootfs"
-    emit(args, {"ok": True, "recipe": driver.recipe.name, "warnings": warnings}, [line])
+    emit(args, {"recipe": driver.recipe.name, "warnings": warnings}, [line])
     return 0

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from otabuild import progress
 from otabuild.commands.output import (
     Parsers,
     add_compat,
@@ -63,6 +62,7 @@ def add(parsers: Parsers) -> None:
     add_image(report)
     report.add_argument("--base", metavar="OLD", help="the image that devices run now: also show what changes")
     report.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")
+    add_json(report)
     add_compat(report)
     report.set_defaults(run=run_report)
 
@@ -93,7 +93,7 @@ def run_diff(args: argparse.Namespace) -> int:
         found = diff(before, after, args.ecu_id)
     args.json = args.format == "json"
     lines = markdown_lines(found) if args.format == "markdown" else text_lines(found)
-    emit(args, found.to_value() if args.json else None, lines)
+    emit(args, found.to_value() if args.json else {}, lines)
     return 0
 
 
@@ -107,8 +107,9 @@ def run_cost(args: argparse.Namespace) -> int:
     name = f"{args.ecu_id or 'all ECUs'}/{args.release_key}"
     about = {"base": args.base, "new": args.new, "ecu": args.ecu_id, "release-key": args.release_key}
     head = printable(f"update of {name} from {args.base} to {args.new}")
-    emit(args, {**about, **found.to_value()}, [head, *_cost_lines(found)])
-    if budget is None or found.total <= budget:
+    fits = budget is None or found.total <= budget
+    emit(args, {**about, **found.to_value()}, [head, *_cost_lines(found)], ok=fits)
+    if budget is None or fits:
         return 0
     say(f"error: a device fetches {human_size(found.total)}, more than --max-download {human_size(budget)}")
     return 1
@@ -143,8 +144,7 @@ def run_report(args: argparse.Namespace) -> int:
     for name, error in report.problems:
         say(f"warning: {args.image}: {name} is not in the report: {error}")
     write_file(args.output, page)
-    progress.clear()
-    print(args.output)
+    emit(args, {"report": args.output}, [args.output])
     return 0
 
 

@@ -75,7 +75,7 @@ def run_repro(args: argparse.Namespace) -> int:
         _build_once(recipe, args.once)
         return 0
     found = reproduce(recipe, wait=args.wait)
-    emit(args, found.to_value(), [printable(describe(recipe.name, found))])
+    emit(args, found.to_value(), [printable(describe(recipe.name, found))], ok=not found.difference)
     return 1 if found.difference else 0
 
 

@@ -145,7 +145,7 @@ def run_prepare(args: argparse.Namespace) -> int:
         base64 = b64encode(request.digest).decode()
         written.append({"request": path, "for": request.name, "sha256": request.digest.hex(), "base64": base64})
     line = "{sha256} {base64} {for}" if args.digest else "{request}: sign sha256:{sha256} for {for}"
-    emit(args, written, [line.format(**one) for one in written])
+    emit(args, {"requests": written}, [line.format(**one) for one in written])
     if not written:
         say("every signature is there already: build the recipe")
     return 0
@@ -249,7 +249,7 @@ def run_demo(args: argparse.Namespace) -> int:
     from otabuild.signing.demo_pki import write_demo_pki
 
     paths = write_demo_pki(args.directory, int(time.time()))
-    emit(args, paths, paths)
+    emit(args, {"files": paths}, paths)
     say("these certificates are for tests: never sign a real image with them")
     return 0
 

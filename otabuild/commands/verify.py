@@ -279,7 +279,7 @@ def run_verify_sign(args: argparse.Namespace) -> int:
         )
     notes = [f"note: {note}" for note in report.notes]
     lines = [printable(f"{args.image}: the signature is valid"), *_signature_lines(report, now), *notes]
-    emit(args, {"ok": True, "image": args.image, **report.to_value()}, lines)
+    emit(args, {"image": args.image, **report.to_value()}, lines)
     return 0
 
 

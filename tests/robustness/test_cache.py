@@ -82,9 +82,10 @@ def test_show_prune_verify(project: Project) -> None:
     shown = run(project, "show")
     assert shown["blobs"] > 3
     assert shown["limit"] == 20 << 30
-    assert run(project, "verify") == {"blobs": shown["blobs"], "damaged": []}
+    assert run(project, "verify") == {"ok": True, "blobs": shown["blobs"], "damaged": []}
     assert run(project, "prune")["freed"] == 0
     assert run(project, "prune", "--size", "0") == {
+        "ok": True,
         "freed": shown["blob-bytes"],
         "blobs-dropped": shown["blobs"],
         "blobs": 0,

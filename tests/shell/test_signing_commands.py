@@ -63,7 +63,7 @@ def test_demo_certificates(project: Project) -> None:
     made = project.otabuild("pki", "demo", "demo", "--json")
     assert made.code == 0
     assert "never sign a real image" in made.err
-    paths = json.loads(made.out)
+    paths = json.loads(made.out)["files"]
     assert {"demo/sign.pem", "demo/sign.key", "demo/root-ca.pem", "demo/intermediate.pem"} < set(paths)
     assert stat.S_IMODE((project.root / "demo/sign.key").stat().st_mode) == 0o600
     again = project.otabuild("pki", "demo", "demo")
@@ -83,7 +83,7 @@ def test_a_recipe_is_signed_outside(project: Project, runner: str) -> None:
     assert said.count("waiting for an external signature") == 1
     assert "otabuild sign-prepare recipes/vehicle.yaml" in said
     assert not project.artifact.exists()
-    (prepared,) = json.loads(project.otabuild("sign-prepare", "recipes/vehicle.yaml", "--json").out)
+    (prepared,) = json.loads(project.otabuild("sign-prepare", "recipes/vehicle.yaml", "--json").out)["requests"]
     assert prepared["request"] == "request.json"
     answer(project, "request.json", "answer.json")
     (project.root / "pki/sign.key").unlink()

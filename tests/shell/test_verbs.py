@@ -154,7 +154,7 @@ def test_sign_prepare_prints_just_the_digest(built: Project, tmp_path: Path) -> 
     sign = ["--certificate", "pki/sign.pem", "--chain", "pki/intermediate.pem", "--timestamp", "2025-01-01T00:00:00Z"]
     done = built.otabuild("sign-prepare", IMAGE, *sign, "--digest", "-o", f"{tmp_path}/r.json", "--json")
     request = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))
-    (written,) = json.loads(done.out)
+    (written,) = json.loads(done.out)["requests"]
     assert written["sha256"] == request["sha256"]
     done = built.otabuild("sign-prepare", IMAGE, *sign, "--digest", "-o", f"{tmp_path}/r.json")
     digest, text, name = done.out.split()
