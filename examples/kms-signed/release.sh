@@ -7,8 +7,7 @@ if [ ! -f pki/sign.pem ]; then
   exit 1
 fi
 mkdir -p build
-otabuild sign-prepare --json recipes/vehicle.yaml -o build/request.json > build/requests.json
-digest=$(python3 -c 'import json, sys; print("".join(one["sha256"] for one in json.load(sys.stdin)))' < build/requests.json)
+digest=$(otabuild sign-prepare recipes/vehicle.yaml -o build/request.json --digest | cut -d ' ' -f 1)
 if [ -n "$digest" ]; then
   ./fake-kms.sh "$digest" > build/answer
   otabuild sign-finish recipes/vehicle.yaml --request build/request.json --answer build/answer
