@@ -26,7 +26,7 @@ from otabuild.format.architectures import NAMES, architecture_name
 from otabuild.format.capabilities import parse_capability
 from otabuild.format.sizes import SIZE, parse_size
 from otabuild.format.urls import is_url
-from otabuild.rootfs.patterns import Patterns
+from otabuild.rootfs.patterns import translated
 
 _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
 
@@ -195,7 +195,7 @@ Platform = Annotated[StrictStr, _matching("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "
 Capability = Annotated[StrictStr, _accepted_by(parse_capability)]
 """File capabilities in the form that setcap uses."""
 
-Pattern = Annotated[Text, _accepted_by(lambda text: Patterns([text]))]
+Pattern = Annotated[Text, _accepted_by(translated)]
 """An exclude pattern."""
 
 RootfsPath = Annotated[StrictStr, _matching(r"/|(/(?!\.{1,2}(/|$))[^/\0]+)+", "absolute path")]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from fnmatch import translate
+from functools import cache
 
 from otabuild.errors import InputError
 from otabuild.format import limits
@@ -29,14 +30,15 @@ class Patterns:
     """
 
     def __init__(self, patterns: Iterable[str]) -> None:
-        self._open = {pattern: re.compile(_translate(pattern)) for pattern in patterns}
-        self._any = re.compile("|".join(f"(?:{found.pattern})" for found in self._open.values()) or r"(?!)")
+        self._open = {pattern: translated(pattern) for pattern in patterns}
+        # One expression for all: of thousands of patterns, most paths match none.
+        self._any = re.compile("|".join(f"(?:{expression})" for expression in self._open.values()) or r"(?!)")
 
     def match(self, path: str) -> bool:
         """Whether a path, or a folder above it, matches one of the patterns."""
         if self._any.match(path) is None:
             return False
-        self._open = {pattern: found for pattern, found in self._open.items() if found.match(path) is None}
+        self._open = {pattern: one for pattern, one in self._open.items() if _compiled(one).match(path) is None}
         return True
 
     def match_below(self, path: str) -> bool:
@@ -49,11 +51,17 @@ class Patterns:
         return list(self._open)
 
 
-def _translate(pattern: str) -> str:
+_compiled = cache(re.compile)
+
+
+def translated(pattern: str) -> str:
     """Return a regular expression that matches a path from its start; atomic groups prevent backtracking.
 
-    `**` splits the pattern into runs with a fixed number of names, so the leftmost match of a run is the best one.
+    Raises:
+        InputError: the pattern is invalid; the message names it.
     """
+    # `**` splits the pattern into runs with a fixed number of names, so the leftmost match of a run
+    # is the best one.
     names = pattern.strip("/").split("/")
     if problem := _problem(pattern, names):
         hint = "see the rules for exclude patterns"

@@ -65,9 +65,10 @@ def _strace(project: Project, call: str, path: str) -> subprocess.CompletedProce
     strace = shutil.which("strace")
     if strace is None:
         pytest.skip("needs strace")
-    options = ["-f", "-qq", "-o", "/dev/null", "-P", str(project.root / path), "-e", f"inject={call}:error=EIO"]
+    # Traced in the kernel, so that only this call stops the build; otherwise, every call does.
+    options = ["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-P", str(project.root / path)]
     done = subprocess.run(
-        [strace, *options, sys.executable, *RUN],
+        [strace, *options, "-e", f"trace={call}", "-e", f"inject={call}:error=EIO", sys.executable, *RUN],
         cwd=project.root,
         env=project.environment(),
         capture_output=True,

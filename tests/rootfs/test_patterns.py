@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otabuild.errors import InputError
-from otabuild.rootfs.patterns import Patterns
+from otabuild.rootfs.patterns import Patterns, translated
 
 CASES = [
     ("/var/cache/apt/**", ["/var/cache/apt/x", "/var/cache/apt/x/y"], ["/var/cache/apt", "/x/var/cache/apt/y"]),
@@ -89,6 +89,16 @@ def _naive(pattern: str, path: str) -> bool:
 @given(st.sampled_from(["", "/"]), _PATTERN, _PATH)
 def test_the_linear_match_is_the_backtracking_one(anchor: str, pattern: str, path: str) -> None:
     assert Patterns([anchor + pattern]).match(path) == _naive(anchor + pattern, path)
+
+
+@settings(max_examples=500)
+@given(st.text("ab*?[]!-^\\&|~/.\n", max_size=12))
+def test_whatever_a_recipe_accepts_is_a_pattern(pattern: str) -> None:
+    try:
+        translated(pattern)
+    except InputError:
+        return
+    assert Patterns([pattern]).unmatched == [pattern]
 
 
 def test_b14_no_pattern_takes_long() -> None:

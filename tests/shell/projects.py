@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import shutil
@@ -13,7 +14,10 @@ from functools import cache
 from pathlib import Path
 
 from otabuild.signing.demo_pki import write_demo_pki
+from tests.shell.warm import Warm
 
+_AT_START = ("LANG", "LC_", "LOCPATH", "PYTHON")
+"""Variables that an interpreter looks at when it starts."""
 HERE = Path(__file__).parent
 WORK = "build/.otabuild"
 TIMESTAMP = "2025-01-01T00:00:00Z"
@@ -54,6 +58,14 @@ def _pki() -> str:
     return os.path.join(folder, "pki")
 
 
+@cache
+def _warm() -> Warm:
+    """Return the process that all projects of this one run their commands in."""
+    made = Warm(Project(Path()).environment())
+    atexit.register(made.close)
+    return made
+
+
 @dataclass(frozen=True)
 class Ended:
     """A finished command."""
@@ -70,7 +82,7 @@ class Ended:
 
 @dataclass
 class Project:
-    """Runs commands as a user would, each in a separate process; `seconds` only ends one that hangs."""
+    """Runs commands as a user would, each in a process of its own; `seconds` only ends one that hangs."""
 
     root: Path
     env: dict[str, str] = field(default_factory=dict)
@@ -94,10 +106,23 @@ class Project:
         return {**kept, "PYTHONWARNINGS": "ignore", **self.env, **env}
 
     def run(self, *command: str | Path, cwd: str = ".", umask: int = -1, **env: str) -> Ended:
+        new = (
+            self._new
+            if command[0] == "-c" or any(name.startswith(_AT_START) for name in self.env | env)
+            else self._forked
+        )
+        ended = new(list(map(str, command)), str(self.root / cwd), self.environment(**env), umask)
+        assert "Traceback" not in ended.err + ended.out, ended.err + ended.out
+        return ended
+
+    def _forked(self, command: list[str], cwd: str, env: dict[str, str], umask: int) -> Ended:
+        return Ended(*_warm().run(command, cwd=cwd, env=env, umask=umask, seconds=self.seconds))
+
+    def _new(self, command: list[str], cwd: str, env: dict[str, str], umask: int) -> Ended:
         done = subprocess.run(
             [sys.executable, *command],
-            cwd=self.root / cwd,
-            env=self.environment(**env),
+            cwd=cwd,
+            env=env,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -105,7 +130,6 @@ class Project:
             umask=umask,
             check=False,
         )
-        assert "Traceback" not in done.stderr + done.stdout, done.stderr + done.stdout
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def start(self, *command: str | Path, **env: str) -> subprocess.Popen[str]:
