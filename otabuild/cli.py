@@ -18,7 +18,7 @@ from otabuild.errors import InputError, OtabuildError, StorageError, printable_j
 from otabuild.version import __version__
 
 _MODULES = (
-    *("build", "recipe", "image", "verify", "signing", "packages", "sbom"),
+    *("build", "recipe", "image", "verify", "signing", "attest", "packages", "sbom"),
     *("release", "offline", "repro", "cache", "completion"),
 )
 _GROUPS = {
@@ -29,7 +29,7 @@ _GROUPS = {
         *("inspect-index", "inspect-blob", "get-filetable", "get-resourcetable"),
     ),
     "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),
-    "Sign": ("sign", "sign-prepare", "sign-finish", "pki"),
+    "Sign": ("sign", "sign-prepare", "sign-finish", "attest", "pki"),
     "Release": ("diff", "cost", "report", "lint", "offline"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from otabuild.commands.attest import add_attestations, attested_lines, check_attestations
 from otabuild.commands.output import (
     Parsers,
     add_bounds,
@@ -57,6 +58,7 @@ def add(parsers: Parsers) -> None:
         help="check everything but the signature, as for an image that is not signed, and say so",
     )
     add_bounds(verify)
+    add_attestations(verify)
     add_json(verify)
     verify.set_defaults(run=run_verify, judges=True)
 
@@ -226,12 +228,15 @@ def run_verify(args: argparse.Namespace) -> int:
             without_signature=args.no_signature,
             progress=partial(show_progress, "verify"),
         )
-    lines = [*finding_lines(report.findings), *_verdict_lines(args.image, report, now)]
+        attested = check_attestations(args, image, policy, now)
+    lines = [*finding_lines(report.findings), *_verdict_lines(args.image, report, now), *attested_lines(attested)]
     if args.no_signature:
         lines.append(
             "  signature NOT CHECKED" if is_signed else "  NOT SIGNED: everything but its authenticity was verified"
         )
-    emit(args, {**report.to_value(), "signed": is_signed, "signature-checked": not args.no_signature}, lines)
+    statements = {name: statement.to_value() for name, statement in attested.items()}
+    about = {"signed": is_signed, "signature-checked": not args.no_signature}
+    emit(args, {**report.to_value(), **about, **statements}, lines)
     return 0 if report.ok else 1
 
 

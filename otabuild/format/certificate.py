@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import FormatError, LimitError, OtabuildError, TrustError
@@ -108,6 +110,16 @@ def p256_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
     if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
         return key
     return None
+
+
+def is_signed(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -> bool:
+    """Whether a signature (r and s, 64 bytes) of a SHA-256 was made with a key."""
+    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    try:
+        key.verify(der, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _unreadable(observed: object, where: str, hint: str) -> FormatError:

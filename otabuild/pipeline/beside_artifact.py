@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from otabuild.image.image import open_image
 from otabuild.packages.survey import read_inventories
-from otabuild.recipe.model import SbomRecipe
+from otabuild.pipeline.attest import attest, provenance_statement
+from otabuild.pipeline.builder import BUILDER
+from otabuild.pipeline.signers import signed_outside
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe, SbomRecipe
 from otabuild.sbom.libraries import check_libraries
-from otabuild.storage.beside import SBOM
+from otabuild.storage.beside import PROVENANCE, SBOM
 from otabuild.storage.files import write_file
+
+
+def write_provenance(recipe: Recipe, workspace: Workspace) -> list[str]:
+    """Write how an artifact was made, signed; return a note if its signature is made outside.
+
+    Raises:
+        InputError: who builds is not known, or an input cannot be read.
+        OtabuildError: the signer failed, or the document cannot be written.
+    """
+    if signed_outside(recipe):
+        return [f"its provenance has to be signed, too: `otabuild attest {recipe.file} --request FILE`"]
+    statement = provenance_statement(recipe, workspace.environ.get(BUILDER, ""))
+    write_file(f"{recipe.output}{PROVENANCE}", attest(recipe, workspace, statement))
+    return []
 
 
 def write_sbom(artifact: str, sbom: SbomRecipe) -> list[str]:

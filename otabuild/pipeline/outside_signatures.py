@@ -11,14 +11,11 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 
 from otabuild.errors import FormatError, StateError, TrustError
 from otabuild.format import index_jwt, legacy_jwt
-from otabuild.format.certificate import signing_key
+from otabuild.format.certificate import is_signed, signing_key
 from otabuild.signing.answer import parse_answer
 from otabuild.signing.certificates import Certificate
 from otabuild.signing.signer import Signer
@@ -89,16 +86,7 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
 
 def is_signature(signature: bytes, request: SigningRequest) -> bool:
     """Whether 64 bytes (r and s) are a signature of a request with the key of its certificate."""
-    return _verifies(signing_key(request.chain[0]), request.digest, signature)
-
-
-def _verifies(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -> bool:
-    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
-    try:
-        key.verify(der, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
-    except InvalidSignature:
-        return False
-    return True
+    return is_signed(signing_key(request.chain[0]), request.digest, signature)
 
 
 def _token_signature(token: bytes, where: str) -> bytes:
@@ -121,7 +109,7 @@ class KnownSignatures:
         """Return the valid signature of a digest (32 bytes), if known: r and s, 64 bytes."""
         path = self._path(digest)
         signature = files.read_file(path) if os.path.isfile(path) else b""
-        return signature if _verifies(self._key, digest, signature) else None
+        return signature if is_signed(self._key, digest, signature) else None
 
     def keep(self, digest: bytes, signature: bytes) -> None:
         """Store the signature of a digest."""

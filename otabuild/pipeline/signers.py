@@ -10,6 +10,7 @@ from typing import Any
 
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
 from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign
 from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.keys import (
@@ -91,6 +92,11 @@ def signs_alike(sign: Sign) -> bool:
     """Whether the signer of a recipe makes the same signature each time without asking anybody."""
     kind = _KINDS.get(type(sign.key))
     return kind is not None and kind.repeats and isinstance(sign.passphrase, EnvSecret | None)
+
+
+def signed_outside(recipe: Recipe) -> bool:
+    """Whether the signatures of a recipe are made outside, in two steps."""
+    return recipe.sign is not None and recipe.sign.key == "external"
 
 
 def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:

@@ -202,6 +202,15 @@ def check_legacy(subject: RecipeSubject) -> Iterator[Finding]:
         yield subject.found(legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out")
 
 
+@_recipe_rule("recipe.provenance", RecipeSubject)
+def check_provenance(subject: RecipeSubject) -> Iterator[Finding]:
+    """What is said of how an image was made is signed."""
+    provenance = subject.tree.get("provenance")
+    if provenance and provenance.text == "true" and not subject.tree.get("sign"):
+        what = "is signed as the image is, but the recipe has no signature"
+        yield subject.found(provenance, "provenance", what, None, "add a `sign` section, or leave provenance out")
+
+
 @_recipe_rule("recipe.stdin", RecipeSubject)
 def check_stdin(subject: RecipeSubject) -> Iterator[Finding]:
     """Standard input is read by one source only."""

@@ -261,6 +261,8 @@ class Recipe(Model):
     """How contents are bundled and compressed."""
     sbom: SbomRecipe | None = None
     """The bill of materials to write beside the artifact; needs the extra `sbom`."""
+    provenance: StrictBool = False
+    """Write how the artifact was made beside it, signed as the image is; OTABUILD_BUILDER_ID says who builds."""
     sign: Sign | None = None
     """How the image is signed; without it, the image is not signed."""
     verify: VerifyRecipe | None = None

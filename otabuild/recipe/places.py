@@ -9,7 +9,7 @@ from itertools import product
 from otabuild.errors import Finding
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import place_of, recipe_inputs, recipe_sources
-from otabuild.storage.beside import SBOM
+from otabuild.storage.beside import PROVENANCE, SBOM
 
 
 def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -> list[Finding]:
@@ -28,8 +28,13 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
     if work is not None:
         places.append(("the work directory", work))
     found = []
-    beside = f"{recipe.output}{SBOM}" if recipe.sbom else None
-    for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir), ("sbom", beside)):
+    outputs = (
+        ("output", recipe.output),
+        ("output-dir", recipe.output_dir),
+        ("sbom", f"{recipe.output}{SBOM}" if recipe.sbom else None),
+        ("provenance", f"{recipe.output}{PROVENANCE}" if recipe.provenance else None),
+    )
+    for key, output in outputs:
         if output is None:
             continue
         if what := _clash(key, output, places, root):

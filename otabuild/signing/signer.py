@@ -64,7 +64,7 @@ def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], 
         OtabuildError: the signer failed.
     """
     signed = signing_input(index_json, issued_at, [certificate.x509 for certificate in chain])
-    with _its_own_key(chain[0]):
+    with its_own_key(chain[0]):
         return assemble(signed, signer.sign(hashlib.sha256(signed).digest()))
 
 
@@ -76,12 +76,12 @@ def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, by
     """
     certificate_pem = legacy_certificate(chain[0].x509)
     signed = legacy_signing_input(certificate_pem)
-    with _its_own_key(chain[0]):
+    with its_own_key(chain[0]):
         return certificate_pem, assemble_legacy(signed, signer.sign(hashlib.sha256(signed).digest()), certificate_pem)
 
 
 @contextmanager
-def _its_own_key(certificate: Certificate) -> Iterator[None]:
+def its_own_key(certificate: Certificate) -> Iterator[None]:
     """Say of a fresh signature that does not verify what that means: the signer has the key of another certificate."""
     try:
         yield

@@ -17,14 +17,15 @@ from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.pipeline.base_release import base_blobs
 from otabuild.pipeline.build_report import report_path
+from otabuild.pipeline.signers import signed_outside
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.index_step import Indexed, IndexStep
 from otabuild.pipeline.steps.sign_step import Signed, SignStep, needs_legacy
 from otabuild.pipeline.steps.store_step import StoreStep
 from otabuild.pipeline.steps.tables_step import TablesStep
-from otabuild.recipe.model import SbomRecipe
+from otabuild.recipe.model import Recipe, SbomRecipe
 from otabuild.storage import files
-from otabuild.storage.beside import SBOM
+from otabuild.storage.beside import PROVENANCE, SBOM
 from otabuild.storage.cache import Cache
 from otabuild.storage.member import Member
 from otabuild.storage.sink import ArtifactSink, DirectorySink
@@ -37,6 +38,8 @@ class ArtifactInputs:
     index: Annotated[Indexed, KeyPart("index.json and blobs")]
     signature: Annotated[Signed | None, KeyPart("signature")]
     sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
+    provenance: Annotated[tuple[object, ...] | None, KeyPart("provenance")]
+    recipe: Recipe | None
     legacy: bool
     output: str
     output_dir: str | None
@@ -77,6 +80,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         """See `Step.outputs`."""
         recipe = self.recipe
         beside = [f"{recipe.output}{SBOM}"] if recipe.sbom else []
+        beside += [f"{recipe.output}{PROVENANCE}"] if recipe.provenance and not signed_outside(recipe) else []
         return (recipe.output, *([recipe.output_dir] if recipe.output_dir else []), *beside)
 
     @property
@@ -96,11 +100,20 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             index=IndexStep(recipe, self.workspace).results(),
             signature=SignStep(recipe, self.workspace).results() if recipe.sign else None,
             sbom=recipe.sbom,
+            provenance=self._watched() if recipe.provenance else None,
+            recipe=recipe if recipe.provenance else None,
             legacy=needs_legacy(recipe),
             output=recipe.output,
             output_dir=recipe.output_dir,
             base=recipe.storage.base,
         )
+
+    def _watched(self) -> tuple[object, ...]:
+        """Return what a provenance depends on besides the image."""
+        from otabuild.pipeline.builder import BUILDER
+        from otabuild.pipeline.provenance import watched
+
+        return watched(self.recipe, self.workspace.environ.get(BUILDER, ""))
 
     def run(self, inputs: ArtifactInputs) -> Outcome[Built]:
         """See `Step.run`."""
@@ -124,11 +137,12 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
 
     def _documents(self, inputs: ArtifactInputs) -> dict[str, list[str]]:
         """Write the documents beside the artifact; return notes about them for the build report."""
-        if inputs.sbom is None:
+        if inputs.sbom is None and inputs.recipe is None:
             return {}
-        from otabuild.pipeline.beside_artifact import write_sbom
+        from otabuild.pipeline.beside_artifact import write_provenance, write_sbom
 
-        notes = write_sbom(inputs.output, inputs.sbom)
+        notes = write_sbom(inputs.output, inputs.sbom) if inputs.sbom else []
+        notes += write_provenance(inputs.recipe, self.workspace) if inputs.recipe else []
         for note in notes:
             self.workspace.warn(f"{inputs.output}: {note}")
         return {"notes": notes}

@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 from otabuild.errors import Finding, RecipeError
 from otabuild.format.times import DAY
+from otabuild.pipeline.builder import BUILDER, check_builder
 from otabuild.pipeline.own_steps import has_input_step
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.signers import key_state, make_signer
@@ -38,6 +39,7 @@ class PreflightInputs:
     wrong: Annotated[tuple[str, ...], KeyPart("what is missing or in the way")]
     problems: tuple[Finding, ...]
     sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
+    builder: Annotated[str | None, KeyPart("who builds")]
     sign: Sign | None
     verify: VerifyRecipe | None
 
@@ -68,6 +70,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             wrong=tuple(problem.message for problem in problems),
             problems=problems,
             sbom=recipe.sbom,
+            builder=self.workspace.environ.get(BUILDER, "") if recipe.provenance else None,
             sign=recipe.sign,
             verify=recipe.verify,
         )
@@ -78,6 +81,8 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             raise RecipeError(inputs.problems)
         if inputs.sbom:
             check_libraries()
+        if inputs.builder is not None:
+            check_builder(inputs.builder)
         warnings: list[str] = []
         if inputs.sign is not None:
             warnings = check_signing(self.recipe, inputs.sign, self.workspace).warnings
