@@ -83,6 +83,14 @@ class BuildDriver:
         finally:
             progress.clear()
 
+    def artifact_reasons(self, tell: Callable[[str], None]) -> tuple[str, ...]:
+        """Run the outdated steps before the artifact, and return why it would be written anew; empty if it is current.
+
+        The artifact itself is not touched. Callers hold the lock.
+        """
+        run_steps([step for step in self.steps if not isinstance(step, ArtifactStep)], time.monotonic, tell)
+        return ArtifactStep(self.recipe, self.workspace).decide().reasons
+
     def write_report(self, done: Iterable[Done]) -> str:
         """Write the report of a run beside the artifact; return the artifact's SHA-256 as hex."""
         sha256: str = self.steps[-1].results().sha256

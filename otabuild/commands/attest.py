@@ -10,6 +10,7 @@ from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit
 from otabuild.errors import InputError, StateError, printable
 from otabuild.format.sizes import counted
+from otabuild.progress import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,9 @@ def check_attestations(
         if path is None:
             continue
         if policy is None:
-            raise InputError("needs a trust anchor", where=f"--{name}", hint="name CA certificates with --ca or --ca-dir")
+            raise InputError(
+                "needs a trust anchor", where=f"--{name}", hint="name CA certificates with --ca or --ca-dir"
+            )
         statement = verify_attestation(read_file(path, LIMIT), path, kind, policy, now).statement
         check_subjects(statement, image, path)
         found[name] = statement
@@ -115,11 +118,11 @@ def _check_built(driver: BuildDriver) -> None:
         StateError: a build has something to do.
     """
     with session.locked(driver.workspace.work, wait=False):
-        todo = [step for step in driver.plan() if step.reasons]
-    if todo:
+        reasons = driver.artifact_reasons(tell)
+    if reasons:
         raise StateError(
             "the artifact is not what the recipe would make now",
             where=driver.recipe.output,
-            observed=f"{todo[0].name}: {'; '.join(todo[0].reasons)}",
+            observed="; ".join(reasons),
             hint=f"otabuild build {driver.recipe.file}; with `timestamp: now`, every build is different",
         )

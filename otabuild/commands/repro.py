@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_json, emit
+from otabuild.commands.output import Parsers, add_json, emit, say
 from otabuild.errors import StateError, StorageError, printable
 from otabuild.format.times import EPOCH
 from otabuild.storage import fs
@@ -41,6 +41,9 @@ def add(parsers: Parsers) -> None:
     repro = parsers.add_parser("repro", help="build twice from scratch under different conditions, and compare")
     repro.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     repro.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")
+    repro.add_argument(
+        "--provenance", metavar="FILE", help="build as this says instead, and compare with what it is about"
+    )
     repro.add_argument("--once", metavar="DIR", help=argparse.SUPPRESS)  # one of the two builds, in its own process
     add_json(repro)
     repro.set_defaults(run=run_repro)
@@ -74,9 +77,37 @@ def run_repro(args: argparse.Namespace) -> int:
     if args.once:
         _build_once(recipe, args.once)
         return 0
+    if args.provenance:
+        return _run_recorded(args, recipe)
     found = reproduce(recipe, wait=args.wait)
     emit(args, found.to_value(), [printable(describe(recipe.name, found))], ok=not found.difference)
     return 1 if found.difference else 0
+
+
+def _run_recorded(args: argparse.Namespace, recipe: Recipe) -> int:
+    """Build at the recorded time, and compare with the recorded digests; exit with 1 if any differs."""
+    from otabuild.format.dsse import LIMIT, Envelope
+    from otabuild.format.statement import Statement
+    from otabuild.pipeline.recorded import changed_inputs, differing, recorded_timestamp
+    from otabuild.storage.files import read_file
+
+    payload = Envelope.from_json(read_file(args.provenance, LIMIT), args.provenance).payload
+    statement = Statement.from_json(payload, args.provenance, LIMIT)
+    again = recipe.model_copy(update={"timestamp": recorded_timestamp(statement, args.provenance)})
+    work = session.load_settings().work
+    session.hold_lock(work, wait=args.wait)
+    folder = os.path.join(work, ".repro", recipe.name)
+    fs.remove_tree(folder)
+    _start(again, folder, *_CONDITIONS[0])
+    difference = differing(statement, os.path.join(folder, _IMAGE), again)
+    inputs = changed_inputs(statement, again) if difference else []
+    if not difference:
+        fs.remove_tree(folder)
+    lines = [f"{recipe.name}: {'NOT reproduced' if difference else 'reproduced'} from {args.provenance}"]
+    lines += [f"  differs: {name}" for name in difference] + [f"  changed input: {name}" for name in inputs]
+    say("the signature of the provenance was not checked: `otabuild verify --provenance` does that")
+    emit(args, {"reproduced": not difference, "differs": difference, "changed-inputs": inputs}, map(printable, lines))
+    return 1 if difference else 0
 
 
 def describe(name: str, found: Reproduced) -> str:

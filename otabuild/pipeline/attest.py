@@ -81,4 +81,4 @@ def _signing(recipe: Recipe, workspace: Workspace) -> CheckedSigning:
             where=recipe.file,
             hint="add a `sign` section: an attestation is signed",
         )
-    return check_signing(recipe.sign, recipe.verify, recipe.timestamp, workspace)
+    return check_signing(recipe, recipe.sign, workspace)

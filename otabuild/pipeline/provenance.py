@@ -66,7 +66,7 @@ def provenance(recipe: Recipe, subjects: tuple[Subject, ...], builder: str) -> S
 def parameters(recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe says of the image, after substitution; not where keys are, and where outputs go."""
     found = recipe.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE, exclude_none=True)
-    return {key: value for key, value in found.items() if value not in ({}, [])}
+    return {**found, "annotations": recipe.index_annotations}
 
 
 def watched(recipe: Recipe, builder: str) -> tuple[object, ...]:
