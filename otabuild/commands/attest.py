@@ -84,8 +84,8 @@ def attested_lines(statements: dict[str, Statement]) -> Iterator[str]:
 def run_attest(args: argparse.Namespace) -> int:
     """Write an attestation, or the request for its signature."""
     from otabuild.driver import BuildDriver
-    from otabuild.pipeline import attest
     from otabuild.pipeline.builder import BUILDER
+    from otabuild.pipeline.steps import attesting
     from otabuild.storage.beside import PROVENANCE, SBOM_ATTESTATION
     from otabuild.storage.files import read_file, write_file
 
@@ -93,10 +93,10 @@ def run_attest(args: argparse.Namespace) -> int:
     recipe, workspace = driver.recipe, driver.workspace
     _check_built(driver)
     builder = args.builder_id or os.environ.get(BUILDER, "")
-    statement = attest.sbom_statement(recipe) if args.sbom else attest.provenance_statement(recipe, builder)
+    statement = attesting.sbom_statement(recipe) if args.sbom else attesting.provenance_statement(recipe, builder)
     path = args.output or f"{recipe.output}{SBOM_ATTESTATION if args.sbom else PROVENANCE}"
     asked = (
-        attest.request(recipe, workspace, statement, os.path.basename(path)) if args.request or args.answer else None
+        attesting.request(recipe, workspace, statement, os.path.basename(path)) if args.request or args.answer else None
     )
     if asked and args.request:
         write_file(args.request, asked.to_json())
@@ -104,9 +104,9 @@ def run_attest(args: argparse.Namespace) -> int:
         emit(args, value, [f"{args.request}: sign sha256:{asked.digest.hex()} for {path}"])
         return 0
     if asked:
-        write_file(path, attest.with_answer(asked, statement, read_file(args.answer), args.answer))
+        write_file(path, attesting.with_answer(asked, statement, read_file(args.answer), args.answer))
     else:
-        write_file(path, attest.attest(recipe, workspace, statement))
+        write_file(path, attesting.attest(recipe, workspace, statement))
     emit(args, {"attestation": path, "about": recipe.output}, [path])
     return 0
 

@@ -139,7 +139,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         """Write the documents beside the artifact; return notes about them for the build report."""
         if inputs.sbom is None and inputs.recipe is None:
             return {}
-        from otabuild.pipeline.beside_artifact import write_provenance, write_sbom
+        from otabuild.pipeline.steps.beside_artifact import write_provenance, write_sbom
 
         notes = write_sbom(inputs.output, inputs.sbom) if inputs.sbom else []
         notes += write_provenance(inputs.recipe, self.workspace) if inputs.recipe else []

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from otabuild.image.image import open_image
 from otabuild.packages.survey import read_inventories
-from otabuild.pipeline.attest import attest, provenance_statement
 from otabuild.pipeline.builder import BUILDER
 from otabuild.pipeline.signers import signed_outside
+from otabuild.pipeline.steps.attesting import attest, provenance_statement
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe, SbomRecipe
 from otabuild.sbom.libraries import check_libraries
