@@ -64,10 +64,11 @@ def run_packages(args: argparse.Namespace) -> int:
         found = list(read_inventories(selected(args, image)))
     listed = {payload.name: _listed(args, payload, inventory) for payload, inventory in found}
     values = [_value(args, payload, inventory, listed[payload.name]) for payload, inventory in found]
-    emit(args, {"payloads": values}, _lines(args, found, listed))
+    is_found = args.owner is None or any(listed.values())
+    emit(args, {"payloads": values}, _lines(args, found, listed), ok=is_found)
     for note in dict.fromkeys(note.why for _, inventory in found for note in inventory.notes):
         say(printable(f"note: {note}"))
-    if args.owner is None or any(listed.values()):
+    if is_found:
         return 0
     say(printable(f"{args.owner}: belongs to no package"))
     return 1

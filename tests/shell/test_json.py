@@ -25,6 +25,7 @@ CERTIFICATE = (
     "2025-01-01T00:00:00Z",
 )
 COMMANDS: dict[str, tuple[str, ...]] = {
+    "attest": (RECIPE, "--builder-id", "test", "-o", "out/provenance.json"),
     "build": (RECIPE,),
     "cache prune": ("--size", "1GiB"),
     "cache show": (),
