@@ -46,7 +46,7 @@ def silence() -> None:
 
 def _is_live() -> bool:
     """Whether stderr is a terminal on which a line can be drawn again."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):  # a stream that was closed before is None
         return sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and _columns() > 0
     return False
 
