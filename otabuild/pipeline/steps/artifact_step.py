@@ -39,7 +39,7 @@ class ArtifactInputs:
     signature: Annotated[Signed | None, KeyPart("signature")]
     sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
     provenance: Annotated[tuple[object, ...] | None, KeyPart("provenance")]
-    recipe: Recipe | None
+    made_of: Recipe | None
     legacy: bool
     output: str
     output_dir: str | None
@@ -101,7 +101,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             signature=SignStep(recipe, self.workspace).results() if recipe.sign else None,
             sbom=recipe.sbom,
             provenance=self._watched() if recipe.provenance else None,
-            recipe=recipe if recipe.provenance else None,
+            made_of=recipe if recipe.provenance else None,
             legacy=needs_legacy(recipe),
             output=recipe.output,
             output_dir=recipe.output_dir,
@@ -137,12 +137,12 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
 
     def _documents(self, inputs: ArtifactInputs) -> dict[str, list[str]]:
         """Write the documents beside the artifact; return notes about them for the build report."""
-        if inputs.sbom is None and inputs.recipe is None:
+        if inputs.sbom is None and inputs.made_of is None:
             return {}
         from otabuild.pipeline.steps.beside_artifact import write_provenance, write_sbom
 
         notes = write_sbom(inputs.output, inputs.sbom) if inputs.sbom else []
-        notes += write_provenance(inputs.recipe, self.workspace) if inputs.recipe else []
+        notes += write_provenance(inputs.made_of, self.workspace) if inputs.made_of else []
         for note in notes:
             self.workspace.warn(f"{inputs.output}: {note}")
         return {"notes": notes}
