@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -24,10 +25,39 @@ from otabuild.storage.fs import StrPath
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class _Place(NamedTuple):
-    """Where a content may be: a path, absolute within the tree with this descriptor."""
+class _Tree:
+    """An open tree; several threads may read it, each through folders that it keeps open."""
 
-    tree: int
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._local = threading.local()
+        self._all_folders: list[fs_at.Folders] = []
+
+    @property
+    def device(self) -> int:
+        """The file system of its root."""
+        return os.fstat(self._fd).st_dev
+
+    @property
+    def folders(self) -> fs_at.Folders:
+        """The folders that this thread has open."""
+        found: fs_at.Folders | None = getattr(self._local, "folders", None)
+        if found is None:
+            found = self._local.folders = fs_at.Folders(self._fd)
+            self._all_folders.append(found)
+        return found
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for folders in self._all_folders:
+            folders.close()
+        os.close(self._fd)
+
+
+class _Place(NamedTuple):
+    """Where a content may be; the path is absolute within the tree."""
+
+    tree: _Tree
     path: str
 
 
@@ -86,7 +116,7 @@ class OldTrees:
         for digest, paths in known.items():
             self._places[digest] = [_Place(tree, path) for tree in self._trees for path in paths]
 
-    def _search(self, tree: int, wanted: Mapping[bytes, int]) -> None:
+    def _search(self, tree: _Tree, wanted: Mapping[bytes, int]) -> None:
         by_size: defaultdict[int, set[bytes]] = defaultdict(set)
         for digest, size in wanted.items():
             by_size[size].add(digest)
@@ -129,7 +159,7 @@ class OldTrees:
         return False
 
 
-def _opened(tree: StrPath, stack: ExitStack) -> int:
+def _opened(tree: StrPath, stack: ExitStack) -> _Tree:
     path = os.fspath(tree)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -137,39 +167,36 @@ def _opened(tree: StrPath, stack: ExitStack) -> int:
         raise InputError("not a directory whose files could be reused", where=path) from None
     except OSError as error:
         raise fs.storage_error(error, "open the tree", path) from error
-    stack.callback(os.close, fd)
-    return fd
+    opened = _Tree(fd)
+    stack.callback(opened.close)
+    return opened
 
 
-def _files(tree: int) -> Iterator[tuple[str, int]]:
+def _files(tree: _Tree) -> Iterator[tuple[str, int]]:
     """Yield path and size of each regular file; other file systems are not entered, and what cannot be read is left out."""
-    device, folders, todo = os.fstat(tree).st_dev, fs_at.Folders(tree), ["/"]
-    try:
-        while todo:
-            path = todo.pop()
-            with suppress(OSError, StorageError), os.scandir(folders.at(path)) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    below = f"{path.rstrip('/')}/{entry.name}"
-                    if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
-                        todo.append(below)
-                    elif stat.S_ISREG(status.st_mode):
-                        yield below, status.st_size
-    finally:
-        folders.close()
+    device, todo = tree.device, ["/"]
+    while todo:
+        path = todo.pop()
+        with suppress(OSError, StorageError), os.scandir(tree.folders.at(path)) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                below = f"{path.rstrip('/')}/{entry.name}"
+                if stat.S_ISDIR(status.st_mode) and status.st_dev == device:
+                    todo.append(below)
+                elif stat.S_ISREG(status.st_mode):
+                    yield below, status.st_size
 
 
 @contextmanager
 def _reading(place: _Place) -> Iterator[int | None]:
     """Yield a descriptor of a file of a tree; None if there is no such file in plain folders."""
-    folders, fd = fs_at.Folders(place.tree), None
+    fd = None
     with suppress(OSError, StorageError):
-        folder, name = folders.parent_of(place.path)
+        folder, name = place.tree.folders.parent_of(place.path)
         fd = os.open(name, _FILE, dir_fd=folder)
     try:
         yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
     finally:
-        folders.close()
         if fd is not None:
             os.close(fd)
 
