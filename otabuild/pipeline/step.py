@@ -18,7 +18,9 @@ from otabuild.errors import InputError, StorageError
 from otabuild.format.json_text import load_json
 from otabuild.pipeline.retry import retry
 from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.diagnose import Key
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.named_files import naming_key
 from otabuild.storage import files, fs
 from otabuild.storage.directory_writer import is_image_directory, remove_directory
 from otabuild.version import __version__
@@ -85,6 +87,10 @@ class Step(ABC, Generic[I, R]):
     kind: ClassVar[str]
     results_type: ClassVar[type[Any]] = Nothing
     asks: ClassVar[bool] = False
+
+    def naming_key(self, *keys: Key) -> AbstractContextManager[None]:
+        """Name the line of the recipe in errors about what it names: all that `run` may see of the recipe."""
+        return naming_key(self.recipe, *keys)
 
     @property
     @abstractmethod

@@ -86,7 +86,7 @@ STEPS = sorted(
     (kind for kind in Step.__subclasses__() if kind.__module__.startswith(graph.__package__)),
     key=lambda kind: kind.__name__,
 )
-DECLARED = {"outputs", "tar", "name", "path", "_open_base", "_database"}
+DECLARED = {"outputs", "tar", "name", "path", "naming_key", "_open_base", "_database"}
 """What says where files are, and the context that names places of the recipe in errors."""
 
 

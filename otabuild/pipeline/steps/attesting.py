@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 
 from otabuild.errors import StateError
 from otabuild.format.dsse import Envelope, pre_authentication
@@ -15,6 +16,7 @@ from otabuild.pipeline.provenance import provenance
 from otabuild.pipeline.steps.preflight_step import CheckedSigning, check_signing
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
+from otabuild.recipe.named_files import naming_key
 from otabuild.sbom.libraries import check_libraries
 from otabuild.signing.attestation import sign_statement
 from otabuild.signing.signing_request import SigningRequest
@@ -81,4 +83,4 @@ def _signing(recipe: Recipe, workspace: Workspace) -> CheckedSigning:
             where=recipe.file,
             hint="add a `sign` section: an attestation is signed",
         )
-    return check_signing(recipe, recipe.sign, workspace)
+    return check_signing(recipe.sign, recipe.verify, recipe.timestamp, workspace, partial(naming_key, recipe))

@@ -11,7 +11,6 @@ from typing import Annotated
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
 from otabuild.pipeline.trust_settings import trust_policy
-from otabuild.recipe.named_files import naming_key
 from otabuild.recipe.sign import VerifyRecipe
 from otabuild.storage import files
 
@@ -81,7 +80,7 @@ class DeployStep(Step[DeployInputs, DeployedTars]):
         from otabuild.image.bounds import UNBOUNDED
         from otabuild.image.image import open_image
 
-        with naming_key(self.recipe):
+        with self.naming_key():
             policy = trust_policy(inputs.verify) if inputs.verify else None
         with open_image(inputs.output, bounds=UNBOUNDED) as image:
             for rootfs, payload in inputs.payloads.items():

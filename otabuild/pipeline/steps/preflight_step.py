@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, NamedTuple
@@ -16,8 +17,8 @@ from otabuild.pipeline.signers import key_state, make_signer
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.model import Recipe, SbomRecipe
-from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs, naming_key
+from otabuild.recipe.model import SbomRecipe
+from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs
 from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.recipe.surroundings import bad_surroundings
 from otabuild.sbom.libraries import check_libraries
@@ -85,10 +86,12 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             check_builder(inputs.builder)
         warnings: list[str] = []
         if inputs.sign is not None:
-            warnings = check_signing(self.recipe, inputs.sign, self.workspace).warnings
+            warnings = check_signing(
+                inputs.sign, inputs.verify, inputs.timestamp, self.workspace, self.naming_key
+            ).warnings
         for warning in warnings:
             self.workspace.warn(warning)
-        with naming_key(self.recipe):
+        with self.naming_key():
             until = next_date(inputs.sign, inputs.verify, self.workspace.now)
         return Outcome(Nothing(), {"warnings": warnings}, until=until)
 
@@ -106,18 +109,31 @@ class CheckedSigning(NamedTuple):
     signer: Signer | None
 
 
-def check_signing(recipe: Recipe, sign: Sign, workspace: Workspace) -> CheckedSigning:
+def check_signing(
+    sign: Sign,
+    verify: VerifyRecipe | None,
+    timestamp: int,
+    workspace: Workspace,
+    naming: Callable[..., AbstractContextManager[None]],
+) -> CheckedSigning:
     """Check certificates, key and dates for the signature of a recipe, at the time of its build.
+
+    Args:
+        sign: how the recipe signs.
+        verify: whom it trusts.
+        timestamp: its time, Unix seconds.
+        workspace: the surroundings.
+        naming: `Step.naming_key` of the recipe.
 
     Raises:
         OtabuildError: clients, or those whom the recipe trusts, would not accept the signature.
     """
-    with naming_key(recipe):
+    with naming():
         chain = load_chain(sign.certificate, sign.chain)
-        policy = trust_policy(recipe.verify) if recipe.verify else None
-    with naming_key(recipe, "sign", "key"):
+        policy = trust_policy(verify) if verify else None
+    with naming("sign", "key"):
         signer = make_signer(sign, workspace)
         public_key = signer.public_key if signer else None
-    with naming_key(recipe):
-        warnings = preflight(chain, public_key, recipe.timestamp, workspace.now, policy=policy)
+    with naming():
+        warnings = preflight(chain, public_key, timestamp, workspace.now, policy=policy)
     return CheckedSigning(warnings, chain, signer)

@@ -97,7 +97,7 @@ class SignStep(Step[SignInputs, Signed]):
 
     def run(self, inputs: SignInputs) -> Outcome[Signed]:
         """See `Step.run`."""
-        _, chain, signer = check_signing(self.recipe, inputs.sign, self.workspace)
+        _, chain, signer = check_signing(inputs.sign, inputs.verify, inputs.timestamp, self.workspace, self.naming_key)
         reusing = ReusingSigner(self._known(chain).find, signer, inputs.target)
         index = files.read_file(self.path("index.json"))
         tokens = {NAME: sign_index(index, inputs.timestamp, chain, reusing)}
@@ -121,7 +121,8 @@ class SignStep(Step[SignInputs, Signed]):
             StorageError: it has not been built yet.
             OtabuildError: the preflight failed.
         """
-        return self._requests(check_signing(self.recipe, self._sign, self.workspace).chain)
+        verify, timestamp = self.recipe.verify, self.recipe.timestamp
+        return self._requests(check_signing(self._sign, verify, timestamp, self.workspace, self.naming_key).chain)
 
     def _requests(self, chain: tuple[Certificate, ...]) -> tuple[SigningRequest, ...]:
         index = files.read_file(self.path("index.json"))

@@ -12,7 +12,6 @@ from otabuild.format.times import DAY
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
-from otabuild.recipe.named_files import naming_key
 from otabuild.recipe.sign import Sign, VerifyRecipe
 
 _NOT_SIGNED = "NOT SIGNED: everything but its authenticity was verified"
@@ -81,7 +80,7 @@ class VerifyStep(Step[VerifyInputs, Verified]):
         if inputs.sign and inputs.verify is None:
             hint = "add `verify: {trust: [root.pem]}`"
             raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
-        with naming_key(self.recipe):
+        with self.naming_key():
             policy = trust_policy(inputs.verify) if inputs.verify and inputs.sign else None
         with open_image(inputs.output, bounds=UNBOUNDED) as image:
             report = verify(
