@@ -16,6 +16,7 @@ from otabuild.image.image import Image, open_image
 from otabuild.stores.open_by_url import split_url
 from otabuild.stores.open_store import open_store
 from otabuild.verification.verify import verify
+from otabuild.verification.verify_resources import verify_resources
 from tests import pki
 from tests.image import forge, worlds
 from tests.stores.images import FORMS, put_images
@@ -196,3 +197,19 @@ def test_a_path_needs_no_library_for_urls(local: Path) -> None:
 def test_a_url_without_scheme_of_a_store_is_refused() -> None:
     with pytest.raises(InputError, match="not a store"):
         open_image("ftp://host/releases/1.0")
+
+
+def test_blobs_that_are_named_are_hashed_by_url(url: str) -> None:
+    with open_image(url) as image:
+        report = verify_resources(image, [forge.digest_text(forge.RANDOM), forge.digest_text(b"of no image")])
+    assert report.blobs == 2
+    assert [finding.what for finding in report.findings] == ["missing"]
+
+
+@pytest.mark.parametrize("form", ["directory", "releases/1.0"])
+def test_a_document_that_cannot_be_read_is_all_that_is_told_of_an_image_by_url(form: str, tmp_path: Path) -> None:
+    store = open_store(f"file://{tmp_path}/store")
+    put_images(store, forge.forge(manifest_raw=lambda _: b"no JSON"))
+    store.close()
+    found = worlds.errors_of(f"file://{tmp_path}/store/{form}")  # type: ignore[arg-type]  # as `open_image` takes it
+    assert found == {"manifest"}
