@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from otabuild.version import __version__
 
 if TYPE_CHECKING:
-    from otabuild.api import BuildResult, build
+    from otabuild.api import BuildResult, build, publish
     from otabuild.comparison.cost import Cost, cost
     from otabuild.comparison.diff import Diff, diff
     from otabuild.deployment.deploy import deploy
@@ -52,6 +52,7 @@ _HOMES = {
     "load_anchors": "otabuild.signing.trust",
     "load_recipe": "otabuild.recipe.load",
     "open_image": "otabuild.image.image",
+    "publish": "otabuild.api",
     "verify": "otabuild.verification.verify",
     "write_stick": "otabuild.releases.stick",
 }
@@ -77,6 +78,7 @@ __all__ = [
     "load_anchors",
     "load_recipe",
     "open_image",
+    "publish",
     "verify",
     "write_stick",
 ]

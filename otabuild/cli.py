@@ -19,7 +19,7 @@ from otabuild.version import __version__
 
 _MODULES = (
     *("build", "recipe", "image", "verify", "signing", "attest", "packages", "sbom"),
-    *("release", "offline", "repro", "cache", "completion"),
+    *("release", "offline", "stores", "repro", "cache", "completion"),
 )
 _GROUPS = {
     "Build": ("init", "check", "show", "plan", "build", "repro", "schema"),
@@ -30,7 +30,7 @@ _GROUPS = {
     ),
     "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),
     "Sign": ("sign", "sign-prepare", "sign-finish", "attest", "pki"),
-    "Release": ("diff", "cost", "report", "lint", "offline"),
+    "Release": ("diff", "cost", "report", "lint", "publish", "store", "offline"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }
 _MEANT = {

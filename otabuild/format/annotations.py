@@ -22,13 +22,14 @@ BLOBS_COUNT = "vnd.tier4.ota.image.blobs-count"
 BLOBS_SIZE = "vnd.tier4.ota.image.blobs-size"
 
 _PROJECT = "vnd.tier4.pilot-auto.project"
+PROJECT_VERSION = f"{_PROJECT}.version"
 _WEB = "vnd.tier4.web-auto"
 
 INDEX_SHORT_KEYS: Mapping[str, str] = {
     "platform": PLATFORM,
     "project.name": _PROJECT,
     "project.source-repo": f"{_PROJECT}.source-repo",
-    "project.version": f"{_PROJECT}.version",
+    "project.version": PROJECT_VERSION,
     "project.release-commit": f"{_PROJECT}.release-commit",
     "project.release-branch": f"{_PROJECT}.release-branch",
     "web-auto.project": f"{_WEB}.project",

@@ -11,7 +11,6 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from otabuild.errors import (
     FormatError,
@@ -27,7 +26,7 @@ from otabuild.format import index_jwt, legacy_jwt, limits
 from otabuild.format.document import parse_json
 from otabuild.format.index_jwt import parse_index_jwt
 from otabuild.image.image import Image
-from otabuild.image.inventory import files_of
+from otabuild.image.members import members_of
 from otabuild.image.otaclient_package import check_legacy_folder, legacy_files, read_package
 from otabuild.pipeline.outside_signatures import ReusingSigner, match_answer, signing_requests
 from otabuild.signing.certificates import Certificate
@@ -35,7 +34,6 @@ from otabuild.signing.signer import Signer, sign_index, sign_legacy
 from otabuild.signing.signing_request import SigningRequest
 from otabuild.storage.member import DamagedBlobError, Member, document
 from otabuild.storage.sink import ArtifactSink, DirectorySink
-from otabuild.storage.zip_reader import legal_name
 from otabuild.tally import Progress, Tally
 from otabuild.verification.verify import verify
 
@@ -186,7 +184,7 @@ def resign(
     if len(requests) > 1:
         _check_legacy_files(image)
         tokens[legacy_jwt.CERTIFICATE_NAME], tokens[legacy_jwt.NAME] = sign_legacy(chain, reusing)
-    copied = _copied(image)
+    copied = members_of(image, without=_SIGNATURE)
     _check_blobs(image, copied)
     contents = [document(name, token) for name, token in tokens.items()] + copied
     tally = Tally(sum(member.size for member in contents), progress)
@@ -207,18 +205,6 @@ def _known(image: Image, requests: Sequence[SigningRequest]) -> dict[bytes, byte
     return {request.digest: signature}
 
 
-def _copied(image: Image) -> list[Member]:
-    """Return every file of the image except its signature, to be copied from its location."""
-    found = []
-    for name, size in files_of(image):
-        if not legal_name(name):
-            raise IntegrityError("does not belong in an image", where=f"{image.path}: {name}")
-        if name in _SIGNATURE:
-            continue
-        found.append(Member(name, size, partial(image.source.chunks, name), _digest(image, name)))
-    return found
-
-
 def _check_blobs(image: Image, copied: Sequence[Member]) -> None:
     """Refuse to sign an image without all its blobs: index.json has their number and size."""
     sizes = [member.size for member in copied if member.name.startswith("blobs/sha256/")]
@@ -232,13 +218,3 @@ def _check_blobs(image: Image, copied: Sequence[Member]) -> None:
                 expected=annotations[key],
                 hint="`otabuild verify` shows which is missing; build or copy the image again",
             )
-
-
-def _digest(image: Image, name: str) -> bytes:
-    folder, _, last = name.rpartition("/")
-    if folder == "blobs/sha256":
-        return bytes.fromhex(last)
-    sha256 = hashlib.sha256()
-    for chunk in image.source.chunks(name):
-        sha256.update(chunk)
-    return sha256.digest()

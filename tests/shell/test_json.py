@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "packages": (IMAGE,),
     "pki demo": ("out/pki",),
     "plan": (RECIPE,),
+    "publish": (IMAGE, "out/store", "--name", "1.0"),
     "report": (IMAGE, "-o", "out/report.html"),
     "repro": (RECIPE,),
     "show": (RECIPE,),

@@ -28,6 +28,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Project:
     noise = random.Random(1).randbytes(1 << 20)
     for number in range(60):
         (project.root / f"rootfs/usr/share/{'long-name-' * 20}{number}").write_bytes(noise[number:] * 2)
+    time.sleep(2.1)  # a file that is younger when it is scanned is scanned again
     return project
 
 
