@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from otabuild.image.image import Image, open_image
     from otabuild.pipeline.own_steps import after_build, before_scan
     from otabuild.recipe.load import load_recipe
+    from otabuild.releases.pull import pull
     from otabuild.releases.stick import write_stick
     from otabuild.signing.trust import TrustPolicy, load_anchors
     from otabuild.verification.verify import Report, verify
@@ -53,6 +54,7 @@ _HOMES = {
     "load_recipe": "otabuild.recipe.load",
     "open_image": "otabuild.image.image",
     "publish": "otabuild.api",
+    "pull": "otabuild.releases.pull",
     "verify": "otabuild.verification.verify",
     "write_stick": "otabuild.releases.stick",
 }
@@ -79,6 +81,7 @@ __all__ = [
     "load_recipe",
     "open_image",
     "publish",
+    "pull",
     "verify",
     "write_stick",
 ]

@@ -30,7 +30,7 @@ _GROUPS = {
     ),
     "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),
     "Sign": ("sign", "sign-prepare", "sign-finish", "attest", "pki"),
-    "Release": ("diff", "cost", "report", "lint", "publish", "store", "offline"),
+    "Release": ("diff", "cost", "report", "lint", "publish", "pull", "store", "offline"),
     "Maintenance": ("cache", "completion", "version", "help"),
 }
 _MEANT = {

@@ -1,4 +1,4 @@
-"""publish, store list, store show, store withdraw, store prune: releases in a store."""
+"""publish, pull, and store list, show, verify, withdraw, prune: releases in a store."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_image, add_json, checked, emit, option_type, say
+from otabuild.commands.output import Parsers, add_image, add_json, checked, emit, opened, option_type, say
 from otabuild.format.sizes import counted, human_size
 from otabuild.format.times import DAY, parse_time, utc
 from otabuild.progress import show_progress, tell
 
 if TYPE_CHECKING:
+    from otabuild.releases.check_store import CheckedStore
     from otabuild.releases.listing import Listed, Needs
     from otabuild.releases.prune import Pruned
     from otabuild.stores.store import Store
@@ -42,6 +43,14 @@ def add(parsers: Parsers) -> None:
     publish.add_argument("--wait", action="store_true", help="wait while somebody is pruning the store")
     add_json(publish)
     publish.set_defaults(run=run_publish)
+
+    pull = parsers.add_parser("pull", help="write a release of a store as an artifact or a directory")
+    add_image(pull)
+    pull.add_argument(
+        "-o", "--output", metavar="FILE|DIR/", required=True, help="an artifact; a directory, if it ends in a slash"
+    )
+    add_json(pull)
+    pull.set_defaults(run=run_pull)
     _add_group(parsers)
 
 
@@ -64,6 +73,12 @@ def _add_group(parsers: Parsers) -> None:
     show = action("show", "show what a release needs, and what of it no other release needs")
     show.add_argument("name", metavar="NAME", help="a release")
     show.set_defaults(run=run_show)
+
+    verify = action("verify", "read every blob of every release, and name what is damaged or missing")
+    verify.add_argument(
+        "--repair-from", metavar="IMAGE", help="put what is damaged or missing right, as far as this image has it"
+    )
+    verify.set_defaults(run=run_verify)
 
     withdraw = action("withdraw", "no longer offer releases to vehicles; those under way can still finish")
     withdraw.add_argument("names", metavar="NAME", nargs="+", help="a release")
@@ -166,6 +181,40 @@ def run_publish(args: argparse.Namespace) -> int:
     if done.is_complete_upload and not done.was_there:
         say("note: this store cannot be listed, so everything was uploaded")
     return 0
+
+
+def run_pull(args: argparse.Namespace) -> int:
+    """Write an image."""
+    from otabuild.releases.parallel import REQUESTS
+    from otabuild.releases.pull import pull
+
+    with opened(args, args.image) as image:
+        done = pull(image, args.output, int(time.time()), workers=REQUESTS, progress=partial(show_progress, "pull"))
+    digest = "" if done.sha256 is None else f"  sha256:{done.sha256}"
+    emit(args, done.to_value(), [f"{done.target}  {human_size(done.size)} in {counted(done.files, 'file')}{digest}"])
+    return 0
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Read a store back."""
+    from otabuild.image.image import open_image
+    from otabuild.releases.check_store import check_store
+
+    with ExitStack() as stack:
+        image = stack.enter_context(open_image(args.repair_from)) if args.repair_from else None
+        store = stack.enter_context(_opened(args))
+        found = check_store(store, image, progress=partial(show_progress, "verify"))
+    emit(args, found.to_value(), _checked_lines(found))
+    return 0 if found.ok else 1
+
+
+def _checked_lines(found: CheckedStore) -> Iterator[str]:
+    for one in found.damaged:
+        repaired = "repaired" if one.is_repaired else "not repaired"
+        yield f"sha256:{one.blob.digest.hex()}  {one.what}, {repaired}; needed by {', '.join(one.releases)}"
+    yield from (f"{name}  broken: {what}" for name, what in found.broken)
+    size = f"{counted(found.blobs, 'blob')}, {human_size(found.size)}"
+    yield f"{counted(found.releases, 'release')} of {size}: {'whole' if found.ok else 'NOT WHOLE'}"
 
 
 def run_list(args: argparse.Namespace) -> int:

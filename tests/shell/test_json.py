@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "pki demo": ("out/pki",),
     "plan": (RECIPE,),
     "publish": (IMAGE, "out/store", "--name", "1.0"),
+    "pull": (IMAGE, "-o", "out/pulled.zip"),
     "report": (IMAGE, "-o", "out/report.html"),
     "repro": (RECIPE,),
     "show": (RECIPE,),

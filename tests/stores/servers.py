@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import S3Store
 
 BIN = Path(sys.executable).parent
 NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
@@ -93,7 +95,22 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]  # they listen on fixed ports
     command += [f"-s3.config={folder / 's3.json'}", "-volume.max=50", "-master.volumeSizeLimitMB=256"]
     with running(command, [ports["s3.port"]], folder / "log"):
-        yield f"http://127.0.0.1:{ports['s3.port']}"
+        address = f"http://127.0.0.1:{ports['s3.port']}"
+        _make_bucket(address)
+        yield address
+
+
+def _make_bucket(address: str) -> None:
+    """Make the bucket of the tests: SeaweedFS does so when something is put there."""
+    bucket = S3Store(
+        BUCKET,
+        endpoint=address,
+        region="us-east-1",
+        access_key_id=ACCESS_KEY,
+        secret_access_key=SECRET_KEY,
+        client_options={"allow_http": True},
+    )
+    obstore.put(bucket, "made", b"")
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Writes a release of a store, or any image, as the artifact or directory that a build would have written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from otabuild.errors import Finding, NotVerifiedError
+from otabuild.image.image import Image
+from otabuild.image.members import members_of
+from otabuild.signing.authenticity import check_index_jwt
+from otabuild.storage.fs import StrPath
+from otabuild.storage.sink import ArtifactSink, DirectorySink
+from otabuild.tally import Progress, Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """What was written: where, how many files of how many bytes, and the SHA-256 (hex) if it is an artifact."""
+
+    target: str
+    files: int
+    size: int
+    sha256: str | None
+
+    def to_value(self) -> dict[str, object]:
+        """Return it as plain JSON values."""
+        return {"target": self.target, "files": self.files, "size": self.size, "sha256": self.sha256}
+
+
+def pull(image: Image, target: StrPath, now: int, *, workers: int, progress: Progress | None = None) -> Pulled:
+    """Write an image as an artifact, or as a directory if the target ends in a slash.
+
+    The bytes are those that a build of the same image writes. The signature must be that of index.json, and every blob is
+    hashed while it is written. That a signer is trusted, and all else, is for `verify` to say of the result.
+
+    Args:
+        image: an open image.
+        now: Unix seconds, for the validity of certificates.
+        target: the file, or the folder with a slash at its end; what is there is replaced.
+        workers: number of threads.
+        progress: called with the bytes written.
+
+    Raises:
+        NotVerifiedError: its signature is not valid.
+        DamagedBlobError: a blob is not what its digest says; what was at the target is still there.
+        InputError, StateError, StorageError: the target cannot be written, or is in the image.
+    """
+    path = os.fspath(target)
+    image.source.check_apart(path.rstrip("/"))
+    if image.token_raw is not None:
+        _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
+        if problems:
+            raise NotVerifiedError(image.path, [Finding.of_error("signature", problem) for problem in problems])
+    found = [member for member in members_of(image) if not member.name.endswith("/")]
+    tally = Tally(sum(member.size for member in found), progress)
+    if path.endswith("/"):
+        DirectorySink(path.rstrip("/")).write(found, workers=workers, progress=tally.add)
+        digest = None
+    else:
+        digest = ArtifactSink(path).write(found, workers=workers, progress=tally.add)
+    return Pulled(path, len(found), tally.total, digest)
