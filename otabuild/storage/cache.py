@@ -167,7 +167,7 @@ class Cache:
         packed = [
             (*key, digest, inline, self._seal.of("hashed", key, digest, inline)) for key, digest, inline in signed
         ]
-        with self._using():
+        with self._lock, self._errors():
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?,?)", packed)
 
     def forget_hashed(self) -> None:
@@ -176,13 +176,13 @@ class Cache:
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
         """Record that these blobs, and those stored since the last call, are in use at `now` (Unix nanoseconds)."""
-        with self._using():
+        with self._lock, self._errors():
             self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
             self._db.execute("UPDATE blobs SET used = ? WHERE used = 0", (now,))
 
     def commit(self) -> None:
         """Make what was remembered so far survive a kill of the process."""
-        with self._using():
+        with self._lock, self._errors():
             self._db.commit()
 
     def _blobs(self) -> Iterator[tuple[Blob, _Place]]:
@@ -205,7 +205,7 @@ class Cache:
         """
         older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
             FROM blobs) WHERE total > ? AND used BETWEEN 1 AND ?"""
-        with self._using():
+        with self._lock, self._errors():
             dropped = self._db.execute(
                 f"DELETE FROM blobs WHERE digest IN (SELECT digest {older})",  # noqa: S608 -- a constant
                 (size, spare - 1),
@@ -275,25 +275,28 @@ class Cache:
                 os.close(fd)
 
     @contextmanager
-    def _using(self) -> Iterator[None]:
-        """Allow one thread at a time in the database, and convert its errors."""
-        with self._lock:
-            try:
-                yield
-            except sqlite3.DatabaseError as error:
-                hint = "free some space, or remove the cache: it will be recreated"
-                raise StorageError("cannot use the cache", where=self.folder, observed=error, hint=hint) from error
+    def _errors(self) -> Iterator[None]:
+        """Convert the errors of the database, which one thread at a time may use.
+
+        The lock is taken outside: a signal can leave a generator suspended right after its first step, and a lock that
+        it holds would be released too late for the threads that somebody waits for meanwhile.
+        """
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            hint = "free some space, or remove the cache: it will be recreated"
+            raise StorageError("cannot use the cache", where=self.folder, observed=error, hint=hint) from error
 
     def _one(self, statement: str, *values: object) -> Any:
-        with self._using():
+        with self._lock, self._errors():
             return self._db.execute(statement, values).fetchone()
 
     def _all(self, statement: str) -> list[Any]:
-        with self._using():
+        with self._lock, self._errors():
             return self._db.execute(statement).fetchall()
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
-        with self._using():
+        with self._lock, self._errors():
             self._db.execute(statement, values)
 
 
