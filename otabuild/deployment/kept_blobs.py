@@ -79,6 +79,12 @@ class KeptBlobs(Backend):
             for chunk in self._source.chunks(name, there, size):
                 fs.write(fd, chunk, part)
 
+    def whole(self, name: str, size: int | None) -> Iterator[bytes]:
+        """See `Backend`."""
+        if name.startswith(_BLOBS):
+            self._begin(name, size)
+        return self.chunks(name)
+
     def chunks(self, name: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See `Backend`."""
         if not name.startswith(_BLOBS):

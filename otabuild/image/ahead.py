@@ -134,7 +134,7 @@ class FetchAhead:
                 contents = self._source.fetch_joined([fetch.name for fetch in run])
         except (IntegrityError, ContainerError):
             contents = [None] * len(run)
-        except Exception as error:  # noqa: BLE001 -- raised again where the blob is read
+        except BaseException as error:  # noqa: BLE001 -- raised again where the blob is read
             for fetch in run:
                 fetch.result.set_exception(error)
             contents = ()

@@ -70,7 +70,7 @@ class Blobs:
             if stored is not None and stored != size:
                 raise IntegrityError("size differs from what refers to it", where=name, observed=stored, expected=size)
         content = None if self._ahead is None else self._ahead.take(digest)
-        chunks = self._source.chunks(name) if content is None else _parts(content)
+        chunks = self._source.whole(name, size) if content is None else _parts(content)
         yield from verified(chunks, digest, size, name)
         if self.on_verified is not None:
             self.on_verified(digest)

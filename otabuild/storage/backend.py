@@ -81,6 +81,14 @@ class Backend(ABC):
             StorageError: the operating system, or a server, could not read it.
         """
 
+    def whole(self, name: str, size: int | None) -> Iterator[bytes]:
+        """Yield all bytes of a file that should have `size`, which `chunks` does not know; raises as `chunks`.
+
+        If it has more, not all of them need to come, but more than `size`.
+        """
+        del size
+        return self.chunks(name)
+
     def read(self, name: str, limit: int) -> bytes | None:
         """Return a whole file of at most `limit` bytes, or None if it does not exist.
 

@@ -7,9 +7,12 @@ breaks off. So bodies are taken in pieces here: each piece has a deadline, and w
 from __future__ import annotations
 
 import asyncio
+import atexit
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -18,13 +21,14 @@ import obstore
 from obstore.exceptions import BaseError, PreconditionError
 
 from otabuild.errors import IntegrityError, OtabuildError, StoreError
+from otabuild.storage import fs
 from otabuild.storage.backend import CHUNK, NoSuchFileError, range_of
 from otabuild.storage.member import Member, member_chunks
 from otabuild.stores.object_errors import is_whole, may_pass, status_of, store_error
 from otabuild.stores.store import Store, StoreFile
 
 if TYPE_CHECKING:
-    from obstore import Attributes, GetOptions, GetResult, ListResult, ObjectMeta
+    from obstore import Attributes, BytesStream, GetOptions, GetResult, ListResult, ObjectMeta
     from obstore.store import ObjectStore as Remote
 
 T = TypeVar("T")
@@ -35,6 +39,9 @@ _PART = 5 << 20
 """Bytes that are sent in one request; the least that S3 takes as a part of a larger upload."""
 _RATE = 16 << 10
 """Bytes a second below which an upload counts as standing still."""
+_LOOK = 0.2
+"""Seconds after which a waiting thread looks whether the process shall end."""
+_SETTLING, _BLINK = 50, 0.02
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2
 _NOT_THERE = 404
@@ -117,23 +124,20 @@ class ObjectStore(Store):
             start, end = range_of(found.size, start, end, key)
         download, failures = _Download(key, start, end), 0
         while download.end is None or download.at < download.end:
+            before = download.at
             try:
-                for piece in self._pieces(download):
-                    failures = 0
-                    yield piece
+                yield from self._pieces(download)
             except (BaseError, TimeoutError) as error:
-                failures += 1
+                failures = failures + 1 if download.at == before else 1
                 self._check_again(error, failures, "read", key)
 
     def _pieces(self, download: _Download) -> Iterator[bytes]:
         """Yield what one request gives of a download, and move `download.at` forward."""
         result = self._open(download)
-        stream = result.stream(min_chunk_size=_PIECE).__aiter__()
+        stream = result.stream(min_chunk_size=1)
         skipped = download.at - result.range[0]  # a server without ranges begins at the start
         while download.end is not None and download.at < download.end:
-            piece = self._ask(partial(anext, stream, b""), self._patience)
-            if not piece:
-                return
+            piece = self._ask(partial(_take, stream), self._patience)
             wanted = memoryview(piece)[skipped:][: download.end - download.at]
             skipped -= min(skipped, len(piece))
             download.at += len(wanted)
@@ -271,10 +275,34 @@ class ObjectStore(Store):
 
         future = asyncio.run_coroutine_threadsafe(within(), _loop())
         try:
-            return future.result()
+            return _result(future)
         except BaseException:
-            future.cancel()  # a signal must not wait for a server
+            future.cancel()  # whoever ends this process must not wait for a server
             raise
+
+
+def _result(future: Future[T]) -> T:
+    while not future.done():
+        wait([future], _LOOK)
+        if fs.interrupted is not None:  # a signal reaches no thread but the main one
+            raise fs.interrupted()
+    return future.result()
+
+
+async def _take(stream: BytesStream) -> bytes:
+    """Return the next piece of a body; what came before it broke off is not lost."""
+    piece = bytearray()
+    try:
+        async for part in stream:
+            piece += part
+            if len(piece) >= _PIECE:
+                break
+    except BaseError:
+        if not piece:
+            raise
+    if not piece:
+        raise BaseError("the body ended early")
+    return bytes(piece)
 
 
 def _attributes(key: str) -> Attributes:
@@ -286,4 +314,16 @@ def _attributes(key: str) -> Attributes:
 def _loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="otabuild stores", daemon=True).start()
+    atexit.register(_settle)
     return loop
+
+
+def _settle() -> None:
+    """Let threads of obstore that are handing over a result come to their end.
+
+    One that wants the interpreter while that is torn down would abort the whole process, after all its work was done.
+    """
+    for _ in range(_SETTLING):
+        time.sleep(_BLINK)
+        if not sys._current_frames().keys() - {thread.ident for thread in threading.enumerate()}:  # noqa: SLF001 -- documented
+            return
