@@ -35,6 +35,8 @@ _SURVIVED, _UNTESTED, _LEFT_OUT, _LATE = (0,), (5, 33), 34, (-24, 24, 36, 152, 2
 """Exit codes of the tests under a mutant: all green; no test reached it; not in the sample; did not come to an end.
 
 Any other means that it was noticed, and so does the last."""
+_SLOW = ("memory", "bombs", "spoilt", "any_json", "brackets_in_strings", "holes_take_no_room", "F1-long-chain")
+"""Tests that take seconds, by parts of their names. Every survivor would run them, and a room would take days."""
 _SENTENCE = re.compile(r"[a-z,:] [a-z]")
 _SQL = re.compile(r"\s*(?:[A-Z]+ |\()")
 _GENERATE = "from mutmut.__main__ import copy_src_dir, create_mutants; copy_src_dir(); create_mutants(1)"
@@ -79,9 +81,9 @@ def prepare(room: str) -> Path:
         "source_paths": ["otabuild/"],
         "only_mutate": [f"otabuild/{room}/*"],
         "also_copy": ["docs/", "recipes/", "tools/", "CHANGELOG.md"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-q"],
+        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-q", "-k", f"not ({' or '.join(_SLOW)})"],
         "pytest_add_cli_args_test_selection": [f"tests/{room}"],
-        "timeout_multiplier": 8,
+        "timeout_constant": 10,
     }
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
     _write(folder / "pyproject.toml", ((_ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + lines).encode())

@@ -50,9 +50,18 @@ def test_two_payloads_of_one_file_table_have_no_finding(tmp_path: Path) -> None:
 
 
 def test_report_is_json(good: Path) -> None:
-    value = worlds.verified(good, shallow=True).to_value()
-    assert json.loads(json.dumps(value))["ok"] is True
-    assert value["shallow"] is True
+    report = worlds.verified(good, shallow=True)
+    assert report.signature is not None
+    value = json.loads(json.dumps(report.to_value()))
+    assert set(value.pop("counts")) == {"payloads", "blobs", "bytes"}
+    assert value == {
+        "ok": True,
+        "image": str(good),
+        "shallow": True,
+        "strict": False,
+        "signature": json.loads(json.dumps(report.signature.to_value())),
+        "findings": [],
+    }
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])

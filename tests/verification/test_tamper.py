@@ -1,7 +1,8 @@
-"""The tamper sweep: exactly the named rules find each case, and deploy refuses it if it matters there."""
+"""The tamper sweep: exactly the named rules find each case and tell it with its facts, and deploy refuses it if due."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from otabuild.findings import RULES, rules_of
 from tests.image import forge, worlds
 from tests.verification import cases
+from tests.verification.facts import GOLDEN, facts
 from tests.verification.tampering import without_rule
+
+FACTS = json.loads(GOLDEN.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("name", cases.ALL)
@@ -17,6 +21,7 @@ def test_case_is_refused(name: str, tmp_path: Path) -> None:
     case = cases.ALL[name]
     path = forge.forge(**case.mutations).artifact(tmp_path / "image.zip")
     assert worlds.errors_of(path) == case.rules
+    assert facts(path) == FACTS[name]
     (tmp_path / "out").mkdir()
     assert worlds.deploy_error(path, tmp_path / "out" / "tree.tar") == case.deploy
 

@@ -1,0 +1,51 @@
+"""What the findings about each tamper case say, apart from their wording: the rule, the place, and the facts.
+
+`python -m tests.verification.facts` makes the golden file anew; read its diff before you commit it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from pathlib import Path
+
+from otabuild.errors import Finding, OtabuildError
+from otabuild.findings import rules_of
+from tests.image import forge, worlds
+from tests.verification import cases
+
+GOLDEN = Path(__file__).with_name("golden") / "findings.json"
+_OF_LIBRARIES = {"blobs.count", "config.file-table"}
+"""Rules whose facts are sizes of compressed blobs, which depend on the versions of zstd and SQLite, as digests do."""
+
+
+def facts(path: Path) -> list[list[str | None]]:
+    """Return rule, place, and what was observed and expected, for each finding about an image.
+
+    Of the findings that are not those of a rule, but errors of a step of verification, it is only the place.
+    """
+    try:
+        return [_facts(finding) for finding in worlds.verified(path).findings]
+    except OtabuildError:
+        return []
+
+
+def _facts(finding: Finding) -> list[str | None]:
+    named = finding.rule in rules_of("verify") and finding.rule not in _OF_LIBRARIES
+    found = (finding.where, *((finding.observed, finding.expected) if named else ()))
+    return [finding.rule, *(each and re.sub("[0-9a-f]{64}", "*", str(each)) for each in found)]
+
+
+def main() -> None:
+    """Write the golden file: one line for each case."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = []
+        for name, case in cases.ALL.items():
+            path = forge.forge(**case.mutations).artifact(Path(folder) / "image.zip")
+            lines.append(f"{json.dumps(name)}: {json.dumps(facts(path))}")
+    GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
