@@ -58,6 +58,7 @@ def test_report_is_json(good: Path) -> None:
         "ok": True,
         "image": str(good),
         "shallow": True,
+        "contents-checked": False,
         "strict": False,
         "signature": json.loads(json.dumps(report.signature.to_value())),
         "findings": [],
