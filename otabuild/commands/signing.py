@@ -15,6 +15,7 @@ from otabuild import session
 from otabuild.commands.output import Parsers, add_image, add_json, emit, opened, option_type, say
 from otabuild.errors import InputError, OtabuildError
 from otabuild.format.times import EPOCH, parse_epoch, parse_time, utc
+from otabuild.format.urls import is_url
 from otabuild.progress import tell
 
 if TYPE_CHECKING:
@@ -236,6 +237,9 @@ def _check(args: argparse.Namespace, image: Image, signing: Signing, workspace: 
 def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: Workspace) -> int:
     from otabuild.pipeline.resign import resign
 
+    if is_url(args.output or args.image):
+        hint = "name a file with -o, and publish it as a new release: what is published never changes"
+        raise InputError("a signed image is not written to a URL", where=args.output or args.image, hint=hint)
     output, subject, time_signed = args.output or args.image, signing.chain[0].subject, utc(signing.issued_at)
     progress = partial(workspace.progress, f"sign {output}")
     resign(image, output, signing, workers=workspace.workers, progress=progress)

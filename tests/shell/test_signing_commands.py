@@ -343,3 +343,14 @@ def test_an_image_of_another_tool_is_signed_unchecked_with_a_warning(project: Pr
     assert (signed.code, "may not be valid" in signed.err) == (0, True)
     assert project.otabuild("verify-sign", "theirs.zip", "--ca", "pki/root-ca.pem").code == 0
     assert not verifies(project, "theirs.zip")
+
+
+@pytest.mark.parametrize("options", [(), ("-o", "s3://bucket/image.zip")])
+def test_a_signed_image_is_not_written_to_a_url(built: Project, options: tuple[str, ...]) -> None:
+    image = f"file://{built.root}/dist/vehicle.zip"
+    before = (built.root / "dist/vehicle.zip").read_bytes()
+    ended = built.otabuild("sign", image, *CERTIFICATE, "--key", "pki/sign.key", *options)
+    assert ended.code == 1
+    assert "not written to a URL" in ended.err
+    assert (built.root / "dist/vehicle.zip").read_bytes() == before
+    assert sorted(path.name for path in built.root.glob("*:*")) == []
