@@ -326,12 +326,14 @@ def run_randomly(world: World, seed: int, finish: Callable[[World], None] = lamb
         BrokenError: something broke; the message tells the choices.
     """
     chance, path = random.Random(seed), list[Choice]()
+    patience = chance.choice([0, 0.5, 0.9])  # so that one of them now and then does much while another is slow
     world.begin()
     try:
         while choices := world.choices():
             runs = [choice for choice in choices if choice.kind == "run"]
             rare = chance.random() < 0.05 or not runs
-            path.append(chance.choice(choices if rare else runs))
+            same = path[-1:] if path and path[-1] in runs and chance.random() < patience else []
+            path.append(chance.choice(choices if rare else same or runs))
             world.do(path[-1])
         finish(world)
     except BrokenError as error:
