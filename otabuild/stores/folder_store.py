@@ -122,6 +122,8 @@ class FolderStore(Store):
     def _names(self, folder: str) -> list[str]:
         try:
             return os.listdir(folder)
+        except FileNotFoundError:
+            return []  # another thread removed the last file of this release
         except OSError as error:
             raise self._error("list", folder, error) from error
 

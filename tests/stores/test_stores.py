@@ -193,3 +193,13 @@ def test_many_threads_put_the_same_and_other_files(store: Store) -> None:
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(store.put, keys, members))
         assert list(threads.map(lambda key: load(store, key), keys)) == contents
+
+
+def test_many_threads_delete_a_release_together(store: Store) -> None:
+    for number in range(10):
+        keys = [f"releases/{number}/{name}" for name in ("index.json", "index.jwt", "oci-layout", "data/a", "data/b")]
+        for key in keys:
+            put(store, key, b"x")
+        with ThreadPoolExecutor(5) as threads:
+            list(threads.map(store.delete, keys))
+        assert [key for key in keys if store.stat(key) is not None] == []
