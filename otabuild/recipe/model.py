@@ -232,6 +232,9 @@ class SbomRecipe(Model):
     """`cyclonedx`: CycloneDX 1.6 as JSON, in the file of the artifact's name with `.cdx.json` after it."""
     unpackaged: StrictBool = False
     """Whether to list files that belong to no package, each with its digest."""
+    vex: Path | None = None
+    """A VEX document (OpenVEX or CycloneDX) about components of the bill of materials; it is copied beside the artifact,
+    with `.vex.json` after the artifact's name."""
 
 
 class Recipe(Model):

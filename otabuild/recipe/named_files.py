@@ -150,6 +150,8 @@ def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
         yield ("otaclient-package", "release-dir"), recipe.otaclient_package.release_dir
     if recipe.storage.base and not is_url(recipe.storage.base):
         yield ("storage", "base"), recipe.storage.base
+    if recipe.sbom and recipe.sbom.vex:
+        yield ("sbom", "vex"), recipe.sbom.vex
     if recipe.sign:
         yield ("sign", "certificate"), recipe.sign.certificate
         yield from ((("sign", "chain", number), path) for number, path in enumerate(recipe.sign.chain))

@@ -9,7 +9,7 @@ from itertools import product
 from otabuild.errors import Finding
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import place_of, recipe_inputs, recipe_sources
-from otabuild.storage.beside import PROVENANCE, SBOM
+from otabuild.storage.beside import PROVENANCE, SBOM, VEX
 
 
 def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -> list[Finding]:
@@ -32,6 +32,7 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
         ("output", recipe.output),
         ("output-dir", recipe.output_dir),
         ("sbom", f"{recipe.output}{SBOM}" if recipe.sbom else None),
+        ("sbom", f"{recipe.output}{VEX}" if recipe.sbom and recipe.sbom.vex else None),
         ("provenance", f"{recipe.output}{PROVENANCE}" if recipe.provenance else None),
     )
     for key, output in outputs:

@@ -14,6 +14,11 @@ VEX = ".vex.json"
 """What is said about known vulnerabilities of components."""
 
 
+def vex_beside(sbom: str) -> str:
+    """Return the path of the VEX document that belongs to a bill of materials."""
+    return f"{sbom.removesuffix(SBOM)}{VEX}"
+
+
 def documents_beside(artifact: str) -> list[str]:
     """Return the paths of the documents about an artifact that lie beside it; they belong to the release."""
     paths = (f"{artifact}{suffix}" for suffix in (SBOM, PROVENANCE, SBOM_ATTESTATION, VEX))

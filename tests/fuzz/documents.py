@@ -15,10 +15,12 @@ from otabuild.format.index import Index, check_oci_layout
 from otabuild.format.manifest import Manifest
 from otabuild.format.otaclient import build_package
 from otabuild.format.partition import PartitionConfig, PartitionManifest, UpdateAgentManifest
+from otabuild.format.statement import PROVENANCE, Digests, Statement, Subject
 from otabuild.format.strict_yaml import check_constructible, parse_yaml
 from otabuild.format.sys_config import parse_sys_config, read_sys_config
 from otabuild.recipe.fields import PathBase
 from otabuild.recipe.load import parse_recipe
+from otabuild.sbom.vex import check_vex
 from otabuild.signing.answer import parse_answer
 from tests import pki
 from tests.fuzz import mutations
@@ -115,6 +117,32 @@ def _recipes() -> dict[str, bytes]:
     return {path.stem: path.read_bytes() for path in sorted(RECIPES.glob("*.yaml"))}
 
 
+def _statement() -> dict[str, bytes]:
+    subject = Subject(name="index.json", digest=Digests(sha256="ab" * 32))
+    return {"good": Statement(subject=(subject,), predicate_type=PROVENANCE, predicate={"a": [1]}).to_json()}
+
+
+BASH = "pkg:deb/debian/bash@5.2?arch=amd64"
+SBOM = {
+    "serialNumber": "urn:uuid:3e671687-395b-41f5-a30f-a58921a69b79",
+    "version": 1,
+    "metadata": {"component": {"bom-ref": "image"}},
+    "components": [{"bom-ref": BASH, "purl": BASH}],
+}
+
+
+def _vex_seeds() -> dict[str, bytes]:
+    product = {"@id": "image", "identifiers": {"purl": BASH}, "subcomponents": [{"@id": "pkg:deb/debian/bash"}]}
+    return _seed(
+        openvex={"@context": "https://openvex.dev/ns/v0.2.0", "statements": [{"products": [product]}]},
+        cyclonedx={
+            "bomFormat": "CycloneDX",
+            "components": [{"bom-ref": "own", "purl": BASH}],
+            "vulnerabilities": [{"affects": [{"ref": "own"}, {"ref": f"urn:cdx:3e671687/1#{BASH}"}]}],
+        },
+    )
+
+
 SYS_CONFIG = b"""hostname: main
 extra_mounts:
   - {file_system: /dev/sda1, mount_point: /mnt, type: ext4, options: "ro,noatime", dump: 0, pass: 2}
@@ -147,6 +175,8 @@ TARGETS = {
     ),
     "partition-config": _JSON(_read(PartitionConfig), lambda: _seed(small={"schemaVersion": 1, "partitions": []})),
     "update-agent": _JSON(_read(UpdateAgentManifest), lambda: _seed(small={"schemaVersion": 1, "layers": []})),
+    "statement": _JSON(_read(Statement), _statement),
+    "vex": _JSON(lambda raw: check_vex(raw, "the document", json.dumps(SBOM).encode()), _vex_seeds),
     "sys-config": _YAML(_sys_config, lambda: {"full": SYS_CONFIG}),
     "strict-yaml": _YAML(_strict, lambda: {"full": SYS_CONFIG} | _recipes()),
     "recipe": _YAML(_recipe, _recipes),

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import OtabuildError
 from otabuild.format.certificate import parse_certificate
+from otabuild.format.dsse import Envelope, pre_authentication
 from otabuild.format.index_jwt import parse_index_jwt, parse_signing_input
 from otabuild.format.legacy_jwt import assemble_legacy, legacy_certificate, legacy_signing_input, verify_legacy_jwt
 from otabuild.signing.certificates import Certificate, read_certificates, token_certificates
@@ -105,7 +106,19 @@ def _signing_input_seeds() -> dict[str, bytes]:
     return {"good": pki.token(pki.header(), pki.claims()).rpartition(b".")[0]}
 
 
+def _envelope(raw: bytes) -> None:
+    envelope = Envelope.from_json(raw, "the envelope")
+    assert envelope.to_json() == raw
+    envelope.verify_signature("the envelope")
+
+
+def _envelope_seeds() -> dict[str, bytes]:
+    signature = pki.raw_signature(pki.signer().ec_key, pre_authentication(b"{}"))
+    return {"good": Envelope(b"{}", (pki.signer().certificate,), signature).to_json()}
+
+
 TARGETS = {
+    "envelope": Target(_envelope, _envelope_seeds, mutations.of_json),
     "index-jwt": Target(_token, lambda: {"good": pki.token(pki.header(), pki.claims())}, mutations.of_token),
     "signing-input": Target(parse_signing_input, _signing_input_seeds, mutations.of_token),
     "legacy-jwt": Target(_legacy, _legacy_seed, _of_legacy),

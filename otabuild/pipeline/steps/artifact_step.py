@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -17,6 +18,7 @@ from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.pipeline.base_release import base_blobs
 from otabuild.pipeline.build_report import report_path
+from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.signers import signed_outside
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.index_step import Indexed, IndexStep
@@ -25,7 +27,7 @@ from otabuild.pipeline.steps.store_step import StoreStep
 from otabuild.pipeline.steps.tables_step import TablesStep
 from otabuild.recipe.model import Recipe, SbomRecipe
 from otabuild.storage import files
-from otabuild.storage.beside import PROVENANCE, SBOM
+from otabuild.storage.beside import PROVENANCE, SBOM, VEX
 from otabuild.storage.cache import Cache
 from otabuild.storage.member import Member
 from otabuild.storage.sink import ArtifactSink, DirectorySink
@@ -38,6 +40,7 @@ class ArtifactInputs:
     index: Annotated[Indexed, KeyPart("index.json and blobs")]
     signature: Annotated[Signed | None, KeyPart("signature")]
     sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
+    vex: Annotated[Mapping[str, str | None], KeyPart("VEX document")]
     provenance: Annotated[tuple[object, ...] | None, KeyPart("provenance")]
     made_of: Recipe | None
     legacy: bool
@@ -80,6 +83,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         """See `Step.outputs`."""
         recipe = self.recipe
         beside = [f"{recipe.output}{SBOM}"] if recipe.sbom else []
+        beside += [f"{recipe.output}{VEX}"] if recipe.sbom and recipe.sbom.vex else []
         beside += [f"{recipe.output}{PROVENANCE}"] if recipe.provenance and not signed_outside(recipe) else []
         return (recipe.output, *([recipe.output_dir] if recipe.output_dir else []), *beside)
 
@@ -100,6 +104,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             index=IndexStep(recipe, self.workspace).results(),
             signature=SignStep(recipe, self.workspace).results() if recipe.sign else None,
             sbom=recipe.sbom,
+            vex=input_hashes([recipe.sbom.vex] if recipe.sbom and recipe.sbom.vex else []),
             provenance=self._watched() if recipe.provenance else None,
             made_of=recipe if recipe.provenance else None,
             legacy=needs_legacy(recipe),
@@ -139,9 +144,12 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         """Write the documents beside the artifact; return notes about them for the build report."""
         if inputs.sbom is None and inputs.made_of is None:
             return {}
-        from otabuild.pipeline.steps.beside_artifact import write_provenance, write_sbom
+        from otabuild.pipeline.steps.beside_artifact import write_provenance, write_sbom, write_vex
 
         notes = write_sbom(inputs.output, inputs.sbom) if inputs.sbom else []
+        with self.naming_key("sbom", "vex"):
+            for path in inputs.vex:
+                write_vex(inputs.output, path)
         notes += write_provenance(inputs.made_of, self.workspace) if inputs.made_of else []
         for note in notes:
             self.workspace.warn(f"{inputs.output}: {note}")

@@ -10,8 +10,8 @@ from otabuild.pipeline.steps.attesting import attest, provenance_statement
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe, SbomRecipe
 from otabuild.sbom.libraries import check_libraries
-from otabuild.storage.beside import PROVENANCE, SBOM
-from otabuild.storage.files import write_file
+from otabuild.storage.beside import PROVENANCE, SBOM, VEX
+from otabuild.storage.files import read_file, write_file
 
 
 def write_provenance(recipe: Recipe, workspace: Workspace) -> list[str]:
@@ -42,3 +42,17 @@ def write_sbom(artifact: str, sbom: SbomRecipe) -> list[str]:
         contents = list(read_inventories(image.payloads))
         write_file(f"{artifact}{SBOM}", make_sbom(image, contents, unpackaged=sbom.unpackaged))
     return list(dict.fromkeys(note.why for _, inventory in contents for note in inventory.notes))
+
+
+def write_vex(artifact: str, path: str) -> None:
+    """Copy a VEX document beside an artifact whose bill of materials is there.
+
+    Raises:
+        InputError, FormatError, LimitError: it is not a VEX document about components of that.
+        StorageError: it cannot be read or written.
+    """
+    from otabuild.sbom.vex import LIMIT, check_vex
+
+    raw = read_file(path, LIMIT)
+    check_vex(raw, path, read_file(f"{artifact}{SBOM}"))
+    write_file(f"{artifact}{VEX}", raw)

@@ -26,6 +26,7 @@ from otabuild.signing.certificates import Certificate
 from otabuild.signing.chain import load_chain
 from otabuild.signing.preflight import preflight
 from otabuild.signing.signer import Signer
+from otabuild.storage.files import read_file
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             raise RecipeError(inputs.problems)
         if inputs.sbom:
             check_libraries()
+            self._check_vex(inputs.sbom)
         if inputs.builder is not None:
             check_builder(inputs.builder)
         warnings: list[str] = []
@@ -94,6 +96,14 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
         with self.naming_key():
             until = next_date(inputs.sign, inputs.verify, self.workspace.now)
         return Outcome(Nothing(), {"warnings": warnings}, until=until)
+
+    def _check_vex(self, sbom: SbomRecipe) -> None:
+        """Check the form of the VEX document; what it is about can be checked when the image is there."""
+        from otabuild.sbom.vex import LIMIT, read_vex
+
+        with self.naming_key("sbom", "vex"):
+            if sbom.vex:
+                read_vex(read_file(sbom.vex, LIMIT), sbom.vex)
 
 
 def _signing(sign: Sign, workspace: Workspace) -> tuple[object, ...]:
