@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from otabuild import progress as shown
 from otabuild.driver import BuildDriver
 from otabuild.errors import InputError
 from otabuild.image.image import open_image
 from otabuild.pipeline.own_steps import no_rootfs, own_steps
 from otabuild.pipeline.run import Done
+from otabuild.pipeline.steps.publish_step import PublishStep
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.model import Recipe
-from otabuild.releases import publish as publishing
-from otabuild.releases.checked_image import checked_contents, default_name
+from otabuild.recipe.model import PublishRecipe, Recipe
+from otabuild.recipe.sign import VerifyRecipe
+from otabuild.releases.checked_image import default_name
 from otabuild.releases.publish import Published
-from otabuild.stores.open_store import open_store
+from otabuild.releases.publish_image import publish_image
 from otabuild.tally import Progress
 
 
@@ -74,29 +75,34 @@ def build(
 
 
 def publish(
-    image: str | os.PathLike[str],
-    store: str,
+    image: Recipe | str | os.PathLike[str],
+    store: str | None = None,
     name: str | None = None,
     *,
     unsigned: bool = False,
     wait: Callable[[str], None] | None = None,
     progress: Callable[[str], Progress] = lambda _what: lambda _done, _total: None,
+    workspace: Workspace | None = None,
+    tell: Callable[[str], None] = lambda _text: None,
 ) -> Published:
     """Publish an image as a release in a store; it is verified first, and only what the store lacks is uploaded.
 
     Args:
-        image: an image directory or an artifact.
-        store: a folder, or a URL of one, of a bucket or of a web server.
-        name: of the release; default: the version that index.json tells.
+        image: an image directory or an artifact; or a recipe, or its path (`*.yaml`), which is built first.
+        store: a folder, or a URL of one, of a bucket or of a web server; default: as the recipe says.
+        name: of the release; default: as the recipe says, or the version that index.json tells.
         unsigned: also publish an image that is not signed.
         wait: called with who prunes, as long as somebody does, before every look; by default that is an error.
         progress: returns what is called with bytes done and their total, for `verify` and for `upload`.
+        workspace: of a recipe; default: that of the project in the current folder.
+        tell: called with a text for each step of a recipe that runs, and why.
 
     Raises:
         InputError: the image, the store or the name is none.
         NotVerifiedError: the image is not valid.
         StateError: it is not signed; other bytes have this name; or somebody is pruning the store.
         StoreError: the store failed; the next call goes on from there.
+        OtabuildError: the recipe cannot be built.
     """
 
     def pause(why: str) -> bool:
@@ -104,12 +110,41 @@ def publish(
             wait(why)
         return wait is not None
 
+    if isinstance(image, Recipe) or os.fspath(image).endswith((".yaml", ".yml")):
+        driver = BuildDriver.load(image, workspace)
+        if wait is not None:
+            driver = replace(driver, workspace=replace(driver.workspace, pause=pause))
+        return _publish_recipe(driver, _with(driver.recipe, store, name, unsigned=unsigned), tell)
+    if store is None:
+        raise InputError("no store", where=image, hint="name a store, or a recipe that says where to publish")
     with open_image(image) as opened:
         name = name or default_name(opened)
         if name is None:
             raise InputError(
                 "the image has no version that could be the name of the release", where=image, hint="--name"
             )
-        contents = checked_contents(opened, int(time.time()), unsigned=unsigned, progress=progress("verify"))
-        with closing(open_store(store)) as opened_store:
-            return publishing.publish(opened_store, name, contents, pause=pause, progress=progress("upload"))
+        return publish_image(opened, store, name, int(time.time()), unsigned=unsigned, pause=pause, progress=progress)
+
+
+def _publish_recipe(driver: BuildDriver, release: Recipe, tell: Callable[[str], None]) -> Published:
+    """Build a recipe, and publish its image as another recipe says."""
+    with driver.locked():
+        build(driver.recipe, workspace=driver.workspace, tell=tell)
+        try:
+            return PublishStep(release, driver.workspace).execute().results
+        finally:
+            shown.clear()
+
+
+def _with(recipe: Recipe, store: str | None, name: str | None, *, unsigned: bool) -> Recipe:
+    """Return a recipe in which arguments override what it says about publishing."""
+    publish, verify = recipe.publish, recipe.verify
+    if store is not None or (publish is not None and name is not None):
+        name = name or (publish.name if publish else recipe.annotations.project.version)
+        if name is None:
+            raise InputError("the recipe has no name for the release", where=recipe.file, hint="--name")
+        store = store or (publish.store if publish else "")
+        publish = PublishRecipe.model_construct(store=store, name=name)
+    if unsigned:
+        verify = VerifyRecipe.model_construct(**{**(verify.__dict__ if verify else {}), "unsigned": True})
+    return recipe.model_copy(update={"publish": publish, "verify": verify})

@@ -35,6 +35,10 @@ FAILURES = (OtabuildError, OSError, MemoryError, RuntimeError)
 """The kinds of errors that `known` may recognise."""
 
 _LOCKED = "OTABUILD_LOCKED"
+WAIT = "OTABUILD_WAIT"
+"""Environment variable that says to wait for others: for a build in the same folder, or a pruner of the store."""
+_LOOK_AGAIN = 2
+"""Seconds between two looks whether somebody still prunes."""
 _held: dict[str, WorkLock] = {}
 _users: Counter[str] = Counter()
 
@@ -124,6 +128,7 @@ def make_workspace(settings: Settings | None = None) -> Workspace:
         prompt=_ask,
         warn=cache(_warn),  # tell each once, not in every step
         progress=show_progress,
+        pause=_pause,
         cache_limit=settings.cache_limit,
         cache_key=_cache_key,
     )
@@ -178,11 +183,23 @@ def hold_lock(work: str, *, wait: bool = False) -> None:
     announced = os.environ.get(_LOCKED, "").splitlines()
     if path not in _held and path not in announced:
         lock = WorkLock(work)
-        waiting = partial(_tell_waiting, work) if wait or os.environ.get("OTABUILD_WAIT") else None
+        waiting = partial(_tell_waiting, work) if wait or os.environ.get(WAIT) else None
         lock.acquire(started=utc(int(time.time())), waiting=waiting)
         _held[path] = lock
         os.environ[_LOCKED] = "\n".join([*announced, path])
     _users[path] += 1
+
+
+def wait_for_pruner(who: str) -> None:
+    """Say who prunes a store, and wait a moment before the next look."""
+    tell(f"waiting: somebody is pruning the store ({who})")
+    time.sleep(_LOOK_AGAIN)
+
+
+def _pause(who: str) -> bool:
+    if os.environ.get(WAIT):
+        wait_for_pruner(who)
+    return bool(os.environ.get(WAIT))
 
 
 def _tell_waiting(work: str, holder: str) -> None:

@@ -68,6 +68,7 @@ _KINDS = {
     "inspect": "list what each artifact contains",
     "deploy": "deploy each rootfs as a tar file",
     "roundtrip": "compare what was deployed with what was built",
+    "publish": "publish each image that has a store in its recipe",
     "repro": "build twice from scratch under different conditions, and compare",
 }
 
@@ -149,7 +150,10 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
             for reason in reasons:
                 print(f"   {_whose(name)}{reason}", flush=True)
         step.show_start()
-        counts = step.execute(decision).counts
+        results, counts, *_ = step.execute(decision)
+        if line := step.describe(results):
+            with progress.above():
+                print(f"   {_whose(name)}{line}", flush=True)
     except session.FAILURES as error:
         return _failed(error)
     return {"reasons": reasons, "counts": counts}

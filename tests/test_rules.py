@@ -150,6 +150,7 @@ SUBJECTS: Mapping[str, Callable[[], object]] = {
     "recipe.unsigned": lambda: _recipe("sign: {key: external}\nverify: {unsigned: true}\n"),
     "recipe.legacy": lambda: _recipe("otaclient-package: {legacy: true}\n"),
     "recipe.provenance": lambda: _recipe("provenance: true\n"),
+    "recipe.publish": lambda: _recipe("publish: {store: s3://b, name: x}\n"),
     "recipe.stdin": lambda: _recipe("rootfs: {a: {source: {tar: '-'}}, b: {source: {tar: '-'}}}\n"),
 }
 """A subject for each rule of lint, of chains and of recipes."""

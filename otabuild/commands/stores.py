@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from otabuild import session
 from otabuild.commands.output import Parsers, add_image, add_json, checked, emit, opened, option_type, say
 from otabuild.format.sizes import counted, human_size
 from otabuild.format.times import DAY, parse_time, utc
@@ -24,20 +25,19 @@ if TYPE_CHECKING:
     from otabuild.releases.prune import Pruned
     from otabuild.stores.store import Store
 
-_LOOK_AGAIN = 2
-"""Seconds between two looks whether somebody still prunes."""
-
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     publish = parsers.add_parser("publish", help="verify an image, and publish it as a release in a store")
-    add_image(publish)
-    _add_store(publish)
+    publish.add_argument(
+        "image", metavar="IMAGE|RECIPE", help="an artifact, an image directory, or the recipe of an image, built first"
+    )
+    _add_store(publish, nargs="?", default="; default: as the recipe says")
     publish.add_argument(
         "--name",
         metavar="NAME",
         type=option_type(checked(_check_name)),
-        help="the name of the release; default: the version in index.json",
+        help="the name of the release; default: as the recipe says, or the version in index.json",
     )
     publish.add_argument("--unsigned", action="store_true", help="also publish an image that is not signed")
     publish.add_argument("--wait", action="store_true", help="wait while somebody is pruning the store")
@@ -119,8 +119,9 @@ def _add_group(parsers: Parsers) -> None:
     prune.set_defaults(run=run_prune)
 
 
-def _add_store(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("store", metavar="STORE", help="a folder, s3://…, gs://…, az://… or https://…")
+def _add_store(parser: argparse.ArgumentParser, *, nargs: str | None = None, default: str = "") -> None:
+    what = f"a folder, s3://…, gs://…, az://… or https://…{default}"
+    parser.add_argument("store", metavar="STORE", nargs=nargs, help=what)
 
 
 def _add_dry_run(parser: argparse.ArgumentParser) -> None:
@@ -128,9 +129,9 @@ def _add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _check_name(name: str) -> None:
-    from otabuild.releases.layout import check_name
+    from otabuild.format.release_name import check_release_name
 
-    check_name(name)
+    check_release_name(name)
 
 
 def _number(text: str) -> int:
@@ -154,30 +155,21 @@ def _opened(args: argparse.Namespace) -> closing[Store]:
 
 
 def run_publish(args: argparse.Namespace) -> int:
-    """Publish an image."""
+    """Publish an image, or build a recipe and publish its image."""
     from otabuild.api import publish
 
     started = time.monotonic()
-
-    def wait(why: str) -> None:
-        tell(f"waiting: somebody is pruning the store ({why})")
-        time.sleep(_LOOK_AGAIN)
-
     done = publish(
         args.image,
         args.store,
         args.name,
         unsigned=args.unsigned,
-        wait=wait if args.wait else None,
+        wait=session.wait_for_pruner if args.wait else None,
         progress=lambda what: partial(show_progress, what),
+        tell=tell,
     )
-    if done.was_there:
-        line = f"{done.id.name}  was published already, with the same bytes"
-    else:
-        new = f"{counted(done.uploaded, 'blob')}, {human_size(done.uploaded_size)}"
-        of = f"{counted(done.blobs, 'blob')}, {human_size(done.size)}"
-        line = f"{done.id.name}  uploaded {new} of {of}  {time.monotonic() - started:.1f} s"
-    emit(args, done.to_value(), [line])
+    seconds = "" if done.was_there else f"  {time.monotonic() - started:.1f} s"
+    emit(args, done.to_value(), [f"{done.describe()}{seconds}"])
     if done.is_complete_upload and not done.was_there:
         say("note: this store cannot be listed, so everything was uploaded")
     return 0

@@ -32,7 +32,7 @@ from otabuild.storage import files
 
 BUILD_TYPE = "urn:otabuild:recipe:1"
 _LIBRARIES = ("cryptography", "msgpack", "pydantic", "pyjwt", "pyyaml", "zstandard")
-_ELSEWHERE = {"file", "timestamp", "output", "output_dir", "sign", "verify"}
+_ELSEWHERE = {"file", "timestamp", "output", "output_dir", "sign", "verify", "publish"}
 
 
 def provenance(recipe: Recipe, subjects: tuple[Subject, ...], builder: str) -> Statement:

@@ -138,6 +138,11 @@ class Step(ABC, Generic[I, R]):
     def run(self, inputs: I) -> Outcome[R]:
         """Do the work; may be called again after damaged data was dropped."""
 
+    def describe(self, results: R) -> str:
+        """Return what a user wants to read when the step has run, in one line; most say it in their reasons."""
+        del results
+        return ""
+
     @property
     def name(self) -> str:
         """The name, such as `scan:vehicle/main`."""

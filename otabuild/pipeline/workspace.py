@@ -29,6 +29,10 @@ def _silent(_what: str, _done: int, _total: int) -> None:
     """Show no progress."""
 
 
+def _no_pause(_why: str) -> bool:
+    return False
+
+
 def _no_prompt(_what: str) -> bytes:
     raise EOFError
 
@@ -46,6 +50,7 @@ class Workspace:
         prompt: asks a person for a passphrase.
         warn: called with a message for the user that does not stop the run.
         progress: see Progress.
+        pause: called with who prunes a store that is published to; returns whether to look again.
         cache_limit: maximum number of bytes that the work directory keeps for later builds.
         cache_key: returns the key of the seals; called once they are needed.
         secrets: passphrases entered during this run, by what they are for; never shown.
@@ -58,6 +63,7 @@ class Workspace:
     prompt: Callable[[str], bytes] = _no_prompt
     warn: Callable[[str], None] = lambda _message: None
     progress: Progress = _silent
+    pause: Callable[[str], bool] = _no_pause
     cache_limit: int = CACHE_LIMIT
     cache_key: Callable[[], bytes] = field(default=lambda: user_key(os.environ), repr=False, compare=False)
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)

@@ -211,6 +211,17 @@ def check_provenance(subject: RecipeSubject) -> Iterator[Finding]:
         yield subject.found(provenance, "provenance", what, None, "add a `sign` section, or leave provenance out")
 
 
+@_recipe_rule("recipe.publish", RecipeSubject)
+def check_publish(subject: RecipeSubject) -> Iterator[Finding]:
+    """What is published is signed, unless the recipe says that it is meant to have no signature."""
+    publish, verify = subject.tree.get("publish"), subject.tree.get("verify")
+    unsigned = verify.get("unsigned") if verify else None
+    if publish and not subject.tree.get("sign") and not (unsigned and unsigned.text == "true"):
+        what = "vehicles would refuse a release that is not signed, and the recipe has no signature"
+        hint = "add a `sign` section, or `verify: {unsigned: true}` if the image is meant to have no signature"
+        yield subject.found(publish, "publish", what, None, hint)
+
+
 @_recipe_rule("recipe.stdin", RecipeSubject)
 def check_stdin(subject: RecipeSubject) -> Iterator[Finding]:
     """Standard input is read by one source only."""

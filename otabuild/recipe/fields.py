@@ -24,8 +24,9 @@ from otabuild.errors import InputError
 from otabuild.format import limits
 from otabuild.format.architectures import NAMES, architecture_name
 from otabuild.format.capabilities import parse_capability
+from otabuild.format.release_name import check_release_name
 from otabuild.format.sizes import SIZE, parse_size
-from otabuild.format.urls import is_url
+from otabuild.format.urls import is_url, parse_url
 from otabuild.rootfs.patterns import translated
 
 _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
@@ -129,7 +130,13 @@ def _path(text: str, info: ValidationInfo) -> str:
 
 
 def _path_or_url(text: str, info: ValidationInfo) -> str:
-    return text if is_url(text) else _path(text, info)
+    if not is_url(text):
+        return _path(text, info)
+    try:
+        parse_url(text)
+    except InputError as error:  # its place is the URL without what may be a secret
+        raise RefusedError(error.what, observed=error.where, expected=error.expected, hint=error.hint) from None
+    return text
 
 
 def _path_or_stdin(text: str, info: ValidationInfo) -> str:
@@ -197,6 +204,9 @@ Capability = Annotated[StrictStr, _accepted_by(parse_capability)]
 
 Pattern = Annotated[Text, _accepted_by(translated)]
 """An exclude pattern."""
+
+ReleaseName = Annotated[Text, _accepted_by(check_release_name)]
+"""The name of a release in a store."""
 
 RootfsPath = Annotated[StrictStr, _matching(r"/|(/(?!\.{1,2}(/|$))[^/\0]+)+", "absolute path")]
 """A path inside a rootfs."""

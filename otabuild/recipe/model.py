@@ -25,6 +25,7 @@ from otabuild.recipe.fields import (
     PathOrUrl,
     Pattern,
     RefusedError,
+    ReleaseName,
     RootfsPath,
     Size,
     Text,
@@ -237,6 +238,15 @@ class SbomRecipe(Model):
     with `.vex.json` after the artifact's name."""
 
 
+class PublishRecipe(Model):
+    """Where the image is published."""
+
+    store: PathOrUrl
+    """The store: a folder, relative to the recipe, or `s3://…`, `gs://…`, `az://…`, `https://…`, without a password."""
+    name: ReleaseName
+    """The name of the release, such as `"${git:describe}"`. What is published under a name never changes."""
+
+
 class Recipe(Model):
     """A recipe for one image."""
 
@@ -270,6 +280,8 @@ class Recipe(Model):
     """How the image is signed; without it, the image is not signed."""
     verify: VerifyRecipe | None = None
     """What `doit verify` trusts."""
+    publish: PublishRecipe | None = None
+    """Where `doit publish` publishes the image as a release."""
 
     _tree: YamlNode = PrivateAttr(default=YamlNode("null", 1, 1))
 

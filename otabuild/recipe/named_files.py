@@ -123,9 +123,13 @@ def place_of(recipe: Recipe, keys: Sequence[Key]) -> Place:
 
 
 def _named(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
-    """Yield everything that a recipe names, including inside its rootfs, by keys."""
+    """Yield everything that a recipe names, including inside its rootfs and by URL, by keys."""
     yield from recipe_inputs(recipe)
     yield from recipe_sources(recipe)
+    if recipe.storage.base and is_url(recipe.storage.base):
+        yield ("storage", "base"), recipe.storage.base
+    if recipe.publish:
+        yield ("publish", "store"), recipe.publish.store.rstrip("/")
     for name, rootfs in recipe.rootfs.items():
         for number, rule in enumerate(rootfs.set):
             yield ("rootfs", name, "set", number, "path"), rule.path

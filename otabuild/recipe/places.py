@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import product
 
 from otabuild.errors import Finding
+from otabuild.format.urls import is_url
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import place_of, recipe_inputs, recipe_sources
 from otabuild.storage.beside import PROVENANCE, SBOM, VEX
@@ -22,12 +23,16 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
         root: the folder that the paths of the recipe are relative to.
         work: the work directory, if known.
     """
-    places = [("the recipe itself", recipe.file)]
-    for keys, path in (*recipe_sources(recipe), *recipe_inputs(recipe)):
-        places.append((place_of(recipe, keys).key, path))
+    sources = [(place_of(recipe, keys).key, path) for keys, path in recipe_sources(recipe)]
     if work is not None:
-        places.append(("the work directory", work))
+        sources.append(("the work directory", work))
+    inputs = [(place_of(recipe, keys).key, path) for keys, path in recipe_inputs(recipe)]
+    places = [("the recipe itself", recipe.file), *sources, *inputs]
     found = []
+    store = recipe.publish.store if recipe.publish else None
+    if store and not is_url(store) and (what := _clash("publish.store", store, sources, root)):  # it may have the base
+        hint = "publish to a place of its own"
+        found.append(Finding(place_of(recipe, ["publish", "store"]), what, observed=store, hint=hint))
     outputs = (
         ("output", recipe.output),
         ("output-dir", recipe.output_dir),

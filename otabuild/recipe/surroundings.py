@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from otabuild.errors import Finding
 from otabuild.format.times import utc
+from otabuild.format.urls import is_url
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import place_of, problem_at, recipe_sources
 from otabuild.recipe.sign import CommandKey
@@ -28,10 +29,15 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         elif keys[-1] == "directory" and os.path.lexists(path) and not os.path.isdir(path):
             what, hint = f"{os.path.abspath(path)}: cannot open the rootfs directory", "an archive is given with `tar:`"
             yield problem_at(recipe, keys, what, "Not a directory", hint=hint)
-    for key, output in (("output", recipe.output), ("output-dir", recipe.output_dir)):
-        if output and (what := _obstacle(folder := _existing(os.path.dirname(output)))):
+    outputs: dict[tuple[str, ...], str] = {("output",): os.path.dirname(recipe.output)}
+    if recipe.output_dir:
+        outputs["output-dir",] = os.path.dirname(recipe.output_dir)
+    if recipe.publish and not is_url(recipe.publish.store):
+        outputs["publish", "store"] = recipe.publish.store
+    for keys, folder in outputs.items():
+        if what := _obstacle(_existing(folder)):
             hint = "name another place, or build as a user who may write there"
-            yield problem_at(recipe, [key], what, folder, hint=hint)
+            yield problem_at(recipe, keys, what, _existing(folder), hint=hint)
     if recipe.sign and isinstance(recipe.sign.key, CommandKey) and shutil.which(recipe.sign.key.command[0]) is None:
         keys, program = ("sign", "key", "command", 0), recipe.sign.key.command[0]
         hint = "install it, make it executable, or correct its name; PATH is searched for a name without a slash"

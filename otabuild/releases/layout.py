@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 
 from otabuild.errors import FormatError, InputError, LimitError
 from otabuild.format.digest import Blob, format_digest
+from otabuild.format.release_name import check_release_name
 
 BLOBS = "blobs/sha256/"
 CLAIMS = "claims/"
@@ -16,35 +17,11 @@ RELEASES = "releases/"
 WITHDRAWN = "withdrawn/"
 PRUNERS = "prune/"
 
-_LONGEST_NAME = 128
-"""In bytes: with a digest, and while it is written, it must still be a name that every file system takes."""
 _LARGEST_CLAIM = 512 << 20
 _ID = re.compile(r"([^/@]+)@([0-9a-f]{64})")
 _BLOB = re.compile(rf"{BLOBS}([0-9a-f]{{64}})")
 _LINE = re.compile(rb"[0-9a-f]{64} (?:0|[1-9][0-9]{0,18})")
 _DIGITS = 64
-
-
-def check_name(name: str) -> None:
-    """Check that a release may have this name.
-
-    Raises:
-        InputError: it may not, because it is a part of names of files and of URLs.
-    """
-    if (
-        not name.isprintable()
-        or name != name.strip()
-        or not name
-        or name.startswith(".")
-        or {"/", "@", "\\"} & {*name}
-        or len(name.encode()) > _LONGEST_NAME
-    ):
-        raise InputError(
-            "not a name for a release",
-            observed=repr(name[:_LONGEST_NAME]),
-            expected=f"1 to {_LONGEST_NAME} bytes of printable text without / \\ or @ that begins with no dot",
-            hint="such as 1.4.2",
-        )
 
 
 class ReleaseId(NamedTuple):
@@ -74,7 +51,7 @@ class ReleaseId(NamedTuple):
         if found is None:
             return None
         try:
-            check_name(found[1])
+            check_release_name(found[1])
         except InputError:
             return None
         return cls(found[1], bytes.fromhex(found[2]))

@@ -14,11 +14,12 @@ from typing import Self
 from otabuild.errors import FormatError, IntegrityError, LimitError, StateError
 from otabuild.format import limits
 from otabuild.format.digest import Blob, format_digest
+from otabuild.format.release_name import check_release_name
+from otabuild.format.sizes import counted, human_size
 from otabuild.releases.layout import (
     BLOBS,
     CLAIMS,
     ReleaseId,
-    check_name,
     describe,
     digest_of_key,
     print_claim,
@@ -86,14 +87,16 @@ class Published:
     """What publishing did.
 
     Attributes:
-        id: the release.
+        name: the release.
+        digest: of its index.json, as `sha256:…`.
         blobs: how many it has, and `size` their bytes.
         uploaded: how many of them the store lacked, and `uploaded_size` their bytes.
         was_there: whether it was published already, with the same bytes.
         is_complete_upload: whether everything was uploaded because the store cannot be listed.
     """
 
-    id: ReleaseId
+    name: str
+    digest: str
     blobs: int
     size: int
     uploaded: int = 0
@@ -104,8 +107,8 @@ class Published:
     def to_value(self) -> dict[str, object]:
         """Return it as plain JSON values."""
         return {
-            "name": self.id.name,
-            "digest": format_digest(self.id.digest),
+            "name": self.name,
+            "digest": self.digest,
             "blobs": self.blobs,
             "size": self.size,
             "uploaded": self.uploaded,
@@ -113,6 +116,13 @@ class Published:
             "was-there": self.was_there,
             "uploaded-all": self.is_complete_upload,
         }
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        if self.was_there:
+            return f"{self.name}  was published already, with the same bytes"
+        new = f"{counted(self.uploaded, 'blob')}, {human_size(self.uploaded_size)}"
+        return f"{self.name}  uploaded {new} of {counted(self.blobs, 'blob')}, {human_size(self.size)}"
 
 
 def publish(
@@ -140,10 +150,11 @@ def publish(
         DamagedBlobError: a file is not what its digest says.
         StoreError: the store failed; the claim remains, so the next call goes on from here.
     """
-    check_name(name)
+    check_release_name(name)
     release = ReleaseId(name, hashlib.sha256(contents.index).digest())
+    digest, amount = format_digest(release.digest), _amount(contents.blobs.values())
     if _is_published(store, release, contents):
-        return Published(release, *_amount(contents.blobs.values()), was_there=True)
+        return Published(name, digest, *amount, was_there=True)
     was_claimed = _check_rivals(store, release) if store.can_list else False
     _claim(store, release, contents, pause)
     missing = _missing(store, contents, was_claimed=was_claimed, workers=workers)
@@ -152,8 +163,7 @@ def publish(
     store.put(release_file(name, INDEX), document(INDEX, contents.index))
     if contents.token is not None:
         store.put(release_file(name, TOKEN), document(TOKEN, contents.token))
-    amounts = (*_amount(contents.blobs.values()), *_amount(missing))
-    return Published(release, *amounts, is_complete_upload=not store.can_list)
+    return Published(name, digest, *amount, *_amount(missing), is_complete_upload=not store.can_list)
 
 
 def _amount(members: Iterable[Member]) -> tuple[int, int]:

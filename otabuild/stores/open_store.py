@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote
 
 from otabuild.errors import InputError
-from otabuild.format.urls import is_url
+from otabuild.format.urls import is_url, parse_url
 from otabuild.stores.folder_store import FolderStore
 from otabuild.stores.store import Store
-
-_BUCKETS = frozenset({"s3", "gs", "az"})
-_WEB = frozenset({"http", "https"})
 
 
 def open_store(url: str) -> Store:
@@ -24,7 +21,7 @@ def open_store(url: str) -> Store:
     """
     if not is_url(url):
         return FolderStore(url, url)
-    parts = _split(url)
+    parts = parse_url(url)
     if parts.scheme == "file":
         return FolderStore(url, unquote(parts.path))
     try:
@@ -37,24 +34,3 @@ def open_store(url: str) -> Store:
             hint="pip install 'otabuild[remote]'",
         ) from None
     return open_remote(url.rstrip("/"), parts)
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        secret = parts.password is not None or parts.username is not None
-    except ValueError as error:
-        raise InputError("not a URL", where=url, observed=error) from None
-    safe = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    if secret:
-        raise InputError(
-            "a URL with a user or a password in it: it would be shown in logs and reports",
-            where=safe,
-            hint="put them into ~/.netrc, or into the variables of the store (AWS_…, GOOGLE_…, AZURE_…)",
-        )
-    if parts.query or parts.fragment:
-        raise InputError("a URL with a query: a release has many files below one URL", where=safe)
-    if parts.scheme not in {"file", *_BUCKETS, *_WEB} or (parts.scheme != "file" and not parts.hostname):
-        expected = "a path, file:///…, s3://bucket/…, gs://bucket/…, az://container/…, https://host/…"
-        raise InputError("not a store that otabuild knows", where=safe, expected=expected)
-    return parts

@@ -9,14 +9,15 @@ import pytest
 
 from otabuild.errors import FormatError, InputError, LimitError
 from otabuild.format.digest import Blob
-from otabuild.releases.layout import ReleaseId, check_name, digest_of_key, parse_claim, print_claim
+from otabuild.format.release_name import check_release_name
+from otabuild.releases.layout import ReleaseId, digest_of_key, parse_claim, print_claim
 
 DIGEST = bytes(range(32))
 
 
 @pytest.mark.parametrize("name", ["1.4.2", "v1-3-gabc+dirty_x~1", "ü", "a b", "100%", "1", "x" * 128])
 def test_a_release_may_have_this_name(name: str) -> None:
-    check_name(name)
+    check_release_name(name)
     id_ = ReleaseId(name, DIGEST)
     assert ReleaseId.of_key(id_.claim) == ReleaseId.of_key(id_.mark) == id_
 
@@ -26,7 +27,7 @@ def test_a_release_may_have_this_name(name: str) -> None:
 )
 def test_a_release_may_not_have_this_name(name: str) -> None:
     with pytest.raises(InputError, match="not a name for a release"):
-        check_name(name)
+        check_release_name(name)
     assert ReleaseId.of_key(f"claims/{name}@{DIGEST.hex()}") is None
 
 

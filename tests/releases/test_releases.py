@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from otabuild.errors import FormatError, InputError, NotVerifiedError, StateErro
 from otabuild.image.image import open_image
 from otabuild.releases import publish as publishing
 from otabuild.releases.checked_image import checked_contents
+from otabuild.releases.layout import ReleaseId
 from otabuild.releases.listing import list_store, show_release
 from otabuild.releases.prune import Pruning, plan, prune
 from otabuild.releases.publish import ReleaseContents
@@ -53,6 +55,11 @@ def contents(path: Path) -> ReleaseContents:
 def held(member: Member) -> Member:
     """Return a file whose bytes are in memory, because the image will be closed."""
     return document(member.name, b"".join(member.read()))
+
+
+def published(store: MemoryStore, name: str, release: ReleaseContents) -> ReleaseId:
+    publishing.publish(store, name, release)
+    return ReleaseId(name, hashlib.sha256(release.index).digest())
 
 
 @pytest.fixture
@@ -94,7 +101,7 @@ def test_the_claim_is_first_and_the_signature_last(first: ReleaseContents) -> No
     store = Recording()
     done = publishing.publish(store, "1.0", first)
     puts = [key for what, key in store.changes if what == "put"]
-    assert puts[0] == done.id.claim
+    assert puts[0] == ReleaseId("1.0", hashlib.sha256(first.index).digest()).claim
     assert puts[-2:] == ["releases/1.0/index.json", "releases/1.0/index.jwt"]
     assert all(key.startswith("blobs/") for key in puts[1 : 1 + len(first.blobs)])
     assert done.uploaded == done.blobs == len(first.blobs) == len(store.blobs)
@@ -190,7 +197,7 @@ def test_a_claim_of_a_stranger_vouches_for_nothing_and_stops_pruning(
     first: ReleaseContents, second: ReleaseContents
 ) -> None:
     store = Recording()
-    id_ = publishing.publish(store, "1.0", first).id
+    id_ = published(store, "1.0", first)
     store.put(id_.claim, document("", b"not a claim"))
     assert publishing.publish(store, "2.0", second).uploaded == len(second.blobs)
     before = {*store.held}
@@ -214,7 +221,7 @@ def test_what_is_not_understood_stops_pruning(key: str, first: ReleaseContents) 
 
 def test_pruning_removes_just_what_no_release_needs(first: ReleaseContents, second: ReleaseContents) -> None:
     store = Recording()
-    old = publishing.publish(store, "1.0", first).id
+    old = published(store, "1.0", first)
     publishing.publish(store, "2.0", second)
     own = {member.name for digest, member in first.blobs.items() if digest not in second.blobs}
     told = AT_ONCE._replace(names=("1.0",))
@@ -232,7 +239,7 @@ def test_pruning_removes_just_what_no_release_needs(first: ReleaseContents, seco
 
 def test_a_withdrawn_release_keeps_its_blobs_until_the_grace_time_is_over(first: ReleaseContents) -> None:
     store = Recording()
-    id_ = publishing.publish(store, "1.0", first).id
+    id_ = published(store, "1.0", first)
     prune(store, Pruning(names=("1.0",)), "p", "me", "now")
     assert len(store.blobs) == len(first.blobs)
     assert "releases/1.0/index.jwt" not in store.held

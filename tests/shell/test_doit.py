@@ -115,6 +115,21 @@ def test_inspect_lists_what_was_built(project: Project) -> None:
     assert "payload " in done.out
 
 
+def test_publish_builds_and_tells_what_it_uploaded(project: Project) -> None:
+    project.recipe.write_text(project.recipe.read_text() + 'publish: {store: ../store, name: "1.0"}\n')
+    first = project.doit("publish")
+    assert first.ran == [*STEPS, "publish:vehicle"]
+    assert "   1.0  uploaded " in first.out
+    again = project.doit("publish:vehicle")
+    assert again.ran[-1] == "publish:vehicle"
+    assert "   1.0  was published already, with the same bytes" in again.out
+    assert "publish:vehicle" not in project.doit("build").out
+    by_command = project.otabuild("publish", "recipes/vehicle.yaml", "other", "--name", "2.0")
+    assert by_command.code == 0
+    assert by_command.out.startswith("2.0  uploaded ")
+    assert project.otabuild("verify", "other/releases/2.0", "--ca", "pki/root-ca.pem").code == 0
+
+
 def test_clean_removes_what_was_built_and_nothing_else(project: Project) -> None:
     project.edit("output:", "output-dir: ../dist/vehicle\noutput:")
     before = project.files()

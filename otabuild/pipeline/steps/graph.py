@@ -10,6 +10,7 @@ from otabuild.pipeline.steps.artifact_step import ArtifactStep
 from otabuild.pipeline.steps.deploy_step import DeployStep
 from otabuild.pipeline.steps.index_step import IndexStep
 from otabuild.pipeline.steps.preflight_step import PreflightStep
+from otabuild.pipeline.steps.publish_step import PublishStep
 from otabuild.pipeline.steps.roundtrip_step import RoundtripStep
 from otabuild.pipeline.steps.scan_step import ScanStep
 from otabuild.pipeline.steps.sign_step import SignStep
@@ -42,4 +43,5 @@ def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step[Any, Any]]:
 
 def check_steps(recipe: Recipe, workspace: Workspace) -> list[Step[Any, Any]]:
     """Return the steps after the artifact, which only run on request."""
-    return [step(recipe, workspace) for step in (VerifyStep, DeployStep, RoundtripStep)]
+    publish = [PublishStep(recipe, workspace)] if recipe.publish else []
+    return [*(step(recipe, workspace) for step in (VerifyStep, DeployStep, RoundtripStep)), *publish]

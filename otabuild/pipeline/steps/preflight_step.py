@@ -17,7 +17,7 @@ from otabuild.pipeline.signers import key_state, make_signer
 from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
-from otabuild.recipe.model import SbomRecipe
+from otabuild.recipe.model import PublishRecipe, SbomRecipe
 from otabuild.recipe.named_files import bad_release, bad_sys_configs, missing_inputs
 from otabuild.recipe.sign import Sign, VerifyRecipe
 from otabuild.recipe.surroundings import bad_surroundings
@@ -27,6 +27,7 @@ from otabuild.signing.chain import load_chain
 from otabuild.signing.preflight import preflight
 from otabuild.signing.signer import Signer
 from otabuild.storage.files import read_file
+from otabuild.stores.open_store import open_store
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class PreflightInputs:
     problems: tuple[Finding, ...]
     sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
     builder: Annotated[str | None, KeyPart("who builds")]
+    publish: Annotated[PublishRecipe | None, KeyPart("where to publish")]
     sign: Sign | None
     verify: VerifyRecipe | None
 
@@ -73,6 +75,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             problems=problems,
             sbom=recipe.sbom,
             builder=self.workspace.environ.get(BUILDER, "") if recipe.provenance else None,
+            publish=recipe.publish,
             sign=recipe.sign,
             verify=recipe.verify,
         )
@@ -86,6 +89,9 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             self._check_vex(inputs.sbom)
         if inputs.builder is not None:
             check_builder(inputs.builder)
+        if inputs.publish is not None:
+            with self.naming_key("publish", "store"):
+                open_store(inputs.publish.store).close()  # asks nothing of it: who builds need not be able to publish
         warnings: list[str] = []
         if inputs.sign is not None:
             warnings = check_signing(

@@ -1,0 +1,80 @@
+"""Publish: puts the image into a store as a release."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated
+
+from otabuild.errors import StateError
+from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
+from otabuild.recipe.model import PublishRecipe
+from otabuild.releases.publish import Published
+
+
+@dataclass(frozen=True)
+class PublishInputs:
+    """What is published, and where."""
+
+    artifact: Annotated[Built, KeyPart("artifact")]
+    publish: Annotated[PublishRecipe, KeyPart("where to publish")]
+    output: str
+    unsigned: bool
+
+
+@dataclass(frozen=True)
+class PublishStep(Step[PublishInputs, Published]):
+    """Verify the image, and publish it; only what the store lacks is uploaded."""
+
+    kind = "publish"
+    results_type = Published
+
+    @property
+    def doc(self) -> str:
+        """See `Step.doc`."""
+        return f"publish {self._publish.name} in {self._publish.store}"
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """See `Step.after`."""
+        return (f"build:{self.recipe.name}",)
+
+    @property
+    def _publish(self) -> PublishRecipe:
+        if self.recipe.publish is None:
+            hint = "add `publish: {store: …, name: …}`"
+            raise StateError("the recipe does not say where to publish", where=self.recipe.file, hint=hint)
+        return self.recipe.publish
+
+    def describe(self, results: Published) -> str:
+        """See `Step.describe`."""
+        return results.describe()
+
+    def inputs(self) -> PublishInputs:
+        """See `Step.inputs`."""
+        return PublishInputs(
+            artifact=ArtifactStep(self.recipe, self.workspace).results(),
+            publish=self._publish,
+            output=self.recipe.output,
+            unsigned=bool(self.recipe.verify and self.recipe.verify.unsigned),
+        )
+
+    def run(self, inputs: PublishInputs) -> Outcome[Published]:
+        """See `Step.run`."""
+        from otabuild.image.bounds import UNBOUNDED
+        from otabuild.image.image import open_image
+        from otabuild.releases.publish_image import publish_image
+
+        workspace, release = self.workspace, inputs.publish
+        with self.naming_key(), open_image(inputs.output, bounds=UNBOUNDED) as image:
+            done = publish_image(
+                image,
+                release.store,
+                release.name,
+                workspace.now,
+                unsigned=inputs.unsigned,
+                pause=workspace.pause,
+                progress=lambda what: partial(workspace.progress, f"{what} {release.name}"),
+            )
+        return Outcome(done, done.to_value(), again="others may have changed the store")

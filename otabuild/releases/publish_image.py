@@ -1,0 +1,41 @@
+"""Verifies an image, and publishes it as a release."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+from otabuild.image.image import Image
+from otabuild.releases.checked_image import checked_contents
+from otabuild.releases.publish import Pause, Published, publish
+from otabuild.stores.open_store import open_store
+from otabuild.tally import Progress
+
+
+def publish_image(
+    image: Image,
+    place: str,
+    name: str,
+    now: int,
+    *,
+    unsigned: bool,
+    pause: Pause,
+    progress: Callable[[str], Progress],
+) -> Published:
+    """Publish an open image; it is verified first, and only what the store lacks is uploaded.
+
+    Args:
+        image: the image.
+        place: the store, by path or URL.
+        name: of the release.
+        now: Unix seconds, for the validity of certificates.
+        unsigned: also publish an image that is not signed.
+        pause: called while somebody prunes.
+        progress: returns what is called with bytes done and their total, for `verify` and for `upload`.
+
+    Raises:
+        OtabuildError: as for `checked_contents`, `open_store` and `publish`.
+    """
+    contents = checked_contents(image, now, unsigned=unsigned, progress=progress("verify"))
+    with closing(open_store(place)) as store:
+        return publish(store, name, contents, pause=pause, progress=progress("upload"))
