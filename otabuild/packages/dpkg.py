@@ -88,8 +88,7 @@ def listed_paths(raw: bytes) -> Iterable[str]:
 
 def _diversions(tree: Tree) -> dict[str, tuple[str, str]]:
     """Return where files of other packages are instead, and which package moved them, by the path in the lists."""
-    raw = next(iter(tree.read(tree.inside(_ROOT, "/diversions"), bytes).values()), b"")
-    lines = raw.decode("utf-8", "replace").split("\n")
+    lines = tree.content(f"{_ROOT}/diversions").decode("utf-8", "replace").split("\n")
     return {lines[at]: (lines[at + 1], lines[at + 2]) for at in range(0, len(lines) - 2, 3)}
 
 

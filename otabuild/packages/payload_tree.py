@@ -142,6 +142,14 @@ class Tree:
             raise LimitError("too large to read", observed=entry.size, expected=f"at most {limit} bytes")
         return self._payload.open(entry.path)
 
+    def content(self, path: str) -> bytes:
+        """Return the bytes of the file that a path leads to; none if there is no regular file of at most 4 MiB."""
+        entry = self.files.get(self.follow(path) or "")
+        if entry is None or entry.size > _SMALL:
+            return b""
+        with self.open(entry, _SMALL) as file:
+            return file.read()
+
     def read(
         self, entries: Iterable[FileEntry], parse: Callable[[bytes], T], limit: int = 64 * limits.MIB
     ) -> dict[str, T]:

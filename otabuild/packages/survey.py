@@ -138,8 +138,7 @@ def _owned(packages: Iterable[InstalledPackage]) -> set[str]:
 
 
 def _distribution(tree: Tree) -> tuple[str, str]:
-    path = tree.follow("/etc/os-release") or ""
-    named = parse_os_release(tree.read(filter(None, [tree.files.get(path)]), bytes).get(path, b""))
+    named = parse_os_release(tree.content("/etc/os-release"))
     return named.get("ID", "").lower(), named.get("VERSION_ID", "")
 
 
