@@ -18,7 +18,7 @@ DOCUMENTS = sorted(
 )
 
 
-@pytest.mark.parametrize("name", ["commands.md", "errors.md", "recipe.md", "recipe.schema.json", "rules.md"])
+@pytest.mark.parametrize("name", ["commands.md", "errors.md", "json.md", "recipe.md", "recipe.schema.json", "rules.md"])
 def test_generated_pages_are_the_newest(name: str) -> None:
     assert pages()[name] == (ROOT / "docs/reference" / name).read_text(encoding="utf-8"), "run `make docs`"
 

@@ -40,6 +40,8 @@ ROOMS: dict[str, set[str]] = {
     "report": {"errors", "findings", "format", "storage", "stores", "signing", "image", "packages", "comparison"},
     # releases in a store: publish, list, prune, pull
     "releases": {"errors", "findings", "tally", "format", "storage", "stores", "signing", "image", "verification"},
+    # what commands print
+    "outputs": set(),
     # recipes, and the steps that join both halves
     "recipe": {"errors", "findings", "version", "format", "storage", "rootfs"},
 }

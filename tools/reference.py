@@ -1,4 +1,4 @@
-"""Write the reference pages that are generated from the code: commands, recipe keys, errors, rules, JSON Schema."""
+"""Write the reference pages that are generated from the code: commands, recipe keys, errors, rules, JSON."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from otabuild.cli import make_parser
 from otabuild.recipe.schema import json_schema
+from tools.json_page import json_page
 from tools.reference_pages import errors_page, recipe_page, rules_page
 
 _HEAD = """\
@@ -28,6 +29,7 @@ def pages() -> dict[str, str]:
     return {
         "commands.md": "\n".join([_HEAD, *_commands()]),
         "errors.md": errors_page(),
+        "json.md": json_page(),
         "recipe.md": recipe_page(),
         "recipe.schema.json": f"{schema}\n",
         "rules.md": rules_page(),
@@ -35,7 +37,7 @@ def pages() -> dict[str, str]:
 
 
 def _commands() -> Iterator[str]:
-    for name, command in _named(make_parser(), "otabuild"):
+    for name, command in named_commands(make_parser(), "otabuild"):
         yield f"## {name}\n\n{command.description}\n"
         yield from (
             f"- `{_usage(action)}`: {_help(action)}"
@@ -45,13 +47,13 @@ def _commands() -> Iterator[str]:
         yield ""
 
 
-def _named(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def named_commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Yield the commands of a parser by their full names; a group such as `pki` is not itself a command."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001  (the same)
     if not groups:
         yield name, parser
     for word, command in groups[0].choices.items() if groups else ():
-        yield from _named(command, f"{name} {word}")
+        yield from named_commands(command, f"{name} {word}")
 
 
 def _usage(action: argparse.Action) -> str:

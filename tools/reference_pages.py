@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,8 @@ from otabuild.findings import rules_of
 from otabuild.format.sizes import human_size
 from otabuild.recipe.schema import json_schema
 
-_WRITTEN = "`make docs` writes this page."
+WRITTEN = "`make docs` writes this page."
+"""What every page here says of itself."""
 _EXIT_CODES = """\
 ## Exit codes
 
@@ -37,7 +39,7 @@ def recipe_page() -> str:
     lines = [
         "# Recipe keys\n",
         (
-            f"{_WRITTEN} Paths are relative to the recipe. Text may contain `${{env:NAME}}`, `${{env:NAME:-default}}`, "
+            f"{WRITTEN} Paths are relative to the recipe. Text may contain `${{env:NAME}}`, `${{env:NAME:-default}}`, "
             "`${git:commit}`, `${git:branch}`, `${git:describe}` and `${date}`. An unknown key is an error. For editors "
             "there is the [JSON Schema](recipe.schema.json); `otabuild schema` prints it.\n"
         ),
@@ -82,7 +84,7 @@ def _model(name: str, model: dict[str, Any]) -> Iterator[str]:
     for key, value in model["properties"].items():
         default = "**required**" if key in model.get("required", ()) else _default(value)
         meaning = value.get("description") or _described(value)
-        yield f"| `{key}` | {_kind(value)} | {default} | {_cell(meaning)} |"
+        yield f"| `{key}` | {kind(value)} | {default} | {cell(meaning)} |"
     yield ""
 
 
@@ -121,21 +123,31 @@ def _default(value: dict[str, Any]) -> str:
     return f"`{shown.lower() if isinstance(default, bool) else shown}`"
 
 
-def _kind(value: dict[str, Any]) -> str:
-    """Describe the value of a key for people."""
+def kind(value: dict[str, Any]) -> str:
+    """Describe a value for people, by its JSON Schema."""
     if "$ref" in value:
         name = value["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "const" in value or "enum" in value:
-        return " or ".join(f"`{choice}`" for choice in value.get("enum", [value.get("const")]))
+        choices = value.get("enum", [value.get("const")])
+        return " or ".join(f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in choices)
     if choices := value.get("anyOf") or value.get("oneOf"):
-        return _either([_kind(choice) for choice in choices])
+        return _either([kind(choice) for choice in choices])
     if value.get("type") == "array":
-        return f"list of {_kind(value['items'])}" if "items" in value else "list"
+        return f"list of {kind(value['items'])}" if "items" in value else "list"
     if value.get("type") == "object":
-        parts = list(value.get("patternProperties", {}).values())
-        return f"mapping of name to {_kind(parts[0])}" if parts else "mapping"
-    return {"string": "text", "integer": "number", "boolean": "`true` or `false`"}.get(value.get("type", ""), "text")
+        parts = [*value.get("patternProperties", {}).values(), value.get("additionalProperties")]
+        return f"mapping of name to {kind(parts[0])}" if isinstance(parts[0], dict) else "mapping"
+    names = {
+        "string": "text",
+        "integer": "number",
+        "number": "number",
+        "boolean": "`true` or `false`",
+        "null": "null",
+        "": "any",
+    }
+    found = names.get(value.get("type", ""), "text")
+    return f"{found} ({value['unit']})" if "unit" in value else found
 
 
 def _either(kinds: list[str]) -> str:
@@ -144,7 +156,8 @@ def _either(kinds: list[str]) -> str:
     return " or ".join(dict.fromkeys(kinds))
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """Return text on one line, fit for a cell of a table."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -152,7 +165,7 @@ def errors_page() -> str:
     """Return the page of exit codes and all classes of errors."""
     classes = [found for _, found in inspect.getmembers(errors, inspect.isclass) if issubclass(found, Exception)]
     lines = [
-        f"# Errors and exit codes\n\n{_WRITTEN}\n",
+        f"# Errors and exit codes\n\n{WRITTEN}\n",
         _EXIT_CODES,
         "## Errors\n",
         (
@@ -162,7 +175,7 @@ def errors_page() -> str:
         "| class | is a | meaning |\n|---|---|---|",
     ]
     for found in sorted(classes, key=lambda found: inspect.getsourcelines(found)[1]):
-        meaning = _cell((inspect.getdoc(found) or "").partition("\n\n")[0])
+        meaning = cell((inspect.getdoc(found) or "").partition("\n\n")[0])
         lines.append(f"| `{found.__name__}` | `{found.__bases__[0].__name__}` | {meaning} |")
     return "\n".join([*lines, ""])
 
@@ -170,7 +183,7 @@ def errors_page() -> str:
 def rules_page() -> str:
     """Return the page of all rules."""
     lines = [
-        f"# Rules\n\n{_WRITTEN}\n\n## Rules of verify\n",
+        f"# Rules\n\n{WRITTEN}\n\n## Rules of verify\n",
         (
             "`otabuild verify` prints the rule of each finding in brackets. An error fails the verification. A note does "
             "not, unless you pass `--strict`. Two more rules are not in the table: `signature` reports a signature that is "
@@ -180,13 +193,13 @@ def rules_page() -> str:
         "| rule | severity | demands |\n|---|---|---|",
     ]
     rules = sorted(rules_of("verify").values(), key=lambda rule: rule.id)
-    lines += [f"| `{rule.id}` | {rule.severity} | {_cell(rule.doc)} |" for rule in rules]
+    lines += [f"| `{rule.id}` | {rule.severity} | {cell(rule.doc)} |" for rule in rules]
     lines += [
         "\n## Rules of lint\n",
         "`otabuild lint` finds what causes trouble on devices although the image is valid. `--ignore RULE` silences a rule.\n",
         "| rule | why | what to do |\n|---|---|---|",
     ]
-    lines += [f"| `{id_}` | {_cell(rule.doc)} | {_cell(rule.hint)} |" for id_, rule in rules_of("lint").items()]
+    lines += [f"| `{id_}` | {cell(rule.doc)} | {cell(rule.hint)} |" for id_, rule in rules_of("lint").items()]
     lines += [
         "\n## Rules of certificate chains\n",
         (
@@ -195,7 +208,7 @@ def rules_page() -> str:
         ),
         "| rule | demands |\n|---|---|",
     ]
-    lines += [f"| `{id_}` | {_cell(rule.doc)} |" for id_, rule in rules_of("chain").items()]
+    lines += [f"| `{id_}` | {cell(rule.doc)} |" for id_, rule in rules_of("chain").items()]
     lines += [
         "\n## Rules of recipes\n",
         (
@@ -204,5 +217,5 @@ def rules_page() -> str:
         ),
         "| rule | demands |\n|---|---|",
     ]
-    lines += [f"| `{id_}` | {_cell(rule.doc)} |" for id_, rule in rules_of("recipe").items()]
+    lines += [f"| `{id_}` | {cell(rule.doc)} |" for id_, rule in rules_of("recipe").items()]
     return "\n".join([*lines, ""])

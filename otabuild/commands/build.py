@@ -26,7 +26,10 @@ def add(parsers: Parsers) -> None:
     add_json(plan)
     plan.set_defaults(run=run_plan)
 
-    schema = parsers.add_parser("schema", help="print the JSON Schema of recipes, for editors")
+    schema = parsers.add_parser(
+        "schema", help="print the JSON Schema of recipes, for editors, or of what a command prints with --json"
+    )
+    schema.add_argument("command", metavar="COMMAND", nargs="*", help="such as build; default: recipes")
     schema.set_defaults(run=run_schema)
 
     init = parsers.add_parser(
@@ -76,11 +79,16 @@ def run_plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def run_schema(_args: argparse.Namespace) -> int:
-    """Print the JSON Schema of recipes."""
+def run_schema(args: argparse.Namespace) -> int:
+    """Print the JSON Schema of recipes, or of the output of a command."""
+    from otabuild.errors import InputError
+    from otabuild.outputs.output_schema import COMMANDS, output_schema
     from otabuild.recipe.schema import json_schema
 
-    print(json.dumps(json_schema(), ensure_ascii=False, indent=2))
+    command = " ".join(args.command)
+    if command and command not in COMMANDS:
+        raise InputError("not a command with --json", observed=command, expected=", ".join(COMMANDS))
+    print(json.dumps(output_schema(command) if command else json_schema(), ensure_ascii=False, indent=2))
     return 0
 
 

@@ -73,7 +73,7 @@ def _set_completer(action: Any, command: Any, commands: list[str]) -> None:
         action.completer = FilesCompleter(("yaml", "yml"))
     elif action.metavar in _IMAGES:
         action.completer = FilesCompleter(("zip",))
-    elif command.prog.endswith(" help") and action.metavar == "COMMAND":
+    elif command.prog.endswith((" help", " schema")) and action.metavar == "COMMAND":
         action.completer = lambda **_words: commands
     elif action.metavar in _NO_FILES:
         action.completer = SuppressCompleter()

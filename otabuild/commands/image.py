@@ -9,7 +9,7 @@ import shutil
 import stat
 import sys
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otabuild.commands.output import (
     Parsers,
@@ -192,8 +192,16 @@ def run_index(args: argparse.Namespace) -> int:
     from otabuild.format.document import parse_json
 
     with opened(args, args.image) as image:
-        print(json.dumps(parse_json(image.index_raw, "index.json", limits.INDEX), indent=2))
+        document = parse_json(image.index_raw, "index.json", limits.INDEX)
+    _print_document(args, document)
     return 0
+
+
+def _print_document(args: argparse.Namespace, document: Any) -> None:
+    """Print a document as it is; with --json, an object that says whether it could be read."""
+    if args.json:
+        document = {**(document if isinstance(document, dict) else {"document": document}), "ok": True}
+    print(json.dumps(document, indent=2))
 
 
 def run_blob(args: argparse.Namespace) -> int:
@@ -224,7 +232,7 @@ def run_lookup(args: argparse.Namespace) -> int:
         payload = chosen(args, image)
         config = payload.config.to_value()
         value = config if args.image_config else {"manifest": payload.manifest.to_value(), "config": config}
-    print(json.dumps(value, indent=2))
+    _print_document(args, value)
     return 0
 
 

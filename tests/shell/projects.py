@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import base64
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -12,6 +14,11 @@ import time
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from otabuild.signing.demo_pki import write_demo_pki
 from tests.shell.warm import Warm
@@ -198,3 +205,16 @@ def write_rootfs(rootfs: Path) -> None:
     os.link(rootfs / "usr/bin/tool", rootfs / "usr/bin/tool-again")
     for folder in (rootfs, *(path for path in rootfs.rglob("*") if path.is_dir() and not path.is_symlink())):
         folder.chmod(0o755)
+
+
+def key_of(project: Project) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key((project.root / "pki/sign.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def answer(project: Project, request: str, target: str) -> None:
+    """Sign a request like a key service."""
+    call = json.loads((project.root / request).read_text())["aws-kms-sign"]
+    der = key_of(project).sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
+    (project.root / target).write_text(json.dumps({"Signature": base64.b64encode(der).decode()}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
@@ -11,36 +10,19 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
     PrivateFormat,
-    load_pem_private_key,
 )
 
 from otabuild.cli import main
 from tests import pki
 from tests.image.forge import Mutation, forge
-from tests.shell.projects import Ended, Project, make_project
+from tests.shell.projects import Ended, Project, answer, key_of, make_project
 from tests.verification.tampering import put, sql
 
 CERTIFICATE = ("--certificate", "pki/sign.pem", "--chain", "pki/intermediate.pem")
-
-
-def key_of(project: Project) -> ec.EllipticCurvePrivateKey:
-    key = load_pem_private_key((project.root / "pki/sign.key").read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key
-
-
-def answer(project: Project, request: str, target: str) -> None:
-    """Sign a request like a key service."""
-    call = json.loads((project.root / request).read_text())["aws-kms-sign"]
-    der = key_of(project).sign(base64.b64decode(call["Message"]), ec.ECDSA(Prehashed(hashes.SHA256())))
-    (project.root / target).write_text(json.dumps({"Signature": base64.b64encode(der).decode()}))
 
 
 def verifies(project: Project, image: str = "dist/vehicle.zip") -> bool:
