@@ -21,18 +21,7 @@ _MODULES = (
     *("build", "recipe", "image", "verify", "signing", "attest", "packages", "sbom"),
     *("release", "offline", "stores", "repro", "cache", "completion"),
 )
-_GROUPS = {
-    "Build": ("init", "check", "show", "plan", "build", "repro", "schema"),
-    "Look": (
-        *("list-image", "ls", "cat", "stat", "extract", "lookup-image", "otaclient-package"),
-        *("packages", "sbom"),
-        *("inspect-index", "inspect-blob", "get-filetable", "get-resourcetable"),
-    ),
-    "Verify and deploy": ("verify", "verify-sign", "verify-resources", "deploy-image"),
-    "Sign": ("sign", "sign-prepare", "sign-finish", "attest", "pki"),
-    "Release": ("diff", "cost", "report", "lint", "publish", "pull", "store", "offline"),
-    "Maintenance": ("cache", "completion", "version", "help"),
-}
+_GROUPS = ("Build", "Look", "Verify and deploy", "Sign", "Release", "Maintenance")
 _MEANT = {
     "ls -R": ("tree", "find", "files"),
     "build": ("make", "run", "create"),
@@ -123,15 +112,15 @@ def make_parser() -> argparse.ArgumentParser:
     adder = _Parsers(parser.add_subparsers(title="commands", metavar="COMMAND", help="one of these:"), common)
     for name in _MODULES:
         importlib.import_module(f"otabuild.commands.{name}").add(adder)
-    parser.epilog = f"{_listing(adder.helps)}\n\n{_EXIT_CODES}"
+    parser.epilog = f"{_listing(adder.groups)}\n\n{_EXIT_CODES}"
     return parser
 
 
-def _listing(helps: dict[str, str]) -> str:
+def _listing(groups: dict[str, dict[str, str]]) -> str:
     """List the commands grouped by purpose."""
     blocks = [
-        "\n".join([f"{group}:", *(f"  {name:<17}  {helps[name]}" for name in names)])
-        for group, names in _GROUPS.items()
+        "\n".join([f"{group}:", *(f"  {name:<17}  {what}" for name, what in helps.items())])
+        for group, helps in groups.items()
     ]
     return "\n\n".join(blocks)
 
@@ -141,11 +130,16 @@ class _Parsers:
 
     def __init__(self, parsers: argparse._SubParsersAction[_Parser], common: _Parser) -> None:
         self._parsers, self.common = parsers, common
-        self.helps: dict[str, str] = {}
+        self.groups: dict[str, dict[str, str]] = {name: {} for name in _GROUPS}
+        self._helps = self.groups[_GROUPS[0]]
+
+    def group(self, name: str) -> None:
+        """List the commands that are added next under this heading."""
+        self._helps = self.groups[name]
 
     def add_parser(self, name: str, *, help: str, usage: str | None = None) -> argparse.ArgumentParser:  # noqa: A002  (argparse's name)
         """See argparse."""
-        self.helps[name] = help
+        self._helps[name] = help
         made = self._parsers.add_parser(
             name, usage=usage, description=f"{help[0].upper()}{help[1:]}.", parents=[self.common]
         )

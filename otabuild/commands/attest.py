@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
+    parsers.group("Sign")
     attest = parsers.add_parser(
         "attest", help="sign a statement about a built image: how it was made, or what is in it"
     )

@@ -15,6 +15,20 @@ from otabuild.progress import tell
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Build")
+    init = parsers.add_parser(
+        "init", help="start a product: write a commented recipe, its JSON Schema, dodo.py and .gitignore"
+    )
+    init.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        default="recipes/image.yaml",
+        help="the recipe to write; default: %(default)s",
+    )
+    add_json(init)
+    init.set_defaults(run=run_init)
+
     build = parsers.add_parser("build", help="build the artifact of a recipe; only what changed is redone")
     build.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     build.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")
@@ -32,19 +46,7 @@ def add(parsers: Parsers) -> None:
     schema.add_argument("command", metavar="COMMAND", nargs="*", help="such as build; default: recipes")
     schema.set_defaults(run=run_schema)
 
-    init = parsers.add_parser(
-        "init", help="start a product: write a commented recipe, its JSON Schema, dodo.py and .gitignore"
-    )
-    init.add_argument(
-        "path",
-        nargs="?",
-        metavar="PATH",
-        default="recipes/image.yaml",
-        help="the recipe to write; default: %(default)s",
-    )
-    add_json(init)
-    init.set_defaults(run=run_init)
-
+    parsers.group("Maintenance")
     version = parsers.add_parser("version", help="print the version, and those of the libraries that bytes depend on")
     add_json(version)
     version.set_defaults(run=run_version)

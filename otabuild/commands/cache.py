@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
+    parsers.group("Maintenance")
     cache = parsers.add_parser("cache", help="show, prune or verify what is kept for later builds")
     cache.add_argument("action", choices=("show", "prune", "verify"), help="what to do")
     cache.add_argument(

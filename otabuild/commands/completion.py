@@ -22,6 +22,7 @@ _NO_FILES = {"CN", "COMMAND", "DAYS", "MINUTES", "RULE", "SIZE", "TIME", "WHERE"
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
+    parsers.group("Maintenance")
     completion = parsers.add_parser(
         "completion", help='print a script that completes commands, options and values: eval "$(otabuild completion)"'
     )

@@ -42,6 +42,7 @@ _PATH = "absolute path in the rootfs, such as /etc/hostname"
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Look")
     listing = parsers.add_parser(
         "list-image", help="show what an image is: its size, signer and project, and its payloads"
     )

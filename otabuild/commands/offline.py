@@ -14,6 +14,7 @@ from otabuild.progress import show_progress
 
 def add(parsers: Parsers) -> None:
     """Add the command of this module."""
+    parsers.group("Release")
     offline = parsers.add_parser("offline", help="write what devices without a network fetch, for a USB stick")
     offline.add_argument(
         "images", metavar="IMAGE", nargs="+", help="images to update to, signed: artifacts (ZIP), directories or URLs"

@@ -21,6 +21,7 @@ _FEW = 3
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
+    parsers.group("Look")
     packages = parsers.add_parser("packages", help="list the packages in an image, from the databases in its payloads")
     add_image(packages)
     add_selection(packages)

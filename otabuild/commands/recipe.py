@@ -10,6 +10,7 @@ from otabuild.commands.output import Parsers, add_json, emit
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Build")
     show = parsers.add_parser("show", help="show what a recipe comes to: every key, its value, and where it came from")
     show.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     add_json(show)

@@ -33,6 +33,7 @@ _SHOWN = 10
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Release")
     diff = parsers.add_parser("diff", help="show what changed between two images: files, packages, configuration")
     add_image(diff, "a", "the older image")
     add_image(diff, "b", "the newer image")

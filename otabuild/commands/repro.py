@@ -38,6 +38,7 @@ _IMAGE, _WORK = "image.zip", "work"
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
+    parsers.group("Build")
     repro = parsers.add_parser("repro", help="build twice from scratch under different conditions, and compare")
     repro.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     repro.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")

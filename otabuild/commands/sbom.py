@@ -12,6 +12,7 @@ from otabuild.errors import printable
 
 def add(parsers: Parsers) -> None:
     """Add the command."""
+    parsers.group("Look")
     sbom = parsers.add_parser("sbom", help="write the bill of materials of an image (needs the extra `sbom`)")
     add_image(sbom)
     add_selection(sbom)

@@ -33,6 +33,7 @@ _RECIPES = (".yaml", ".yml")
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Sign")
     sign = parsers.add_parser("sign", help="sign an image again, or for the first time, without building it")
     add_image(sign)
     _add_certificate(sign)

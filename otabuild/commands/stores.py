@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Release")
     publish = parsers.add_parser("publish", help="verify an image, and publish it as a release in a store")
     publish.add_argument(
         "image", metavar="IMAGE|RECIPE", help="an artifact, an image directory, or the recipe of an image, built first"

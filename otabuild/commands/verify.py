@@ -45,6 +45,7 @@ _NEED_ANCHOR = ("--crl", "--not-before", "--max-age", "--allowed-signer", "--eku
 
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
+    parsers.group("Verify and deploy")
     verify = parsers.add_parser("verify", help="verify everything: signature, documents, tables, every byte")
     add_image(verify)
     _add_trust(verify)
