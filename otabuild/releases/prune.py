@@ -14,7 +14,7 @@ from typing import NamedTuple
 from otabuild.errors import InputError, StoreError
 from otabuild.format.digest import format_digest
 from otabuild.format.times import DAY
-from otabuild.releases.layout import BLOBS, PRUNERS, ReleaseId, digest_of_key
+from otabuild.releases.layout import BLOBS, PRUNERS, ReleaseId, digest_of_key, release_file
 from otabuild.releases.parallel import REQUESTS, do_all, in_parallel
 from otabuild.releases.store_survey import State, StoredRelease, Survey, check_no_strangers, pruners, read_claim, survey
 from otabuild.storage.backend import NoSuchFileError
@@ -192,11 +192,12 @@ def prune(store: Store, pruning: Pruning, pruner: str, about: str, since: str, *
 def _sweep(store: Store, pruning: Pruning, key: str, workers: int) -> Pruned:
     """Remove what nobody needs, while the pruner's file keeps publishers from relying on it.
 
-    The time is that of the pruner's own file, so ages are measured by one clock: the store's.
+    The time is that of the pruner's own file, so ages are measured by one clock: the store's. It is taken from a list
+    as all others are, because some servers tell whole seconds when they are asked for one file, and parts of them in lists.
     """
-    started = store.stat(key)
+    started = [file.modified for file in store.files(PRUNERS) if file.key == key]
     found = survey(store, workers)
-    now = 0.0 if started is None else started.modified
+    now = max(started, default=0.0)
     over = [release for release in found.releases if _is_over(release, pruning, now)]
     done = Pruned()
 
@@ -258,7 +259,8 @@ def _remove(store: Store, found: Survey, over: list[StoredRelease], workers: int
     in_use = {release.id.name for release in found.releases if release.id not in gone}
     for release in over:
         if release.id.name not in in_use:
-            do_all(store.delete, [file.key for file in release.head.files.values()], workers)
+            # Not those of the survey: its publisher may have written the last of them after that.
+            do_all(store.delete, [file.key for file in store.files(release_file(release.id.name, ""))], workers)
         store.delete(release.id.claim)
         store.delete(release.id.mark)
     for id_ in found.marks.keys() - {release.id for release in found.releases}:

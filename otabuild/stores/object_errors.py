@@ -15,6 +15,8 @@ _OF_SYSTEM = re.compile(r'(?:message|error): "([^"]{1,200})"')
 _OF_TLS = re.compile(r"(Invalid\w+|AlertReceived)\(\s*(\w+)")
 _METADATA_SERVICE = re.compile(r"169\.254\.169\.254|metadata\.google\.internal")
 """Where the libraries of the clouds look last for credentials."""
+_BEYOND_THE_END = 416
+_NOT_OFFERED = frozenset({405, 501})
 _PASSING = frozenset({408, 425, 429})
 """Of the answers that blame the client, those that a later request need not get."""
 
@@ -24,6 +26,7 @@ _NO_CREDENTIALS = (
 )
 _REFUSED = "check that these credentials may do this here"
 _WEB_REFUSED = "put the user and password of this host into ~/.netrc, or the header's value into OTABUILD_AUTHORIZATION"
+_READS_ONLY = "this web server does not offer it: publishing needs WebDAV with PUT and DELETE, listing needs PROPFIND"
 
 
 def status_of(error: Exception) -> int | None:
@@ -35,6 +38,11 @@ def status_of(error: Exception) -> int | None:
 def is_whole(error: Exception) -> bool:
     """Return whether a server that was asked for a range began to send the whole file."""
     return isinstance(error, NotSupportedError) or "NotPartial" in str(error)
+
+
+def is_beyond_the_end(error: Exception) -> bool:
+    """Return whether the file ends before the range that was asked for, as the server or obstore found."""
+    return status_of(error) == _BEYOND_THE_END or "StartTooLarge" in str(error)
 
 
 def may_pass(error: Exception) -> bool:
@@ -62,6 +70,8 @@ def store_error(error: Exception, operation: str, where: str) -> StoreError:
         return StoreError(f"cannot {operation}: no credentials", where=where, hint=_NO_CREDENTIALS)
     if status in (401, 403):
         hint = _WEB_REFUSED if where.startswith("http") else _REFUSED
+    elif status in _NOT_OFFERED and where.startswith("http"):
+        hint = _READS_ONLY
     elif "BadScheme" in text:
         return StoreError(f"cannot {operation}: plain HTTP is refused", where=where, hint="use https, or an http URL")
     elif _OF_TLS.search(text):

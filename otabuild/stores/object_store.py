@@ -24,7 +24,7 @@ from otabuild.errors import IntegrityError, OtabuildError, StoreError
 from otabuild.storage import fs
 from otabuild.storage.backend import CHUNK, NoSuchFileError, range_of
 from otabuild.storage.member import Member, member_chunks
-from otabuild.stores.object_errors import is_whole, may_pass, status_of, store_error
+from otabuild.stores.object_errors import is_beyond_the_end, is_whole, may_pass, status_of, store_error
 from otabuild.stores.store import Store, StoreFile
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ _SETTLING, _BLINK = 50, 0.02
 _ATTEMPTS = 5
 _FIRST_PAUSE = 0.2
 _NOT_THERE = 404
-_BEYOND_THE_END = 416
 _FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
 
@@ -164,7 +163,7 @@ class ObjectStore(Store):
             if self._has_ranges and is_whole(error):
                 self._has_ranges = False
                 return self._open(download)
-            if status_of(error) != _BEYOND_THE_END:
+            if not is_beyond_the_end(error):
                 raise
             found = self.stat(download.key)
             range_of(0 if found is None else found.size, download.at, download.end, download.key)

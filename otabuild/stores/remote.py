@@ -28,6 +28,8 @@ TIMEOUT = "OTABUILD_TIMEOUT"
 _PATIENCE = "60"
 _CA_LIMIT = 4 << 20
 _WEB = frozenset({"http", "https"})
+_ENDPOINTS = {"s3": "AWS_ENDPOINT_URL", "gs": "GOOGLE_BASE_URL", "az": "AZURE_STORAGE_ENDPOINT"}
+"""The variables with the address of a server that is not the one of Amazon, Google or Microsoft."""
 
 
 def open_remote(url: str, parts: SplitResult) -> Store:
@@ -44,7 +46,12 @@ def open_remote(url: str, parts: SplitResult) -> Store:
     patience = _patience()
     # Retries and deadlines are those of ObjectStore: obstore's end a large file that is still coming.
     retry: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=patience)}
-    options: ClientConfig = {"timeout": timedelta(days=7), "connect_timeout": timedelta(seconds=min(patience, 20))}
+    options: ClientConfig = {
+        "timeout": timedelta(days=7),
+        "connect_timeout": timedelta(seconds=min(patience, 20)),
+        # A server of one's own may speak plain HTTP, if its address says so. From https, no redirect leads to http.
+        "allow_http": os.environ.get(_ENDPOINTS.get(parts.scheme, ""), url).lower().startswith("http://"),
+    }
     if ca_file := os.environ.get(CA_FILE):
         options["root_certificate"] = read_file(ca_file, _CA_LIMIT)
     bucket, prefix = parts.netloc, unquote(parts.path).strip("/")
@@ -52,16 +59,12 @@ def open_remote(url: str, parts: SplitResult) -> Store:
     try:
         match parts.scheme:
             case "s3":
-                # A server of one's own in the same network may speak plain HTTP, if its address says so.
-                options["allow_http"] = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
                 remote = S3Store(bucket, client_options=options, retry_config=retry)
             case "gs":
                 remote = GCSStore(bucket, client_options=options, retry_config=retry)
             case "az":
                 remote = AzureStore(bucket, client_options=options, retry_config=retry)
             case _:
-                # From https, no redirect leads to http.
-                options["allow_http"] = parts.scheme == "http"
                 if (answer := _authorization(parts)) is not None:
                     options["default_headers"] = {"Authorization": answer}
                 remote = HTTPStore(f"{parts.scheme}://{bucket}", client_options=options, retry_config=retry)

@@ -1,5 +1,46 @@
-"""The servers of the tests of stores."""
+"""Commands on stores, and the servers that they run against."""
 
-from tests.stores.conftest import seaweedfs_address, webdav_address
+from __future__ import annotations
 
-__all__ = ["seaweedfs_address", "webdav_address"]
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from otabuild import cli
+from tests import pki
+from tests.stores.conftest import (
+    azure_address,
+    blind_webdav_address,
+    google_address,
+    plain_server,
+    rclone_s3_address,
+    seaweedfs_address,
+    webdav_address,
+)
+
+__all__ = [
+    "azure_address",
+    "blind_webdav_address",
+    "google_address",
+    "plain_server",
+    "rclone_s3_address",
+    "seaweedfs_address",
+    "webdav_address",
+]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Run a command in a folder of its own at the time of the tests; return its JSON, if there is any."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("time.time", lambda: float(pki.NOW))
+
+    def run(*words: str, code: int = 0) -> Any:
+        assert cli.main(list(words)) == code, capsys.readouterr()
+        out, err = capsys.readouterr()
+        return json.loads(out) if "--json" in words else out + err
+
+    return run

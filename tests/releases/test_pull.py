@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otabuild import cli
 from otabuild.image.image import open_image
 from otabuild.verification.verify import verify
 from tests import pki
 from tests.image.forge import policy
 from tests.releases.worlds import image
-from tests.stores.servers import BUCKET, aws_environ, needs_dav, needs_seaweedfs
+from tests.stores.kinds import SEAWEEDFS, WEBDAV, place_of
 
-KINDS = ["folder", pytest.param("seaweedfs", marks=needs_seaweedfs), pytest.param("webdav", marks=needs_dav)]
 Run = Callable[..., Any]
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in a folder of its own at the time of the tests; return its JSON, if there is any."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("time.time", lambda: float(pki.NOW))
-
-    def run(*words: str, code: int = 0) -> Any:
-        assert cli.main(list(words)) == code
-        out, err = capsys.readouterr()
-        return json.loads(out) if "--json" in words else out + err
-
-    return run
-
-
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["folder", SEAWEEDFS, WEBDAV])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "folder":
-        return str(tmp_path / "store")
-    if request.param == "webdav":
-        return f"{request.getfixturevalue('webdav_address')}/{tmp_path.name}"
-    for variable, value in aws_environ(request.getfixturevalue("seaweedfs_address")).items():
-        monkeypatch.setenv(variable, value)
-    return f"s3://{BUCKET}/pull/{tmp_path.name}"
+    return place_of(request.param, tmp_path.name, request, monkeypatch)[0]
 
 
 def test_a_release_comes_back_byte_for_byte(store: str, run: Run, tmp_path: Path) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from otabuild import cli
 from otabuild.api import publish
 from otabuild.errors import FormatError, InputError, NotVerifiedError, StateError, StoreError
 from otabuild.image.image import open_image
@@ -23,6 +21,7 @@ from otabuild.releases.prune import Pruning, plan, prune
 from otabuild.releases.publish import ReleaseContents
 from otabuild.releases.store_survey import State
 from otabuild.storage.member import Member, document
+from otabuild.stores.store import StoreFile
 from otabuild.verification.verify import verify
 from tests import pki
 from tests.image.forge import policy
@@ -30,19 +29,6 @@ from tests.releases.worlds import image
 from tests.stores.memory_store import MemoryStore
 
 AT_ONCE = Pruning(grace=0)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
-    """Run a command in a folder of its own; return its JSON, if there is any."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str, code: int = 0) -> Any:
-        assert cli.main(list(words)) == code
-        out, err = capsys.readouterr()
-        return json.loads(out) if "--json" in words else out + err
-
-    return run
 
 
 def contents(path: Path) -> ReleaseContents:
@@ -246,6 +232,21 @@ def test_a_withdrawn_release_keeps_its_blobs_until_the_grace_time_is_over(first:
     content, when = store.held[id_.mark]
     store.held[id_.mark] = content, when - 8 * 86_400
     prune(store, Pruning(), "p", "me", "now")
+    assert {*store.held} == set()
+
+
+def test_what_a_slow_publisher_wrote_after_the_survey_goes_with_its_release(first: ReleaseContents) -> None:
+    class Late(Recording):
+        def files(self, prefix: str) -> Iterator[StoreFile]:
+            if prefix == "claims/" and "prune/p" in self.held:
+                self.held["releases/1.0/index.json"] = first.index, 0
+            return super().files(prefix)
+
+    store = Late()
+    publishing.publish(store, "1.0", first)
+    for key in [key for key in store.held if key.startswith("releases/")]:
+        del store.held[key]
+    prune(store, AT_ONCE._replace(unfinished=True), "p", "me", "now")
     assert {*store.held} == set()
 
 

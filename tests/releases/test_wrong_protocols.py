@@ -73,12 +73,12 @@ HIDE = """if release.head.last is not None and release.published is not None:
 MARK = 'store.put(release.id.mark, document(release.id.mark, f"{since}\\n".encode()))'
 ANNOUNCE = 'store.put(key, document(key, f"{about}\\n".encode()))'
 SWEEP = "done = _sweep(store, pruning, key, workers)"
-LOOK_AROUND = """started = store.stat(key)
+LOOK_AROUND = """started = [file.modified for file in store.files(PRUNERS) if file.key == key]
     found = survey(store, workers)"""
 LOOK_FIRST = """store.delete(key)
     found = survey(store, workers)
     store.put(key, document(key, b"me"))
-    started = store.stat(key)"""
+    started = [file.modified for file in store.files(PRUNERS) if file.key == key]"""
 
 WRONG = [
     Change(SHARED, PUBLISH, "publish", CLAIM),

