@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -48,9 +48,10 @@ http {{
   access_log {folder}/access.log; default_type application/octet-stream; client_max_body_size 0;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  server {{ listen 127.0.0.1:{port}; root {root}; {server} }}
+  {servers}
 }}
 """
+_SERVER = "server {{ listen 127.0.0.1:{port}; root {root}; {server} }}"
 _DAV = "dav_methods PUT DELETE MKCOL COPY MOVE; dav_ext_methods PROPFIND OPTIONS; create_full_put_path on; dav_access all:rw;"
 
 
@@ -96,7 +97,8 @@ def seaweedfs(folder: Path) -> Iterator[str]:
     keys = {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}
     actions = ["Admin", "Read", "Write", "List"]
     identity = {"name": "tests", "credentials": [keys], "actions": actions}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    anybody = {"name": "anonymous", "actions": ["Read"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity, anybody]}))
     (folder / "data").mkdir()
     services = ("master", "volume", "filer", "s3")
     ports = {name: free_port() for service in services for name in (f"{service}.port", f"{service}.port.grpc")}
@@ -162,17 +164,33 @@ def _make_container(address: str) -> None:
 
 @contextmanager
 def nginx(
-    folder: Path, root: Path, *, writable: bool = False, server: str = "", port: int | None = None
+    folder: Path,
+    root: Path,
+    *,
+    writable: bool = False,
+    server: str = "",
+    port: int | None = None,
+    servers: Callable[[int], str] | None = None,
 ) -> Iterator[str]:
-    """Run nginx over a folder, with WebDAV if it is writable; yields its address."""
+    """Run nginx over a folder, with WebDAV if it is writable; yields its address.
+
+    Args:
+        folder: for its own files.
+        root: what it serves.
+        writable: whether it has the modules for WebDAV.
+        server: more of its configuration.
+        port: where it listens; a free one by default.
+        servers: makes the whole configuration of servers for a port.
+    """
     assert NGINX is not None
     folder.chmod(0o755)
     port = port or free_port()
     load = f"load_module {DAV_EXT};" if writable else ""
     user = "user root;" if os.geteuid() == 0 else ""
     server = f"{_DAV} {server}" if writable else server
+    made = servers(port) if servers else _SERVER.format(port=port, root=root, server=server)
     conf = folder / "nginx.conf"
-    conf.write_text(user + _NGINX_CONF.format(load=load, folder=folder, port=port, root=root, server=server))
+    conf.write_text(user + _NGINX_CONF.format(load=load, folder=folder, servers=made))
     with running([NGINX, "-c", str(conf), "-e", str(folder / "error.log")], [port], folder / "log"):
         yield f"http://127.0.0.1:{port}"
 
