@@ -363,6 +363,8 @@ def test_a_key_whose_public_half_is_not_on_the_token_signs() -> None:
     held = Pkcs11Signer("pkcs11:token=my%20token;object=lonely", PIN.encode, module=MODULE)
     assert held.public_key is None
     assert len(held.sign(DIGEST)) == 64
+    with token.open(user_pin=PIN, rw=True) as session:
+        session.get_key(pkcs11.ObjectClass.PRIVATE_KEY, label="lonely").destroy()
 
 
 @needs_token
