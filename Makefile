@@ -57,7 +57,7 @@ types: $(VENV)/developed  ## check types
 
 docs: $(VENV)/developed  ## regenerate the pages of docs/reference, and the site to build/site
 	$(BIN)/python -m tools.reference docs/reference
-	$(BIN)/python -m mkdocs build --strict
+	$(BIN)/python -m zensical build --strict --clean
 
 examples: $(VENV)/developed  ## run every example as its users would
 	$(PYTEST) tests/examples $(ARGS)

@@ -66,7 +66,7 @@ def docs(session: nox.Session) -> None:
     """Build the site, follow every link, run every command in it, and check that generated pages are up to date."""
     _install(session, "dev")
     session.run("pytest", "tests/test_docs.py", "tests/docs", *session.posargs)
-    session.run("mkdocs", "build", "--strict")
+    session.run("zensical", "build", "--strict", "--clean")
 
 
 @nox.session

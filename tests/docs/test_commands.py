@@ -24,30 +24,18 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from otabuild.cli import make_parser
 from otabuild.signing.demo_pki import write_demo_pki
+from tests.docs.pages import PAGES, ROOT, Command, blocks
 
-ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
-PAGES = [
-    path
-    for path in sorted([ROOT / "README.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")])
-    if "```console" in path.read_text(encoding="utf-8")
-]
 STRANGE = ("OTABUILD_", "SOURCE_DATE_EPOCH", "DOIT_", "GIT_", "OTA_", "PYTEST")
-PART = re.compile(
-    r"^(?P<indent> *)(?:<!-- (?P<mark>setup|helper|needs|exit|not run)(?:: )?(?P<value>.*?) ?-->"
-    r'|```(?P<kind>\w+)(?: title="(?P<title>[^"]+)")?\n(?P<body>.*?)^(?P=indent)```)$',
-    re.MULTILINE | re.DOTALL,
-)
 RECIPE = """\
 recipe: 1
 output: ../dist/vehicle.zip
@@ -67,46 +55,6 @@ sign:
 verify: {trust: [../pki/root-ca.pem]}
 """
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
-
-
-class Command(NamedTuple):
-    """A command and the lines it should print."""
-
-    text: str
-    prints: list[str]
-
-
-class Block(NamedTuple):
-    """A fenced block, and the marks in front of it."""
-
-    kind: str
-    title: str | None
-    body: str
-    marks: dict[str, str]
-
-    def commands(self) -> list[Command]:
-        found: list[Command] = []
-        for line in self.body.splitlines():
-            if found and found[-1].text.endswith("\\"):
-                found[-1] = Command(f"{found[-1].text}\n{line}", [])
-            elif line.startswith("$ "):
-                found.append(Command(line[2:], []))
-            elif found:
-                found[-1].prints.append(line)
-        return found
-
-
-def blocks(page: Path) -> Iterator[Block]:
-    marks: dict[str, str] = {}
-    for part in PART.finditer(page.read_text(encoding="utf-8")):
-        if part["mark"] in {"setup", "helper"}:
-            yield Block(part["mark"], None, part["value"], marks)
-            marks = {}
-        elif part["mark"]:
-            marks[part["mark"]] = part["value"]
-        else:
-            yield Block(part["kind"], part["title"], textwrap.dedent(part["body"]), marks)
-            marks = {}
 
 
 @pytest.mark.skipif(not (BIN / "otabuild").exists(), reason="otabuild is not installed in this environment")
