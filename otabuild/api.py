@@ -11,7 +11,7 @@ from otabuild import progress as shown
 from otabuild.driver import BuildDriver
 from otabuild.errors import InputError
 from otabuild.image.image import open_image
-from otabuild.pipeline.own_steps import no_rootfs, own_steps
+from otabuild.pipeline.own_steps import artifact_for, no_rootfs, own_steps
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.steps.publish_step import PublishStep
 from otabuild.pipeline.workspace import Workspace
@@ -25,12 +25,21 @@ from otabuild.tally import Progress
 
 @dataclass(frozen=True)
 class BuildResult:
-    """The built or up-to-date artifact: its path, its SHA-256 as hex, its size in bytes, and the steps."""
+    """What was built, or is up to date.
 
-    artifact: str
-    sha256: str
-    size: int
+    Attributes:
+        artifact: its path; None if the recipe writes none, because it is only published.
+        sha256: of the artifact, as hex, or None.
+        size: of the artifact in bytes, or None.
+        steps: what was done.
+        index_json: the SHA-256 of index.json, as hex; in a store it is the digest of the release.
+    """
+
+    artifact: str | None
+    sha256: str | None
+    size: int | None
     steps: tuple[Done, ...]
+    index_json: str
 
     @property
     def changed(self) -> bool:
@@ -67,11 +76,11 @@ def build(
     with driver.locked(wait=wait):
         for function in before.values():
             function()
-        done = driver.run(tell)
-        for (name, _step), after in own.after_build.items():
+        made, done = driver.run(tell)
+        for (name, step), after in own.after_build.items():
             if name == loaded.name:
-                after(loaded.output)
-    return BuildResult(loaded.output, done[-1].results.sha256, os.path.getsize(loaded.output), tuple(done))
+                after(artifact_for(loaded, step))
+    return BuildResult(made.artifact, made.sha256, made.size, tuple(done), made.index_json)
 
 
 def publish(

@@ -14,11 +14,12 @@ from functools import cached_property
 from typing import Any, Self
 
 from otabuild import progress, session
-from otabuild.pipeline.build_report import write_report
+from otabuild.pipeline.build_report import Made, report_path, write_report
 from otabuild.pipeline.evict import evict
 from otabuild.pipeline.run import Done, Planned, plan_steps, run_steps
 from otabuild.pipeline.step import Step
 from otabuild.pipeline.steps.artifact_step import ArtifactStep
+from otabuild.pipeline.steps.built_image import beside
 from otabuild.pipeline.steps.graph import build_steps
 from otabuild.pipeline.steps.sign_step import SignStep
 from otabuild.pipeline.workspace import Workspace
@@ -57,8 +58,8 @@ class BuildDriver:
         """Return which steps would run and why; change nothing."""
         return plan_steps(self.steps)
 
-    def run(self, tell: Callable[[str], None]) -> list[Done]:
-        """Run every outdated step, and end the run; callers hold the lock.
+    def run(self, tell: Callable[[str], None]) -> tuple[Made, list[Done]]:
+        """Run every outdated step, and end the run; callers hold the lock. Return what was made, and what was done.
 
         Args:
             tell: called with a text for each step that runs, and why.
@@ -68,12 +69,12 @@ class BuildDriver:
         """
         try:
             done = run_steps(self.steps, time.monotonic, tell)
-            self.write_report(done)
+            made = self.write_report(done)
             if done[-1].reasons:
                 evict_unused(self.workspace)
         finally:
             progress.clear()
-        return done
+        return made, done
 
     def run_up_to_signature(self, tell: Callable[[str], None]) -> None:
         """Run the outdated ones of the steps that need no signature, as `run` does; nothing is built, so nothing ends."""
@@ -91,11 +92,12 @@ class BuildDriver:
         run_steps([step for step in self.steps if not isinstance(step, ArtifactStep)], time.monotonic, tell)
         return ArtifactStep(self.recipe, self.workspace).decide().reasons
 
-    def write_report(self, done: Iterable[Done]) -> str:
-        """Write the report of a run beside the artifact; return the artifact's SHA-256 as hex."""
-        sha256: str = self.steps[-1].results().sha256
-        write_report(self.recipe.output, sha256, done)
-        return sha256
+    def write_report(self, done: Iterable[Done]) -> Made:
+        """Write the report of a run beside what it made, and return that."""
+        built = self.steps[-1].results()
+        made = Made(self.recipe.output, built.sha256, built.index_json)
+        write_report(report_path(beside(self.recipe, self.workspace)), made, done)
+        return made
 
 
 def evict_unused(workspace: Workspace) -> None:

@@ -31,8 +31,8 @@ from otabuild import session
 from otabuild.doit_shell import Record, at_end
 from otabuild.driver import BuildDriver, evict_unused
 from otabuild.errors import OtabuildError, StateError
-from otabuild.pipeline.build_report import artifact_line, work_line
-from otabuild.pipeline.own_steps import no_rootfs, own_steps
+from otabuild.pipeline.build_report import work_line
+from otabuild.pipeline.own_steps import artifact_for, no_rootfs, own_steps
 from otabuild.pipeline.run import Done
 from otabuild.pipeline.step import Decision, Step
 from otabuild.pipeline.steps.graph import check_steps
@@ -173,7 +173,7 @@ def run_own(name: str) -> TaskFailed | None:
         if kind == "input":
             own.before_scan[recipe, rootfs]()
         else:
-            own.after_build[recipe, kind](_project().drivers[recipe].recipe.output)
+            own.after_build[recipe, kind](artifact_for(_project().drivers[recipe].recipe, kind))
     except session.FAILURES as error:
         return _failed(error)
     return None
@@ -208,13 +208,11 @@ def run_repro(name: str) -> TaskFailed | None:
     return None
 
 
-def run_inspect(name: str) -> TaskFailed | None:
+def run_inspect(artifact: str) -> TaskFailed | None:
     """Print the content of an artifact."""
     from otabuild.cli import main  # noqa: PLC0415  (as above)
 
-    return (
-        None if main(["list-image", _project().drivers[name].recipe.output]) == 0 else TaskFailed("it cannot be read")
-    )
+    return None if main(["list-image", artifact]) == 0 else TaskFailed("it cannot be read")
 
 
 def refuse(message: str) -> TaskFailed:
@@ -253,8 +251,9 @@ def task__steps() -> Iterator[Task]:
         yield {"basename": kind, "name": None, "doc": doc}
     yield from map(_step, project.steps.values())
     for name, driver in project.drivers.items():
-        listing = f"list what {driver.recipe.output} contains"
-        yield _task(f"inspect:{name}", listing, (run_inspect, [name]), [f"build:{name}"])
+        if artifact := driver.recipe.output:
+            listing = f"list what {artifact} contains"
+            yield _task(f"inspect:{name}", listing, (run_inspect, [artifact]), [f"build:{name}"])
         yield _task(
             f"repro:{name}", f"build {name} twice from scratch, and compare", (run_repro, [name]), [f"input*:{name}/*"]
         )
@@ -313,9 +312,9 @@ def _write_reports(records: dict[str, Record]) -> None:
             if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
             for values in [record.values]
         ]
-        line = artifact_line(driver.recipe.output, driver.write_report(done))
+        made = driver.write_report(done)
         with progress.above():
-            print(f"{line}\n   {work_line(done)}", flush=True)
+            print(f"{made.describe()}\n   {work_line(done)}", flush=True)
 
 
 def _limit_cache(records: dict[str, Record]) -> None:

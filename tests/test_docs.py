@@ -57,4 +57,4 @@ def test_the_recipe_of_the_readme_loads() -> None:
     context = Context(env={}, git=lambda what: "1735689600" if what == "time" else "v1", now=1_735_689_600)
     loaded = parse_recipe(recipe[1].encode(), "image", context, PathBase("/r/recipes", "/r"), "README.md")
     assert loaded.name == "image"
-    assert loaded.output.endswith("dist/image.zip")
+    assert (loaded.output or "").endswith("dist/image.zip")

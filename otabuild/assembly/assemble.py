@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 from otabuild.errors import InputError, IntegrityError
@@ -99,7 +100,7 @@ def members(  # noqa: PLR0917 the parts of an image
     blobs: Iterable[Blob],
     cache: Cache,
     extra: Sequence[Member] = (),
-    of_base: ReadBlob | None = None,
+    of_base: Mapping[Blob, ReadBlob] = MappingProxyType({}),
 ) -> list[Member]:
     """Return every file of an image.
 
@@ -107,27 +108,31 @@ def members(  # noqa: PLR0917 the parts of an image
         index_json: its index.
         index_jwt: its signature, if it has one.
         blobs: all of its blobs.
-        cache: has them.
+        cache: has them, unless a base does.
         extra: the files that legacy compatibility adds.
-        of_base: returns the bytes of a blob that the cache does not have, because a base has it.
+        of_base: what returns the bytes of the blobs that a base has.
 
     Raises:
-        DamagedBlobError: a blob is no longer in the cache, and there is no base.
+        DamagedBlobError: a blob is no longer in the cache, and not in the base.
     """
     found = [document("index.json", index_json), document("oci-layout", OCI_LAYOUT), *extra]
     if index_jwt is not None:
         found.append(document("index.jwt", index_jwt))
-    return found + [stored_file(blob_name(blob.digest), blob, cache, of_base) for blob in blobs]
+    for blob in blobs:
+        name = blob_name(blob.digest)
+        if blob in of_base:
+            found.append(Member(name, blob.size, partial(of_base[blob], blob), blob.digest))
+        else:
+            found.append(stored_file(name, blob, cache))
+    return found
 
 
-def stored_file(name: str, blob: Blob, cache: Cache, of_base: ReadBlob | None = None) -> Member:
-    """Return a file of the image whose bytes are in the cache, or else in a base.
+def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
+    """Return a file of the image whose bytes are in the cache.
 
     Raises:
-        DamagedBlobError: the bytes are no longer in the cache.
+        DamagedBlobError: they are not, any more.
     """
-    if cache.has(blob):
-        return Member(name, blob.size, partial(cache.chunks, blob), blob.digest)
-    if of_base is None:
+    if not cache.has(blob):
         raise DamagedBlobError(blob.digest, name)
-    return Member(name, blob.size, partial(of_base, blob), blob.digest)
+    return Member(name, blob.size, partial(cache.chunks, blob), blob.digest)

@@ -28,6 +28,9 @@ class Base:
         read: returns the bytes of a blob of that release, checked against its digest.
         singles: how contents are stored that are in no bundle, by digest; only of a release that is trusted.
         is_trusted: whether a trusted signer vouches for the release.
+
+    Attributes:
+        taken: the blobs that were taken over without being read: the cache need not have them.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Base:
         self.singles = singles
         self.is_trusted = is_trusted
         self._read = read
+        self.taken: set[Blob] = set()
 
     @cached_property
     def bundle_of(self) -> Mapping[bytes, int]:
@@ -51,13 +55,17 @@ class Base:
     def single(self, blob: Blob, plan: StoragePlan) -> StoredContent | None:
         """Return how a content is stored by itself, if a build with this plan might store it so."""
         stored = self.singles.get(blob.digest)
-        return stored if stored is not None and stored.content == blob and may_be_stored(stored, plan) else None
+        if stored is None or stored.content != blob or not may_be_stored(stored, plan):
+            return None
+        self.taken.update(stored.leaves)
+        return stored
 
     def settle(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
         """Reuse a bundle with the wanted contents as its only members; see `take` if the release is not trusted."""
         if not self.is_trusted:
             return self.take(bundle, wanted, cache)
         places = {part.blob.digest: part for part in bundle.members}
+        self.taken.update(bundle.stored.leaves)
         return Bundle(bundle.stored, tuple(places[blob.digest] for blob in wanted))
 
     def take(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:

@@ -87,15 +87,21 @@ def run_attest(args: argparse.Namespace) -> int:
     from otabuild.driver import BuildDriver
     from otabuild.pipeline.builder import BUILDER
     from otabuild.pipeline.steps import attesting
+    from otabuild.pipeline.steps.built_image import beside
     from otabuild.storage.beside import PROVENANCE, SBOM_ATTESTATION
     from otabuild.storage.files import read_file, write_file
 
     driver = BuildDriver.load(args.recipe)
     recipe, workspace = driver.recipe, driver.workspace
     _check_built(driver)
+    about = recipe.output or recipe.file
     builder = args.builder_id or os.environ.get(BUILDER, "")
-    statement = attesting.sbom_statement(recipe) if args.sbom else attesting.provenance_statement(recipe, builder)
-    path = args.output or f"{recipe.output}{SBOM_ATTESTATION if args.sbom else PROVENANCE}"
+    statement = (
+        attesting.sbom_statement(recipe, workspace)
+        if args.sbom
+        else attesting.provenance_statement(recipe, workspace, builder)
+    )
+    path = args.output or f"{beside(recipe, workspace)}{SBOM_ATTESTATION if args.sbom else PROVENANCE}"
     asked = (
         attesting.request(recipe, workspace, statement, os.path.basename(path)) if args.request or args.answer else None
     )
@@ -108,7 +114,7 @@ def run_attest(args: argparse.Namespace) -> int:
         write_file(path, attesting.with_answer(asked, statement, read_file(args.answer), args.answer))
     else:
         write_file(path, attesting.attest(recipe, workspace, statement))
-    emit(args, {"attestation": path, "about": recipe.output}, [path])
+    emit(args, {"attestation": path, "about": about}, [path])
     return 0
 
 
@@ -123,7 +129,7 @@ def _check_built(driver: BuildDriver) -> None:
     if reasons:
         raise StateError(
             "the artifact is not what the recipe would make now",
-            where=driver.recipe.output,
+            where=driver.recipe.output or driver.recipe.file,
             observed="; ".join(reasons),
             hint=f"otabuild build {driver.recipe.file}; with `timestamp: now`, every build is different",
         )

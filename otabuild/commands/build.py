@@ -60,14 +60,14 @@ def run_build(args: argparse.Namespace) -> int:
     """Run every step of a recipe that has a reason to run."""
     from otabuild.api import build
     from otabuild.ci import grouped
-    from otabuild.pipeline.build_report import artifact_line, build_report, work_line
+    from otabuild.pipeline.build_report import Made, build_report, work_line
 
     started = time.monotonic()
     with grouped(tell) as begin:
         result = build(args.recipe, wait=args.wait, tell=begin)
     tell(work_line(result.steps))
-    value = build_report(result.artifact, result.sha256, result.steps)
-    emit(args, value, [f"{artifact_line(result.artifact, result.sha256)}  {time.monotonic() - started:.1f} s"])
+    made = Made(result.artifact, result.sha256, result.index_json)
+    emit(args, build_report(made, result.steps), [f"{made.describe()}  {time.monotonic() - started:.1f} s"])
     return 0
 
 

@@ -175,7 +175,7 @@ def run_finish(args: argparse.Namespace) -> int:
 
 def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     from otabuild.api import build
-    from otabuild.pipeline.build_report import artifact_line
+    from otabuild.pipeline.build_report import Made
     from otabuild.pipeline.outside_signatures import match_answer
 
     driver, sign = _driver(args.target)
@@ -194,8 +194,10 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     for request, signature in found:
         known.keep(request.digest, signature)
     result = build(driver.recipe, workspace=driver.workspace, tell=tell)
-    value = {"artifact": result.artifact, "sha256": result.sha256, "size": result.size}
-    emit(args, value, [artifact_line(result.artifact, result.sha256)])
+    made = Made(result.artifact, result.sha256, result.index_json)
+    emit(args, made.to_value(), [made.describe()])
+    if driver.recipe.publish:
+        say(f"it is not published yet: otabuild publish {args.target}")
     return 0
 
 

@@ -53,12 +53,14 @@ class VersionsValue(Shape):
 class BuildOutput(Output):
     """What a build did; the report beside the artifact is the same without `ok`."""
 
-    artifact: Path
-    """The image that was built."""
-    sha256: Sha256
+    artifact: Path | None
+    """The image that was built, or null if the recipe writes none."""
+    sha256: Sha256 | None
     """Of the artifact."""
-    size: Bytes
+    size: Bytes | None
     """Of the artifact."""
+    index_json: Sha256
+    """Of index.json; in a store it is the digest of the release."""
     seconds: Seconds
     """All steps together."""
     totals: TotalsValue
@@ -208,7 +210,7 @@ class AttestOutput(Output):
     attestation: Path
     """The file."""
     about: Path
-    """The artifact that it is about."""
+    """The artifact that it is about, or the recipe if that writes none."""
 
 
 class AttestRequestOutput(Output):
@@ -256,9 +258,11 @@ class SignOutput(Output):
 class FinishedOutput(Output):
     """The artifact of a recipe, signed outside."""
 
-    artifact: Path
-    """The artifact."""
-    sha256: Sha256
+    artifact: Path | None
+    """The image that was built, or null if the recipe writes none."""
+    sha256: Sha256 | None
     """Of the artifact."""
-    size: Bytes
+    size: Bytes | None
     """Of the artifact."""
+    index_json: Sha256
+    """Of index.json; in a store it is the digest of the release."""

@@ -70,10 +70,11 @@ def open_base(recipe: Recipe, place: str, now: int, warn: Callable[[str], None])
 
 
 @contextmanager
-def base_blobs(recipe: Recipe, place: str) -> Iterator[ReadBlob]:
+def base_blobs(recipe: Recipe) -> Iterator[ReadBlob]:
     """Yield a function that returns the bytes of a blob of the base, in parts, checked against its digest."""
     from otabuild.image.image import open_image
 
+    place = recipe.storage.base or ""
     with naming_key(recipe, *_KEYS), open_image(place, compat=True) as image:
 
         def read(blob: Blob) -> Iterator[bytes]:

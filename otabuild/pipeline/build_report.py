@@ -7,7 +7,7 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from otabuild.assembly.content_store import Counts
 from otabuild.format.sizes import counted, human_size
@@ -27,8 +27,37 @@ def versions() -> dict[str, str]:
     }
 
 
-def build_report(artifact: str, sha256: str, done: Iterable[Done]) -> dict[str, Any]:
-    """Return what a run did: its artifact, each step with its reasons and counts, their totals, the versions.
+class Made(NamedTuple):
+    """What a run made.
+
+    Attributes:
+        artifact: its path, or None if the recipe writes none.
+        sha256: of the artifact, as hex, or None.
+        index_json: the SHA-256 of index.json, as hex; in a store it is the digest of the release.
+    """
+
+    artifact: str | None
+    sha256: str | None
+    index_json: str
+
+    @property
+    def size(self) -> int | None:
+        """The bytes of the artifact, or None."""
+        return None if self.artifact is None else os.path.getsize(self.artifact)
+
+    def to_value(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return {"artifact": self.artifact, "sha256": self.sha256, "size": self.size, "index-json": self.index_json}
+
+    def describe(self) -> str:
+        """Describe it for a person: path, size, digest."""
+        if self.artifact is None:
+            return f"ready to be published  index.json sha256:{self.index_json}"
+        return f"{self.artifact}  {human_size(self.size or 0)}  sha256:{self.sha256}"
+
+
+def build_report(made: Made, done: Iterable[Done]) -> dict[str, Any]:
+    """Return what a run did: what it made, each step with its reasons and counts, their totals, the versions.
 
     Totals of steps that did not run are 0: a run with nothing to do did not hash any file.
     """
@@ -38,19 +67,12 @@ def build_report(artifact: str, sha256: str, done: Iterable[Done]) -> dict[str, 
         for name in totals:
             totals[name] += step.counts.get(name, 0)
     return {
-        "artifact": artifact,
-        "sha256": sha256,
-        "size": os.path.getsize(artifact),
+        **made.to_value(),
         "seconds": round(sum(step.seconds for step in steps), 3),
         "totals": totals,
         "steps": [step.to_value() for step in steps],
         "versions": versions(),
     }
-
-
-def artifact_line(artifact: str, sha256: str) -> str:
-    """Describe an artifact for a person: path, size, digest."""
-    return f"{artifact}  {human_size(os.path.getsize(artifact))}  sha256:{sha256}"
 
 
 def work_line(done: Iterable[Done]) -> str:
@@ -67,12 +89,12 @@ def work_line(done: Iterable[Done]) -> str:
     return "; ".join([seconds, *reused])
 
 
-def report_path(artifact: str) -> str:
-    """Return the path of the report of an artifact."""
-    return f"{artifact}.report.json"
+def report_path(stem: str) -> str:
+    """Return the path of the report of an image whose documents have names that begin like this."""
+    return f"{stem}.report.json"
 
 
-def write_report(artifact: str, sha256: str, done: Iterable[Done]) -> None:
-    """Write the report of the last run beside the artifact, even if that run had nothing to do."""
-    report = json.dumps(build_report(artifact, sha256, done), indent=2)
-    write_file(report_path(artifact), report.encode() + b"\n")
+def write_report(path: str, made: Made, done: Iterable[Done]) -> None:
+    """Write the report of the last run, even if that run had nothing to do."""
+    report = json.dumps(build_report(made, done), indent=2)
+    write_file(path, report.encode() + b"\n")

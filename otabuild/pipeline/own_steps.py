@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from otabuild.errors import StateError
+from otabuild.recipe.model import Recipe
 
 BeforeScan = Callable[[], None]
 AfterBuild = Callable[[str], None]
@@ -87,6 +88,18 @@ def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
         expected=", ".join(known),
         hint="correct the name where the step is registered",
     )
+
+
+def artifact_for(recipe: Recipe, step: str) -> str:
+    """Return the artifact that a step after the build receives.
+
+    Raises:
+        StateError: the recipe writes none.
+    """
+    if recipe.output is None:
+        what, hint = "this step needs an artifact, and the recipe writes none", "add `output` to the recipe"
+        raise StateError(what, where=f"{step}:{recipe.name}", hint=hint)
+    return recipe.output
 
 
 def note_tasks(names: Iterable[str]) -> None:

@@ -199,7 +199,8 @@ class _Loader:
         time = self._time(tree.get("timestamp") or YamlNode("string", 1, 1, text="commit"))
         self.date = utc_date(time)
         values = {key.text: self._value(node, [key.text]) for key, node in tree.pairs if key.text != "timestamp"}
-        return {"name": stem, **values, "timestamp": time}
+        no_output = {"output": None} if "publish" in values else {}  # whoever publishes need not write an artifact
+        return {"name": stem, **no_output, **values, "timestamp": time}
 
     def _time(self, node: YamlNode) -> int:
         if node.kind not in ("string", "date"):

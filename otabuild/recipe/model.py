@@ -256,7 +256,7 @@ class Recipe(Model):
     """Version of the recipe format: the number 1."""
     name: Name
     """Name of the recipe; default: the stem of its file."""
-    output: Path
+    output: Path | None
     """Artifact to write, relative to the recipe, such as `dist/vehicle-${git:describe}.zip`."""
     output_dir: Path | None = None
     """Image directory to write in addition, ready for a file server."""
@@ -281,7 +281,8 @@ class Recipe(Model):
     verify: VerifyRecipe | None = None
     """What `doit verify` trusts."""
     publish: PublishRecipe | None = None
-    """Where `doit publish` publishes the image as a release."""
+    """Where `doit publish` publishes the image as a release. With it, `output` may be left out: then no artifact is written,
+    and the image goes from the work directory into the store."""
 
     _tree: YamlNode = PrivateAttr(default=YamlNode("null", 1, 1))
 

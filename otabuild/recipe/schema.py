@@ -19,7 +19,8 @@ def json_schema() -> dict[str, Any]:
     time = schema["properties"]["timestamp"]
     time.pop("type")
     time.update(_TIME)
-    schema["required"] = [key for key in schema["required"] if key not in _DERIVED]
+    schema["required"] = [key for key in schema["required"] if key not in (*_DERIVED, "output")]
+    schema["anyOf"] = [{"required": ["output"]}, {"required": ["publish"]}]
     for model in (schema, *schema["$defs"].values()):
         for value in model.get("properties", {}).values():
             _drop_null(value)

@@ -29,9 +29,7 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         elif keys[-1] == "directory" and os.path.lexists(path) and not os.path.isdir(path):
             what, hint = f"{os.path.abspath(path)}: cannot open the rootfs directory", "an archive is given with `tar:`"
             yield problem_at(recipe, keys, what, "Not a directory", hint=hint)
-    outputs: dict[tuple[str, ...], str] = {("output",): os.path.dirname(recipe.output)}
-    if recipe.output_dir:
-        outputs["output-dir",] = os.path.dirname(recipe.output_dir)
+    outputs: dict[tuple[str, ...], str] = {(key,): os.path.dirname(path) for key, path in _written(recipe)}
     if recipe.publish and not is_url(recipe.publish.store):
         outputs["publish", "store"] = recipe.publish.store
     for keys, folder in outputs.items():
@@ -47,6 +45,13 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         hint = "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock"
         place = place_of(recipe, ["timestamp"])._replace(key="timestamp")  # it may have its default
         yield Finding(place, what, utc(recipe.timestamp), f"at most {utc(now)}", hint)
+
+
+def _written(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """Yield key and path of each output that the recipe requests."""
+    for key, path in (("output", recipe.output), ("output-dir", recipe.output_dir)):
+        if path is not None:
+            yield key, path
 
 
 def _existing(folder: str) -> str:

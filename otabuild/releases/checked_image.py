@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from otabuild.errors import Finding, NotVerifiedError, OtabuildError, StateError
 from otabuild.format import annotations as ann
 from otabuild.image.image import Image
@@ -13,7 +15,12 @@ from otabuild.verification.verify import verify
 
 
 def checked_contents(
-    image: Image, now: int, *, unsigned: bool = False, progress: Progress | None = None
+    image: Image,
+    now: int,
+    *,
+    unsigned: bool = False,
+    proven: Collection[bytes] = (),
+    progress: Progress | None = None,
 ) -> ReleaseContents:
     """Return what a release of this image consists of; `otabuild verify --shallow` accepts it.
 
@@ -23,6 +30,7 @@ def checked_contents(
         image: an open image.
         now: Unix seconds, for the validity of certificates.
         unsigned: also take an image that is not signed.
+        proven: digests of blobs that are right without being read; see `verify`.
         progress: called with the bytes hashed.
 
     Raises:
@@ -36,7 +44,7 @@ def checked_contents(
             where=image.path,
             hint="sign it first, or publish it as it is with --unsigned",
         )
-    report = verify(image, None, now, shallow=True, without_signature=True, progress=progress)
+    report = verify(image, None, now, shallow=True, without_signature=True, proven=proven, progress=progress)
     found = [finding for finding in report.findings if finding.severity == "error"]
     if image.token_raw is not None:
         _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 
 from otabuild.image.image import Image
@@ -20,6 +20,7 @@ def publish_image(
     *,
     unsigned: bool,
     pause: Pause,
+    proven: Collection[bytes] = (),
     progress: Callable[[str], Progress],
 ) -> Published:
     """Publish an open image; it is verified first, and only what the store lacks is uploaded.
@@ -31,11 +32,12 @@ def publish_image(
         now: Unix seconds, for the validity of certificates.
         unsigned: also publish an image that is not signed.
         pause: called while somebody prunes.
+        proven: digests of blobs that are right without being read; see `verify`.
         progress: returns what is called with bytes done and their total, for `verify` and for `upload`.
 
     Raises:
         OtabuildError: as for `checked_contents`, `open_store` and `publish`.
     """
-    contents = checked_contents(image, now, unsigned=unsigned, progress=progress("verify"))
+    contents = checked_contents(image, now, unsigned=unsigned, proven=proven, progress=progress("verify"))
     with closing(open_store(place)) as store:
         return publish(store, name, contents, pause=pause, progress=progress("upload"))

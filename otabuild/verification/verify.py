@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -93,6 +93,7 @@ def verify(
     shallow: bool = False,
     strict: bool = False,
     without_signature: bool = False,
+    proven: Collection[bytes] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Verify an image completely.
@@ -106,6 +107,8 @@ def verify(
         shallow: do not rebuild contents; every stored blob is still hashed.
         strict: notes also make the image invalid.
         without_signature: check everything except authenticity, as for an image that is not signed yet.
+        proven: digests of blobs that the caller knows to be right, because it has just hashed them, or because somebody
+            trusted vouches for them; those that nothing else needs are not read.
         progress: called with the bytes hashed.
 
     Returns:
@@ -114,7 +117,7 @@ def verify(
     Raises:
         StorageError: no space for temporary files.
     """
-    run = _Run(image, Tally(progress=progress))
+    run = _Run(image, Tally(progress=progress), verified={*proven})
     signature = None if without_signature else run.check_signature(policy, now)
     image.blobs.on_verified = run.verified.add
     try:

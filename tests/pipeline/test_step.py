@@ -16,6 +16,7 @@ import pytest
 from otabuild.errors import InputError
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps import graph
+from otabuild.pipeline.steps.reading_step import ReadingStep
 from otabuild.pipeline.workspace import Workspace
 from otabuild.storage import files, fs_at
 from tests.storage.small_images import blob, write
@@ -83,10 +84,14 @@ class MakeStep(Step[Inputs, Written]):
 
 STAMP = "make.stamp"
 STEPS = sorted(
-    (kind for kind in Step.__subclasses__() if kind.__module__.startswith(graph.__package__)),
+    (
+        kind
+        for kind in (*Step.__subclasses__(), *ReadingStep.__subclasses__())
+        if kind.__module__.startswith(graph.__package__) and kind is not ReadingStep
+    ),
     key=lambda kind: kind.__name__,
 )
-DECLARED = {"outputs", "tar", "name", "path", "naming_key", "_open_base", "_database"}
+DECLARED = {"outputs", "tar", "name", "path", "naming_key", "_open_base", "_database", "_open_built", "_built_files"}
 """What says where files are, and the context that names places of the recipe in errors."""
 
 

@@ -17,6 +17,7 @@ from otabuild.errors import IntegrityError, LimitError, StateError
 from otabuild.storage.backend import CHUNK, Backend
 from otabuild.storage.backends import open_backend
 from otabuild.storage.member import Member, arrange, document
+from otabuild.storage.member_backend import MemberBackend
 from otabuild.storage.sink import ArtifactSink, DirectorySink
 from otabuild.stores.folder_store import FolderStore
 from otabuild.stores.store_artifact_backend import StoreArtifactBackend
@@ -95,6 +96,10 @@ def artifact_in_store(folder: Path, members: list[Member]) -> Place:
     return Place("memory:image", lambda: StoreArtifactBackend("memory:image", store, "some/image.zip"))
 
 
+def unwritten(_folder: Path, members: list[Member]) -> Place:
+    return Place("unwritten", lambda: MemberBackend("unwritten", members))
+
+
 PLACES: list[PutImage] = [
     artifact,
     directory,
@@ -104,6 +109,7 @@ PLACES: list[PutImage] = [
     directory_in_store,
     directory_in_folder_store,
     artifact_in_store,
+    unwritten,
 ]
 LARGE = os.urandom(2 * CHUNK + 5)
 LARGE_NAME = f"blobs/sha256/{hashlib.sha256(LARGE).hexdigest()}"

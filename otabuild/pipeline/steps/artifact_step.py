@@ -1,36 +1,27 @@
-"""Artifact: writes the artifact, and the image directory if the recipe requests one."""
+"""Artifact: writes the artifact and the image directory, and the documents about the image beside it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-import msgpack
-
-from otabuild.assembly.assemble import ReadBlob, members
-from otabuild.assembly.legacy_files import legacy_members
 from otabuild.format.digest import Blob
-from otabuild.format.index_jwt import NAME
-from otabuild.format.legacy_jwt import CERTIFICATE_NAME
-from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
-from otabuild.pipeline.base_release import base_blobs
 from otabuild.pipeline.build_report import report_path
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.signers import signed_outside
 from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.steps.built_image import BuiltFiles, BuiltImage, beside, built_files, open_built
 from otabuild.pipeline.steps.index_step import Indexed, IndexStep
-from otabuild.pipeline.steps.sign_step import Signed, SignStep, needs_legacy
+from otabuild.pipeline.steps.sign_step import Signed, SignStep
 from otabuild.pipeline.steps.store_step import StoreStep
 from otabuild.pipeline.steps.tables_step import TablesStep
 from otabuild.recipe.model import Recipe, SbomRecipe
-from otabuild.storage import files
 from otabuild.storage.beside import PROVENANCE, SBOM, VEX
 from otabuild.storage.cache import Cache
-from otabuild.storage.member import Member
-from otabuild.storage.sink import ArtifactSink, DirectorySink
+from otabuild.storage.sink import ArtifactSink, DirectorySink, Sink
 
 
 @dataclass(frozen=True)
@@ -43,22 +34,23 @@ class ArtifactInputs:
     vex: Annotated[Mapping[str, str | None], KeyPart("VEX document")]
     provenance: Annotated[tuple[object, ...] | None, KeyPart("provenance")]
     made_of: Recipe | None
-    legacy: bool
-    output: str
+    beside: str
+    output: str | None
     output_dir: str | None
-    base: str | None
 
 
 @dataclass(frozen=True)
 class Built:
-    """The SHA-256 of the artifact, as hex."""
+    """Digests of what was built, as hex: of the artifact, if there is one, of index.json, and of its signature."""
 
-    sha256: str
+    sha256: str | None
+    index_json: str
+    signature: Signed | None
 
 
 @dataclass(frozen=True)
 class ArtifactStep(Step[ArtifactInputs, Built]):
-    """Write the artifact, and the image directory if the recipe requests one."""
+    """Write the artifact and the image directory, as far as the recipe requests them, and the documents about the image."""
 
     kind = "build"
     results_type = Built
@@ -66,7 +58,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
     @property
     def doc(self) -> str:
         """See `Step.doc`."""
-        return f"write {self.recipe.output}"
+        return f"write {self.recipe.output}" if self.recipe.output else "prepare what is published"
 
     @property
     def sources(self) -> tuple[Step[Any, Any], ...]:
@@ -82,10 +74,11 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
     def outputs(self) -> tuple[str, ...]:
         """See `Step.outputs`."""
         recipe = self.recipe
-        beside = [f"{recipe.output}{SBOM}"] if recipe.sbom else []
-        beside += [f"{recipe.output}{VEX}"] if recipe.sbom and recipe.sbom.vex else []
-        beside += [f"{recipe.output}{PROVENANCE}"] if recipe.provenance and not signed_outside(recipe) else []
-        return (recipe.output, *([recipe.output_dir] if recipe.output_dir else []), *beside)
+        documents = [SBOM] if recipe.sbom else []
+        documents += [VEX] if recipe.sbom and recipe.sbom.vex else []
+        documents += [PROVENANCE] if recipe.provenance and not signed_outside(recipe) else []
+        stem = beside(recipe, self.workspace)
+        return (*filter(None, [recipe.output, recipe.output_dir]), *(f"{stem}{suffix}" for suffix in documents))
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -95,7 +88,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
     @property
     def clean(self) -> tuple[str, ...]:
         """See `Step.clean`."""
-        return (report_path(self.recipe.output),)
+        return (report_path(beside(self.recipe, self.workspace)),)
 
     def inputs(self) -> ArtifactInputs:
         """See `Step.inputs`."""
@@ -107,10 +100,9 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             vex=input_hashes([recipe.sbom.vex] if recipe.sbom and recipe.sbom.vex else []),
             provenance=self._watched() if recipe.provenance else None,
             made_of=recipe if recipe.provenance else None,
-            legacy=needs_legacy(recipe),
+            beside=beside(recipe, self.workspace),
             output=recipe.output,
             output_dir=recipe.output_dir,
-            base=recipe.storage.base,
         )
 
     def _watched(self) -> tuple[object, ...]:
@@ -122,23 +114,23 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
 
     def run(self, inputs: ArtifactInputs) -> Outcome[Built]:
         """See `Step.run`."""
-        workspace = self.workspace
-        index = files.read_file(self.path("index.json"))
-        token = files.read_file(self.path(NAME)) if inputs.signature else None
-        blobs = [Blob(*blob) for blob in msgpack.unpackb(files.read_file(self.path("blobs")))]
-        with workspace.open_cache() as cache, ExitStack() as stack:
-            of_base = None
-            if inputs.base and not all(map(cache.has, blobs)):
-                of_base = stack.enter_context(self._open_base(inputs.base))
-            everything = members(index, token, blobs, cache, self._legacy(cache) if inputs.legacy else [], of_base)
-            total = sum(member.size for member in everything)
+        workspace, sha256 = self.workspace, None
+        with workspace.open_cache() as cache, self._built_files(cache) as (everything, _):
+            sinks: list[Sink] = [DirectorySink(inputs.output_dir)] if inputs.output_dir else []
+            sinks += [ArtifactSink(inputs.output)] if inputs.output else []
+            total = sum(member.size for member in everything) * len(sinks)
             progress = workspace.environment(cache, self.name.replace("build:", "write "), total).progress
-            if inputs.output_dir:
-                DirectorySink(inputs.output_dir).write(everything, workers=workspace.workers, progress=progress)
             cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns)
-            sha256 = ArtifactSink(inputs.output).write(everything, workers=workspace.workers, progress=progress)
-        counts = {"artifact-bytes": os.path.getsize(inputs.output)}
-        return Outcome(Built(sha256), {**counts, **self._documents(inputs)})
+            for sink in sinks:
+                sha256 = sink.write(everything, workers=workspace.workers, progress=progress)
+        counts = {"artifact-bytes": os.path.getsize(inputs.output)} if inputs.output else {}
+        return Outcome(Built(sha256, inputs.index.index_json, inputs.signature), {**counts, **self._documents(inputs)})
+
+    def _open_built(self) -> AbstractContextManager[BuiltImage]:
+        return open_built(self.recipe, self.workspace)
+
+    def _built_files(self, cache: Cache) -> AbstractContextManager[BuiltFiles]:
+        return built_files(self.recipe, self.workspace, cache)
 
     def _documents(self, inputs: ArtifactInputs) -> dict[str, list[str]]:
         """Write the documents beside the artifact; return notes about them for the build report."""
@@ -146,20 +138,11 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             return {}
         from otabuild.pipeline.steps.beside_artifact import write_provenance, write_sbom, write_vex
 
-        notes = write_sbom(inputs.output, inputs.sbom) if inputs.sbom else []
+        notes = write_sbom(self._open_built(), inputs.beside, inputs.sbom) if inputs.sbom else []
         with self.naming_key("sbom", "vex"):
             for path in inputs.vex:
-                write_vex(inputs.output, path)
+                write_vex(inputs.beside, path)
         notes += write_provenance(inputs.made_of, self.workspace) if inputs.made_of else []
         for note in notes:
-            self.workspace.warn(f"{inputs.output}: {note}")
+            self.workspace.warn(f"{inputs.beside}: {note}")
         return {"notes": notes}
-
-    def _open_base(self, place: str) -> AbstractContextManager[ReadBlob]:
-        return base_blobs(self.recipe, place)
-
-    def _legacy(self, cache: Cache) -> list[Member]:
-        """Return the files for legacy clients."""
-        release = msgpack.unpackb(files.read_file(self.path("release")))
-        certificate_pem, token = (files.read_file(self.path(name)) for name in (CERTIFICATE_NAME, LEGACY_NAME))
-        return legacy_members({name: Blob(*blob) for name, blob in release.items()}, certificate_pem, token, cache)

@@ -9,10 +9,10 @@ from otabuild.errors import StateError
 from otabuild.format.dsse import Envelope, pre_authentication
 from otabuild.format.json_text import load_json
 from otabuild.format.statement import SBOM, Statement
-from otabuild.image.image import open_image
 from otabuild.packages.survey import read_inventories
 from otabuild.pipeline.outside_signatures import match_answer
 from otabuild.pipeline.provenance import provenance
+from otabuild.pipeline.steps.built_image import open_built
 from otabuild.pipeline.steps.preflight_step import CheckedSigning, check_signing
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
@@ -23,23 +23,23 @@ from otabuild.signing.signing_request import SigningRequest
 from otabuild.verification.attested import image_subjects
 
 
-def provenance_statement(recipe: Recipe, builder: str) -> Statement:
-    """Return the statement about how the artifact of a recipe was made; errors as for `provenance`."""
-    with open_image(recipe.output) as image:
-        subjects = image_subjects(image, os.path.basename(recipe.output))
+def provenance_statement(recipe: Recipe, workspace: Workspace, builder: str) -> Statement:
+    """Return the statement about how the image of a recipe was made; errors as for `provenance`."""
+    with open_built(recipe, workspace) as (image, _):
+        subjects = image_subjects(image, os.path.basename(image.path))
     return provenance(recipe, subjects, builder)
 
 
-def sbom_statement(recipe: Recipe) -> Statement:
-    """Return the statement that the bill of materials of an artifact is its own; errors as for `make_sbom`."""
+def sbom_statement(recipe: Recipe, workspace: Workspace) -> Statement:
+    """Return the statement that the bill of materials of an image is its own; errors as for `make_sbom`."""
     check_libraries()
     from otabuild.sbom.cyclonedx import make_sbom
 
     unpackaged = recipe.sbom is not None and recipe.sbom.unpackaged
-    with open_image(recipe.output) as image:
+    with open_built(recipe, workspace) as (image, _):
         contents = list(read_inventories(image.payloads))
         predicate = load_json(make_sbom(image, contents, unpackaged=unpackaged))
-        subjects = image_subjects(image, os.path.basename(recipe.output))
+        subjects = image_subjects(image, os.path.basename(image.path))
     return Statement(subject=subjects, predicate_type=SBOM, predicate=predicate)
 
 

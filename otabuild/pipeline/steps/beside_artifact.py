@@ -1,12 +1,14 @@
-"""Writes the documents about a new artifact beside it."""
+"""Writes the documents about a new image."""
 
 from __future__ import annotations
 
-from otabuild.image.image import open_image
+from contextlib import AbstractContextManager
+
 from otabuild.packages.survey import read_inventories
 from otabuild.pipeline.builder import BUILDER
 from otabuild.pipeline.signers import signed_outside
 from otabuild.pipeline.steps.attesting import attest, provenance_statement
+from otabuild.pipeline.steps.built_image import BuiltImage, beside
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe, SbomRecipe
 from otabuild.sbom.libraries import check_libraries
@@ -15,7 +17,7 @@ from otabuild.storage.files import read_file, write_file
 
 
 def write_provenance(recipe: Recipe, workspace: Workspace) -> list[str]:
-    """Write how an artifact was made, signed; return a note if its signature is made outside.
+    """Write how an image was made, signed; return a note if its signature is made outside.
 
     Raises:
         InputError: who builds is not known, or an input cannot be read.
@@ -23,13 +25,18 @@ def write_provenance(recipe: Recipe, workspace: Workspace) -> list[str]:
     """
     if signed_outside(recipe):
         return [f"its provenance has to be signed, too: `otabuild attest {recipe.file} --request FILE`"]
-    statement = provenance_statement(recipe, workspace.environ.get(BUILDER, ""))
-    write_file(f"{recipe.output}{PROVENANCE}", attest(recipe, workspace, statement))
+    statement = provenance_statement(recipe, workspace, workspace.environ.get(BUILDER, ""))
+    write_file(f"{beside(recipe, workspace)}{PROVENANCE}", attest(recipe, workspace, statement))
     return []
 
 
-def write_sbom(artifact: str, sbom: SbomRecipe) -> list[str]:
-    """Write the bill of materials of an artifact; return notes about what could not be read.
+def write_sbom(opened: AbstractContextManager[BuiltImage], stem: str, sbom: SbomRecipe) -> list[str]:
+    """Write the bill of materials of an image; return notes about what could not be read.
+
+    Args:
+        opened: the image, which is closed afterwards.
+        stem: what the name of the document begins with; see `beside`.
+        sbom: what it has to list.
 
     Raises:
         InputError: the libraries for it are not installed.
@@ -38,14 +45,14 @@ def write_sbom(artifact: str, sbom: SbomRecipe) -> list[str]:
     check_libraries()
     from otabuild.sbom.cyclonedx import make_sbom
 
-    with open_image(artifact) as image:
+    with opened as (image, _):
         contents = list(read_inventories(image.payloads))
-        write_file(f"{artifact}{SBOM}", make_sbom(image, contents, unpackaged=sbom.unpackaged))
+        write_file(f"{stem}{SBOM}", make_sbom(image, contents, unpackaged=sbom.unpackaged))
     return list(dict.fromkeys(note.why for _, inventory in contents for note in inventory.notes))
 
 
-def write_vex(artifact: str, path: str) -> None:
-    """Copy a VEX document beside an artifact whose bill of materials is there.
+def write_vex(stem: str, path: str) -> None:
+    """Copy a VEX document beside a bill of materials; `stem` is what both names begin with.
 
     Raises:
         InputError, FormatError, LimitError: it is not a VEX document about components of that.
@@ -54,5 +61,5 @@ def write_vex(artifact: str, path: str) -> None:
     from otabuild.sbom.vex import LIMIT, check_vex
 
     raw = read_file(path, LIMIT)
-    check_vex(raw, path, read_file(f"{artifact}{SBOM}"))
-    write_file(f"{artifact}{VEX}", raw)
+    check_vex(raw, path, read_file(f"{stem}{SBOM}"))
+    write_file(f"{stem}{VEX}", raw)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
-from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.step import KeyPart, Outcome
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
+from otabuild.pipeline.steps.reading_step import ReadingStep
 from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.recipe.sign import VerifyRecipe
 from otabuild.storage import files
@@ -21,7 +22,6 @@ class DeployInputs:
 
     artifact: Annotated[Built, KeyPart("artifact")]
     payloads: Mapping[str, tuple[str, str]]
-    output: str
     verify: VerifyRecipe | None
 
 
@@ -33,7 +33,7 @@ class DeployedTars:
 
 
 @dataclass(frozen=True)
-class DeployStep(Step[DeployInputs, DeployedTars]):
+class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
     """Deploy one payload of each rootfs as a tar file."""
 
     kind = "deploy"
@@ -70,19 +70,16 @@ class DeployStep(Step[DeployInputs, DeployedTars]):
         return DeployInputs(
             artifact=ArtifactStep(recipe, self.workspace).results(),
             payloads=first,
-            output=recipe.output,
             verify=recipe.verify if recipe.sign else None,
         )
 
     def run(self, inputs: DeployInputs) -> Outcome[DeployedTars]:
         """See `Step.run`."""
         from otabuild.deployment.deploy_tar import deploy_tar
-        from otabuild.image.bounds import UNBOUNDED
-        from otabuild.image.image import open_image
 
         with self.naming_key():
             policy = trust_policy(inputs.verify) if inputs.verify else None
-        with open_image(inputs.output, bounds=UNBOUNDED) as image:
+        with self.open_built() as (image, _):
             for rootfs, payload in inputs.payloads.items():
                 deploy_tar(
                     image.payload(*payload),

@@ -16,11 +16,12 @@ from otabuild.format import annotations as ann
 from otabuild.format.digest import Blob, Descriptor
 from otabuild.format.media_types import FILE_TABLE_ZSTD, IMAGE_CONFIG, RESOURCE_TABLE_ZSTD
 from otabuild.format.otaclient import RELEASE_MANIFEST
+from otabuild.pipeline.blob_list import read_blobs, write_blobs
 from otabuild.pipeline.rootfs_system import System
 from otabuild.pipeline.settings import input_hashes, release_states
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.scan_step import ScanStep
-from otabuild.pipeline.steps.tables_step import Tables, TablesStep, read_leaves
+from otabuild.pipeline.steps.tables_step import Tables, TablesStep
 from otabuild.recipe.model import OtaclientRecipe, PayloadRecipe, RootfsRecipe
 from otabuild.storage import files
 from otabuild.storage.cache import Cache
@@ -118,7 +119,7 @@ class IndexStep(Step[IndexInputs, Indexed]):
                 files.write_file(self.path("release"), bytes(msgpack.packb(stored.folder)))
         resource_table = inputs.tables.resource_table.blob
         manifests.append(Descriptor.make(RESOURCE_TABLE_ZSTD, *resource_table))
-        blobs = sorted({resource_table, *blobs, *read_leaves(self.path("leaves"))})
+        blobs = sorted({resource_table, *blobs, *read_blobs(self.path("leaves"))})
         index = documents.index(
             manifests,
             inputs.annotations,
@@ -127,7 +128,7 @@ class IndexStep(Step[IndexInputs, Indexed]):
             signed_at=inputs.timestamp if inputs.signed else None,
         )
         files.write_file(index_file, index.to_json())
-        files.write_file(blobs_file, bytes(msgpack.packb(blobs)))
+        write_blobs(blobs_file, blobs)
         return Outcome(Indexed(files.hash_file(index_file), files.hash_file(blobs_file)))
 
 

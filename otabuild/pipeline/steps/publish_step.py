@@ -7,8 +7,9 @@ from functools import partial
 from typing import Annotated
 
 from otabuild.errors import StateError
-from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.step import KeyPart, Outcome
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
+from otabuild.pipeline.steps.reading_step import ReadingStep
 from otabuild.recipe.model import PublishRecipe
 from otabuild.releases.publish import Published
 
@@ -19,12 +20,11 @@ class PublishInputs:
 
     artifact: Annotated[Built, KeyPart("artifact")]
     publish: Annotated[PublishRecipe, KeyPart("where to publish")]
-    output: str
     unsigned: bool
 
 
 @dataclass(frozen=True)
-class PublishStep(Step[PublishInputs, Published]):
+class PublishStep(ReadingStep[PublishInputs, Published]):
     """Verify the image, and publish it; only what the store lacks is uploaded."""
 
     kind = "publish"
@@ -56,24 +56,22 @@ class PublishStep(Step[PublishInputs, Published]):
         return PublishInputs(
             artifact=ArtifactStep(self.recipe, self.workspace).results(),
             publish=self._publish,
-            output=self.recipe.output,
             unsigned=bool(self.recipe.verify and self.recipe.verify.unsigned),
         )
 
     def run(self, inputs: PublishInputs) -> Outcome[Published]:
         """See `Step.run`."""
-        from otabuild.image.bounds import UNBOUNDED
-        from otabuild.image.image import open_image
         from otabuild.releases.publish_image import publish_image
 
         workspace, release = self.workspace, inputs.publish
-        with self.naming_key(), open_image(inputs.output, bounds=UNBOUNDED) as image:
+        with self.naming_key(), self.open_built() as (image, proven):
             done = publish_image(
                 image,
                 release.store,
                 release.name,
                 workspace.now,
                 unsigned=inputs.unsigned,
+                proven=proven,
                 pause=workspace.pause,
                 progress=lambda what: partial(workspace.progress, f"{what} {release.name}"),
             )

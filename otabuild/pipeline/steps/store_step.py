@@ -13,6 +13,7 @@ from otabuild.assembly.plan import StoragePlan
 from otabuild.assembly.store import store_contents
 from otabuild.assembly.tree import write_tree
 from otabuild.pipeline.base_release import base_state, open_base
+from otabuild.pipeline.blob_list import write_blobs
 from otabuild.pipeline.settings import storage_plan
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.scan_step import ScanStep
@@ -21,6 +22,9 @@ from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.stream import read_entries
 from otabuild.storage import files, publishing
 from otabuild.storage.compress import library_version
+
+OF_BASE = "of-base"
+"""The list of the blobs that were taken over from a trusted base, and not read."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,8 @@ class StoreStep(Step[StoreInputs, Stored]):
     @property
     def outputs(self) -> tuple[str, ...]:
         """See `Step.outputs`."""
-        return (*(self.rootfs_path(name, "tree") for name in self.recipe.rootfs), self.path("storage"))
+        trees = (self.rootfs_path(name, "tree") for name in self.recipe.rootfs)
+        return (*trees, self.path("storage"), self.path(OF_BASE))
 
     def _scans(self) -> dict[str, ScanStep]:
         return {name: ScanStep(self.recipe, self.workspace, name) for name in self.recipe.rootfs}
@@ -93,7 +98,7 @@ class StoreStep(Step[StoreInputs, Stored]):
 
     def run(self, inputs: StoreInputs) -> Outcome[Stored]:
         """See `Step.run`."""
-        *trees, storage_file = self.outputs
+        *trees, storage_file, of_base = self.outputs
         base = self._open_base(inputs.base[0]) if inputs.base else nullcontext()
         with self.workspace.open_cache() as cache, base as earlier:
             environment = self.workspace.environment(cache, self.name.replace(":", " "), inputs.size)
@@ -104,6 +109,7 @@ class StoreStep(Step[StoreInputs, Stored]):
                     write_tree(file, tree)
         with publishing.replacing_stream(storage_file) as file:
             storage.write(file)
+        write_blobs(of_base, sorted(earlier.taken) if earlier else ())
         hashes = {name: files.hash_file(path) for name, path in zip(inputs.entries, trees, strict=True)}
         return Outcome(Stored(hashes, files.hash_file(storage_file)), counts.to_value())
 

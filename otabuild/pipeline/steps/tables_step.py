@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Annotated
 
-import msgpack
-
 from otabuild.assembly.file_table import link_counts, write_file_table
 from otabuild.assembly.resource_table import Resources, write_resource_table
 from otabuild.assembly.stored import Storage
 from otabuild.assembly.tree import read_tree
 from otabuild.format.digest import Blob
+from otabuild.pipeline.blob_list import write_blobs
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.store_step import Stored, StoreStep
 from otabuild.storage import files
@@ -104,7 +103,7 @@ class TablesStep(Step[TablesInputs, Tables]):
         with open(self.path("storage"), "rb") as file:
             resources = Resources(Storage.read(file))
         write_resource_table(self._database, resources.rows())
-        files.write_file(leaves, bytes(msgpack.packb(list(resources.leaves()))))
+        write_blobs(leaves, resources.leaves())
 
     def _file_table(self, name: str, digest: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], StoredTable]:
         """Start the file table of a tree; a table made from the same tree is taken from the cache."""
@@ -127,8 +126,3 @@ class TablesStep(Step[TablesInputs, Tables]):
 def _add_table(cache: Cache, database: str, labels: Mapping[str, int]) -> StoredTable:
     blob = cache.add(compress_table(database))
     return StoredTable(blob.digest.hex(), blob.size, labels)
-
-
-def read_leaves(path: str) -> list[Blob]:
-    """Return the blobs of contents that the image must contain."""
-    return [Blob(*leaf) for leaf in msgpack.unpackb(files.read_file(path))]

@@ -9,8 +9,9 @@ from typing import Annotated
 
 from otabuild.errors import InputError, NotVerifiedError, TrustError
 from otabuild.format.times import DAY
-from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.step import KeyPart, Outcome
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
+from otabuild.pipeline.steps.reading_step import ReadingStep
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.recipe.sign import Sign, VerifyRecipe
 
@@ -31,7 +32,6 @@ class VerifyInputs:
     sign: Sign | None
     verify: VerifyRecipe | None
     recipe_file: str
-    output: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Verified:
 
 
 @dataclass(frozen=True)
-class VerifyStep(Step[VerifyInputs, Verified]):
+class VerifyStep(ReadingStep[VerifyInputs, Verified]):
     """Verify the artifact completely."""
 
     kind = "verify"
@@ -51,7 +51,7 @@ class VerifyStep(Step[VerifyInputs, Verified]):
     @property
     def doc(self) -> str:
         """See `Step.doc`."""
-        return f"verify {self.recipe.output}"
+        return f"verify {self.recipe.output or self.recipe.name}"
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -68,13 +68,10 @@ class VerifyStep(Step[VerifyInputs, Verified]):
             sign=recipe.sign,
             verify=recipe.verify,
             recipe_file=recipe.file,
-            output=recipe.output,
         )
 
     def run(self, inputs: VerifyInputs) -> Outcome[Verified]:
         """See `Step.run`."""
-        from otabuild.image.bounds import UNBOUNDED
-        from otabuild.image.image import open_image
         from otabuild.verification.verify import verify
 
         if inputs.sign and inputs.verify is None:
@@ -82,7 +79,7 @@ class VerifyStep(Step[VerifyInputs, Verified]):
             raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
         with self.naming_key():
             policy = trust_policy(inputs.verify) if inputs.verify and inputs.sign else None
-        with open_image(inputs.output, bounds=UNBOUNDED) as image:
+        with self.open_built() as (image, _):
             report = verify(
                 image,
                 policy,
@@ -91,12 +88,12 @@ class VerifyStep(Step[VerifyInputs, Verified]):
                 progress=partial(self.workspace.progress, self.name.replace(":", " ")),
             )
         if not report.ok:
-            raise NotVerifiedError(inputs.output, report.findings)
+            raise NotVerifiedError(image.path, report.findings)
         notes = [str(finding) for finding in report.findings]
         if inputs.sign is None:
             if not (inputs.verify and inputs.verify.unsigned):
-                raise TrustError(_NOT_SIGNED, where=inputs.output, hint=_HOW_TO_SIGN)
+                raise TrustError(_NOT_SIGNED, where=image.path, hint=_HOW_TO_SIGN)
             notes.append(_NOT_SIGNED)
-            self.workspace.warn(f"{inputs.output}: {_NOT_SIGNED}")
+            self.workspace.warn(f"{image.path}: {_NOT_SIGNED}")
         until = next_date(inputs.sign, inputs.verify, self.workspace.now)
         return Outcome(Verified(dict(report.counts)), {"notes": notes}, until=until)

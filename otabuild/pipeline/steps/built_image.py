@@ -1,0 +1,109 @@
+"""The image that was built last: its artifact, or its files in the work directory if the recipe writes none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
+
+import msgpack
+
+from otabuild.assembly.assemble import members
+from otabuild.assembly.legacy_files import legacy_members
+from otabuild.format.compat import STRICT
+from otabuild.format.digest import Blob
+from otabuild.format.index_jwt import NAME
+from otabuild.format.legacy_jwt import CERTIFICATE_NAME
+from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
+from otabuild.image.bounds import UNBOUNDED
+from otabuild.image.image import Image, open_image
+from otabuild.pipeline.base_release import base_blobs
+from otabuild.pipeline.blob_list import read_blobs
+from otabuild.pipeline.steps.sign_step import needs_legacy
+from otabuild.pipeline.steps.store_step import OF_BASE
+from otabuild.pipeline.workspace import Workspace
+from otabuild.recipe.model import Recipe
+from otabuild.releases.parallel import do_all
+from otabuild.storage import files
+from otabuild.storage.cache import Cache
+from otabuild.storage.member import Member, member_chunks
+from otabuild.storage.member_backend import MemberBackend
+
+
+class BuiltFiles(NamedTuple):
+    """Every file of an image, where its bytes are; and the digests of the blobs that only the base has."""
+
+    members: list[Member]
+    of_base: frozenset[bytes]
+
+
+@contextmanager
+def built_files(recipe: Recipe, workspace: Workspace, cache: Cache) -> Iterator[BuiltFiles]:
+    """Yield the files of the image whose index was built, and signed, last.
+
+    Raises:
+        DamagedBlobError: a blob is no longer in the cache.
+        OtabuildError: a step before has not run, or the base cannot be opened.
+    """
+
+    def path(name: str) -> str:
+        return os.path.join(workspace.folder(recipe.name), name)
+
+    index = files.read_file(path("index.json"))
+    token = files.read_file(path(NAME)) if recipe.sign else None
+    of_base = [blob for blob in read_blobs(path(OF_BASE)) if not cache.has(blob)]
+    with ExitStack() as stack:
+        read = stack.enter_context(base_blobs(recipe)) if of_base else None
+        elsewhere = dict.fromkeys(of_base, read) if read else {}
+        extra = _legacy(path, cache) if needs_legacy(recipe) else ()
+        found = members(index, token, read_blobs(path("blobs")), cache, extra, elsewhere)
+        yield BuiltFiles(found, frozenset(blob.digest for blob in of_base))
+
+
+def _legacy(path: Callable[[str], str], cache: Cache) -> list[Member]:
+    """Return the files for legacy clients."""
+    release = msgpack.unpackb(files.read_file(path("release")))
+    certificate_pem, token = (files.read_file(path(name)) for name in (CERTIFICATE_NAME, LEGACY_NAME))
+    return legacy_members({name: Blob(*blob) for name, blob in release.items()}, certificate_pem, token, cache)
+
+
+class BuiltImage(NamedTuple):
+    """An open image that was built, and the digests of its blobs that need not be hashed again."""
+
+    image: Image
+    proven: frozenset[bytes]
+
+
+@contextmanager
+def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
+    """Open the image that was built last, wherever it is.
+
+    What is not in an artifact is hashed now, so that damage is found where it can still be mended. What only a trusted
+    base has is not read: its digest follows from what was signed there.
+
+    Raises:
+        DamagedBlobError: a blob in the work directory is missing or damaged.
+        OtabuildError: as for `open_image` and `built_files`.
+    """
+    if recipe.output is not None:
+        with open_image(recipe.output, bounds=UNBOUNDED) as image:
+            yield BuiltImage(image, frozenset())
+        return
+    with workspace.open_cache() as cache, built_files(recipe, workspace, cache) as (found, of_base):
+        ours = [member for member in found if member.digest and member.digest not in of_base]
+        total = sum(member.size for member in ours)
+        progress = workspace.environment(cache, f"check {recipe.name}", total).progress
+
+        def check(member: Member) -> None:
+            for chunk in member_chunks(member):
+                progress(len(chunk))
+
+        do_all(check, ours, workspace.workers)
+        image = Image(MemberBackend(f"the image of {recipe.file}", found), STRICT, UNBOUNDED)
+        yield BuiltImage(image, of_base.union(member.digest for member in ours if member.digest))
+
+
+def beside(recipe: Recipe, workspace: Workspace) -> str:
+    """Return what the names of the documents about an image begin with: its artifact, or a place beside the work directory."""
+    return recipe.output or os.path.join(os.path.dirname(workspace.work), "release", recipe.name)
