@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from otabuild.cli import make_parser
 from otabuild.recipe.context import Context
 from otabuild.recipe.fields import PathBase
 from otabuild.recipe.load import parse_recipe
 from tools.reference import pages
+from tools.reference_commands import man_page, named_commands
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(
@@ -18,7 +22,9 @@ DOCUMENTS = sorted(
 )
 
 
-@pytest.mark.parametrize("name", ["commands.md", "errors.md", "json.md", "recipe.md", "recipe.schema.json", "rules.md"])
+@pytest.mark.parametrize(
+    "name", ["commands.md", "errors.md", "json.md", "otabuild.1", "recipe.md", "recipe.schema.json", "rules.md"]
+)
 def test_generated_pages_are_the_newest(name: str) -> None:
     assert pages()[name] == (ROOT / "docs/reference" / name).read_text(encoding="utf-8"), "run `make docs`"
 
@@ -36,6 +42,24 @@ def test_the_reference_of_commands_shows_choices_and_commands_below_others() -> 
     page = pages()["commands.md"]
     wanted = ("## otabuild pki demo\n", "- `DIR`: ", "`--format text|markdown|json`", "`show|prune|verify`")
     assert [text for text in wanted if text not in page] == []
+
+
+@pytest.mark.parametrize("checker", [("groff", "-man", "-ww", "-z"), ("mandoc", "-T", "lint", "-W", "warning")])
+def test_the_man_page_is_well_formed(checker: tuple[str, ...]) -> None:
+    if shutil.which(checker[0]) is None:
+        pytest.skip(f"no {checker[0]}")
+    command = [*checker, str(ROOT / "docs/reference/otabuild.1")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    complaints = (done.stdout + done.stderr).splitlines()
+    assert [line for line in complaints if "missing date" not in line] == []  # a date would change without a reason
+
+
+def test_the_man_page_has_every_command() -> None:
+    page = man_page()
+    commands = [name for name, _ in named_commands(make_parser(), "otabuild")]
+    assert all(f".SS {name}\n".replace("-", r"\-") in page for name in commands)
+    assert ".SH EXIT STATUS\n0 success" in page
+    assert r"\fB\-\-ecu\-id ID\fR" in page
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -30,6 +30,9 @@ DATA = {
     "otabuild/report/report.js",
 }
 
+OUTSIDE = tuple(f"otabuild-{__version__}.{kind}/" for kind in ("dist-info", "data"))
+"""Folders of the wheel that are not the package."""
+
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -58,12 +61,15 @@ def _wheel(folder: Path) -> Path:
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     with zipfile.ZipFile(_wheel(built)) as wheel:
-        inside = {name for name in wheel.namelist() if ".dist-info/" not in name}
-        others = {name.partition("/")[2] for name in wheel.namelist() if ".dist-info/" in name}
+        inside = {name for name in wheel.namelist() if not name.startswith(OUTSIDE)}
+        others = {name.partition("/")[2] for name in wheel.namelist() if name.startswith(OUTSIDE)}
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "otabuild").rglob("*.py")}
     tracked = subprocess.run(["git", "ls-files", "otabuild"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert inside == modules & set(tracked.stdout.split()) | DATA
-    assert others == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+    assert others == {
+        *("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"),
+        "data/share/man/man1/otabuild.1",
+    }
 
 
 def test_the_schema_in_the_wheel_is_that_of_the_models(built: Path) -> None:

@@ -15,7 +15,7 @@ from otabuild.outputs.output_schema import COMMANDS, output_schema
 from tests.image.forge import forge
 from tests.image.packages import with_package
 from tests.shell.projects import Project, answer, make_project
-from tools.reference import named_commands
+from tools.reference_commands import named_commands
 
 IMAGE, OLD, RECIPE, PAYLOAD, CA = (
     *("dist/vehicle.zip", "out/old.zip", "recipes/vehicle.yaml"),
