@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -65,6 +65,7 @@ class Contents(Generic[T]):
     Attributes:
         payload: of an open image.
         places_of: returns the places of a content, by digest; called in one thread.
+        all_places: returns the digest and the places of every content, which takes less time than asking for each.
         write: makes one place, called from worker threads with what fills it; returns whether the content is there.
         reuse: old trees, or None.
         kept: keeps what is fetched, if the image is remote.
@@ -72,6 +73,7 @@ class Contents(Generic[T]):
 
     payload: Payload
     places_of: Callable[[bytes], list[T]]
+    all_places: Callable[[], Iterator[tuple[bytes, list[T]]]]
     write: Callable[[T, Fill], bool]
     reuse: OldTrees | None
     kept: KeptBlobs | None
@@ -95,13 +97,15 @@ class Contents(Generic[T]):
         planned = self._leaves(missing)
         if self.kept is not None:
             self.kept.fetch(planned)  # while the old trees are copied
-        self._left = {digest: self.places_of(digest) for digest in missing}
-        run_parallel(self._reuse, self._batches(wanted))
-        self._rebuild(lambda row: self._left.get(row.digest))
+        if self.reuse is not None:
+            run_parallel(self._reuse, self._batches(wanted, missing))
+        self._rebuild(lambda row: self.places_of(row.digest) if row.digest in missing else self._left.get(row.digest))
         fixed = [size for sizes in documents_and_tables(self.payload) for size in sizes.values()]
+        traffic = self.payload.image.source.traffic()
+        fetched = self._leaves({**missing, **self._left}) if self._left and traffic is None else planned
         return Transfer(
             planned=_amount(planned, fixed),
-            fetched=self._fetched(fixed),
+            fetched=_amount(fetched, fixed) if traffic is None else Amount(*traffic),
             reused_contents=len(self._reused),
             reused_bytes=sum(self._reused),
         )
@@ -109,13 +113,15 @@ class Contents(Generic[T]):
     def _may_be_reused(self, digest: bytes) -> bool:
         return self.reuse is not None and self.reuse.may_have(digest)
 
-    def _leaves(self, wanted: dict[bytes, int]) -> list[Blob]:
+    def _leaves(self, wanted: Mapping[bytes, object]) -> list[Blob]:
         """Return the distinct blobs of contents, in the order in which they are needed."""
         found = stored_contents(self.payload.image.resources, wanted)
         return list(dict.fromkeys(Blob(*leaf) for content in found for leaf in content.leaves))
 
-    def _batches(self, wanted: dict[bytes, int]) -> Iterator[list[tuple[bytes, int, list[T]]]]:
-        reused = ((digest, size, self.places_of(digest)) for digest, size in wanted.items() if digest not in self._left)
+    def _batches(
+        self, wanted: Mapping[bytes, int], missing: Container[bytes]
+    ) -> Iterator[list[tuple[bytes, int, list[T]]]]:
+        reused = ((digest, wanted[digest], places) for digest, places in self.all_places() if digest not in missing)
         while batch := list(islice(reused, _BATCH)):
             yield batch
 
@@ -139,13 +145,6 @@ class Contents(Generic[T]):
     def _write_content(self, member: GroupMember[list[T]], open_content: Opener) -> None:
         for place in member.use:
             self.write(place, partial(_fill, open_content))
-
-    def _fetched(self, fixed: list[int]) -> Amount:
-        traffic = self.payload.image.source.traffic()
-        if traffic is not None:
-            return Amount(*traffic)
-        sizes = dict.fromkeys(self._left, 0)
-        return _amount(self._leaves(sizes), fixed)
 
 
 def _fill(open_content: Opener, fd: int, offset: int, path: str) -> bool:

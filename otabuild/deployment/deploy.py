@@ -155,7 +155,9 @@ class Deployment:
         for paths in self._plan.non_regulars():
             self._writer.make_non_regular(paths)
         run_parallel(self._write_inlined, _batches(self._plan.inlined()))
-        contents = Contents(self._payload, self._plan.with_content, self._write_content, reuse, kept)
+        contents = Contents(
+            self._payload, self._plan.with_content, self._plan.contents, self._write_content, reuse, kept
+        )
         transfer = contents.write_all()
         for entry in self._plan.directories(bottom_up=True):
             self._writer.finish_directory(entry)

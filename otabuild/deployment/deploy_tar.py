@@ -100,7 +100,8 @@ class _Tar:
         end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
         with fs.change("truncate", self._name):
             os.ftruncate(self._fd, end)
-        transfer = Contents(self._payload, self._places_of, self._write_content, reuse, kept).write_all()
+        contents = Contents(self._payload, self._places_of, self._all_places, self._write_content, reuse, kept)
+        transfer = contents.write_all()
         self._tally.check_complete(self._name)
         return transfer
 
@@ -124,8 +125,13 @@ class _Tar:
         return offset + -(-entry.size // _BLOCK) * _BLOCK
 
     def _places_of(self, digest: bytes) -> list[_Place]:
-        found = (paths[0] for paths in self._plan.with_content(digest))
-        return [_Place(self._offsets[entry.path], entry.size) for entry in found]
+        return self._placed(self._plan.with_content(digest))
+
+    def _all_places(self) -> Iterator[tuple[bytes, list[_Place]]]:
+        return ((digest, self._placed(files)) for digest, files in self._plan.contents())
+
+    def _placed(self, files: list[list[FileEntry]]) -> list[_Place]:
+        return [_Place(self._offsets[paths[0].path], paths[0].size) for paths in files]
 
     def _write_content(self, place: _Place, fill: Fill) -> bool:
         is_there = fill(self._fd, place.offset, self._name)

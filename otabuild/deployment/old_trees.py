@@ -12,7 +12,7 @@ import stat
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import NamedTuple, Self
 
 from otabuild.errors import InputError, StorageError
@@ -123,8 +123,13 @@ class OldTrees:
         for path, size in _files(tree):
             if not by_size.get(size):  # every content of this size is found
                 continue
-            with _reading(_Place(tree, path)) as fd:
-                found = None if fd is None else _digest(fd, 0, size)
+            fd = _opened_file(_Place(tree, path), size)
+            if fd is None:
+                continue
+            try:
+                found = _digest(fd, 0, size)
+            finally:
+                os.close(fd)
             if found in by_size[size]:
                 by_size[size].discard(found)
                 self._places[found].append(_Place(tree, path))
@@ -150,10 +155,13 @@ class OldTrees:
             StorageError: the target could not be written.
         """
         for place in self._places.get(digest, ()):
-            with _reading(place) as source:
-                if source is None or os.fstat(source).st_size != size:
-                    continue
+            source = _opened_file(place, size)
+            if source is None:
+                continue
+            try:
                 _copy(source, target, offset, size, path)
+            finally:
+                os.close(source)
             if _digest(target, offset, size) == digest:
                 return True
         return False
@@ -187,18 +195,18 @@ def _files(tree: _Tree) -> Iterator[tuple[str, int]]:
                     yield below, status.st_size
 
 
-@contextmanager
-def _reading(place: _Place) -> Iterator[int | None]:
-    """Yield a descriptor of a file of a tree; None if there is no such file in plain folders."""
-    fd = None
-    with suppress(OSError, StorageError):
+def _opened_file(place: _Place, size: int) -> int | None:
+    """Return a descriptor of a file of a tree; None if there is no file of this size in plain folders."""
+    try:
         folder, name = place.tree.folders.parent_of(place.path)
         fd = os.open(name, _FILE, dir_fd=folder)
-    try:
-        yield fd if fd is not None and stat.S_ISREG(os.fstat(fd).st_mode) else None
-    finally:
-        if fd is not None:
-            os.close(fd)
+    except (OSError, StorageError):
+        return None
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_size == size:
+        return fd
+    os.close(fd)
+    return None
 
 
 def _copy(source: int, target: int, offset: int, size: int, path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -60,6 +60,12 @@ class TreePlan:
         condition = "WHERE digest = ? AND contents IS NULL ORDER BY ft_regular.inode_id, path"
         return list(_by_inode(self._table.select(REGULARS, condition, (digest,))))
 
+    def contents(self) -> Iterator[tuple[bytes, list[list[FileEntry]]]]:
+        """Yield the digest of each content that is not inlined, and what `with_content` returns for it."""
+        order = "WHERE contents IS NULL AND size > 0 ORDER BY ft_regular.resource_id, ft_regular.inode_id, path"
+        for digest, found in groupby(self._table.select(REGULARS, order), key=lambda entry: entry.digest):
+            yield digest or b"", list(_by_inode(found))
+
     def content_size(self) -> int:
         """Return the bytes of all contents, each inode counted once."""
         return sum(
@@ -83,7 +89,7 @@ class TreePlan:
         )
 
 
-def _by_inode(entries: Iterator[FileEntry]) -> Iterator[list[FileEntry]]:
+def _by_inode(entries: Iterable[FileEntry]) -> Iterator[list[FileEntry]]:
     return (list(group) for _, group in groupby(entries, key=_file))
 
 

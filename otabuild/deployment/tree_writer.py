@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from otabuild.deployment.tree_plan import Demands
 from otabuild.errors import MetaApplyError, StorageError
 from otabuild.image.tables import FileEntry
-from otabuild.storage import fs_at
+from otabuild.storage import fs, fs_at
 
 _PROBE = ".probe"
+_LARGE = 1 << 18
+"""Bytes of a file that the disk begins to write at once: most bytes are in few files, and the sync at the end waits less."""
 
 FillFile = Callable[[int, str], bool]
 """Writes a content to a descriptor, from its start; the path is for messages. Returns whether the content is there."""
@@ -129,6 +131,8 @@ class TreeWriter:
         try:
             is_there = fill(fd, entry.path)
             if is_there:
+                if entry.size >= _LARGE:
+                    fs.start_writing_out(fd, 0, entry.size)
                 self._finish(fd, entry)
         except BaseException:
             os.close(fd)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -13,8 +12,7 @@ from otabuild.format import limits
 _MAX_ID = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Bundled:
+class Bundled(NamedTuple):
     """The content is `length` bytes of the resolved resource `bundle_id`, starting at `offset`."""
 
     bundle_id: int
@@ -26,8 +24,7 @@ class Bundled:
         return b"b:" + _pack([self.bundle_id, self.offset, self.length])
 
 
-@dataclass(frozen=True, slots=True)
-class Compressed:
+class Compressed(NamedTuple):
     """The content is the decompressed zstd frame of the resolved resource `resource_id`."""
 
     resource_id: int
@@ -37,8 +34,7 @@ class Compressed:
         return b"c:" + _pack([self.resource_id, "zstd"])
 
 
-@dataclass(frozen=True, slots=True)
-class Sliced:
+class Sliced(NamedTuple):
     """The content is the concatenation of the leaves `resource_ids`; ids may repeat."""
 
     resource_ids: tuple[int, ...]
