@@ -15,7 +15,7 @@ from itertools import islice
 
 from otabuild.deployment.contents import Contents, Fill, Transfer
 from otabuild.deployment.deploy_checks import Deployed, check_deployable
-from otabuild.deployment.kept_blobs import KeptBlobs, keeping
+from otabuild.deployment.kept_blobs import KeptBlobs, drop_left, keeping
 from otabuild.deployment.old_trees import OldTrees
 from otabuild.deployment.tree_plan import Demands, TreePlan
 from otabuild.deployment.tree_writer import FillFile, TreeWriter
@@ -66,6 +66,8 @@ def deploy(
     """
     fs.check_names()
     path = os.fspath(target)
+    if os.path.lexists(path):  # a run may have been killed when its tree was in place
+        drop_left(path)
     check_target(path, payload.image)
     with keeping(payload.image, path) as kept:
         signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from otabuild.errors import IntegrityError, OtabuildError, StateError, StorageError
 from otabuild.format.digest import Blob, blob_name
@@ -162,16 +162,16 @@ def keeping(image: Image, target: str) -> Iterator[KeptBlobs | None]:
     """Keep what is fetched of an image beside a target, if the image is remote, until the block ends.
 
     The folder `.NAME.otabuild-fetched` is removed, unless the network or this machine was in the way: then the next run
-    goes on with it. Nothing but index.json and index.jwt should have been read of the image before.
+    goes on with it, or removes it if its image is on this machine. Nothing but index.json and index.jwt should have been read of the image before.
 
     Raises:
         StateError, StorageError: the folder cannot be used.
     """
     if not image.source.is_remote:
         yield None
+        drop_left(target)
         return
-    parent, name = os.path.split(target.rstrip("/"))
-    source, kept = image.source, KeptBlobs(image.source, os.path.join(parent, f".{name}.otabuild-fetched"))
+    source, kept = image.source, KeptBlobs(image.source, _folder_of(target))
     image.read_from(kept)
     keep = True
     try:
@@ -183,3 +183,21 @@ def keeping(image: Image, target: str) -> Iterator[KeptBlobs | None]:
     finally:
         image.read_from(source)
         kept.end(keep=keep)
+
+
+def drop_left(target: str) -> None:
+    """Remove what a killed run kept beside a target that is there now, unless another deployment uses it."""
+    folder = _folder_of(target)
+    if not os.path.lexists(folder):
+        return
+    with suppress(StateError, StorageError):
+        fd = _open_own(folder)
+        try:
+            fs.remove_tree(folder)
+        finally:
+            os.close(fd)
+
+
+def _folder_of(target: str) -> str:
+    parent, name = os.path.split(target.rstrip("/"))
+    return os.path.join(parent, f".{name}.otabuild-fetched")

@@ -308,3 +308,40 @@ def test_two_deployments_to_one_target_do_not_mix(store: BreakingStore, tmp_path
     target, another = tmp_path / "new", pytest.raises(StateError, match="another deployment")
     with remote(store) as one, keeping(one, str(target)), remote(store) as new, another:
         deploy_as("tree", new, target)
+
+
+def interrupted(store: BreakingStore, form: str, target: Path) -> Path:
+    """Break a deployment off; return the folder that it leaves."""
+    store.left = 5_000_000
+    with pytest.raises(StoreError), remote(store) as new:
+        deploy_as(form, new, target)
+    store.left = 1 << 60
+    kept = target.with_name(f".{target.name}.otabuild-fetched")
+    assert kept.is_dir()
+    return kept
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_deployment_from_this_machine_leaves_nothing_of_a_remote_one_that_broke_off(
+    form: str, pair: tuple[Path, Path], store: BreakingStore, tmp_path: Path
+) -> None:
+    interrupted(store, form, tmp_path / "new")
+    with open_image(pair[1]) as new:
+        deploy_as(form, new, tmp_path / "new")
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_what_was_left_beside_a_tree_that_is_in_place_is_removed(store: BreakingStore, tmp_path: Path) -> None:
+    kept = interrupted(store, "tree", tmp_path / "new")
+    (tmp_path / "new").mkdir()  # as the killed run made it just before it would have removed the folder
+    with pytest.raises(StateError, match="exists"), remote(store) as new:
+        deploy_as("tree", new, tmp_path / "new")
+    assert not kept.exists()
+
+
+def test_what_another_deployment_is_fetching_is_not_removed(store: BreakingStore, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    with remote(store) as one, keeping(one, str(tmp_path / "new")), remote(store) as new:
+        with pytest.raises(StateError, match="exists"):
+            deploy_as("tree", new, tmp_path / "new")
+        assert (tmp_path / ".new.otabuild-fetched").is_dir()
