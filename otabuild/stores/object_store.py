@@ -43,7 +43,7 @@ _LOOK = 0.2
 """Seconds after which a waiting thread looks whether the process shall end."""
 _SETTLING, _BLINK = 50, 0.02
 _ATTEMPTS = 5
-_FIRST_PAUSE = 0.2
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 _NOT_THERE = 404
 _FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 _ASK_AGAIN = {"Cache-Control": "no-cache"}
@@ -79,6 +79,7 @@ class ObjectStore(Store):
         self._patience = patience
         self._is_web = is_web
         self._has_ranges = True
+        self._has_answered = False
 
     def put(self, key: str, member: Member) -> None:
         """See `Store.put`. For a web server, the whole file is held in memory."""
@@ -257,9 +258,12 @@ class ObjectStore(Store):
 
     def _check_again(self, error: Exception, failures: int, operation: str, key: str) -> None:
         """Wait, unless the error will stay or has been met often enough: then raise it as one of ours."""
-        if failures >= _ATTEMPTS or (isinstance(error, BaseError) and not may_pass(error)):
+        waited = sum(_pause(failure) for failure in range(1, failures))
+        # A name with a typing error should be told soon; what answered before is waited for while it starts again.
+        is_waiting = self._has_answered and not isinstance(error, TimeoutError) and waited < self._patience
+        if (failures >= _ATTEMPTS and not is_waiting) or (isinstance(error, BaseError) and not may_pass(error)):
             raise store_error(error, operation, f"{self.url}/{key}") from None
-        time.sleep(_FIRST_PAUSE * 2 ** (failures - 1))
+        time.sleep(_pause(failures))
 
     def _ask(self, work: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Wait for an answer of obstore.
@@ -274,10 +278,17 @@ class ObjectStore(Store):
 
         future = asyncio.run_coroutine_threadsafe(within(), _loop())
         try:
-            return _result(future)
+            answer = _result(future)
         except BaseException:
             future.cancel()  # whoever ends this process must not wait for a server
             raise
+        self._has_answered = True
+        return answer
+
+
+def _pause(failure: int) -> float:
+    """Return the seconds to wait after the n-th failure in a row."""
+    return min(_FIRST_PAUSE * 2.0 ** (failure - 1), _LONGEST_PAUSE)
 
 
 def _result(future: Future[T]) -> T:

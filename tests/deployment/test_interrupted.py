@@ -46,7 +46,7 @@ class Update:
         self.kept = target.parent / f".{target.name}.otabuild-fetched"
         self._command = [sys.executable, "-m", "otabuild", "deploy-image", "--image", url, "--rootfs-dir", str(target)]
         self._command += ["--ecu-id", "main", "--insecure-no-verify", "--json", "--reuse", str(world / "old")]
-        self._environ = {**os.environ, "OTABUILD_TIMEOUT": "5"}
+        self._environ = {**os.environ, "OTABUILD_TIMEOUT": "60"}
 
     def start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -116,6 +116,16 @@ def drops(exchange: Exchange) -> None:
     exchange.end(reset=True)
 
 
+def drops_some(times: int) -> Fault:
+    """Reset the connection instead of the next answers, as while a server starts again."""
+    left = iter(range(times))
+
+    def fault(exchange: Exchange) -> None:
+        (pass_on if next(left, None) is None else drops)(exchange)
+
+    return fault
+
+
 def fails(status: int, *, times: int | None = None) -> Fault:
     """Answer with an error, the first `times` times that a path is asked for, or always."""
     left: dict[str, int] = {}

@@ -162,6 +162,15 @@ def test_what_stays_is_one_error(fault: str, work: str, after: int, form: str, p
     assert "\n" not in caught.value.what
 
 
+@needs_nginx
+def test_a_server_that_answered_before_is_waited_for_longer(
+    proxy: FaultProxy, built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("otabuild.stores.object_store._FIRST_PAUSE", 0.001)
+    proxy.fault, proxy.after = faults.drops_some(9), 1
+    assert listed(f"{proxy.address}/faults/releases/1.0") == listed(str(built))
+
+
 BOUNDED = ("endless", "endless, without length", "resets at every 64 KiB")
 
 
