@@ -21,6 +21,7 @@ from otabuild.image.image import open_image
 from otabuild.packages.installed import InstalledPackage
 from otabuild.sbom.package_urls import Distribution, package_url
 from otabuild.storage.beside import documents_beside
+from otabuild.version import __version__
 from tests.image.products import Tree, build, make_tree, write_recipe
 
 STATUS = b"""\
@@ -57,6 +58,23 @@ PAYLOADS = [{"ecu": "main", "rootfs": "main", "release-keys": ["dev", "prd"]}]
 ANNOTATIONS = {"project": {"name": "Vehicle", "version": "1.2"}}
 
 
+GOLDEN = Path(__file__).with_name("golden.cdx.json")
+JUDGES = Path(__file__).parents[2] / "build/judges"
+needs_judges = pytest.mark.skipif(not (JUDGES / "made").exists(), reason="needs `make build/judges/made`")
+_VALIDATE = """\
+const cyclonedx = require("@cyclonedx/cyclonedx-library")
+const validator = new cyclonedx.Validation.JsonStrictValidator(cyclonedx.Spec.Version.v1dot6)
+validator.validate(require("fs").readFileSync(0, "utf8")).then((error) => console.log(JSON.stringify(error)))
+"""
+_PARSE = """\
+import json, sys
+from lib4sbom.parser import SBOMParser
+parser = SBOMParser(sbom_type="cyclonedx")
+parser.parse_file(sys.argv[1])
+print(json.dumps([[one["name"], one.get("version")] for one in parser.get_packages()]))
+"""
+
+
 @pytest.fixture(scope="module")
 def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("image"), TREE, payloads=PAYLOADS, annotations=ANNOTATIONS)
@@ -73,6 +91,27 @@ def test_it_is_valid_and_the_library_reads_it(image: Path, capsys: pytest.Captur
         value = sbom(capsys, image, *options)
         assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(value)) is None
         assert Bom.from_json(value).metadata.component is not None  # type: ignore[attr-defined]
+
+
+@needs_judges
+@pytest.mark.parametrize(("change", "valid"), [(("", ""), True), (('"firmware"', '"x"'), False)])
+def test_another_validator_agrees(
+    image: Path, capsys: pytest.CaptureFixture[str], change: tuple[str, str], *, valid: bool
+) -> None:
+    """That of the project that owns the form, in JavaScript."""
+    text = json.dumps(sbom(capsys, image, "--unpackaged")).replace(*change)
+    env = {**os.environ, "NODE_PATH": str(JUDGES / "node_modules")}
+    told = subprocess.run(["node", "-e", _VALIDATE], env=env, input=text, check=True, capture_output=True, text=True)
+    assert (json.loads(told.stdout) is None) == valid
+
+
+@needs_judges
+def test_another_reader_finds_every_component(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    value = sbom(capsys, image)
+    (tmp_path / "image.cdx.json").write_text(json.dumps(value))
+    told = subprocess.check_output([JUDGES / "bin/python", "-c", _PARSE, tmp_path / "image.cdx.json"])
+    found = {tuple(one) for one in json.loads(told)}
+    assert found == {(one["name"], one.get("version")) for one in value["components"]}
 
 
 def test_the_image_is_the_root_with_its_payloads_below(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,6 +182,19 @@ def test_the_same_image_gives_the_same_bytes(image: Path, tmp_path: Path) -> Non
         env = {**os.environ, "PYTHONHASHSEED": str(number + 1), "TZ": f"UTC-{number * 9}"}
         made.append(subprocess.check_output([sys.executable, "-m", "otabuild", "sbom", str(path)], env=env))
     assert made[0] == made[1]
+
+
+def test_every_python_writes_these_bytes(image: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for what follows from the bytes of the image, which depend on libraries in C, and our own version."""
+    assert main(["sbom", str(image)]) == 0
+    text = capsys.readouterr().out
+    with open_image(image) as opened:
+        names = {hashlib.sha256(opened.index_raw).hexdigest(): "INDEX", __version__: "VERSION"}
+        names |= {payload.descriptor.digest.hex(): payload.name.upper() for payload in opened.payloads}
+    names[json.loads(text)["serialNumber"]] = "SERIAL"
+    for found, name in names.items():
+        text = text.replace(found, name)
+    assert text == GOLDEN.read_text()
 
 
 def test_a_recipe_writes_it_beside_the_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
