@@ -14,7 +14,7 @@ from otabuild import progress, session
 from otabuild.ci import annotated
 from otabuild.colours import painted
 from otabuild.commands.completion import answer
-from otabuild.errors import InputError, OtabuildError, StorageError, printable_json
+from otabuild.errors import InputError, OtabuildError, StorageError, printable_json, printable_lines
 from otabuild.version import __version__
 
 _MODULES = (
@@ -65,9 +65,9 @@ class _Parser(argparse.ArgumentParser):
             self._mixing = False
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Print help and usage; argparse's own way to do it hides that a disk is full."""
+        """Print help and usage; argparse's own way hides that a disk is full, and shows arguments as they are."""
         progress.clear()
-        (file or sys.stderr).write(message)
+        (file or sys.stderr).write(printable_lines(message))
         (file or sys.stderr).flush()
 
     def _check_value(self, action: argparse.Action, value: str) -> None:

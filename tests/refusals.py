@@ -72,7 +72,8 @@ def _told(error: OtabuildError, scratch: str) -> str:
             text = text.replace(str(cause), "…")
         cause = cause.__context__
     text = re.sub(rf"{re.escape(scratch)}/[^/ :,]+", "TMP", text)
-    text = re.sub(r"(descriptor |doit build |slot-id=)\d+", r"\g<1>N", text)
+    text = text.replace(sys.executable, "python")
+    text = re.sub(r"(descriptor |doit build |slot-id=|within 3 seconds \(observed )\d+", r"\g<1>N", text)
     return re.sub("[0-9a-f]{64}", "*", text)
 
 

@@ -99,7 +99,7 @@ class RootfsRecipe(Model):
     unsupported: Literal["error", "warn", "skip"] = "error"
     """What to do about entries that the format cannot represent: fifos, sockets, devices, names that are not UTF-8."""
     partial: StrictBool = False
-    """Whether the rootfs may be empty (otherwise an error), or have neither /etc nor /usr (otherwise a warning)."""
+    """Whether a source or the rootfs may be empty (otherwise an error), or /etc and /usr be missing (otherwise a warning)."""
     one_file_system: StrictBool = True
     """Whether a mount inside a source directory is an error (true) or is walked (false)."""
 

@@ -25,8 +25,8 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
     Args:
         sources: the lowest first.
-        keep_links: whether to refuse a directory over a symlink, and anything else over a directory. Sources that do
-            not know of each other need this: what the link leads to, or the whole directory, would be missing.
+        keep_links: whether to refuse a directory over anything else, and the reverse. Sources that do not know of each
+            other need this: the file, what the link leads to, or the whole directory, would be missing.
 
     Raises:
         InputError: a source, without a directory of its own there, places an entry below a path that is not a directory
@@ -97,7 +97,7 @@ def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
 
 
 def _check_links(path: str, found: list[Entry]) -> None:
-    """Refuse a directory over a symlink, and anything but a directory over a directory."""
+    """Refuse a directory over anything else, and anything else over a directory."""
     said = [entry for entry in found if entry.mode not in _NOT_SAID]
     for lower, upper in pairwise(said):
         if lower.is_directory and not upper.is_directory:
@@ -107,11 +107,17 @@ def _check_links(path: str, found: list[Entry]) -> None:
                 observed=f"a link to {upper.target}" if upper.is_symlink else "no directory",
                 hint="give it another name; to replace the whole directory, exclude it",
             )
-        if lower.is_symlink and upper.is_directory:
-            leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), lower.target or ""))
+        if upper.is_directory and not lower.is_directory:
             raise InputError(
-                "a source has a directory where an earlier source has a symlink",
+                "a source has a directory where an earlier source has a file or link, which would be lost",
                 where=path,
-                observed=f"a link to {lower.target}",
-                hint=f"move its entries to {leads}, where the link leads; to replace the link by an overlay, exclude it",
+                observed=f"a link to {lower.target}" if lower.is_symlink else "no directory",
+                hint=_way_out(path, lower),
             )
+
+
+def _way_out(path: str, lower: Entry) -> str:
+    if not lower.is_symlink:
+        return "give it another name; to replace the file by an overlay, exclude it"
+    leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), lower.target or ""))
+    return f"move its entries to {leads}, where the link leads; to replace the link by an overlay, exclude it"

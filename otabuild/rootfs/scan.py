@@ -26,8 +26,8 @@ class RootfsOptions:
     """The settings of a recipe for one rootfs.
 
     `sources` are merged, the last one on top, and prepared (`clean`, `exclude`, `stub_resolv_conf`). `overlays` are
-    merged over the result unchanged. Attribute names and `rules` apply to everything. `whole` refuses a rootfs that is
-    no whole system.
+    merged over the result unchanged. Attribute names and `rules` apply to everything. `whole` refuses a source
+    that is empty, and a rootfs that is no whole system.
     """
 
     sources: tuple[Input, ...]
@@ -113,7 +113,7 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
     denied: set[tuple[str, str]] | None = set() if euid else None
     opening = _opening(options, work, denied, (wanted, cleaned))
-    entries = settled(_merged([_owned(found, opening, euid) for found in options.sources]))
+    entries = settled(_merged([_entries_of(found, opening, euid, options) for found in options.sources]))
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
     if options.whole:
         entries = transforms.whole_system(entries, notes.missing)
@@ -122,7 +122,7 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
         makers |= transforms.stub_resolv_conf()
     entries = transforms.place(entries, makers)
     opening = _opening(options, work, denied)
-    overlays = [_owned(found, opening, euid) for found in options.overlays]
+    overlays = [_entries_of(found, opening, euid, options) for found in options.overlays]
     entries = settled(_merged([entries, *overlays]))
     if denied is not None:
         entries = transforms.check_readable(entries, denied, euid=euid)
@@ -169,8 +169,9 @@ def _opening(
     )
 
 
-def _owned(found: Input, opening: Opening, euid: int) -> Iterator[Entry]:
-    return transforms.own(found.checked(found.opened(opening).entries(), euid), found.owner)
+def _entries_of(found: Input, opening: Opening, euid: int, options: RootfsOptions) -> Iterator[Entry]:
+    entries = transforms.own(found.checked(found.opened(opening).entries(), euid), found.owner)
+    return transforms.not_empty(entries, where=found.location) if options.whole else entries
 
 
 def release_files(entries: Iterable[Entry]) -> ReleaseFiles:

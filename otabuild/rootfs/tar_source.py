@@ -113,7 +113,8 @@ class TarSource:
             raise InputError("cannot open the archive", where=self._location, observed=error.strerror) from error
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise InputError("the archive is not a plain file", where=self._location)
+                hint = "a folder is given with `directory:`" if os.path.isdir(self._location) else ""
+                raise InputError("the archive is not a plain file", where=self._location, hint=hint)
             yield fd
         except OSError as error:
             raise InputUnreadableError("cannot be read", where=self._location, observed=error.strerror) from error

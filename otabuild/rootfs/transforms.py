@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import translate
 
 from otabuild.errors import InputError, InputUnreadableError
-from otabuild.format.file_table import CAPABILITY
+from otabuild.format.file_table import CAPABILITY, xattr_problem
+from otabuild.format.json_text import load_json
 from otabuild.rootfs import acl_text
 from otabuild.rootfs.content import is_readable, load_content
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.patterns import Patterns
 
 EMPTIED = {"/dev": 0o755, "/proc": 0o755, "/run": 0o755, "/sys": 0o755, "/tmp": 0o1777}  # noqa: S108 -- a path of the rootfs, not of this host
@@ -52,11 +53,7 @@ _OF_HOSTS = (
 _OF_SYSTEMS = frozenset({"/etc", "/usr"})
 _SHOWN = 20
 _RESOLV_CONF_LIMIT = 1 << 16
-_OF_IMAGES = ("/blobs/sha256", "/index.json", "/layer.tar", "/manifest.json", "/oci-layout")
-_LAYER = re.compile(r"/[^/]+/layer\.tar|/(?:sha256:)?[0-9a-f]{64}(?:\.json|\.tar|\.tar\.gz)?")
-"""A layer or config beside the manifest, as docker, podman, crane, ko, kaniko and skopeo name them."""
-_BARE = re.compile(r"/[0-9a-f]{64}")
-"""The form of skopeo's `dir:`."""
+_MANIFEST_LIMIT = 4 << 20
 _LOOPBACK = re.compile(rb"127(\.\d{1,3}){3}|::1")
 
 Maker = Callable[[Entry | None], Entry | None]
@@ -167,9 +164,11 @@ def drop_xattrs(
 
 def _travels(name: str) -> bool:
     """Whether a Linux target can set an attribute of this name."""
+    namespace, _, rest = name.partition(".")
+    if (namespace in _NAMESPACES and rest) or name.startswith(_ACLS):
+        return True
     # A name that no inode can have is not foreign but damaged: the gate refuses it.
-    namespace, dot, _ = name.partition(".")
-    return namespace in _NAMESPACES or not dot or name.startswith(_ACLS)
+    return bool(xattr_problem(name, b""))
 
 
 def _portable(name: str, value: bytes) -> bytes:
@@ -209,28 +208,59 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
     """Refuse a container image that is used as the rootfs itself.
 
     Raises:
-        InputError: the tree has `/manifest.json` with layers, or `/oci-layout` with `/index.json`.
+        InputError: the tree has `/oci-layout` with `/index.json`, or a `/manifest.json` that lists layers.
     """
-    # Each sign takes two entries. In path order the first one has passed when the second comes: /blobs and /index.json
-    # before /manifest.json and /oci-layout, and layers before /manifest.json, because their names are hexadecimal.
-    seen: set[str] = set()
+    index = False  # in path order, it comes before what it belongs to
     for entry in source:
-        path = entry.path
-        if path.endswith(_OF_IMAGES) or (_LAYER.fullmatch(path) and entry.is_regular):
-            if path == "/oci-layout" and "/index.json" in seen:
-                raise _is_image(where, "/oci-layout beside /index.json", "write `source: {oci: …}`")
-            if path == "/manifest.json" and ("/blobs/sha256" in seen or any(map(_LAYER.fullmatch, seen))):
-                hint = "write `source: {docker-archive: …}`"
-                if any(map(_BARE.fullmatch, seen)):
-                    copy = f"skopeo copy dir:{where} oci:LAYOUT:TAG"
-                    hint = f"make a layout of it, `{copy}`, and write `source: {{oci: LAYOUT:TAG}}`"
-                raise _is_image(where, "/manifest.json beside layers", hint)
-            seen.add(path)
+        if entry.path == "/index.json":
+            index = True
+        elif entry.path == "/oci-layout" and index:
+            raise _is_image(where, "/oci-layout beside /index.json", "write `source: {oci: …}`")
+        elif entry.path == "/manifest.json" and (hint := _hint_for_layers(entry.content, where)):
+            raise _is_image(where, "/manifest.json lists layers", hint)
         yield entry
+
+
+def _hint_for_layers(manifest: Content | None, where: str) -> str:
+    """Return what to write in the place of a container image with this manifest; empty if it is of something else.
+
+    Every tool names the layers in its own way, so their names tell nothing.
+    """
+    try:
+        value = load_json(load_content(manifest)) if manifest and manifest.size <= _MANIFEST_LIMIT else None
+    except ValueError:
+        return ""
+    if isinstance(value, list) and value and isinstance(value[0], dict) and "Layers" in value[0]:
+        return "write `source: {docker-archive: …}`"
+    if isinstance(value, dict) and {"config", "layers"} <= value.keys():
+        copy = f"skopeo copy dir:{where} oci:LAYOUT:TAG"
+        return f"make a layout of it, `{copy}`, and write `source: {{oci: LAYOUT:TAG}}`"
+    return ""
 
 
 def _is_image(where: str, observed: str, hint: str) -> InputError:
     return InputError("is a container image, not a root file system", where=where, observed=observed, hint=hint)
+
+
+_PARTIAL = "`partial: true` under this rootfs allows it"
+
+
+def not_empty(entries: Iterable[Entry], *, where: str) -> Iterator[Entry]:
+    """Refuse a source without an entry: a wrong path, or a mount that is missing.
+
+    Raises:
+        InputError: there is none. Raised after the last entry.
+    """
+    count = 0
+    for entry in entries:
+        count += entry.path != "/"
+        yield entry
+    if not count:
+        raise InputError(
+            "the source is empty",
+            where=where,
+            hint=f"name the folder or archive with its entries, or leave it out; {_PARTIAL}",
+        )
 
 
 def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry]:
@@ -247,11 +277,10 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
         elif entry.is_directory and entry.path.count("/") == 2 and entry.path.endswith(("/etc", "/usr")):
             below.add(entry.path.rpartition("/")[0])
         yield entry
-    partial = "`partial: true` under this rootfs allows it"
     if not count:
         raise InputError(
             "the rootfs is empty: its sources hold nothing, or everything is excluded",
-            hint=f"name the folder or archive that holds the system; {partial}",
+            hint=f"name the folder or archive that holds the system; {_PARTIAL}",
         )
     if not tops:
         missing += sorted(_OF_SYSTEMS)
@@ -260,7 +289,7 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
             "the root file system lies one folder further down",
             observed=f"/etc or /usr in {', '.join(sorted(below))}",
             expected="/etc or /usr",
-            hint=f"name the folder {min(below)} of it as the source; {partial}",
+            hint=f"name the folder {min(below)} of it as the source; {_PARTIAL}",
         )
 
 

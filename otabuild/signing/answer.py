@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 from collections.abc import Iterator
 
@@ -15,12 +16,13 @@ from otabuild.format.json_text import load_json
 
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order n of P-256: r and s are in 1 to n-1."""
-_SIGNATURE_FIELDS = ("Signature", "signature", "value")
-"""Of AWS; of Google, Vault and Azure's command line; of Azure's REST interface."""
+_SIGNATURE_FIELDS = ("Signature", "signature", "value", "Value")
+"""Of AWS; of Google, Vault and Azure's command line; of Azure's REST interface; of Alibaba Cloud."""
 _ALGORITHM_FIELDS = ("SigningAlgorithm", "algorithm")
 _ALGORITHMS = ("ECDSA_SHA_256", "ES256")
 _VAULT = re.compile(rb"^vault:v[0-9]+:")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
+_UNICODE = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
@@ -28,8 +30,9 @@ def parse_answer(raw: bytes, where: str) -> bytes:
     """Return the signature in an answer: DER or raw r‖s, in any writing that a program or key service uses.
 
     Understood are binary, hex, base64 and base64url; Vault's prefix `vault:v1:`; a JSON string, as `aws … --query
-    Signature` prints it; and the JSON responses of AWS KMS, Google Cloud KMS, Azure Key Vault and Vault. A high s is
-    not changed, because readers accept both halves.
+    Signature` prints it; the JSON responses of AWS KMS, Google Cloud KMS, Azure Key Vault, Vault and Alibaba Cloud; and
+    a table or line with one of these among other words. Text may be in UTF-8 or UTF-16 with a mark, as PowerShell
+    writes it. A high s is not changed, because readers accept both halves.
 
     Args:
         raw: the answer.
@@ -57,9 +60,19 @@ def _readings(raw: bytes, where: str) -> Iterator[bytes]:
     """Yield the possible meanings of the bytes, the most exact one first."""
     yield raw
     yield raw.removesuffix(b"\n").removesuffix(b"\r")  # a program may end its output with a line end
+    for mark, encoding in _UNICODE.items():
+        if raw.startswith(mark):
+            raw = raw.removeprefix(mark).decode(encoding, "replace").encode()
     if raw.lstrip()[:1] in (b"{", b'"'):
         raw = _signature_in_json(raw, where).encode("utf-8", "replace")
-    text = _VAULT.sub(b"", b"".join(raw.split()))
+    words = raw.split()
+    yield from _decoded(b"".join(words))  # lines of one text
+    for word in words:  # one word of a table
+        yield from _decoded(word)
+
+
+def _decoded(word: bytes) -> Iterator[bytes]:
+    text = _VAULT.sub(b"", word)
     if re.fullmatch(rb"([0-9A-Fa-f]{2})+", text):
         yield bytes.fromhex(text.decode())
     if _BASE64.fullmatch(text):  # either alphabet, padded or not: a service's SDK may drop the padding

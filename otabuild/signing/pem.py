@@ -7,6 +7,7 @@ exactly that file.
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,9 @@ _FOR_CERTIFICATE: Mapping[str, _Kind] = {
     "PRIVATE KEY": _Kind("a private key", "name it as `key`, and its certificate here"),
 }
 _FOR_KEY: Mapping[str, _Kind] = {
+    "OPENSSH PRIVATE KEY": _Kind(
+        "a private key in OpenSSH's own form", "`ssh-keygen -p -m PEM -f FILE` rewrites this file in PEM"
+    ),
     "CERTIFICATE": _Kind("a certificate", "name it as `certificate`, and the private key that belongs to it here"),
     "PUBLIC KEY": _Kind("a public key", "name the private key that belongs to it"),
     "PKCS12": _Kind("a PKCS#12 store", "`openssl pkcs12 -in FILE -nocerts -out NEW.pem` takes its key out"),
@@ -140,9 +144,8 @@ def _blocks(raw: bytes) -> Iterator[tuple[str, bytes]]:
 def _wrong_kind(what: str, raw: bytes, where: str, kinds: Mapping[str, _Kind]) -> InputError:
     kind = next((kinds[name] for name in _names(raw) if name in kinds), None)
     if kind is None:
-        return InputError(
-            what, where=where, hint="PEM is text with a line `-----BEGIN …-----`; this has none that fits"
-        )
+        hint = "PEM is text with a line `-----BEGIN …-----`; this has none that fits"
+        return InputError(what, where=where, observed=_look(raw) or None, hint=hint)
     place = "FILE" if where.startswith("environment ") else shlex.quote(where)
     return InputError(what, where=where, observed=kind.name, hint=kind.advice.replace("FILE", place))
 
@@ -150,7 +153,7 @@ def _wrong_kind(what: str, raw: bytes, where: str, kinds: Mapping[str, _Kind]) -
 def _names(raw: bytes) -> Iterator[str]:
     """Yield what a file may be: the labels of its PEM blocks, or else a guess at its DER."""
     for label, _ in _blocks(raw):
-        yield _general(label)
+        yield from (label, _general(label))
     if raw[:1] != b"\x30":
         return
     if _SIGNED_DATA in raw[:32]:
@@ -159,6 +162,17 @@ def _names(raw: bytes) -> Iterator[str]:
         yield "PKCS12"
     else:
         yield "DER"
+
+
+def _look(raw: bytes) -> str:
+    """Return what can be seen of a file of no known kind; empty if that is nothing."""
+    if labels := sorted({label for label, _ in _blocks(raw)}):
+        return ", ".join(f"-----BEGIN {label}-----" for label in labels)[:200]
+    if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "text in UTF-16"
+    if b"-----BEGIN" in raw:
+        return "a block without its end"
+    return "" if raw else "an empty file"
 
 
 def _general(label: str) -> str:

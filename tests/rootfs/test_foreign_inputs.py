@@ -201,6 +201,9 @@ FOREIGN = (
     "btrfs.compression",
     "lustre.lov",
     "ceph.dir.layout",
+    "note",  # no namespace
+    "user.",  # nothing in it
+    "security.",
 )
 OF_HOSTS = ("trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT", "trusted.gfid", "security.NTACL", "trusted.lov")
 OURS = ("user.note", "trusted.mine", "security.capability", "system.posix_acl_access", "system.posix_acl_default")
@@ -225,13 +228,19 @@ def test_names_that_no_inode_can_have_are_refused_at_the_gate(name: str) -> None
 
 # Container images in the place of a root file system.
 
+SAVED = b'[{"Config": "c", "RepoTags": ["v:1"], "Layers": ["l"]}]'
+COPIED = b'{"schemaVersion": 2, "config": {"size": 2}, "layers": []}'
 IMAGES: dict[str, tuple[dict[str, bytes], str]] = {
-    "crane": ({f"sha256:{HEX}": b"{}", f"{HEX}.tar.gz": b"1", "manifest.json": b"[]"}, "docker-archive"),
-    "kaniko": ({f"sha256:{HEX}": b"{}", f"{HEX}.tar.gz": b"1", "manifest.json": b"[]", "x": b""}, "docker-archive"),
-    "podman": ({f"{HEX}.json": b"{}", f"{HEX}.tar": b"1", "manifest.json": b"[]"}, "docker-archive"),
-    "docker": ({f"{HEX}/layer.tar": b"1", f"{HEX}.json": b"{}", "manifest.json": b"[]"}, "docker-archive"),
-    "skopeo dir:": ({"version": b"Directory", HEX: b"1", "manifest.json": b"{}"}, "oci:LAYOUT:TAG"),
+    "crane": ({f"sha256:{HEX}": b"{}", f"{HEX}.tar.gz": b"1", "manifest.json": SAVED}, "docker-archive"),
+    "kaniko": ({f"sha256:{HEX}": b"{}", f"{HEX}.tar.gz": b"1", "manifest.json": SAVED, "x": b""}, "docker-archive"),
+    "podman": ({f"{HEX}.json": b"{}", f"{HEX}.tar": b"1", "manifest.json": SAVED}, "docker-archive"),
+    "docker": ({f"{HEX}/layer.tar": b"1", f"{HEX}.json": b"{}", "manifest.json": SAVED}, "docker-archive"),
+    "buildkit": ({f"blobs/sha256/{HEX}": b"1", "manifest.json": SAVED}, "docker-archive"),
+    "jib": ({"config.json": b"{}", f"{HEX}.tar.gz": b"1", "manifest.json": SAVED}, "docker-archive"),
+    "bazel": ({"layers/0.tar.zst": b"1", "a.json": b"{}", "manifest.json": SAVED}, "docker-archive"),
+    "skopeo dir:": ({"version": b"Directory", HEX: b"1", "manifest.json": COPIED}, "oci:LAYOUT:TAG"),
     "layout": ({"oci-layout": b"{}", "index.json": b"{}", f"blobs/sha256/{HEX}": b"1"}, "source: {oci:"),
+    "layout by sha512": ({"oci-layout": b"{}", "index.json": b"{}", f"blobs/sha512/{HEX * 2}": b"1"}, "source: {oci:"),
 }
 
 
@@ -250,9 +259,14 @@ def test_an_image_of_every_tool_is_no_root_file_system(tmp_path: Path, kind: str
     assert hint in caught.value.hint
 
 
-def test_a_tree_that_only_has_such_names_is_no_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "manifest", [b"[]", b"{}", b"[1]", b"null", b"no JSON", b"\xff", b"[" * 9999, b'{"layers": 1}']
+)
+def test_a_tree_that_only_has_such_names_is_no_image(tmp_path: Path, manifest: bytes) -> None:
     root = tmp_path / "root"
     (root / "etc" / HEX).mkdir(parents=True)
-    (root / HEX).mkdir()
-    (root / "manifest.json").write_bytes(b"[]")
+    (root / "opt").mkdir()
+    for name in f"{HEX}.tar", "index.json", "opt/oci-layout", "opt/layer.tar":
+        (root / name).write_bytes(b"1")
+    (root / "manifest.json").write_bytes(manifest)
     scanned(RootfsOptions((DirectoryInput(str(root), (0, 0)),)), tmp_path)

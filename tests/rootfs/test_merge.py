@@ -101,6 +101,18 @@ def test_a_directory_is_not_lost_below_something_else(upper: Entry) -> None:
     assert paths(merge([base, [folder("/"), upper]])) == ["/", "/lib"]  # in layers, it is meant
 
 
+@pytest.mark.parametrize(
+    "lower",
+    [regular("/etc/f"), symlink("/etc/f", "/nowhere"), Entry("/etc/f", stat.S_IFCHR, 0, 0, {}, None, None, None)],
+)
+def test_a_file_is_not_lost_below_a_directory(lower: Entry) -> None:
+    base = [folder("/"), folder("/etc"), lower]
+    over = [folder("/"), folder("/etc"), folder("/etc/f"), regular("/etc/f/x")]
+    with pytest.raises(InputError, match=r"/etc/f: .* which would be lost[^$]*exclude it"):
+        list(merge([base, over], keep_links=True))
+    assert paths(merge([base, over])) == paths(over)  # in layers, it is meant
+
+
 def test_implied_directories_become_real_at_the_end() -> None:
     implied = Entry("/a", Mark.IMPLIED, 7, 7, {}, None, None, None)
     assert list(settled([folder("/"), implied])) == [folder("/"), folder("/a", uid=7)]

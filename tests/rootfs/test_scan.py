@@ -16,10 +16,9 @@ import pytest
 from otabuild.errors import InputError, InputUnreadableError, UnsupportedEntryError
 from otabuild.rootfs.content import with_digest
 from otabuild.rootfs.entry import Content, Entry
-from otabuild.rootfs.inputs import DirectoryInput, TarInput
+from otabuild.rootfs.inputs import DirectoryInput, Input, TarInput
 from otabuild.rootfs.scan import RootfsOptions, fingerprint, release_files, scan
 from otabuild.rootfs.set_rules import SetRule
-from tests.rootfs.tars import END, member
 from tests.rootfs.trees import IS_ROOT, Node, as_nobody, make_tree, nasty_tree, paths
 from tests.shared import TOOLS
 
@@ -226,36 +225,6 @@ def test_of_many_that_a_user_may_not_read_some_are_named(tmp_path: Path) -> None
     assert caught.value.observed.endswith("/18, /19, and 3 more")
 
 
-LAYER = f"{'0f' * 32}/layer.tar"
-
-
-@pytest.mark.parametrize(
-    ("names", "kind"),
-    [
-        ((LAYER, "manifest.json", "repositories"), "docker-archive"),
-        (("blobs/sha256/0f", "index.json", "manifest.json", "oci-layout"), "docker-archive"),
-        (("blobs/sha256/0f", "index.json", "oci-layout"), "oci"),
-        (("etc/x", "index.json", "manifest.json", "opt/layer.tar", f"opt/{LAYER}", "opt/oci-layout"), ""),
-    ],
-)
-@pytest.mark.parametrize("packed", [True, False])
-def test_a_container_image_is_no_root_file_system(
-    tmp_path: Path, names: tuple[str, ...], kind: str, packed: bool
-) -> None:
-    path = str(make_tree(tmp_path / "root", dict.fromkeys(names, b"")))
-    if packed:
-        path = str(tmp_path / "image.tar")
-        Path(path).write_bytes(b"".join(member(name.encode()) for name in names) + END)
-    entries = scan(RootfsOptions(((TarInput if packed else DirectoryInput)(path, (0, 0)),)), euid=0, work=str(tmp_path / "work")).entries  # fmt: skip
-    if not kind:
-        assert {f"/{name}" for name in names} <= set(paths(entries))
-        return
-    with pytest.raises(InputError, match="container image, not a root file system") as caught:
-        list(entries)
-    assert caught.value.where == path
-    assert f"source: {{{kind}: …}}" in caught.value.hint
-
-
 def test_b16_an_empty_rootfs(tmp_path: Path) -> None:
     assert paths(scanned(options(tmp_path)).values()) == [
         "/", "/dev", "/etc", "/etc/resolv.conf", "/proc", "/run", "/sys", "/tmp",
@@ -283,7 +252,7 @@ def test_the_nasty_tree_of_the_generator(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("nodes", "exclude", "message"),
     [
-        ({}, (), "the rootfs is empty"),
+        ({}, (), "root: the source is empty"),
         ({"etc/hostname": b"1"}, ("/**",), "the rootfs is empty"),
         ({"etc/hostname": b"1", "usr/": None}, ("etc", "/usr"), "the rootfs is empty"),
         ({".dockerenv": b"1"}, (), "the rootfs is empty"),  # `clean` takes it
@@ -306,6 +275,23 @@ def test_what_cannot_be_meant_as_a_system_is_refused(
         scanned(replace(chosen, whole=True))
     assert "partial: true" in caught.value.hint
     scanned(chosen)
+
+
+@pytest.mark.parametrize("empty", ["a source", "an overlay", "an archive"])
+def test_one_of_several_sources_is_not_empty(tmp_path: Path, empty: str) -> None:
+    full = DirectoryInput(str(make_tree(tmp_path / "full", {"etc/x": b"1"})))
+    other = make_tree(tmp_path / "other", {})
+    found: Input = DirectoryInput(str(other))
+    if empty == "an archive":
+        subprocess.run(["tar", "-cf", tmp_path / "other.tar", "-C", other, "."], check=True)
+        found = TarInput(str(tmp_path / "other.tar"))
+    chosen = RootfsOptions((full, found), whole=True)
+    if empty == "an overlay":
+        chosen = RootfsOptions((full,), (found,), whole=True)
+    work = str(tmp_path / "work")
+    with pytest.raises(InputError, match=rf"{found.location}: the source is empty[^$]*partial: true"):
+        list(scan(chosen, euid=os.geteuid(), work=work).entries)
+    list(scan(replace(chosen, whole=False), euid=os.geteuid(), work=work).entries)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,10 @@ NOT_CERTIFICATES: dict[str, tuple[bytes, str]] = {
     "public key": (PUBLIC, "a public key"),
     "request": (der.pem("CERTIFICATE REQUEST", b"\x30\x00"), "a certificate request"),
     "list": (der.pem("X509 CRL", b"\x30\x00"), "a revocation list"),
+    "cms": (der.pem("CMS", b"\x30\x00"), "-----BEGIN CMS-----"),
+    "UTF-16": (SIGNER.pem.decode().encode("utf-16"), "UTF-16"),
+    "truncated": (SIGNER.pem[:300], "without its end"),
+    "empty": (b"", "an empty file"),
 }
 NOT_KEYS: dict[str, tuple[bytes, str]] = {
     "short": (der.pem("EC PRIVATE KEY", der.sec1(SMALL, lambda number: number.lstrip(b"\0"))), "only OpenSSL reads"),
@@ -53,20 +57,26 @@ NOT_KEYS: dict[str, tuple[bytes, str]] = {
     "pkcs12": (STORE, "PKCS#12"),
     "certificate": (SIGNER.pem, "a certificate"),
     "public key": (PUBLIC, "a public key"),
+    "openssh": (SIGNER.key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), "OpenSSH's own form"),
+    "request": (der.pem("CERTIFICATE REQUEST", b"\x30\x00"), "-----BEGIN CERTIFICATE REQUEST-----"),
+    "parameters": (der.pem("EC PARAMETERS", b"\x06\x00"), "-----BEGIN EC PARAMETERS-----"),
+    "UTF-16": (SIGNER.key_pem().decode().encode("utf-16"), "UTF-16"),
+    "truncated": (SIGNER.key_pem()[:100], "without its end"),
 }
 
 
-def followed(advice: str, folder: Path) -> bytes | None:
-    """Run the command of an advice as a user would, and return what it wrote; None if it has no command."""
-    command = re.search(r"`(openssl [^`]+)`", advice)
+def followed(advice: str, file: Path) -> bytes | None:
+    """Run the command of an advice on a file as a user would, and return what it wrote; None if it has no command."""
+    command = re.search(r"`((openssl|ssh-keygen) [^`]+)`", advice)
     if command is None:
         return None
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl")
-    line = command[1].replace("NEW.pem", str(folder / "NEW.pem"))
-    extra = " -passin pass: -nodes" if "pkcs12" in line else ""
-    subprocess.run(line + extra, shell=True, check=True, capture_output=True)
-    return (folder / "NEW.pem").read_bytes()
+    if shutil.which(command[2]) is None:
+        pytest.skip(f"needs {command[2]}")
+    new = file.with_name("NEW.pem") if "NEW.pem" in command[1] else file
+    extra = {"pkcs12": " -passin pass: -nodes", "-p": " -P '' -N ''"}.get(command[1].split()[1], "")
+    file.chmod(0o600)
+    subprocess.run(command[1].replace("NEW.pem", str(new)) + extra, shell=True, check=True, capture_output=True)
+    return new.read_bytes()
 
 
 @pytest.mark.parametrize("kind", NOT_CERTIFICATES)
@@ -78,7 +88,7 @@ def test_a_file_that_is_no_certificate_says_what_it_is(kind: str, tmp_path: Path
         read_certificates(str(path))
     assert what in str(caught.value.observed)
     assert "chmod" not in caught.value.hint
-    if (repaired := followed(caught.value.hint, tmp_path)) is not None:
+    if (repaired := followed(caught.value.hint, path)) is not None:
         (tmp_path / "NEW.pem").write_bytes(repaired)
         assert read_certificates(str(tmp_path / "NEW.pem"))[0].x509 == SIGNER.certificate
 
@@ -93,7 +103,7 @@ def test_a_file_that_is_no_key_says_what_it_is(kind: str, tmp_path: Path) -> Non
         read_key_file(str(path), None, warnings.append)
     assert what in str(caught.value.observed)
     assert warnings == []  # who may read a certificate is nobody's business
-    if (repaired := followed(caught.value.hint, tmp_path)) is not None:
+    if (repaired := followed(caught.value.hint, path)) is not None:
         assert load_key(repaired, "NEW.pem").key_size == 256
 
 

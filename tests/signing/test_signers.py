@@ -127,6 +127,12 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
         b"vault:v12:" + base64.b64encode(DER) + b"\n",
         b"vault:v1:" + base64.urlsafe_b64encode(RAW).rstrip(b"="),  # marshaling_algorithm=jws
         json.dumps({"data": {"signature": f"vault:v1:{base64.b64encode(DER).decode()}"}, "warnings": None}).encode(),
+        b"arn:aws:kms:eu:1:key/12ab-34\t" + base64.b64encode(DER) + b"\tECDSA_SHA_256\n",  # aws … --output text
+        b"Key          Value\n---          -----\nkey_version  1\nsignature    vault:v1:" + base64.b64encode(DER),
+        json.dumps({"KeyId": "k", "RequestId": "1", "Value": base64.b64encode(DER).decode()}).encode(),  # Alibaba Cloud
+        json.dumps({"Signature": base64.b64encode(DER).decode()}).encode("utf-8-sig") + b"\r\n",
+        json.dumps({"value": base64.urlsafe_b64encode(RAW).decode()}).encode("utf-16"),
+        base64.b64encode(DER).decode().encode("utf-16") + "\r\n".encode("utf-16-le"),
     ],
 )
 def test_answers_in_every_form(answer: bytes) -> None:
