@@ -344,14 +344,17 @@ def _tokens(paths: list[str] | tuple[()]) -> list[tuple[str, SigningRequest]]:
     from otabuild.signing.signing_request import SigningRequest
 
     found = []
+    errors = []
     for path in paths:
+        data = _read(path)
         try:
-            token = parse_index_jwt(_read(path))
-        except OtabuildError:
-            if len(paths) == 1:
-                raise
-            continue
-        found.append((path, SigningRequest(NAME, token.signing_input, token.chain)))
+            token = parse_index_jwt(data)
+        except OtabuildError as error:
+            errors.append(error)
+        else:
+            found.append((path, SigningRequest(NAME, token.signing_input, token.chain)))
+    if errors and not found:
+        raise errors[0]
     return found
 
 

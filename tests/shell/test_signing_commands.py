@@ -201,6 +201,8 @@ def test_a_token_is_attached_to_an_image(project: Project) -> None:
         (["sign-finish", "dist/vehicle.zip", "--answer", "pki/sign.pem"], "give --request"),
         (["sign-finish", "recipes/vehicle.yaml", "--answer", "missing"], "missing: cannot read"),
         (["sign", "dist/vehicle.zip", "--attach", "pki/sign.pem"], "index.jwt"),
+        (["sign", "dist/vehicle.zip", "--attach", "pki/sign.pem", "--attach", "pki/root-ca.pem"], "index.jwt"),
+        (["sign", "dist/vehicle.zip", "--attach", "pki/sign.pem", "--attach", "missing"], "missing: cannot read"),
     ],
 )
 def test_mistakes_change_nothing(built: Project, arguments: list[str], text: str) -> None:
