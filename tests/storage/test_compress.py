@@ -51,5 +51,13 @@ def test_a_table_is_compressed_at_level_17_with_matches_from_three_bytes(tmp_pat
     assert frame == b"".join((*parts, reference.flush()))
 
 
+def test_the_window_of_a_large_table_reaches_what_lies_far_back(tmp_path: Path) -> None:
+    data = random.Random(1).randbytes(9 << 20) * 2
+    (tmp_path / "table").write_bytes(data)
+    frame = compress_table(str(tmp_path / "table"))
+    assert len(frame) < 10 << 20
+    assert zstandard.ZstdDecompressor().decompress(frame) == data
+
+
 def test_the_version_is_that_of_the_library() -> None:
     assert library_version() == ".".join(str(part) for part in zstandard.ZSTD_VERSION)
