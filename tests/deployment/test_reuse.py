@@ -22,12 +22,11 @@ from otabuild.errors import InputError, StateError, StoreError
 from otabuild.format.compat import STRICT
 from otabuild.image.image import Image, open_image
 from otabuild.storage import fs
-from otabuild.storage.member import document
 from otabuild.stores.store import Store
 from otabuild.stores.store_backend import StoreBackend
 from tests.image.products import Tree, build
 from tests.image.worlds import IS_ROOT
-from tests.stores.images import put_release
+from tests.stores.images import put_release, stored_members
 from tests.stores.memory_store import MemoryStore
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
@@ -240,8 +239,7 @@ def store(pair: tuple[Path, Path]) -> BreakingStore:
 
 def put_directory(store: Store, image: Path) -> None:
     with open_image(image) as opened:
-        names = [member.name for member in opened.source.members() if not member.name.endswith("/")]
-        put_release(store, [document(name, b"".join(opened.source.chunks(name))) for name in names])
+        put_release(store, stored_members(opened))
 
 
 @pytest.mark.parametrize("form", FORMS)

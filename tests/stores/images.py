@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from otabuild.image.image import Image
 from otabuild.storage.member import Member, document
 from otabuild.stores.store import Store
 from tests.image.forge import Forged
@@ -17,6 +18,12 @@ FORMS = ("image.zip", "directory", "releases/1.0")
 def members_of(image: Forged) -> list[Member]:
     """Return the files of an image, without folders."""
     return [document(name, content) for name, content in image.files if not name.endswith("/")]
+
+
+def stored_members(image: Image) -> list[Member]:
+    """Return the files of an open image, without folders."""
+    names = [member.name for member in image.source.members() if not member.name.endswith("/")]
+    return [document(name, b"".join(image.source.chunks(name))) for name in names]
 
 
 def put_release(store: Store, members: Iterable[Member], name: str = "1.0") -> None:
