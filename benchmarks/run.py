@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks import building, reading, scale, stores
+from benchmarks import building, deltas, reading, scale, stores
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, head
 from benchmarks.measure import Meter
@@ -34,10 +34,11 @@ _BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "update": reading.update,
     "diff": reading.diff,
     "publish": stores.publish,
-    "reuse": stores.reuse,
+    "reuse": deltas.reuse,
+    "slow": deltas.slow,
     "scale": scale.scale,
 }
-_NEED_SECOND = {"update", "diff", "publish", "reuse"}
+_NEED_SECOND = {"update", "diff", "publish", "reuse", "slow"}
 _TOOLS = {"tar": "--version", "zstd": "--version", "mksquashfs": "-version"}
 
 

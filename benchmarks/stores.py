@@ -13,7 +13,6 @@ from benchmarks.bench import Bench, fresh
 from benchmarks.figures import Figure, peak, ratio
 from benchmarks.measure import Side
 from benchmarks.project import Project, answer
-from benchmarks.reading import deploying
 from tests.stores.servers import ACCESS_KEY, BUCKET, SECRET_KEY, aws_environ, seaweedfs
 
 _STORE = f"s3://{BUCKET}/ota"
@@ -52,26 +51,6 @@ def _reading(bench: Bench, environ: dict[str, str], images: dict[str, Project]) 
         yield Figure(
             f"{name}: by URL minus local, wall", there.wall - here.wall, "s", 0.5, source=f"{there.wall:.2f} s"
         )
-
-
-def reuse(bench: Bench) -> Iterator[Figure]:
-    """Deployment of the second release with the tree of the first one, from a path and by URL."""
-    old, target = bench.work / "old-tree", bench.work / "deployed"
-    if not old.exists():
-        bench.meter.run(deploying(bench, bench.built))
-        target.rename(old)
-    full = deploying(bench, bench.built_second)
-    more: list[str | Path] = ["--reuse", old, "--reuse-image", bench.built.artifact]
-    near = Side("deploy-image --reuse", [*full.command, *more], full.folder, full.prepare, full.environ)
-    with _server(bench) as environ:
-        bench.meter.run(_publishing(bench.built_second, "2", environ))
-        command = [_url("2") if word == bench.built_second.artifact else word for word in near.command]
-        far = Side("deploy-image URL --reuse", command, full.folder, full.prepare, {**full.environ, **environ})
-        whole, from_path, by_url = bench.meter.compare(full, near, far)
-    yield ratio("deploy --reuse, from a path / full: wall", from_path.wall, whole.wall, 0.35)
-    yield ratio("deploy --reuse, by URL / full: wall", by_url.wall, whole.wall, 0.35)
-    yield peak("deploy --reuse, by URL: peak memory", by_url, 250)
-    shutil.rmtree(target)
 
 
 @contextmanager

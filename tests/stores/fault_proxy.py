@@ -166,6 +166,24 @@ def limits(rate: int) -> Fault:
     return fault
 
 
+def slow_line(latency: float, rate: int) -> Fault:
+    """Be a line that all connections share: each answer comes late, and so many bytes a second come in all."""
+    lock, free = threading.Lock(), [0.0]
+
+    def fault(exchange: Exchange) -> None:
+        time.sleep(latency)
+        answer = exchange.forward()
+        exchange.begin(answer)
+        for at in range(0, len(answer.body), _BLOCK // 4):
+            part = answer.body[at : at + _BLOCK // 4]
+            with lock:
+                free[0] = sent = max(free[0], time.monotonic()) + len(part) / rate
+            time.sleep(max(0.0, sent - time.monotonic()))
+            exchange.send(part)
+
+    return fault
+
+
 def ignores_ranges(exchange: Exchange) -> None:
     """Send the whole file, whatever part of it was asked for."""
     exchange.headers = {name: value for name, value in exchange.headers.items() if name.lower() != "range"}
