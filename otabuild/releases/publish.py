@@ -256,32 +256,34 @@ def _missing(store: Store, contents: ReleaseContents, *, was_claimed: bool, work
     published releases tell what is there. If this release was claimed before, its publishing was interrupted: the blobs
     are listed, which takes longer where there are many, but tells what was uploaded by then.
     """
-    missing = dict(contents.blobs)
-    if not store.can_list:
-        return list(missing.values())
+    wanted = {digest: member.size for digest, member in contents.blobs.items()}
     if was_claimed:
         present = ((digest_of_key(file.key), file.size) for file in store.files(BLOBS))
-        for digest, size in present:
-            if digest is not None and digest in missing and missing[digest].size == size:
-                del missing[digest]
-        return list(missing.values())
+        held = {digest for digest, size in present if digest is not None and wanted.get(digest) == size}
+    else:
+        held = held_blobs(store, wanted, workers=workers)
+    return [member for digest, member in contents.blobs.items() if digest not in held]
+
+
+def held_blobs(store: Store, wanted: Mapping[bytes, int], *, workers: int = REQUESTS) -> set[bytes]:
+    """Return which blobs (size by digest) published releases have; none of a store that cannot be listed.
+
+    Raises:
+        StoreError: the store could not be asked.
+    """
+    if not store.can_list:
+        return set()
     whole = [release for release in survey(store, workers).releases if release.state is State.PUBLISHED]
-    for found in in_parallel(lambda release: _claimed(store, release, contents.blobs), whole, workers):
-        for digest in found:
-            missing.pop(digest, None)
-    return list(missing.values())
+    found = in_parallel(lambda release: _claimed(store, release, wanted), whole, workers)
+    return {digest for digests in found for digest in digests}
 
 
-def _claimed(store: Store, release: StoredRelease, wanted: Mapping[bytes, Member]) -> list[bytes]:
+def _claimed(store: Store, release: StoredRelease, wanted: Mapping[bytes, int]) -> list[bytes]:
     """Return which of the blobs a published release has; a claim that cannot be read vouches for nothing."""
-    found: list[bytes] = []
     try:
-        for digest, size in read_claim(store, release.id):
-            if digest in wanted and wanted[digest].size == size:
-                found.append(digest)
+        return [digest for digest, size in read_claim(store, release.id) if wanted.get(digest) == size]
     except (FormatError, LimitError, IntegrityError):
         return []
-    return found
 
 
 def _upload(store: Store, missing: list[Member], workers: int, progress: Progress | None) -> None:

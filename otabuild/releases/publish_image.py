@@ -7,7 +7,7 @@ from contextlib import closing
 
 from otabuild.image.image import Image
 from otabuild.releases.checked_image import checked_contents
-from otabuild.releases.publish import Pause, Published, publish
+from otabuild.releases.publish import Pause, Published, held_blobs, publish
 from otabuild.stores.open_store import open_store
 from otabuild.tally import Progress
 
@@ -25,6 +25,9 @@ def publish_image(
 ) -> Published:
     """Publish an open image; it is verified first, and only what the store lacks is uploaded.
 
+    What a published release has already is taken from the store by vehicles, so its bytes here do not matter, and it is
+    not hashed. Should it have to be uploaded after all, that hashes it.
+
     Args:
         image: the image.
         place: the store, by path or URL.
@@ -38,6 +41,9 @@ def publish_image(
     Raises:
         OtabuildError: as for `checked_contents`, `open_store` and `publish`.
     """
-    contents = checked_contents(image, now, unsigned=unsigned, proven=proven, progress=progress("verify"))
     with closing(open_store(place)) as store:
+        held = held_blobs(store, image.blobs.stored() or {})
+        contents = checked_contents(
+            image, now, unsigned=unsigned, proven=held.union(proven), progress=progress("verify")
+        )
         return publish(store, name, contents, pause=pause, progress=progress("upload"))

@@ -24,7 +24,7 @@ from otabuild.storage.member import Member, document
 from otabuild.stores.store import StoreFile
 from otabuild.verification.verify import verify
 from tests import pki
-from tests.image.forge import policy
+from tests.image.forge import RANDOM, policy
 from tests.releases.worlds import image
 from tests.stores.memory_store import MemoryStore
 
@@ -304,6 +304,35 @@ def test_an_image_that_is_not_valid_is_not_published(tmp_path: Path) -> None:
     with pytest.raises(NotVerifiedError):
         publish(directory, str(tmp_path / "store"))
     assert not (tmp_path / "store").exists()
+
+
+def test_only_what_the_store_lacks_is_hashed(tmp_path: Path, run: Callable[..., Any]) -> None:
+    """Blobs that the store has are not taken from the image: what they are there does not matter."""
+    run("publish", str(image(tmp_path / "first.zip")), "store")
+    second = image(tmp_path / "second.zip", "2.0", hostname="other")
+    hashed: list[tuple[int, int]] = []
+    done = publish(second, str(tmp_path / "store"), progress=lambda _what: lambda *amounts: hashed.append(amounts))
+    assert done.uploaded_size > 0
+    verified = hashed[0][1]
+    assert done.uploaded_size <= verified < done.size
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["that the store has", "that is new"])
+def test_a_damaged_blob_is_never_published(shared: bool, tmp_path: Path, run: Callable[..., Any]) -> None:
+    run("publish", str(image(tmp_path / "first.zip")), "store")
+    second = image(tmp_path / "second.zip", "2.0", hostname="other")
+    run("pull", str(second), "-o", "second/")
+    folder, there = tmp_path / "second/blobs/sha256", {*os.listdir(tmp_path / "store/blobs/sha256")}
+    new = next(name for name in os.listdir(folder) if name not in there)
+    harmed = folder / (hashlib.sha256(RANDOM).hexdigest() if shared else new)
+    harmed.write_bytes(bytes(harmed.stat().st_size))
+    said = run("publish", "second", "store", code=0 if shared else 1)
+    if shared:
+        assert run("store", "verify", "store", "--json")["ok"]
+        run("verify", "store/releases/2.0", "--no-signature")
+    else:
+        assert "does not match" in said
+        assert not (tmp_path / "store/releases/2.0").exists()
 
 
 def test_an_unsigned_image_is_published_only_if_that_is_meant(run: Callable[..., Any], tmp_path: Path) -> None:

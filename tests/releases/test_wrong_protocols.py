@@ -103,7 +103,7 @@ WRONG = [
     ),
     Change(RIVALS, PUBLISH, "_claim", STILL_THERE, "else:"),
     Change(GOES_ON, PUBLISH, "_claim", STILL_THERE, "elif _check_rivals(store, release) or True:"),
-    Change(OTHERS, PUBLISH, "_missing", "if release.state is State.PUBLISHED", ""),
+    Change(OTHERS, PUBLISH, "held_blobs", "if release.state is State.PUBLISHED", ""),
     Change(
         FOUR,
         PUBLISH,
