@@ -26,9 +26,10 @@ LIMIT = 64 * limits.MIB
 """The largest envelope, in bytes; a bill of materials in one is a few MiB."""
 
 
-def pre_authentication(payload: bytes) -> bytes:
+def pre_authentication(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
     """Return the bytes that are signed: the type of the payload and the payload, each with its length."""
-    return b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
+    kind = payload_type.encode()
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,22 @@ def envelope(payload: bytes = PAYLOAD) -> Envelope:
     return Envelope(payload, (pki.signer().certificate, pki.intermediate().certificate), signed)
 
 
-def test_the_signed_bytes_are_those_of_the_protocol() -> None:
-    """The protocol's own example, with our type of payload instead of its."""
-    assert pre_authentication(b"hello world") == b"DSSEv1 28 application/vnd.in-toto+json 11 hello world"
-    assert pre_authentication(b"") == b"DSSEv1 28 application/vnd.in-toto+json 0 "
+IN_TOTO = "application/vnd.in-toto+json"
+
+
+@pytest.mark.parametrize(
+    ("payload", "payload_type", "signed"),
+    [
+        (b"hello world", "http://example.com/HelloWorld", b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"),
+        (PAYLOAD, IN_TOTO, b"DSSEv1 28 application/vnd.in-toto+json 43 " + PAYLOAD),
+        (b"\xfb\xff\xbf>?", IN_TOTO, b"DSSEv1 28 application/vnd.in-toto+json 5 \xfb\xff\xbf>?"),
+        (b"", IN_TOTO, b"DSSEv1 28 application/vnd.in-toto+json 0 "),
+        (PAYLOAD, "application/vnd.ex\xe4mple+json", b"DSSEv1 29 application/vnd.ex\xc3\xa4mple+json 43 " + PAYLOAD),
+        (PAYLOAD, "", b"DSSEv1 0  43 " + PAYLOAD),
+    ],
+)
+def test_the_signed_bytes_are_those_of_the_published_vectors(payload: bytes, payload_type: str, signed: bytes) -> None:
+    assert pre_authentication(payload, payload_type) == signed
 
 
 def test_what_is_written_is_read() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import hashlib
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from otabuild.errors import FormatError, OtabuildError, TrustError
+from otabuild.format.certificate import is_signed
+from otabuild.format.dsse import Envelope, pre_authentication
 from otabuild.format.statement import PROVENANCE, SBOM, Digests, Statement, Subject
 from otabuild.signing.attestation import sign_statement, verify_attestation
 from otabuild.signing.signer import PemSigner
@@ -47,6 +52,16 @@ def test_a_change_of_any_byte_is_refused() -> None:
             verify_attestation(bytes(changed), "file", PROVENANCE, policy(), pki.NOW)
 
 
+def test_a_change_of_any_byte_of_the_statement_is_refused() -> None:
+    """In an envelope that is otherwise well-formed; the subjects are in the statement."""
+    whole = Envelope.from_json(signed(), "file")
+    for at, byte in enumerate(whole.payload):
+        payload = whole.payload[:at] + bytes([byte ^ 1]) + whole.payload[at + 1 :]
+        raw = dataclasses.replace(whole, payload=payload).to_json()
+        with pytest.raises(TrustError, match="does not verify"):
+            verify_attestation(raw, "file", PROVENANCE, policy(), pki.NOW)
+
+
 @pytest.mark.parametrize("size", [0, 1, 100, -1])
 def test_a_part_of_it_is_refused(size: int) -> None:
     with pytest.raises(OtabuildError):
@@ -70,3 +85,13 @@ def test_a_signer_whom_the_policy_does_not_allow_is_refused() -> None:
 def test_another_key_than_that_of_the_certificate_is_not_signed_with() -> None:
     with pytest.raises(TrustError, match="another key"):
         sign_statement(STATEMENT, pki.chain(pki.signer(), pki.intermediate()), PemSigner(pki.key("other")))
+
+
+def test_the_signature_is_that_of_the_published_example() -> None:
+    """The example of the protocol of DSSE: P-256, SHA-256 and the nonce of RFC 6979; r and s as raw bytes."""
+    d = 97358161215184420915383655311931858321456579547487070936769975997791359926199
+    key = ec.derive_private_key(d, ec.SECP256R1())
+    digest = hashlib.sha256(pre_authentication(b"hello world", "http://example.com/HelloWorld")).digest()
+    published = "A3JqsQGtVsJ2O2xqrI5IcnXip5GToJ3F+FnZ+O88SjtR6rDAajabZKciJTfUiHqJPcIAriEGAHTVeCUjW2JIZA=="
+    assert PemSigner(key).sign(digest) == base64.b64decode(published)
+    assert is_signed(key.public_key(), digest, base64.b64decode(published))

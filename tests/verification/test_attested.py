@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.errors import IntegrityError
+from otabuild.errors import IntegrityError, OtabuildError
 from otabuild.format.statement import PROVENANCE, Digests, Statement, Subject
 from otabuild.image.image import open_image
 from otabuild.verification.attested import check_subjects, image_subjects
@@ -60,4 +60,15 @@ def test_what_is_about_something_else_is_refused(artifact: Path, change: Callabl
     with open_image(artifact) as image:
         statement = about(change(image_subjects(image, "image.zip")))
         with pytest.raises(IntegrityError, match=r"about (another|more than one) image"):
+            check_subjects(statement, image, "file")
+
+
+@pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.sweep)])
+def test_a_change_of_any_byte_of_the_artifact_is_refused(tmp_path: Path, artifact: Path, step: int) -> None:
+    raw, other = artifact.read_bytes(), tmp_path / "other.zip"
+    with open_image(artifact) as image:
+        statement = about(image_subjects(image, "image.zip"))
+    for at in range(0, len(raw), step):
+        other.write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+        with pytest.raises(OtabuildError), open_image(other) as image:
             check_subjects(statement, image, "file")
