@@ -18,7 +18,7 @@ from otabuild.errors import InputError, OtabuildError, StorageError, printable_j
 from otabuild.version import __version__
 
 _MODULES = (
-    *("build", "recipe", "image", "verify", "signing", "attest", "packages", "sbom"),
+    *("build", "recipe", "image", "verify", "signing", "pki", "attest", "packages", "sbom"),
     *("release", "offline", "stores", "repro", "cache", "completion"),
 )
 _GROUPS = ("Build", "Look", "Verify and deploy", "Sign", "Release", "Maintenance")

@@ -180,6 +180,10 @@ def errors_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def _notes() -> str:
+    return ", ".join(f"`{id_}`" for id_, rule in rules_of("lint").items() if rule.severity == "note")
+
+
 def rules_page() -> str:
     """Return the page of all rules."""
     lines = [
@@ -196,7 +200,10 @@ def rules_page() -> str:
     lines += [f"| `{rule.id}` | {rule.severity} | {cell(rule.doc)} |" for rule in rules]
     lines += [
         "\n## Rules of lint\n",
-        "`otabuild lint` finds what causes trouble on devices although the image is valid. `--ignore RULE` silences a rule.\n",
+        (
+            "`otabuild lint` finds what causes trouble on devices although the image is valid. `--ignore RULE` silences a rule. "
+            f"Findings of {_notes()} are notes: they fail with `--strict` only.\n"
+        ),
         "| rule | why | what to do |\n|---|---|---|",
     ]
     lines += [f"| `{id_}` | {cell(rule.doc)} | {cell(rule.hint)} |" for id_, rule in rules_of("lint").items()]

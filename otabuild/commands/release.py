@@ -80,6 +80,7 @@ def add(parsers: Parsers) -> None:
         type=option_type(checked(_check_rule)),
         help="a rule to silence; repeatable",
     )
+    lint.add_argument("--strict", action="store_true", help="also fail for what is only worth knowing (notes)")
     add_json(lint)
     add_compat(lint)
     lint.set_defaults(run=run_lint)
@@ -156,13 +157,16 @@ def _check_rule(text: str) -> None:
 
 
 def run_lint(args: argparse.Namespace) -> int:
-    """Print findings; exit with 1 if there are any."""
+    """Print findings; exit with 1 if there are any but notes, with --strict also for these."""
     findings = [finding for finding in _findings(args) if finding.rule not in args.ignore]
-    value = {"ok": not findings, "findings": [_lint_value(finding) for finding in findings]}
+    notes = [finding for finding in findings if finding.severity == "note" and not args.strict]
+    ok = len(notes) == len(findings)
+    value = {"ok": ok, "findings": [_lint_value(finding) for finding in findings]}
     emit(args, value, _lint_lines(findings))
     told = counted(len(findings), "finding")
-    say(f"{told}; silence a rule with --ignore RULE" if findings else "no findings")
-    return 1 if findings else 0
+    kind = "; notes only, which fail with --strict" if findings and ok else ""
+    say(f"{told}{kind}; silence a rule with --ignore RULE" if findings else "no findings")
+    return 0 if ok else 1
 
 
 def _findings(args: argparse.Namespace) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""sign, sign-prepare, sign-finish, pki demo."""
+"""sign, sign-prepare, sign-finish."""
 
 from __future__ import annotations
 
@@ -69,17 +69,6 @@ def add(parsers: Parsers) -> None:
     _add_unchecked(finish)
     add_json(finish)
     finish.set_defaults(run=run_finish)
-
-    pki = parsers.add_parser("pki", help="make certificates to try things with", usage="otabuild pki demo DIR")
-    demo = pki.add_subparsers(prog="otabuild pki", metavar="demo", required=True).add_parser(
-        "demo",
-        parents=[parsers.common],
-        help="make a root, an intermediate and a signing certificate, for tests only",
-        description="Make a root, an intermediate and a signing certificate with their keys. For tests only.",
-    )
-    demo.add_argument("directory", metavar="DIR", help="the folder to write them to")
-    add_json(demo)
-    demo.set_defaults(run=run_demo, parser=demo)
 
 
 def _add_unchecked(parser: argparse.ArgumentParser) -> None:
@@ -248,16 +237,6 @@ def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: 
     resign(image, output, signing, workers=workspace.workers, progress=progress)
     value = {"image": output, "signer": subject, "signed-at": time_signed}
     emit(args, value, [f"{output}: signed by {subject} at {time_signed}"])
-    return 0
-
-
-def run_demo(args: argparse.Namespace) -> int:
-    """Make demo certificates."""
-    from otabuild.signing.demo_pki import write_demo_pki
-
-    paths = write_demo_pki(args.directory, int(time.time()))
-    emit(args, {"files": paths}, paths)
-    say("these certificates are for tests: never sign a real image with them")
     return 0
 
 

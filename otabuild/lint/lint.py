@@ -199,6 +199,7 @@ def _elf_machine(head: bytes) -> int:
 @lint_rule(
     "stale-pyc",
     TreeSubject,
+    severity="note",
     hint="compile with `python3 -m compileall --invalidation-mode unchecked-hash`",
 )
 def check_pyc(subject: TreeSubject) -> Iterator[Finding]:

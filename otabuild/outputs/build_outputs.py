@@ -96,6 +96,17 @@ class CheckOutput(Output):
     """What a build would warn of."""
 
 
+class PkiCheckOutput(Output):
+    """Certificates that clients would accept."""
+
+    signer: str
+    """The subject of the signing certificate."""
+    valid_until: Time
+    """When its validity ends."""
+    warnings: list[str]
+    """What may become a problem, such as an end that is near."""
+
+
 class KeyValue(Shape):
     """A key of a recipe."""
 

@@ -51,7 +51,10 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
     try:
         raw = read_file(file, limits.RECIPE)
     except StorageError as error:
-        raise RecipeError([Finding(Place(shown), error.what, error.observed, error.expected)]) from None
+        hint = (
+            "name a recipe in it; `doit build` builds every recipe of a folder" if os.path.isdir(file) else error.hint
+        )
+        raise RecipeError([Finding(Place(shown), error.what, error.observed, error.expected, hint)]) from None
     stem = os.path.splitext(os.path.basename(file))[0]
     return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
 

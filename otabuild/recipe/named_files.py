@@ -27,9 +27,22 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Finding]:
         recipe: a recipe loaded with this root.
         root: the folder that the paths of the recipe are relative to.
     """
-    missing = [(keys, path) for keys, path in recipe_inputs(recipe) if not os.path.exists(os.path.join(root, path))]
+    missing = [
+        (keys, followed(path, root))
+        for keys, path in recipe_inputs(recipe)
+        if not os.path.exists(os.path.join(root, path))
+    ]
     hint = "make it, or correct the path in the recipe"
     return [problem_at(recipe, keys, "no such file or folder", path, hint=hint) for keys, path in missing]
+
+
+def followed(path: str, root: str = os.curdir) -> str:
+    """Return the path of something that does not exist and, if it is a link, also where that leads."""
+    try:
+        target = os.readlink(os.path.join(root, path))
+    except OSError:
+        return path
+    return f"{path}, a link to {target}, which does not exist"
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from otabuild.errors import Finding
 from otabuild.format.times import utc
 from otabuild.format.urls import is_url
 from otabuild.recipe.model import Recipe
-from otabuild.recipe.named_files import place_of, problem_at, recipe_sources
+from otabuild.recipe.named_files import followed, place_of, problem_at, recipe_sources
 from otabuild.recipe.sign import CommandKey
 
 
@@ -25,9 +25,10 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
     for keys, path in recipe_sources(recipe):
         if not os.path.exists(path) and not is_made(str(keys[1])):
             hint = "make it, or correct the path in the recipe; `otabuild.before_scan` registers a step that makes it"
-            yield problem_at(recipe, keys, "no such file or folder", path, hint=hint)
+            yield problem_at(recipe, keys, "no such file or folder", followed(path), hint=hint)
         elif keys[-1] == "directory" and os.path.lexists(path) and not os.path.isdir(path):
-            what, hint = f"{os.path.abspath(path)}: cannot open the rootfs directory", "an archive is given with `tar:`"
+            kind = "overlay" if "overlay" in keys else "rootfs"
+            what, hint = f"{os.path.abspath(path)}: cannot open the {kind} directory", "an archive is given with `tar:`"
             yield problem_at(recipe, keys, what, "Not a directory", hint=hint)
     outputs: dict[tuple[str, ...], str] = {(key,): os.path.dirname(path) for key, path in _written(recipe)}
     if recipe.publish and not is_url(recipe.publish.store):

@@ -75,7 +75,7 @@ def _issue(subject: _Party, issuer: _Party, path_length: int | None, now: int) -
         .not_valid_before(middle - _YEARS)
         .not_valid_after(middle + _YEARS)
         .add_extension(x509.BasicConstraints(is_ca, path_length), critical=True)
-        .add_extension(_usage(is_ca=is_ca), critical=True)
+        .add_extension(key_usage(is_ca=is_ca), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject.key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
     )
@@ -84,7 +84,8 @@ def _issue(subject: _Party, issuer: _Party, path_length: int | None, now: int) -
     return builder.sign(issuer.key, hashes.SHA256())
 
 
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
+def key_usage(*, is_ca: bool) -> x509.KeyUsage:
+    """Return what the key of a CA, or of a signing certificate, is for."""
     return x509.KeyUsage(
         digital_signature=not is_ca,
         key_cert_sign=is_ca,

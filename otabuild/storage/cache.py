@@ -284,7 +284,9 @@ class Cache:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            hint = "free some space, or remove the cache: it will be recreated"
+            hint = (
+                f"free some space on the disk of {fs.disk_of(self.folder)}, or remove the cache: it will be recreated"
+            )
             raise StorageError("cannot use the cache", where=self.folder, observed=error, hint=hint) from error
 
     def _one(self, statement: str, *values: object) -> Any:

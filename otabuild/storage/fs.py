@@ -89,13 +89,21 @@ def check_names() -> None:
 def storage_error(error: OSError, operation: str, path: object) -> StorageError:
     """Return an OSError as a StorageError."""
     hint = {
-        errno.ENOSPC: "free some space, or point the work directory elsewhere",
-        errno.EDQUOT: "free some of your quota, or point the work directory elsewhere",
+        errno.ENOSPC: f"free some space on the disk of {disk_of(path)}, or point the work directory elsewhere",
+        errno.EDQUOT: f"free some of your quota on the disk of {disk_of(path)}, or point the work directory elsewhere",
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
         errno.EROFS: "choose a place that is not read-only",
         errno.EACCES: "check owner and permissions of the folder",
     }.get(error.errno or 0, "")
     return StorageError(f"cannot {operation}", where=path, observed=error.strerror or error, hint=hint)
+
+
+def disk_of(path: object) -> str:
+    """Return the mount point of the disk that a path is on, or would be."""
+    folder = os.path.abspath(str(path))
+    while not os.path.ismount(folder):
+        folder = os.path.dirname(folder)
+    return folder
 
 
 def rename(source: StrPath, target: StrPath) -> None:

@@ -52,7 +52,7 @@ def _errors_as_ours(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        hint = "free some space, or point the work directory elsewhere"
+        hint = f"free some space on the disk of {fs.disk_of(path)}, or point the work directory elsewhere"
         raise StorageError("cannot write a database", where=path, observed=error, hint=hint) from error
 
 

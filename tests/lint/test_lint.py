@@ -254,6 +254,18 @@ def test_what_a_recipe_signs_with(chain: list[str], trust: str | None, found: in
     assert counts(list(lint_recipe(recipe, workspace(tmp_path)))) == [("no-path-to-root", 1)] * found
 
 
+def test_notes_fail_only_if_asked(product: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = str(product / "new/image.zip")
+    others = [word for rule, _ in COMMON if rule != "stale-pyc" for word in ("--ignore", rule)]
+    assert main(["lint", image, *others]) == 0
+    assert "2 findings; notes only, which fail with --strict; silence" in capsys.readouterr().err
+    assert main(["lint", image, *others, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], {each["severity"] for each in found["findings"]}) == (True, {"note"})
+    assert main(["lint", image, *others, "--strict", "--json"]) == 1
+    assert not json.loads(capsys.readouterr().out)["ok"]
+
+
 def test_command(product: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(product)
     for subject in ("new/image.zip", "new/recipe.yaml"):

@@ -79,5 +79,6 @@ def test_a_directory_that_is_a_file(tmp_path: pathlib.Path, monkeypatch: pytest.
     )
     found = list(bad_surroundings(load_recipe("recipe.yaml", world.IN_GIT), world.NOW, lambda _rootfs: False))
     assert [problem.observed for problem in found] == ["Not a directory"]
-    assert f"{tmp_path}/file.tar: cannot open the rootfs directory" in found[0].message
+    kind = "rootfs" if key == "source" else key
+    assert f"{tmp_path}/file.tar: cannot open the {kind} directory" in found[0].message
     assert f"rootfs.main.{key}" in found[0].message

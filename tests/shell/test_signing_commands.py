@@ -1,4 +1,4 @@
-"""sign, sign-prepare, sign-finish and pki demo as a user runs them."""
+"""sign, sign-prepare, sign-finish and pki as a user runs them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -50,6 +51,48 @@ def test_demo_certificates(project: Project) -> None:
     assert stat.S_IMODE((project.root / "demo/sign.key").stat().st_mode) == 0o600
     again = project.otabuild("pki", "demo", "demo")
     assert (again.code, "never overwritten" in again.err) == (1, True)
+
+
+def test_a_key_is_made_certified_and_checked(project: Project) -> None:
+    asked = ("pki", "request", "mine", "--subject", "CN=OTA release,O=Example")
+    made = project.otabuild(*asked)
+    assert (made.code, made.out.split()) == (0, ["mine/sign.key", "mine/sign.csr"])
+    assert stat.S_IMODE((project.root / "mine/sign.key").stat().st_mode) == 0o600
+    request = x509.load_pem_x509_csr((project.root / "mine/sign.csr").read_bytes())
+    assert request.subject.rfc4514_string() == "CN=OTA release,O=Example"
+    assert request.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    again = project.otabuild(*asked)
+    assert (again.code, "never overwritten" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize("subject", ["", "OTA release", "/O=Example/CN=OTA release", "ZZ=1"])
+def test_a_name_that_is_none(project: Project, subject: str) -> None:
+    done = project.otabuild("pki", "request", "mine", "--subject", subject)
+    assert (done.code, "not the name of a certificate" in done.err) == (1, True)
+    assert not (project.root / "mine").exists()
+
+
+CHECK = ("pki", "check", *CERTIFICATE, "--ca", "pki/root-ca.pem", "--key", "pki/sign.key")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, ""),
+        (
+            {"pki/sign.pem": "other/intermediate.pem", "pki/sign.key": "other/intermediate.key"},
+            "a CA certificate cannot sign",
+        ),
+        ({"pki/root-ca.pem": "other/root-ca.pem"}, "root"),
+        ({"pki/sign.key": "other/sign.key"}, "the private key does not belong to this certificate"),
+        ({"pki/intermediate.pem": "other/intermediate.pem"}, "not signed with the key of its issuer"),
+    ],
+)
+def test_certificates_are_checked(project: Project, changed: dict[str, str], said: str) -> None:
+    project.otabuild("pki", "demo", "other")
+    done = project.otabuild(*(changed.get(word, word) for word in CHECK))
+    assert (done.code, said in done.err) == (int(bool(said)), True), done.err
+    assert ("clients would accept signatures of CN=DEMO sign" in done.out) == (not said)
 
 
 @pytest.mark.parametrize("runner", ["doit", "otabuild"])
