@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import shutil
 import subprocess
@@ -17,6 +19,7 @@ from tools.reference import pages
 from tools.reference_commands import man_page, named_commands
 
 ROOT = Path(__file__).parent.parent
+CODE = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "otabuild").rglob("*.py")))
 DOCUMENTS = sorted(
     [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")]
 )
@@ -73,6 +76,27 @@ def test_every_page_can_be_found() -> None:
     text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
     linked = {Path(link).name for link in re.findall(r"\]\(([^)#\s]+)", text)}
     assert {path.name for path in (ROOT / "docs").rglob("*.md")} - linked <= set()
+
+
+def test_every_environment_variable_that_is_read_is_documented() -> None:
+    read = set(re.findall(r'environ(?:\.get\(|\[)"([A-Z0-9_]+)"|"(OTABUILD_[A-Z_]+)"', CODE))
+    pages_ = "".join(
+        (ROOT / f"docs/reference/{name}.md").read_text(encoding="utf-8") for name in ("environment", "stores")
+    )
+    names = {name for pair in read for name in pair if name and name != "HOME"}
+    assert len(names) > 10
+    assert {name for name in names if f"`{name}`" not in pages_} == set()
+
+
+def test_every_message_of_the_page_of_troubles_is_one_of_ours() -> None:
+    page = (ROOT / "docs/how-to/troubleshooting.md").read_text(encoding="utf-8")
+    told = [
+        message
+        for line in re.findall(r"^\*\*(`.*?)\*\*:", page, re.MULTILINE)
+        for message in re.findall("`(.*?)`", line)
+    ]
+    assert len(told) > 10
+    assert [message for message in told if message not in CODE and message != os.strerror(errno.ENOSPC)] == []
 
 
 def test_the_recipe_of_the_readme_loads() -> None:

@@ -36,13 +36,18 @@ class Block(NamedTuple):
     body: str
     marks: dict[str, str]
 
+    @property
+    def is_session(self) -> bool:
+        """Whether it has commands: `console` with prompts and output, `sh` without."""
+        return self.kind in {"console", "sh"}
+
     def commands(self) -> list[Command]:
         found: list[Command] = []
         for line in self.body.splitlines():
             if found and found[-1].text.endswith("\\"):
                 found[-1] = Command(f"{found[-1].text}\n{line}", [])
-            elif line.startswith("$ "):
-                found.append(Command(line[2:], []))
+            elif line.startswith("$ ") or self.kind == "sh":
+                found.append(Command(line.removeprefix("$ "), []))
             elif found:
                 found[-1].prints.append(line)
         return found

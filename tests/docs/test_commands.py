@@ -1,6 +1,7 @@
 """Runs every command of the documentation, page by page, in an empty folder, and compares the output.
 
-A page is a script. ```` ```console ```` has commands after `$ ` and their output (`…` stands for anything); a block
+A page is a script. ```` ```console ```` has commands after `$ ` and their output (`…` stands for anything), ```` ```sh ````
+commands alone; a block
 with `title="FILE"` is written to that file. Comments that readers do not see control the run:
 
     <!-- setup                  a shell script to run first
@@ -74,7 +75,7 @@ def test_commands_run(page: Path, tmp_path: Path) -> None:
         elif block.title:
             (tmp_path / block.title).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / block.title).write_text(block.body, encoding="utf-8")
-        elif block.kind == "console":
+        elif block.is_session:
             commands = block.commands()
             shell.begin()
             for number, command in enumerate(commands, 1):
@@ -126,7 +127,7 @@ class Shell:
 @each_page
 def test_commands_that_are_not_run_are_at_least_commands(page: Path) -> None:
     for block in blocks(page):
-        for command in block.commands() if block.kind == "console" else ():
+        for command in block.commands() if block.is_session else ():
             words = shlex.split(command.text.replace("\\\n", " "), comments=True)
             if words[0] == "otabuild":
                 ends = [number for number, word in enumerate(words) if word in {">", "|", "||", "&&", "<"}]

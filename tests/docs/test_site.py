@@ -128,7 +128,7 @@ def test_what_belongs_to_an_item_of_a_list_is_indented_by_four() -> None:
 def test_what_is_copied_from_a_session_can_be_pasted(source: Path, site: Path) -> None:
     copied = [_plain(text) for text in Page(site / source.relative_to(DOCS).with_suffix(".html")).blocks]
     for block in blocks(source):
-        if block.kind == "console":
+        if block.is_session:
             assert _plain("\n".join(command.text for command in block.commands())) in copied
 
 
