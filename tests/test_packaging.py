@@ -83,11 +83,14 @@ def test_metadata(built: Path) -> None:
         metadata = Parser().parsestr(wheel.read(f"{folder}/METADATA").decode())
         entry_points = wheel.read(f"{folder}/entry_points.txt").decode()
     assert metadata["Requires-Python"] == ">=3.11"
-    assert metadata.get_all("Provides-Extra") == ["pkcs11", "remote", "sbom"]
+    assert metadata.get_all("Provides-Extra") == [
+        *("awskms", "azurekms", "gcpkms", "hashivault"),
+        *("pkcs11", "remote", "sbom"),
+    ]
     optional = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" in line]
     assert [line.partition(">")[0] for line in optional] == [
-        *("python-pkcs11", "obstore"),
-        *("cyclonedx-python-lib", "packageurl-python"),
+        *("boto3", "azure-identity", "azure-keyvault-keys", "google-cloud-kms", "hvac"),
+        *("python-pkcs11", "obstore", "cyclonedx-python-lib", "packageurl-python"),
     ]
     assert "otabuild = otabuild.__main__:main" in entry_points
 

@@ -37,7 +37,9 @@ def add(parsers: Parsers) -> None:
     sign = parsers.add_parser("sign", help="sign an image again, or for the first time, without building it")
     add_image(sign)
     _add_certificate(sign)
-    sign.add_argument("--key", help="PATH of a PEM file, env:NAME, pkcs11:URI, or command:PROGRAM ARGUMENTS")
+    sign.add_argument(
+        "--key", help="PATH of a PEM file, env:NAME, pkcs11:URI, URI of a key service, or command:PROGRAM ARGUMENTS"
+    )
     sign.add_argument(
         "--passphrase", metavar="WHERE", help="env:NAME, fd:NUMBER or prompt; never the passphrase itself"
     )
@@ -268,7 +270,7 @@ def _sign_options(args: argparse.Namespace) -> Sign:
     value: dict[str, object] = {
         "certificate": args.certificate,
         "chain": tuple(args.chain),
-        "key": keys.get(kind, {"file": args.key}),
+        "key": keys.get(kind, args.key if "://" in args.key else {"file": args.key}),
     }
     if args.passphrase:
         where, _, name = args.passphrase.partition(":")

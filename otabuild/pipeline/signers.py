@@ -11,8 +11,9 @@ from typing import Any
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
-from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, Sign
+from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, ServiceKey, Sign
 from otabuild.signing.hsm import Pkcs11Signer
+from otabuild.signing.key_services import KeyServiceSigner
 from otabuild.signing.keys import (
     Passphrase,
     env_secret,
@@ -66,6 +67,7 @@ _KINDS: Mapping[type, _Kind] = {
     FileKey: _Kind(_file, lambda key, _: input_hashes([key.file]), lambda key: str(key.file), repeats=True),
     EnvKey: _Kind(_variable, _variable_state, lambda key: f"environment variable {key.env}", repeats=True),
     CommandKey: _Kind(lambda key, _passphrase, _workspace: CommandSigner(key.command)),
+    ServiceKey: _Kind(lambda key, _passphrase, _workspace: KeyServiceSigner(key)),
     Pkcs11Key: _Kind(_token, place=lambda key: str(key.pkcs11.partition("?")[0])),
 }
 """Every kind of key but `external`, whose signatures are made outside."""

@@ -68,10 +68,11 @@ class PathBase:
         return whole if below == ".." or below.startswith("../") else below
 
 
-def one_of(*kinds: str, word: str = "") -> Discriminator:
-    """Distinguish the models of a union by the only key of `kinds` in a mapping, or by being a word.
+def one_of(*kinds: str, word: str = "", uri: str = "") -> Discriminator:
+    """Distinguish the models of a union by the only key of `kinds` in a mapping, or by being a word or a URI.
 
-    Each model of the union is tagged `<kind>`. The angle brackets prevent confusion of a tag with a key.
+    Each model of the union is tagged `<kind>`, that of a URI `<uri>`. The angle brackets prevent confusion of a tag with
+    a key. `uri` is an example of the URI; without it, there is none.
     """
 
     def kind(value: Any) -> str | None:
@@ -80,10 +81,13 @@ def one_of(*kinds: str, word: str = "") -> Discriminator:
         found = [name for name in kinds if name in (value if isinstance(value, dict) else fields)]
         if word and value == word:
             found = [word]
+        elif uri and isinstance(value, str) and "://" in value:
+            found = ["uri"]
         return f"<{found[0]}>" if len(found) == 1 else None
 
     due = f"contain exactly one of {', '.join(kinds)}"
-    message = f"must be `{word}`, or {due}" if word else f"must {due}"
+    texts = [f"be {text}" for text in (word and f"`{word}`", uri and f"a URI such as `{uri}`") if text]
+    message = f"must {', '.join([*texts, f'or {due}'] if texts else [due])}"
     return Discriminator(kind, custom_error_type="one_of", custom_error_message=message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, Tag, model_validator
@@ -47,13 +48,41 @@ class Pkcs11Key(Model):
     """PKCS#11 URI of the key, without a PIN."""
 
 
+class ServiceKey(str):
+    """A private key in a key service, by its URI."""
+
+    __slots__ = ()
+
+
+_SERVICES = {
+    "awskms": r"[^/]*/.+",
+    "gcpkms": r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[^/]+",
+    "azurekms": r"[^/]+/[^/]+(/[^/]+)?",
+    "hashivault": r".*[^/]",
+}
+_EXAMPLES = (
+    "awskms:///alias/NAME, gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N, "
+    "azurekms://HOST/KEY or hashivault://KEY"
+)
+
+
+def _service_uri(text: str) -> ServiceKey:
+    scheme, _, rest = text.partition("://")
+    if scheme not in _SERVICES:
+        raise RefusedError("is not a key service that otabuild knows", expected=_EXAMPLES)
+    if not re.fullmatch(_SERVICES[scheme], rest):
+        raise RefusedError("does not name a key of this service", expected=_EXAMPLES)
+    return ServiceKey(text)
+
+
 SigningKey = Annotated[
     Annotated[FileKey, Tag("<file>")]
     | Annotated[EnvKey, Tag("<env>")]
     | Annotated[CommandKey, Tag("<command>")]
     | Annotated[Pkcs11Key, Tag("<pkcs11>")]
-    | Annotated[Literal["external"], Tag("<external>")],
-    one_of("file", "env", "command", "pkcs11", word="external"),
+    | Annotated[Literal["external"], Tag("<external>")]
+    | Annotated[StrictStr, AfterValidator(_service_uri), Tag("<uri>")],
+    one_of("file", "env", "command", "pkcs11", word="external", uri="awskms:///alias/release"),
 ]
 
 
@@ -87,7 +116,7 @@ class Sign(Model):
     chain: tuple[Path, ...] = ()
     """Intermediate certificates (PEM), the signer's issuer first, without the root."""
     key: SigningKey
-    """Private key: a file, an environment variable, a program, a token, or `external`."""
+    """Private key: a file, an environment variable, a program, a token, the URI of a key service, or `external`."""
     passphrase: Secret | None = None
     """Source of the passphrase of the key (or the PIN of the token); never the passphrase itself."""
 
