@@ -24,6 +24,10 @@ class TotalsValue(Shape):
     """Contents that the cache already had in stored form."""
     contents_of_base: Count
     """Contents that are stored as in `storage.base`."""
+    base_requests: Count
+    """Requests to the server of `storage.base`; 0 if it is on this machine."""
+    base_bytes: Bytes
+    """What came back."""
 
 
 class StepValue(OpenShape):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
-from otabuild.assembly.assemble import ReadBlob
 from otabuild.assembly.base import Base
 from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
-from otabuild.errors import InputError, IntegrityError, TrustError
+from otabuild.errors import FormatError, InputError, IntegrityError, TrustError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Blob, blob_name
 from otabuild.format.filters import Bundled, Compressed, Sliced, parse_filter
@@ -26,11 +27,21 @@ from otabuild.storage.zstd import has_checksum_and_size
 if TYPE_CHECKING:
     from otabuild.image.image import Image
 
-_KEYS = ("storage", "base")
+KEYS = ("storage", "base")
+"""Where a recipe names it."""
+BaseState = list[int] | str | None
+"""See `base_state`."""
+
+
+class OpenBase(NamedTuple):
+    """What the base has, while it is open, and what was asked of its server so far, by the names of the build report."""
+
+    base: Base
+    traffic: Callable[[], Mapping[str, int]]
 
 
 @contextmanager
-def open_base(recipe: Recipe, place: str, now: int, warn: Callable[[str], None]) -> Iterator[Base]:
+def open_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> Iterator[OpenBase]:
     """Open the release that a recipe names as its base, and yield what it has while it is open.
 
     If a signer whom `verify.trust` trusts vouches for it, its tables are believed. If it is signed by somebody else, it
@@ -39,7 +50,6 @@ def open_base(recipe: Recipe, place: str, now: int, warn: Callable[[str], None])
 
     Args:
         recipe: the recipe.
-        place: the image, by path or URL.
         now: Unix seconds.
         warn: called with each deviation from the format that was met, and if the base is not used.
 
@@ -48,55 +58,104 @@ def open_base(recipe: Recipe, place: str, now: int, warn: Callable[[str], None])
     """
     from otabuild.image.image import open_image
 
-    named = naming_key(recipe, *_KEYS)
+    named, place = naming_key(recipe, *KEYS), recipe.storage.base or ""
     with named(open_image)(place, compat=True) as image:
 
         @named
         def read(blob: Blob) -> bytes:
             return b"".join(image.blobs.stream(blob.digest, blob.size))
 
+        traffic = partial(_traffic, image)
         try:
             is_signed = named(_is_signed)(image, recipe, now)
         except TrustError as error:
             warn(f"storage.base {place} is not used: {error}")
-            yield Base((), read)
+            yield OpenBase(Base((), read), traffic)
             return
         is_trusted = is_signed and _is_ours(image)
         bundles = named(list)(_bundles(image, believed=is_trusted))
         singles = named(dict)(_singles(image)) if is_trusted else {}
         for note in image.compat.notes:
             warn(f"storage.base {place}: {note}")
-        yield Base(bundles, read, singles, is_trusted=is_trusted)
+        yield OpenBase(Base(bundles, read, singles, is_trusted=is_trusted), traffic)
 
 
-@contextmanager
-def base_blobs(recipe: Recipe) -> Iterator[ReadBlob]:
-    """Yield a function that returns the bytes of a blob of the base, in parts, checked against its digest."""
-    from otabuild.image.image import open_image
+def _traffic(image: Image) -> dict[str, int]:
+    requests, size = image.source.traffic() or (0, 0)
+    return {"base-requests": requests, "base-bytes": size}
 
-    place = recipe.storage.base or ""
-    with naming_key(recipe, *_KEYS), open_image(place, compat=True) as image:
 
-        def read(blob: Blob) -> Iterator[bytes]:
+class BaseBlobs(AbstractContextManager["BaseBlobs"]):
+    """The blobs of the base of a recipe; it is opened when the first one is read."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._image: Image | None = None
+        self._lock = threading.Lock()
+
+    def __exit__(self, *_: object) -> None:
+        if self._image is not None:
+            self._image.close()
+
+    def read(self, blob: Blob) -> Iterator[bytes]:
+        """Yield the bytes of a blob in parts, checked against its digest; may be called from several threads.
+
+        Raises:
+            InputError: the base does not have it.
+            OtabuildError: the base cannot be read.
+        """
+        with naming_key(self._recipe, *KEYS):
             try:
-                yield from map(bytes, image.blobs.stream(blob.digest, blob.size))
+                yield from map(bytes, self._opened().blobs.stream(blob.digest, blob.size))
             except IntegrityError as error:
                 what = "the base does not have a blob that the image takes from it"
                 hint = "name a base that is complete, or leave `storage.base` out"
-                raise InputError(what, where=place, observed=error, hint=hint) from None
+                raise InputError(what, where=self._recipe.storage.base, observed=error, hint=hint) from None
 
-        yield read
+    def traffic(self) -> Mapping[str, int]:
+        """Return what was asked of the server of the base, by the names of the build report; empty if nothing was."""
+        return _traffic(self._image) if self._image else {}
+
+    def _opened(self) -> Image:
+        from otabuild.image.image import open_image
+
+        with self._lock:
+            if self._image is None:
+                self._image = open_image(self._recipe.storage.base or "", compat=True)
+            return self._image
 
 
-def base_state(place: str) -> list[int] | str:
-    """Return what shows that a base is unchanged: the state of its file or of its index, or the digest of its index."""
+def base_state(recipe: Recipe) -> BaseState:
+    """Return what shows that a base is unchanged: the state of its file or of its index, or the digest of its index.
+
+    It is None if there is no base, or if it is missing, which the preflight tells.
+
+    Raises:
+        OtabuildError: there is no image at its URL.
+    """
+    place = recipe.storage.base
+    if place is None or not (is_url(place) or os.path.exists(place)):
+        return None
     if is_url(place):
         from otabuild.image.image import open_image
 
-        with open_image(place) as image:
+        with naming_key(recipe, *KEYS), open_image(place) as image:
             return hashlib.sha256(image.index_raw).hexdigest()
     document = os.path.join(place, "index.json")
     return files.file_state(os.path.realpath(document if os.path.exists(document) else place))
+
+
+def check_base(place: str) -> None:
+    """Check that a base is an image, as far as its index tells; whether it is used, and for what, shows later.
+
+    Raises:
+        OtabuildError: it is not.
+    """
+    from otabuild.image.image import open_image
+
+    with open_image(place, compat=True) as image:
+        if not image.index.has_resource_table:
+            raise FormatError("an image without a resource table, which is of no use as a base", where=place)
 
 
 def _is_signed(image: Image, recipe: Recipe, now: int) -> bool:

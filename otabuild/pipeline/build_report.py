@@ -62,7 +62,7 @@ def build_report(made: Made, done: Iterable[Done]) -> dict[str, Any]:
     Totals of steps that did not run are 0: a run with nothing to do did not hash any file.
     """
     steps = list(done)
-    totals = dict.fromkeys(Counts().to_value(), 0)
+    totals = dict.fromkeys([*Counts().to_value(), "base-requests", "base-bytes"], 0)
     for step in steps:
         for name in totals:
             totals[name] += step.counts.get(name, 0)
@@ -86,6 +86,8 @@ def work_line(done: Iterable[Done]) -> str:
     for count, noun in (("contents-reused", "stored content"), ("contents-of-base", "content of the base")):
         if number := sum(step.counts.get(count, 0) for step in ran):
             reused.append(f"{counted(number, noun, noun.replace('content', 'contents', 1))} reused")
+    if fetched := sum(step.counts.get("base-bytes", 0) for step in ran):
+        reused.append(f"{human_size(fetched)} fetched from the base")
     return "; ".join([seconds, *reused])
 
 

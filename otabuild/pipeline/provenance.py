@@ -17,6 +17,7 @@ from typing import Any
 from otabuild.errors import InputError
 from otabuild.format.statement import PROVENANCE, Statement, Subject
 from otabuild.format.times import utc
+from otabuild.image.image import open_image
 from otabuild.pipeline.build_report import versions
 from otabuild.pipeline.builder import check_builder
 from otabuild.recipe.context import ask_git
@@ -87,13 +88,14 @@ def dependencies(recipe: Recipe) -> Iterator[dict[str, Any]]:
     """Yield the recipe, its git commit, and all its inputs with their digests, as descriptors of in-toto.
 
     A file has its SHA-256. A directory has that of its tree: of one line for each entry. A layout of container images
-    has those of the layers that were used. Standard input cannot be read again, and has none.
+    has those of the layers that were used. A base that is no file has that of its index.json. Standard input cannot be read
+    again, and has none.
     """
     yield _file("recipe", recipe.file)
     yield from _commit(recipe)
     for keys, path in (*recipe_sources(recipe), *recipe_inputs(recipe)):
         name = ".".join(map(str, keys))
-        if keys[0] in ("sign", "verify"):
+        if keys[0] in ("sign", "verify") or (keys[0] == "storage" and not os.path.isfile(path)):
             continue
         if os.path.isfile(path):
             yield _file(name, path)
@@ -102,6 +104,11 @@ def dependencies(recipe: Recipe) -> Iterator[dict[str, Any]]:
             yield {"name": name, "uri": path, "digest": {"sha256": digest}, "annotations": {"entries": entries}}
         else:
             yield from _layers(recipe, keys, name)
+    base = recipe.storage.base
+    if base is not None and not os.path.isfile(base):
+        with open_image(base, compat=True) as image:
+            digest = hashlib.sha256(image.index_raw).hexdigest()
+        yield {"name": "storage.base", "uri": base, "digest": {"sha256": digest}, "annotations": {"file": "index.json"}}
 
 
 def _commit(recipe: Recipe) -> Iterator[dict[str, Any]]:

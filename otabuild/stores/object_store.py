@@ -11,7 +11,7 @@ import atexit
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -98,9 +98,12 @@ class ObjectStore(Store):
     def _put_in_parts(self, key: str, member: Member) -> None:
         taken: list[OtabuildError] = []
 
-        def parts() -> Iterator[bytes]:
+        async def parts() -> AsyncIterator[bytes]:
+            # A thread of its own reads: the bytes may come from a server, by requests that need those of obstore.
+            chunks = member_chunks(member)
             try:
-                yield from member_chunks(member)
+                while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+                    yield chunk
             except OtabuildError as error:
                 taken.append(error)  # obstore raises one of its own, and gives the upload up
                 raise

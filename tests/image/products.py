@@ -45,7 +45,7 @@ def make_tree(root: Path, tree: Tree) -> Path:
 
 
 def write_recipe(folder: Path, tree: Tree, *, rootfs: dict[str, Any] | None = None, **keys: Any) -> Path:
-    """Write a recipe for one payload, main/dev and main/prd, with its own tree; `keys` are keys of the recipe."""
+    """Write a recipe for one payload, main/dev and main/prd, with its own tree; `keys` are keys of the recipe, None leaves out."""
     make_tree(folder / "rootfs", tree)
     recipe = {
         "recipe": 1,
@@ -64,7 +64,9 @@ def write_recipe(folder: Path, tree: Tree, *, rootfs: dict[str, Any] | None = No
         "payloads": [{"ecu": "main", "rootfs": "main", "release-keys": ["dev", "prd"]}],
         **keys,
     }
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (folder / "recipe.yaml").write_text(
+        yaml.safe_dump({key: value for key, value in recipe.items() if value is not None})
+    )
     return folder / "recipe.yaml"
 
 

@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from otabuild.assembly.content_store import Counts
 from otabuild.errors import OtabuildError
 from otabuild.format.digest import Blob
 from otabuild.image.image import open_image
-from otabuild.pipeline.run import run_steps
-from otabuild.pipeline.steps.graph import build_steps
-from otabuild.recipe.load import load_recipe
 from otabuild.signing.demo_pki import write_demo_pki
-from otabuild.signing.trust import TrustPolicy, load_anchors
 from otabuild.storage.member import document
 from otabuild.stores.open_store import open_store
-from otabuild.verification.verify import verify
-from tests.image.products import NOW, Tree, workspace, write_recipe
-
-
-def noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-OLD: Tree = {
-    **{f"etc/{n:03}": b"%d " % n * 200 for n in range(50)},
-    "lib/text": b"words and words " * 30_000,
-    "lib/noise": noise(1, 300_000),
-    "large/text": b"many words " * 900_000,
-    "large/noise": noise(2, 9 << 20),
-    "large/slices": noise(3, 33 << 20),
-    "tiny": b"t",
-}
-NEW: Tree = OLD | {"etc/007": b"changed " * 99, "lib/more": b"other words " * 30_000}
-HELD = {content for content in NEW.values() if len(content) > 64} & set(OLD.values())
-
-
-class Made(NamedTuple):
-    """An artifact, and what its build counted and said."""
-
-    path: Path
-    totals: dict[str, int]
-    warnings: list[str]
-
-    @property
-    def digest(self) -> str:
-        return hashlib.sha256(self.path.read_bytes()).hexdigest()
+from tests.image.products import NOW, Tree, workspace
+from tests.pipeline.base_world import HELD, NEW, OLD, Made, is_valid, make
 
 
 @pytest.fixture(scope="module")
@@ -62,22 +25,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pki", "stranger"):
         write_demo_pki(str(folder / name), NOW)
     return folder
-
-
-def make(folder: Path, tree: Tree, pki: Path | None, base: str | None = None, **keys: Any) -> Made:
-    """Build an image in a new folder with an empty work directory."""
-    if pki is not None:
-        paths = [str(pki / name) for name in ("sign.pem", "intermediate.pem", "sign.key")]
-        keys["sign"] = {"certificate": paths[0], "chain": [paths[1]], "key": {"file": paths[2]}}
-    if base is not None:
-        keys["storage"] = {"base": base}
-    recipe = load_recipe(write_recipe(folder, tree, **keys))
-    warnings: list[str] = []
-    done = run_steps(
-        build_steps(recipe, replace(workspace(folder), warn=warnings.append)), time.monotonic, lambda _text: None
-    )
-    totals = {name: sum(step.counts.get(name, 0) for step in done) for name in Counts().to_value()}
-    return Made(folder / "image.zip", totals, warnings)
 
 
 @pytest.fixture(scope="module")
@@ -96,12 +43,6 @@ def without(root: Path, trusting: dict[str, Any]) -> Made:
     return make(root / "without", NEW, root / "pki", **trusting)
 
 
-def is_valid(made: Made, root: Path) -> bool:
-    with open_image(made.path) as image:
-        policy = TrustPolicy(anchors=load_anchors([str(root / "pki/root-ca.pem")]))
-        return verify(image, policy, NOW).ok
-
-
 def test_nothing_that_a_trusted_base_has_is_compressed_again(
     root: Path, old: Made, without: Made, trusting: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -110,7 +51,7 @@ def test_nothing_that_a_trusted_base_has_is_compressed_again(
     assert made.totals["contents-of-base"] == len(HELD)
     assert made.totals["bytes-compressed"] <= len(new) + len(NEW["etc/007"])
     assert without.totals["bytes-compressed"] > 10 * made.totals["bytes-compressed"]
-    assert is_valid(made, root)
+    assert is_valid(made.path, root)
     with workspace(tmp_path / "new").open_cache() as cache, open_image(old.path) as image:
         stored = image.blobs.stored() or {}
         assert not [digest for digest, size in stored.items() if cache.has(Blob(digest, size))]
@@ -156,7 +97,7 @@ def test_a_base_that_nobody_vouches_for_is_used_by_its_bytes(
     keys = trusting if how == "unsigned" else {}
     made = make(tmp_path / "new", NEW, root / "pki", str(base.path), **keys)
     assert 0 < made.totals["contents-of-base"] <= 50  # members of bundles
-    assert is_valid(made, root)
+    assert is_valid(made.path, root)
 
 
 def test_a_base_that_lost_a_blob_is_named(root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path) -> None:

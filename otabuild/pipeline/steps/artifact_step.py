@@ -115,7 +115,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
     def run(self, inputs: ArtifactInputs) -> Outcome[Built]:
         """See `Step.run`."""
         workspace, sha256 = self.workspace, None
-        with workspace.open_cache() as cache, self._built_files(cache) as (everything, _):
+        with workspace.open_cache() as cache, self._built_files(cache) as (everything, _, traffic):
             sinks: list[Sink] = [DirectorySink(inputs.output_dir)] if inputs.output_dir else []
             sinks += [ArtifactSink(inputs.output)] if inputs.output else []
             total = sum(member.size for member in everything) * len(sinks)
@@ -123,7 +123,9 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns)
             for sink in sinks:
                 sha256 = sink.write(everything, workers=workspace.workers, progress=progress)
-        counts = {"artifact-bytes": os.path.getsize(inputs.output)} if inputs.output else {}
+            counts = dict(traffic())
+        if inputs.output:
+            counts["artifact-bytes"] = os.path.getsize(inputs.output)
         return Outcome(Built(sha256, inputs.index.index_json, inputs.signature), {**counts, **self._documents(inputs)})
 
     def _open_built(self) -> AbstractContextManager[BuiltImage]:

@@ -25,7 +25,7 @@ from otabuild.verification.attested import image_subjects
 
 def provenance_statement(recipe: Recipe, workspace: Workspace, builder: str) -> Statement:
     """Return the statement about how the image of a recipe was made; errors as for `provenance`."""
-    with open_built(recipe, workspace) as (image, _):
+    with open_built(recipe, workspace) as (image, *_):
         subjects = image_subjects(image, os.path.basename(image.path))
     return provenance(recipe, subjects, builder)
 
@@ -36,7 +36,7 @@ def sbom_statement(recipe: Recipe, workspace: Workspace) -> Statement:
     from otabuild.sbom.cyclonedx import make_sbom
 
     unpackaged = recipe.sbom is not None and recipe.sbom.unpackaged
-    with open_built(recipe, workspace) as (image, _):
+    with open_built(recipe, workspace) as (image, *_):
         contents = list(read_inventories(image.payloads))
         predicate = load_json(make_sbom(image, contents, unpackaged=unpackaged))
         subjects = image_subjects(image, os.path.basename(image.path))

@@ -45,7 +45,7 @@ def write_sbom(opened: AbstractContextManager[BuiltImage], stem: str, sbom: Sbom
     check_libraries()
     from otabuild.sbom.cyclonedx import make_sbom
 
-    with opened as (image, _):
+    with opened as (image, *_):
         contents = list(read_inventories(image.payloads))
         write_file(f"{stem}{SBOM}", make_sbom(image, contents, unpackaged=sbom.unpackaged))
     return list(dict.fromkeys(note.why for _, inventory in contents for note in inventory.notes))

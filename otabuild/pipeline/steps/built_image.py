@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgpack
@@ -18,7 +18,7 @@ from otabuild.format.legacy_jwt import CERTIFICATE_NAME
 from otabuild.format.legacy_jwt import NAME as LEGACY_NAME
 from otabuild.image.bounds import UNBOUNDED
 from otabuild.image.image import Image, open_image
-from otabuild.pipeline.base_release import base_blobs
+from otabuild.pipeline.base_release import BaseBlobs
 from otabuild.pipeline.blob_list import read_blobs
 from otabuild.pipeline.steps.sign_step import needs_legacy
 from otabuild.pipeline.steps.store_step import OF_BASE
@@ -32,10 +32,17 @@ from otabuild.storage.member_backend import MemberBackend
 
 
 class BuiltFiles(NamedTuple):
-    """Every file of an image, where its bytes are; and the digests of the blobs that only the base has."""
+    """Every file of an image, where its bytes are.
+
+    Attributes:
+        members: the files.
+        of_base: digests of the blobs that only the base has.
+        traffic: returns what was asked of the server of the base so far, by the names of the build report.
+    """
 
     members: list[Member]
     of_base: frozenset[bytes]
+    traffic: Callable[[], Mapping[str, int]]
 
 
 @contextmanager
@@ -53,12 +60,10 @@ def built_files(recipe: Recipe, workspace: Workspace, cache: Cache) -> Iterator[
     index = files.read_file(path("index.json"))
     token = files.read_file(path(NAME)) if recipe.sign else None
     of_base = [blob for blob in read_blobs(path(OF_BASE)) if not cache.has(blob)]
-    with ExitStack() as stack:
-        read = stack.enter_context(base_blobs(recipe)) if of_base else None
-        elsewhere = dict.fromkeys(of_base, read) if read else {}
+    with BaseBlobs(recipe) as base:
         extra = _legacy(path, cache) if needs_legacy(recipe) else ()
-        found = members(index, token, read_blobs(path("blobs")), cache, extra, elsewhere)
-        yield BuiltFiles(found, frozenset(blob.digest for blob in of_base))
+        found = members(index, token, read_blobs(path("blobs")), cache, extra, dict.fromkeys(of_base, base.read))
+        yield BuiltFiles(found, frozenset(blob.digest for blob in of_base), base.traffic)
 
 
 def _legacy(path: Callable[[str], str], cache: Cache) -> list[Member]:
@@ -69,10 +74,17 @@ def _legacy(path: Callable[[str], str], cache: Cache) -> list[Member]:
 
 
 class BuiltImage(NamedTuple):
-    """An open image that was built, and the digests of its blobs that need not be hashed again."""
+    """An open image that was built.
+
+    Attributes:
+        image: the image.
+        proven: digests of the blobs that need not be hashed again.
+        traffic: see `BuiltFiles`.
+    """
 
     image: Image
-    proven: frozenset[bytes]
+    proven: frozenset[bytes] = frozenset()
+    traffic: Callable[[], Mapping[str, int]] = dict
 
 
 @contextmanager
@@ -88,9 +100,9 @@ def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
     """
     if recipe.output is not None:
         with open_image(recipe.output, bounds=UNBOUNDED) as image:
-            yield BuiltImage(image, frozenset())
+            yield BuiltImage(image)
         return
-    with workspace.open_cache() as cache, built_files(recipe, workspace, cache) as (found, of_base):
+    with workspace.open_cache() as cache, built_files(recipe, workspace, cache) as (found, of_base, traffic):
         ours = [member for member in found if member.digest and member.digest not in of_base]
         total = sum(member.size for member in ours)
         progress = workspace.environment(cache, f"check {recipe.name}", total).progress
@@ -101,7 +113,7 @@ def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
 
         do_all(check, ours, workspace.workers)
         image = Image(MemberBackend(f"the image of {recipe.file}", found), STRICT, UNBOUNDED)
-        yield BuiltImage(image, of_base.union(member.digest for member in ours if member.digest))
+        yield BuiltImage(image, of_base.union(member.digest for member in ours if member.digest), traffic)
 
 
 def beside(recipe: Recipe, workspace: Workspace) -> str:

@@ -79,7 +79,7 @@ class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
 
         with self.naming_key():
             policy = trust_policy(inputs.verify) if inputs.verify else None
-        with self.open_built() as (image, _):
+        with self.open_built() as (image, *_):
             for rootfs, payload in inputs.payloads.items():
                 deploy_tar(
                     image.payload(*payload),

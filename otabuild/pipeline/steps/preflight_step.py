@@ -10,11 +10,12 @@ from typing import Annotated, NamedTuple
 
 from otabuild.errors import Finding, RecipeError
 from otabuild.format.times import DAY
+from otabuild.pipeline.base_release import KEYS, BaseState, base_state, check_base
 from otabuild.pipeline.builder import BUILDER, check_builder
 from otabuild.pipeline.own_steps import has_input_step
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.signers import key_state, make_signer
-from otabuild.pipeline.step import KeyPart, Nothing, Outcome, Step
+from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.trust_settings import next_date, trust_key, trust_policy
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import PublishRecipe, SbomRecipe
@@ -43,16 +44,25 @@ class PreflightInputs:
     problems: tuple[Finding, ...]
     sbom: Annotated[SbomRecipe | None, KeyPart("bill of materials")]
     builder: Annotated[str | None, KeyPart("who builds")]
+    base: Annotated[tuple[str | None, BaseState], KeyPart("base")]
     publish: Annotated[PublishRecipe | None, KeyPart("where to publish")]
     sign: Sign | None
     verify: VerifyRecipe | None
 
 
 @dataclass(frozen=True)
-class PreflightStep(Step[PreflightInputs, Nothing]):
+class Checked:
+    """What shows that the base is the one that was checked."""
+
+    base: BaseState
+
+
+@dataclass(frozen=True)
+class PreflightStep(Step[PreflightInputs, Checked]):
     """Check everything that can be checked before any work is done."""
 
     kind = "preflight"
+    results_type = Checked
     asks = True
 
     @property
@@ -75,12 +85,13 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             problems=problems,
             sbom=recipe.sbom,
             builder=self.workspace.environ.get(BUILDER, "") if recipe.provenance else None,
+            base=(recipe.storage.base, base_state(recipe)),
             publish=recipe.publish,
             sign=recipe.sign,
             verify=recipe.verify,
         )
 
-    def run(self, inputs: PreflightInputs) -> Outcome[Nothing]:
+    def run(self, inputs: PreflightInputs) -> Outcome[Checked]:
         """See `Step.run`."""
         if inputs.problems:
             raise RecipeError(inputs.problems)
@@ -89,6 +100,10 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             self._check_vex(inputs.sbom)
         if inputs.builder is not None:
             check_builder(inputs.builder)
+        place, state = inputs.base
+        if place is not None:
+            with self.naming_key(*KEYS):
+                check_base(place)
         if inputs.publish is not None:
             with self.naming_key("publish", "store"):
                 open_store(inputs.publish.store).close()  # asks nothing of it: who builds need not be able to publish
@@ -101,7 +116,7 @@ class PreflightStep(Step[PreflightInputs, Nothing]):
             self.workspace.warn(warning)
         with self.naming_key():
             until = next_date(inputs.sign, inputs.verify, self.workspace.now)
-        return Outcome(Nothing(), {"warnings": warnings}, until=until)
+        return Outcome(Checked(state), {"warnings": warnings}, until=until)
 
     def _check_vex(self, sbom: SbomRecipe) -> None:
         """Check the form of the VEX document; what it is about can be checked when the image is there."""

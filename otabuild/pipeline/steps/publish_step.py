@@ -64,7 +64,7 @@ class PublishStep(ReadingStep[PublishInputs, Published]):
         from otabuild.releases.publish_image import publish_image
 
         workspace, release = self.workspace, inputs.publish
-        with self.naming_key(), self.open_built() as (image, proven):
+        with self.naming_key(), self.open_built() as (image, proven, traffic):
             done = publish_image(
                 image,
                 release.store,
@@ -75,4 +75,5 @@ class PublishStep(ReadingStep[PublishInputs, Published]):
                 pause=workspace.pause,
                 progress=lambda what: partial(workspace.progress, f"{what} {release.name}"),
             )
-        return Outcome(done, done.to_value(), again="others may have changed the store")
+            counts = {**done.to_value(), **traffic()}
+        return Outcome(done, counts, again="others may have changed the store")

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
-from otabuild.assembly.base import Base
 from otabuild.assembly.plan import StoragePlan
 from otabuild.assembly.store import store_contents
 from otabuild.assembly.tree import write_tree
-from otabuild.pipeline.base_release import base_state, open_base
+from otabuild.pipeline.base_release import BaseState, OpenBase, open_base
 from otabuild.pipeline.blob_list import write_blobs
 from otabuild.pipeline.settings import storage_plan
 from otabuild.pipeline.step import KeyPart, Outcome, Step
+from otabuild.pipeline.steps.preflight_step import PreflightStep
 from otabuild.pipeline.steps.scan_step import ScanStep
 from otabuild.pipeline.trust_settings import trust_key
 from otabuild.rootfs.entry import Entry
@@ -35,7 +35,7 @@ class StoreInputs:
     racy: Annotated[tuple[int | None, ...], KeyPart("files that changed just before the scan")]
     plan: Annotated[StoragePlan, KeyPart("storage plan")]
     libzstd: Annotated[str, KeyPart("libzstd")]
-    base: Annotated[tuple[str, list[int] | str] | None, KeyPart("base")]
+    base: Annotated[tuple[str, BaseState] | None, KeyPart("base")]
     trust: Annotated[list[object] | None, KeyPart("trust in the base")]
     size: int
 
@@ -88,19 +88,20 @@ class StoreStep(Step[StoreInputs, Stored]):
             racy=tuple(scanned.racy_at for scanned in scans.values()),  # a file read then may have changed since
             plan=storage_plan(self.recipe.storage),
             libzstd=library_version(),
-            base=(base, base_state(base)) if base else None,
+            base=(base, PreflightStep(self.recipe, self.workspace).results().base) if base else None,
             trust=trust_key(self.recipe.verify) if base and self.recipe.verify else None,
             size=sum(scanned.size for scanned in scans.values()),
         )
 
-    def _open_base(self, path: str) -> AbstractContextManager[Base]:
-        return open_base(self.recipe, path, self.workspace.now, self.workspace.warn)
+    def _open_base(self) -> AbstractContextManager[OpenBase]:
+        return open_base(self.recipe, self.workspace.now, self.workspace.warn)
 
     def run(self, inputs: StoreInputs) -> Outcome[Stored]:
         """See `Step.run`."""
         *trees, storage_file, of_base = self.outputs
-        base = self._open_base(inputs.base[0]) if inputs.base else nullcontext()
-        with self.workspace.open_cache() as cache, base as earlier:
+        opened = self._open_base() if inputs.base else nullcontext()
+        with self.workspace.open_cache() as cache, opened as found:
+            earlier = found and found.base
             environment = self.workspace.environment(cache, self.name.replace(":", " "), inputs.size)
             sources = [partial(self._entries, name) for name in inputs.entries]
             storage, rows, counts = store_contents(sources, inputs.plan, environment, earlier)
@@ -109,9 +110,10 @@ class StoreStep(Step[StoreInputs, Stored]):
                     write_tree(file, tree)
         with publishing.replacing_stream(storage_file) as file:
             storage.write(file)
-        write_blobs(of_base, sorted(earlier.taken) if earlier else ())
+            write_blobs(of_base, sorted(earlier.taken) if earlier else ())
+            traffic = found.traffic() if found else {}
         hashes = {name: files.hash_file(path) for name, path in zip(inputs.entries, trees, strict=True)}
-        return Outcome(Stored(hashes, files.hash_file(storage_file)), counts.to_value())
+        return Outcome(Stored(hashes, files.hash_file(storage_file)), {**counts.to_value(), **traffic})
 
     def _entries(self, name: str) -> Iterator[Entry]:
         with open(self.rootfs_path(name, "entries"), "rb") as file:

@@ -79,7 +79,7 @@ class VerifyStep(ReadingStep[VerifyInputs, Verified]):
             raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
         with self.naming_key():
             policy = trust_policy(inputs.verify) if inputs.verify and inputs.sign else None
-        with self.open_built() as (image, _):
+        with self.open_built() as (image, *_):
             report = verify(
                 image,
                 policy,
