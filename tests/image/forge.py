@@ -14,6 +14,7 @@ import sqlite3
 import stat
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,11 +208,8 @@ def resource_rows() -> tuple[dict[int, list[Any]], dict[bytes, bytes]]:
 
 def labels_of(raw: bytes) -> dict[str, int]:
     """Return the labels for a file table; zeros if it cannot be read."""
-    connection = sqlite3.connect(":memory:")
-    connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
     if not raw:
         return {}
-    connection.deserialize(raw)
     queries = {
         f"{COUNT}.blobs-count": "SELECT count(*) FROM ft_resource WHERE contents IS NULL AND size > 0",
         f"{COUNT}.blobs-size": "SELECT coalesce(sum(size), 0) FROM ft_resource WHERE contents IS NULL AND size > 0",
@@ -222,12 +220,13 @@ def labels_of(raw: bytes) -> dict[str, int]:
         f"{LABEL}.unique-files-entries-count": "SELECT count(*) FROM ft_resource",
         f"{LABEL}.unique-files-entries-size": "SELECT coalesce(sum(size), 0) FROM ft_resource",
     }
-    try:
-        return {label: int(connection.execute(query).fetchone()[0]) for label, query in queries.items()}
-    except (sqlite3.DatabaseError, OverflowError, ValueError):
-        return dict.fromkeys(queries, 0)
-    finally:
-        connection.close()
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.set_progress_handler(lambda: 1, 10_000_000)  # a view may never end
+        connection.deserialize(raw)
+        try:
+            return {label: int(connection.execute(query).fetchone()[0]) for label, query in queries.items()}
+        except (sqlite3.DatabaseError, OverflowError, ValueError):
+            return dict.fromkeys(queries, 0)
 
 
 class _Builder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,14 @@ def test_layers_in_every_compression(tmp_path: Path) -> None:
     ]
     root = layout.index(layout.image(*layers, layers=descriptors))
     assert texts(entries(root, tmp_path / "work")) == {"/a": b"a", "/b": b"b", "/c": b"c"}
+
+
+def test_a_layout_in_a_tar(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(layout.image(member(b"a", b"1") + END))
+    with tarfile.open(tmp_path / "layout.tar", "w") as tar:
+        tar.add(root, ".")
+    assert texts(entries(tmp_path / "layout.tar", tmp_path / "work")) == {"/a": b"1"}
 
 
 LOWER = (
