@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from io import BytesIO
@@ -21,6 +22,7 @@ import yaml
 
 from otabuild.image.image import open_image
 from otabuild.recipe.schema import json_schema
+from tests.stores.servers import BUCKET, aws_environ, needs_seaweedfs
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
@@ -101,7 +103,8 @@ esac
 PIP = """\
 #!/bin/sh
 # `pip install -c CONSTRAINTS CHECKOUT`
-[ "$1 $2" = "install -c" ] && [ -f "$3" ] && [ -f "$4/pyproject.toml" ] && [ "$3" = "$4/constraints.txt" ]
+checkout="${4%[*}"
+[ "$1 $2" = "install -c" ] && [ -f "$checkout/pyproject.toml" ] && [ "$3" = "$checkout/constraints.txt" ] && [ -f "$3" ]
 """
 
 
@@ -161,6 +164,96 @@ def test_gitlab_ci(example: Callable[[str], Example], programs: str) -> None:
     if shutil.which("curl"):
         made.shell(script, OTA_LAST_RELEASE=(made.folder.parent / "last.zip").as_uri())
         assert (made.folder / "dist/changes.md").stat().st_size > 0
+
+
+class Fleet:
+    """Two releases of two recipes in a bucket: how the runner of a recipe is started is the subject of a test."""
+
+    def __init__(self, made: Example, address: str, programs: str) -> None:
+        self.made = made
+        keys = made.folder.parent / "key-service"
+        keys.mkdir()
+        made.shell("otabuild pki demo pki")
+        for key in (made.folder / "pki").glob("*.key"):
+            key.rename(keys / key.name)
+        self.store = f"s3://{BUCKET}/{made.folder.parent.name}"
+        self.environ = {**aws_environ(address), **source(), "PATH": programs, "OTA_STORE": self.store}
+        self.key_service = {"KMS_HOME": str(keys)}
+
+    def releases(self, runner: Callable[[str, dict[str, str]], None]) -> None:
+        """Make a release from each of two commits, and check what is in the store then."""
+        recipes = sorted(path.name for path in (self.made.folder / "recipes").iterdir())
+        lines = {name: (self.made.folder / "recipes" / name).read_text(encoding="utf-8") for name in recipes}
+        for name, text in lines.items():
+            first = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("storage:"))
+            assert first != text
+            (self.made.folder / "recipes" / name).write_text(first, encoding="utf-8")
+        self._tag("v0", {})
+        self._release("v1", recipes, runner)
+        self._tag("v1", lines)
+        (self.made.folder / "rootfs/etc/motd").write_text("changed " * 40, encoding="utf-8")
+        self._release("v2", recipes, runner)
+
+    def _tag(self, tag: str, lines: dict[str, str]) -> None:
+        self.made.shell(f"git tag --force {tag}")
+        for name, text in lines.items():
+            (self.made.folder / "recipes" / name).write_text(text, encoding="utf-8")
+
+    def _release(self, tag: str, recipes: list[str], runner: Callable[[str, dict[str, str]], None]) -> None:
+        commit = "git -c user.name=t -c user.email=t@example.com commit -q --allow-empty -am"
+        self.made.shell(f"git add . && {commit} {tag} && git tag {tag}")
+        for name in recipes:
+            shutil.rmtree(self.made.folder / "build", ignore_errors=True)  # a runner starts empty
+            runner(f"recipes/{name}", self.environ)
+            release = f"{self.store}/releases/{name.removesuffix('.yaml')}-{tag}"
+            checked = self.made.run("otabuild", "verify", release, "--ca", "pki/root-ca.pem", **self.environ)
+            assert "verified" in checked
+
+
+@pytest.fixture
+def fleet(example: Callable[[str], Example], seaweedfs_address: str, programs: str) -> Fleet:
+    return Fleet(example("fleet"), seaweedfs_address, programs)
+
+
+@needs_seaweedfs
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
+def test_a_fleet_on_github(fleet: Fleet) -> None:
+    workflow = yaml.safe_load((fleet.made.folder / ".github/workflows/release.yml").read_text(encoding="utf-8"))
+    (listing,) = [step["run"] for step in workflow["jobs"]["recipes"]["steps"] if "run" in step]
+    said = fleet.made.folder.parent / "said"
+    fleet.made.shell(listing, GITHUB_OUTPUT=str(said))
+    assert said.read_text(encoding="utf-8") == 'names=["front.yaml","rear.yaml"]\n'
+    job = workflow["jobs"]["image"]
+    assert job["env"] == {"RECIPE": "recipes/${{ matrix.recipe }}"}
+
+    def runner(recipe: str, environ: dict[str, str]) -> None:
+        temporary, variables = Path(tempfile.mkdtemp(dir=fleet.made.folder.parent)), fleet.made.folder.parent / "env"
+        variables.write_text("", encoding="utf-8")
+        for step in job["steps"]:
+            if "run" in step:
+                told = dict(line.split("=", 1) for line in variables.read_text(encoding="utf-8").splitlines())
+                key = fleet.key_service if step["name"] == "Sign and publish" else {}
+                own = {"RECIPE": recipe, "RUNNER_TEMP": str(temporary), "GITHUB_ENV": str(variables)}
+                fleet.made.shell(step["run"], **environ, **told, **key, **own)
+
+    fleet.releases(runner)
+
+
+@needs_seaweedfs
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
+def test_a_fleet_on_gitlab(fleet: Fleet) -> None:
+    jobs = yaml.safe_load((fleet.made.folder / ".gitlab-ci.yml").read_text(encoding="utf-8"))
+    recipes = sorted(path.name for path in (fleet.made.folder / "recipes").iterdir())
+    assert jobs[".image"]["parallel"]["matrix"] == [{"RECIPE": [f"recipes/{name}" for name in recipes]}]
+    assert {jobs[name]["extends"] for name in ("build", "release")} == {".image"}
+
+    def runner(recipe: str, environ: dict[str, str]) -> None:
+        for name, key in (("build", {}), ("release", fleet.key_service)):
+            checkout = tempfile.mkdtemp(dir=fleet.made.folder.parent)
+            script = "\n".join(jobs[".image"]["before_script"] + jobs[name]["script"])
+            fleet.made.shell(script.replace("/tmp/otabuild", f"{checkout}/otabuild"), **environ, **key, RECIPE=recipe)
+
+    fleet.releases(runner)
 
 
 def test_no_example_installs_a_name_that_anybody_could_publish() -> None:

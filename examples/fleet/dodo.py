@@ -1,0 +1,3 @@
+"""OTA images; see `doit list`."""
+
+from otabuild.tasks import *  # noqa: F403
