@@ -17,7 +17,8 @@ from otabuild.errors import FilterError, InputError
 from otabuild.format.sizes import human_change, human_size, parse_size
 from otabuild.image.image import open_image
 from otabuild.image.storage_form import shares, stored_contents
-from tests.image.products import Tree, build
+from otabuild.signing.demo_pki import write_demo_pki
+from tests.image.products import NOW, Tree, build
 from tests.shared import ORACLE, REFERENCE
 
 
@@ -72,6 +73,21 @@ def test_the_same_image_costs_its_metadata(pair: tuple[Path, Path]) -> None:
     found = cost_of(pair[0], pair[0], "main", "prd")
     assert (found.changed, found.download, found.requests, found.files) == (0, 0, 0, ())
     assert found.metadata > 0
+
+
+def test_another_signature_costs_documents_and_tables_again(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    write_demo_pki(str(tmp_path), NOW)
+    options = {"--certificate": "sign.pem", "--chain": "intermediate.pem", "--key": "sign.key", "-o": "signed.zip"}
+    words = [word for option, name in options.items() for word in (option, str(tmp_path / name))]
+    assert main(["sign", str(pair[0]), *words]) == 0
+    found = cost_of(pair[0], tmp_path / "signed.zip", "main")
+    with open_image(tmp_path / "signed.zip") as image:
+        tables = image.payload("main").manifest.file_table, image.index.resource_table
+        assert image.token_raw is not None
+        assert found.documents > len(image.index_raw) + len(image.token_raw)
+    assert (found.changed, found.requests, found.download) == (0, 0, 0)
+    assert found.metadata == sum(table.size for table in tables)
+    assert found.total == found.metadata + found.documents
 
 
 def test_the_other_way_the_old_contents_cost(pair: tuple[Path, Path]) -> None:
