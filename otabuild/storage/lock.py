@@ -65,6 +65,23 @@ def check_ours(path: str) -> None:
             )
 
 
+def _check_folders(folder: str) -> None:
+    """Check that the folders below a work directory lie in it.
+
+    Raises:
+        StateError: one is a link. Whoever wrote a restored work directory would choose where we write and remove files.
+    """
+    for parent, names, _ in os.walk(folder):
+        for path in (os.path.join(parent, name) for name in names):
+            if os.path.islink(path):
+                raise StateError(
+                    "a folder of the work directory is a link to another place",
+                    where=path,
+                    observed=os.readlink(path),
+                    hint="remove the link; the folder will be made again. Only the whole work directory may be a link",
+                )
+
+
 class WorkLock:
     """An exclusive lock on a work directory, held until `release` or the end of the process.
 
@@ -84,7 +101,7 @@ class WorkLock:
             waiting: called with who holds the lock before waiting for it; without this function, nothing is waited for.
 
         Raises:
-            StateError: another process holds it, and is not waited for.
+            StateError: another process holds it, and is not waited for; or a folder of the work directory is a link.
         """
         with fs.change("lock", self.path):
             try:
@@ -99,6 +116,7 @@ class WorkLock:
                     ) from None
                 waiting(self._holder())
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
+        _check_folders(os.path.dirname(self.path))
         with fs.change("truncate", self.path):
             os.ftruncate(self._fd, 0)
         fs.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path)
