@@ -26,8 +26,10 @@ from otabuild.stores.store import Store
 from otabuild.stores.store_backend import StoreBackend
 from tests.image.products import Tree, build
 from tests.image.worlds import IS_ROOT
+from tests.stores.fault_proxy import fault_proxy, gathers
 from tests.stores.images import put_release, stored_members
 from tests.stores.memory_store import MemoryStore
+from tests.stores.servers import needs_nginx, nginx
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
@@ -343,3 +345,15 @@ def test_what_another_deployment_is_fetching_is_not_removed(store: BreakingStore
         with pytest.raises(StateError, match="exists"):
             deploy_as("tree", new, tmp_path / "new")
         assert (tmp_path / ".new.otabuild-fetched").is_dir()
+
+
+@needs_nginx
+def test_sixteen_blobs_are_asked_for_at_once(tmp_path: Path) -> None:
+    contents: Tree = {f"{number:02}": noise(number, 20_000) for number in range(32)}  # each is a blob of its own
+    build(tmp_path / "image", contents, **{"output-dir": "served/image"})
+    (tmp_path / "server").mkdir()
+    with nginx(tmp_path / "server", tmp_path / "image/served") as address, fault_proxy(address) as proxy:
+        with open_image(f"{proxy.address}/image") as image:
+            proxy.fault, proxy.after = gathers(16), 5  # index.json, manifest, config, and both tables
+            done = transfer_of(deploy_as("tree", image, tmp_path / "new"))
+        assert done.fetched.requests == len(proxy.seen) == 5 + len(contents) + 1  # index.jwt is missing

@@ -166,6 +166,22 @@ def limits(rate: int) -> Fault:
     return fault
 
 
+def gathers(count: int) -> Fault:
+    """Send blobs when so many requests are under way at once; who asks for one after the other gets none."""
+    barrier = threading.Barrier(count, timeout=30)
+
+    def fault(exchange: Exchange) -> None:
+        try:
+            if "/blobs/" in exchange.path:
+                barrier.wait()
+        except threading.BrokenBarrierError:
+            fails(404)(exchange)
+        else:
+            pass_on(exchange)
+
+    return fault
+
+
 def slow_line(latency: float, rate: int) -> Fault:
     """Be a line that all connections share: each answer comes late, and so many bytes a second come in all."""
     lock, free = threading.Lock(), [0.0]
