@@ -114,7 +114,7 @@ def issue(
         builder = builder.add_extension(x509.BasicConstraints(is_ca, path_length if is_ca else None), critical)
     if usage is not None:
         default = ("key_cert_sign", "crl_sign") if is_ca else ("digital_signature",)
-        builder = builder.add_extension(_usage(default if tuple(usage) == ("default",) else usage), critical=True)
+        builder = builder.add_extension(key_usage(default if tuple(usage) == ("default",) else usage), critical=True)
     if eku:
         builder = builder.add_extension(x509.ExtendedKeyUsage(eku), critical=False)
     for extension, is_critical in extensions:
@@ -128,7 +128,7 @@ def issue(
     return Party(certificate, subject_key)
 
 
-def _usage(names: Sequence[str]) -> x509.KeyUsage:
+def key_usage(names: Sequence[str]) -> x509.KeyUsage:
     known = (
         "digital_signature",
         "content_commitment",

@@ -50,7 +50,7 @@ def env_secret(name: str, environ: Mapping[str, str], what: str) -> bytes:
     Raises:
         InputError: it is not set, or empty.
     """
-    secret = environ.get(name, "")
+    secret = environ.get(name)
     if not secret:
         raise InputError(f"the environment variable for the {what} is not set", where=name, hint=f"export {name} first")
     return os.fsencode(secret)

@@ -69,7 +69,7 @@ class SigningRequest:
         cause, hint = None, "write it again with `otabuild sign-prepare`"
         try:
             chain = tuple(parse_pem_certificate(pem.encode(), where) for pem in value["chain"])
-            request = cls(value["name"], base64.b64decode(value["signing-input"], validate=True), chain)
+            request = cls(value["name"], base64.b64decode(value["signing-input"]), chain)
             if isinstance(value["name"], str) and request._to_value() == value:
                 return request
         except FormatError as error:

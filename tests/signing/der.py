@@ -73,10 +73,10 @@ def certificate(
     return tlv(0x30, signed, algorithm, tlv(3, b"\0" + signature))
 
 
-def revocation_list(issuer: bytes, signer: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return an empty revocation list in DER form, current from 2020 to 2039."""
+def revocation_list(issuer: bytes, signer: ec.EllipticCurvePrivateKey, *, has_end: bool = True) -> bytes:
+    """Return an empty revocation list in DER form, current from 2020 to 2039 or without an end."""
     algorithm = tlv(0x30, oid(_ECDSA_SHA256))
-    dates = tlv(0x17, b"200101000000Z"), tlv(0x17, b"390101000000Z")
+    dates = tlv(0x17, b"200101000000Z"), tlv(0x17, b"390101000000Z") if has_end else b""
     signed = tlv(0x30, integer(1), algorithm, issuer, *dates)
     return tlv(0x30, signed, algorithm, tlv(3, b"\0" + signer.sign(signed, ec.ECDSA(hashes.SHA256()))))
 

@@ -95,3 +95,13 @@ def test_the_signature_is_that_of_the_published_example() -> None:
     published = "A3JqsQGtVsJ2O2xqrI5IcnXip5GToJ3F+FnZ+O88SjtR6rDAajabZKciJTfUiHqJPcIAriEGAHTVeCUjW2JIZA=="
     assert PemSigner(key).sign(digest) == base64.b64decode(published)
     assert is_signed(key.public_key(), digest, base64.b64decode(published))
+
+
+def test_an_authority_that_is_not_for_signing_code_is_noted() -> None:
+    root = pki.issue("narrow root", eku=[pki.SERVER_AUTH])
+    ca = pki.issue("narrow ca", root, ca=True, eku=[pki.SERVER_AUTH])
+    party = pki.issue("signs", ca)
+    raw = sign_statement(STATEMENT, pki.chain(party, ca), PemSigner(party.ec_key))
+    found = verify_attestation(raw, "file", PROVENANCE, TrustPolicy(anchors=pki.anchors(root)), pki.NOW)
+    assert [note.where for note in found.signature.notes] == ["file: x5c[1]", "root.pem"]
+    assert found.signature.issued_at is None

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from otabuild.errors import StateError
 from otabuild.signing.authenticity import verify_index_jwt
@@ -15,7 +16,8 @@ from otabuild.signing.keys import read_key_file
 from otabuild.signing.preflight import preflight
 from otabuild.signing.signer import PemSigner, sign_index
 from otabuild.signing.trust import TrustPolicy, load_anchors
-from tests.pki import INDEX, NOW, YEAR
+from tests import pki
+from tests.pki import DAY, INDEX, NOW, YEAR
 
 
 def test_an_image_signed_with_it_verifies(tmp_path: Path) -> None:
@@ -41,6 +43,34 @@ def test_it_is_marked_as_a_demo_and_its_keys_are_private(tmp_path: Path) -> None
             (certificate,) = load_chain(str(path))
             assert "DEMO" in certificate.subject
     assert "NOT FOR REAL IMAGES" in (tmp_path / "README.txt").read_text()
+
+
+def test_each_certificate_says_what_it_is_for(tmp_path: Path) -> None:
+    write_demo_pki(str(tmp_path), NOW)
+    found = {}
+    for role in ("root-ca", "intermediate", "sign"):
+        (certificate,) = load_chain(str(tmp_path / f"{role}.pem"))
+        extensions = certificate.x509.extensions
+        found[role] = [certificate.subject, certificate.issuer, (extensions[0].value, extensions[0].critical)]
+        assert certificate.not_before == NOW - 3652 * DAY
+        assert certificate.not_after == NOW + 3652 * DAY
+        usage = extensions.get_extension_for_class(x509.KeyUsage)
+        assert usage.critical
+        assert usage.value == pki.key_usage(["digital_signature"] if role == "sign" else ["key_cert_sign", "crl_sign"])
+        own = x509.SubjectKeyIdentifier.from_public_key(certificate.x509.public_key())
+        assert extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value == own
+        assert [extension.critical for extension in extensions] == [True, True, False, False, False][: len(extensions)]
+    organization = "O=otabuild DEMO - not for real images"
+    names = {role: f"CN=DEMO {role},{organization}" for role in found}
+    assert found == {
+        "root-ca": [names["root-ca"], names["root-ca"], (x509.BasicConstraints(ca=True, path_length=1), True)],
+        "intermediate": [
+            names["intermediate"],
+            names["root-ca"],
+            (x509.BasicConstraints(ca=True, path_length=0), True),
+        ],
+        "sign": [names["sign"], names["intermediate"], (x509.BasicConstraints(ca=False, path_length=None), True)],
+    }
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ NOT_CERTIFICATES: dict[str, tuple[bytes, str]] = {
     "encrypted key": (SIGNER.key_pem(b"secret"), "a private key"),
     "public key": (PUBLIC, "a public key"),
     "request": (der.pem("CERTIFICATE REQUEST", b"\x30\x00"), "a certificate request"),
+    "another request": (der.pem("NEW CERTIFICATE REQUEST", b"\x30\x00"), "a certificate request"),
+    "old key": (der.pem("EC PRIVATE KEY", PKCS8), "a private key"),
     "list": (der.pem("X509 CRL", b"\x30\x00"), "a revocation list"),
     "cms": (der.pem("CMS", b"\x30\x00"), "-----BEGIN CMS-----"),
     "UTF-16": (SIGNER.pem.decode().encode("utf-16"), "UTF-16"),
@@ -55,7 +57,9 @@ NOT_KEYS: dict[str, tuple[bytes, str]] = {
     "wrong label": (der.pem("EC PRIVATE KEY", PKCS8), "only OpenSSL reads"),
     "DER": (PKCS8, "DER"),
     "pkcs12": (STORE, "PKCS#12"),
+    "pkcs7 in DER": (pkcs7.serialize_certificates([SIGNER.certificate], Encoding.DER), "PKCS#7"),
     "certificate": (SIGNER.pem, "a certificate"),
+    "other certificate": (der.pem("X509 CERTIFICATE", SIGNER.der), "a certificate"),
     "public key": (PUBLIC, "a public key"),
     "openssh": (SIGNER.key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), "OpenSSH's own form"),
     "request": (der.pem("CERTIFICATE REQUEST", b"\x30\x00"), "-----BEGIN CERTIFICATE REQUEST-----"),
@@ -141,3 +145,14 @@ def test_a_block_that_is_no_base64_is_damaged(body: bytes, tmp_path: Path) -> No
     path.write_bytes(SIGNER.pem + b"-----BEGIN CERTIFICATE-----\n" + body + b"\n-----END CERTIFICATE-----\n")
     with pytest.raises(InputError, match=r"chain\.pem: a PEM block of this file is damaged: not base64"):
         read_certificates(str(path))
+
+
+def test_the_advice_about_a_variable_names_no_file() -> None:
+    with pytest.raises(InputError) as caught:
+        load_key(STORE, "environment variable KEY")
+    assert "-in FILE " in caught.value.hint
+
+
+def test_a_variable_in_one_line_comes_back_as_it_was() -> None:
+    body = b"-----BEGIN A B-----\n" + b"A" * 64 + b"\n" + b"B" * 10 + b"\n-----END A B-----\n"
+    assert unfolded(_joined(body)) == body

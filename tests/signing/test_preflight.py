@@ -15,6 +15,7 @@ from otabuild.signing.preflight import preflight
 from otabuild.signing.trust import TrustPolicy
 from tests import pki
 from tests.pki import DAY, NOW, YEAR, Party, intermediate, issue, root, signer
+from tests.refusals import Pin
 from tests.signing.mistakes import MISTAKES, OLD_NAME, leaf, long_chain, middle
 
 KEY = signer().ec_key.public_key()
@@ -39,6 +40,13 @@ def test_each_mistake_stops_with_file_fact_and_remedy(mistake: str) -> None:
     assert fact in error.what, str(error)
     assert remedy in error.hint, str(error)
     assert FACTS.search(str(error.observed)), str(error)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_told_with_all_that_follows_from_it(mistake: str, pin: Pin) -> None:
+    parties, *_ = MISTAKES[mistake]
+    for problem in chain_problems(pki.chain(*parties()), {VERIFICATION: NOW}):
+        pin(problem)
 
 
 def test_there_are_thirty_mistakes() -> None:
@@ -100,7 +108,8 @@ def test_soon_expiring_certificates_are_a_warning() -> None:
     (warning,) = run(leaf(not_after=NOW + 29 * DAY), intermediate())
     assert "0.pem" in warning
     assert "2026-01-30T00:00:00Z" in warning
-    assert run(leaf(not_after=NOW + 31 * DAY), intermediate()) == []
+    assert run(leaf(not_after=NOW + 30 * DAY - 1), intermediate()) != []
+    assert run(leaf(not_after=NOW + 30 * DAY), intermediate()) == []
 
 
 def test_without_a_policy_the_root_is_not_looked_for() -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 
 from otabuild.errors import InputError, TrustError
-from otabuild.signing.revocation import RevocationList, load_crls
+from otabuild.signing.revocation import RevocationList, check_revocation, load_crls
 from otabuild.signing.trust import TrustPolicy, verify_chain
 from tests import pki
 from tests.pki import NOW, intermediate, issue, root, signer
+from tests.signing import der
 
+_NAMES = ExtensionOID.SUBJECT_ALTERNATIVE_NAME
 POLICY = TrustPolicy(anchors=pki.anchors())
 
 
@@ -192,6 +195,26 @@ def test_a_file_that_is_no_list_says_what_it_is(tmp_path: Path, content: bytes, 
     (tmp_path / "a.crl").write_bytes(content)
     with pytest.raises(InputError, match=rf"a\.crl: .*{said}"):
         load_crls([str(tmp_path / "a.crl")])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_list_cannot_be_checked_against_an_issuer_whose_extensions_cannot_be_read() -> None:
+    odd = issue("ca", root(), ca=True, extensions=[(x509.UnrecognizedExtension(_NAMES, b"\x30\x03\xff"), False)])
+    path = pki.chain(issue("leaf", odd), odd)
+    with pytest.raises(InputError, match=r"0\.crl: cannot be checked"):
+        check_revocation(path, crls(pki.crl(odd)), NOW)
+
+
+def test_without_lists_nothing_is_looked_up() -> None:
+    check_revocation(pki.chain(), (), NOW)
+
+
+def test_a_list_without_an_end_is_never_current() -> None:
+    raw = der.revocation_list(root().certificate.subject.public_bytes(), root().ec_key, has_end=False)
+    endless = crls(x509.load_der_x509_crl(raw))
+    assert endless[0].dates == (1_577_836_800,)
+    with pytest.raises(TrustError, match="2020-01-01T00:00:00Z to no end"):
+        check_revocation(pki.chain(intermediate(), root()), endless, NOW)
 
 
 def test_a_list_may_have_extensions_that_make_it_no_other_kind(tmp_path: Path) -> None:

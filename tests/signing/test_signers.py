@@ -177,11 +177,26 @@ def test_no_text_is_taken_for_binary(text: bytes) -> None:
         b"{",
         json.dumps({"Signature": base64.b64encode(DER).decode(), "SigningAlgorithm": "ECDSA_SHA_384"}).encode(),
         bytes(100_000),
+        b'{"kid":"k","result":"x"}',
+        json.dumps({"field" * 50: 1}).encode(),
+        json.dumps({"algorithm": "x" * 100, "signature": base64.b64encode(DER).decode()}).encode(),
+        b'{"data":5}',
+        b'"' + b" " * 65_600 + base64.b64encode(DER) + b'"',
     ],
 )
 def test_other_answers_are_refused(answer: bytes) -> None:
     with pytest.raises(FormatError):
         parse_answer(answer, "answer")
+
+
+@pytest.mark.parametrize("r", [1, ORDER - 1])
+@pytest.mark.parametrize("s", [1, ORDER - 1])
+def test_r_and_s_are_below_the_order(r: int, s: int) -> None:
+    raw = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    assert parse_answer(raw, "answer") == parse_answer(encode_dss_signature(r, s), "answer") == raw
+    for other in ((0, s), (ORDER, s), (r, 0), (r, ORDER)):
+        with pytest.raises(FormatError, match="not an ES256 signature"):
+            parse_answer(b"".join(number.to_bytes(32, "big") for number in other), "answer")
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
@@ -208,6 +223,29 @@ def request() -> SigningRequest:
 
 def test_a_request_comes_back_as_it_was() -> None:
     assert SigningRequest.from_json(request().to_json(), "request.json") == request()
+
+
+def test_a_request_says_all_that_somebody_needs_to_sign_it() -> None:
+    assert json.loads(request().to_json()) == {
+        "kind": "otabuild.signing-request.v1",
+        "name": "index.jwt",
+        "signing-input": base64.b64encode(request().signing_input).decode(),
+        "sha256": hashlib.sha256(request().signing_input).hexdigest(),
+        "subject": "CN=signer,O=otabuild tests",
+        "chain": [signer().pem.decode(), intermediate().pem.decode()],
+        "aws-kms-sign": {
+            "Message": base64.b64encode(hashlib.sha256(request().signing_input).digest()).decode(),
+            "MessageType": "DIGEST",
+            "SigningAlgorithm": "ECDSA_SHA_256",
+        },
+    }
+    assert request().to_json().endswith(b"}\n")
+
+
+def test_a_request_over_a_mebibyte_is_not_read() -> None:
+    for size in (2**20, 2**20 + 1):
+        with pytest.raises(OtabuildError):
+            SigningRequest.from_json(b" " * size, "request.json")
 
 
 def test_a_key_service_completes_the_signature() -> None:
@@ -277,6 +315,8 @@ def test_a_program_need_not_read_stdin(tmp_path: Path) -> None:
         ("os.kill(os.getpid(), 9)", "signal 9: nothing on stderr"),
         ("print('no signature')", "not an ES256 signature"),
         ("", "not an ES256 signature"),
+        (r"sys.stderr.buffer.write(b'a \xff'); sys.exit(1)", "exit code 1: a \ufffd"),
+        ("sys.exit('x' * 600)", r"exit code 1: x{499}\)"),
         ("sys.stderr.write('PIN: ' + chr(27) + '[2J'); sys.exit(3)", r"exit code 3: PIN: \\x1b\[2J"),
     ],
 )
@@ -318,12 +358,12 @@ def test_a_program_at_a_terminal_is_killed_too(tmp_path: Path, monkeypatch: pyte
         "import fcntl, time\n"
         f"fd = os.open({str(held)!r}, os.O_RDWR | os.O_CREAT)\n"
         "fcntl.flock(fd, fcntl.LOCK_EX)\n"
-        "print(os.getsid(0), file=sys.stderr, flush=True)\n"
+        f"print(os.getsid(0) == {os.getsid(0)}, file=sys.stderr, flush=True)\n"
         "time.sleep(60)"
     )
     with pytest.raises(InputError, match="no answer") as refused:
         CommandSigner(script(tmp_path, source), timeout=3).sign(DIGEST)
-    assert refused.value.observed == str(os.getsid(0))
+    assert refused.value.observed == "True"
     with held.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -350,7 +390,15 @@ def test_a_token_signs(softhsm: Path) -> None:
 
 @needs_token
 @pytest.mark.usefixtures("softhsm")
-@pytest.mark.parametrize("attribute", ["object=sign", "id=%01", "object=sign;type=private;model=SoftHSM%20v2"])
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        "object=sign",
+        "id=%01",
+        "object=sign;type=private;model=SoftHSM%20v2",
+        "object=sign;manufacturer=SoftHSM%20project;slot-manufacturer=SoftHSM%20project",
+    ],
+)
 def test_one_attribute_is_enough_where_it_leaves_one_key(attribute: str) -> None:
     held = Pkcs11Signer(f"pkcs11:token=my%20token;{attribute}", lambda: b"123456", module=MODULE)
     assert held.public_key == KEY.public_key()
@@ -397,6 +445,11 @@ def test_a_token_that_was_never_initialised_does_not_count() -> None:
         (TOKEN, None, "NoSuchKey"),
         (TOKEN.replace("object=sign", "object=other"), b"123456", "NoSuchKey"),
         (TOKEN.replace("my%20token", "other"), b"123456", "0 tokens match"),
+        *(
+            (TOKEN.replace("object", f"{name}=other;object"), b"123456", "0 tokens match")
+            for name in ("serial", "manufacturer", "model", "slot-id", "slot-description", "slot-manufacturer")
+        ),
+        (TOKEN.replace("object=sign", "object=%ff"), b"123456", "NoSuchKey"),
         (TOKEN.replace("libsofthsm", "missing"), b"123456", "cannot open"),
     ],
 )
@@ -425,7 +478,10 @@ def test_pkcs11_tool_signs_as_a_program(monkeypatch: pytest.MonkeyPatch) -> None
         ("pkcs11:object=a?module-name=softhsm2", "module-name is not supported"),
         ("pkcs11:object=a;library-version=2?module-path=/x", "library-version is not supported"),
         ("pkcs11:object=a;library-description=b?module-path=/x", "library-description is not supported"),
+        ("pkcs11:object=a?module-path=/x&library-manufacturer=b", "library-manufacturer is not supported"),
+        ("pkcs11:object=a?module=/x", "unknown attribute 'module'"),
         ("pkcs11:token=a;token=b?module-path=/x", "twice"),
+        ("pkcs11:token=a?module-path=/x&module-path=/y", "twice"),
         ("pkcs11:token=a;type=public?module-path=/x", "type=public cannot sign"),
         ("pkcs11:token=a?module-path=/x&pin-value=123456", "the PIN itself"),
     ],

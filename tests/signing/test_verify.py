@@ -15,6 +15,7 @@ from otabuild.signing.authenticity import SignatureReport, check_index_jwt, veri
 from otabuild.signing.trust import TrustPolicy, check_signer, load_anchors
 from tests import pki
 from tests.pki import DAY, INDEX, NOW, YEAR, Party, intermediate, issue, root, signer
+from tests.refusals import Pin
 from tests.shared import REFERENCE, REFERENCE_ROOT, has_fixtures
 
 POLICY = TrustPolicy(anchors=pki.anchors())
@@ -60,7 +61,7 @@ def test_without_a_policy_everything_but_the_anchor_is_checked() -> None:
             verify(token, index, None, now)
 
 
-def test_all_that_is_wrong_is_collected() -> None:
+def test_all_that_is_wrong_is_collected(pin: Pin) -> None:
     token = pki.token(pki.header(), pki.claims(iat=NOW + 20 * YEAR), pki.key("another"))
     policy = TrustPolicy(anchors=pki.anchors(issue("root 2")), allowed_signers=frozenset({"somebody else"}))
     report, problems = check_index_jwt(token, b"another", policy, NOW)
@@ -74,6 +75,8 @@ def test_all_that_is_wrong_is_collected() -> None:
     ]
     assert len(problems) == len(texts)
     assert all(text in problem.what for text, problem in zip(texts, problems, strict=True))
+    for problem in problems:
+        pin(problem)
 
 
 @pytest.mark.parametrize("bit", range(0, len(INDEX) * 8, 5))
@@ -185,4 +188,22 @@ def test_certificates_out_of_order_are_sorted_for_compatibility_only() -> None:
     assert problems == []
     assert report is not None
     assert [certificate.common_name for certificate in report.chain] == ["a", "b", "c"]
-    assert [note.what for note in report.notes] == ["the certificates of x5c are not in order; they were sorted"]
+    assert report.to_value()["notes"] == ["index.jwt: x5c: the certificates of x5c are not in order; they were sorted"]
+
+
+def test_certificates_in_pem_are_noted_and_read_for_compatibility_only() -> None:
+    """An authority that is not for signing code is noted after them, in any image."""
+    ca = issue("ca", root(), ca=True, eku=[pki.SERVER_AUTH])
+    parties = (issue("signs", ca), ca)
+    token = pki.token(pki.header(x5c=[party.pem.decode() for party in parties]), pki.claims(), parties[0].ec_key)
+    with pytest.raises(FormatError):
+        verify(token)
+    report, _ = check_index_jwt(token, INDEX, POLICY, NOW, compat=True)
+    assert report is not None
+    narrow = "index.jwt: x5c[1]: a CA whose extended key usage excludes code signing"
+    assert report.to_value()["notes"] == [
+        "index.jwt: x5c: the certificates are PEM text (builders to 0.9.0)",
+        narrow,
+    ]
+    assert verify(token=signed_by(*parties)).to_value()["notes"] == [narrow]
+    assert verify().to_value()["notes"] == []
