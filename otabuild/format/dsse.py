@@ -87,10 +87,10 @@ class Envelope:
     @classmethod
     def _of_value(cls, value: Any, where: str) -> Self:
         (signature,) = value["signatures"]
-        r, s = decode_dss_signature(base64.b64decode(signature["sig"], validate=True))
+        r, s = decode_dss_signature(base64.b64decode(signature["sig"]))
         certificates = signature["x5c"][: limits.CERTIFICATES]
-        chain = tuple(parse_certificate(base64.b64decode(text, validate=True), where) for text in certificates)
-        payload = base64.b64decode(value["payload"], validate=True)
+        chain = tuple(parse_certificate(base64.b64decode(text), where) for text in certificates)
+        payload = base64.b64decode(value["payload"])
         envelope = cls(payload, chain, r.to_bytes(32, "big") + s.to_bytes(32, "big"))
         signing_key(chain[0])
         return envelope

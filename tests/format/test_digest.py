@@ -36,3 +36,28 @@ def test_other_bytes_and_another_size_are_refused() -> None:
     with pytest.raises(IntegrityError, match="size differs from the descriptor") as caught:
         wrong.verify(b"bytes", "here")
     assert (caught.value.where, caught.value.observed, caught.value.expected) == ("here", "5", "6")
+
+
+def test_a_descriptor_says_what_it_was_made_of_and_nothing_else() -> None:
+    made = Descriptor.make("application/x", DIGEST, 6, artifact_type="application/y", annotations={"key": 7})
+    assert made.to_value() == {
+        "mediaType": "application/x",
+        "digest": format_digest(DIGEST),
+        "size": 6,
+        "artifactType": "application/y",
+        "annotations": {"key": 7},
+    }
+    assert made.digest == DIGEST
+    assert made.reading == (format_digest(DIGEST), 6, "application/x")
+    of_bytes = Descriptor.of(b"bytes", "application/x")
+    assert list(of_bytes.to_value()) == ["mediaType", "digest", "size"]
+    assert of_bytes.size == 5
+
+
+@pytest.mark.parametrize("changes", [{"size": -1}, {"size": 1.0}, {"digest": "sha256:0"}, {"mediaType": 1}], ids=str)
+def test_what_is_no_descriptor(changes: dict[str, object]) -> None:
+    with pytest.raises(FormatError):
+        Descriptor.from_value(Descriptor.of(b"", "application/x").to_value() | changes, "here")
+    assert Descriptor.from_value(Descriptor.of(b"", "application/x").to_value() | {"more": 1}, "here").to_value()[
+        "more"
+    ]

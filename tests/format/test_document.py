@@ -12,10 +12,11 @@ import pytest
 
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
-from otabuild.format.document import parse_json
+from otabuild.format.document import dump_json, joined, parse_json
 from otabuild.format.index import Index
 from otabuild.format.manifest import Manifest
 from otabuild.format.otaclient import Release
+from tests.format.documents import descriptor, index
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -75,3 +76,61 @@ def test_a_document_may_be_as_deep_as_the_limit_and_no_deeper() -> None:
     assert parse_json(deep, "document")["a"]
     with pytest.raises(LimitError, match=f"nested too deeply .*{limits.JSON_DEPTH} levels"):
         parse_json(b"[" + deep + b"]", "document")
+
+
+def test_a_document_is_as_large_as_its_limit_and_no_larger() -> None:
+    assert parse_json(b'"' + b"a" * 8 + b'"', "document", 10)
+    with pytest.raises(LimitError, match="document too large"):
+        parse_json(b'"' + b"a" * 9 + b'"', "document", 10)
+    assert parse_json(b'"' + b"a" * (limits.DOCUMENT - 2) + b'"', "document")
+    with pytest.raises(LimitError, match="document too large"):
+        parse_json(b'"' + b"a" * (limits.DOCUMENT - 1) + b'"', "document")
+
+
+@pytest.mark.parametrize(("count", "shown"), [(0, 0), (1, 1), (20, 20), (21, 21), (50, 21)])
+def test_twenty_problems_are_joined(count: int, shown: int) -> None:
+    parts = joined(f"problem {number}" for number in range(count)).split("; ")
+    assert len([part for part in parts if part]) == shown
+    assert (parts[-1] == "and more") == (count > 20)
+
+
+def test_what_is_written_is_compact_utf_8_in_the_order_given() -> None:
+    assert dump_json({"b": "ä", "a": [1, True, {}]}) == '{"b":"ä","a":[1,true,{}]}'.encode()
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValueError):
+            dump_json([number])
+
+
+def test_a_document_becomes_plain_values_of_json() -> None:
+    value = index(descriptor("application/x", note="ä"), more=[1])
+    found = Index.parse(json.dumps(value).encode())
+    assert found.to_value() == value
+    assert found.to_json() == dump_json(value)
+    assert json.loads(found.to_json()) == value
+
+
+@pytest.mark.parametrize("key", ["schemaVersion", "mediaType", "manifests", "annotations"])
+def test_no_field_of_an_index_may_be_left_out(key: str) -> None:
+    value = index()
+    del value[key]
+    with pytest.raises(FormatError, match=f"{key}: field required"):
+        Index.parse(json.dumps(value).encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"manifests": [{"mediaType": "x", "digest": "sha256:0", "size": "1"}]},
+        {"manifests": [5]},
+        {"manifests": "x" * 100},
+        {"annotations": []},
+        {"schemaVersion": 1},
+        {"mediaType": "text/plain"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_wrong_field_is_named_with_what_is_there(changes: dict[str, object]) -> None:
+    with pytest.raises(FormatError, match=next(iter(changes))):
+        Index.from_value(index() | changes, "document")
+    with pytest.raises(FormatError, match="document: "):
+        Index.from_value([], "document")

@@ -37,6 +37,15 @@ def test_the_limit_is_that_of_the_format(opening: str, inside: str, closing: str
         load_json(nested(times + 1, opening, inside, closing))
 
 
+@pytest.mark.parametrize("before", [b"[]", b"{}", b"[[[[]]]]", b'"]]"', b'{"a":[{}]}'])
+def test_what_is_closed_is_no_longer_deep(before: bytes) -> None:
+    depth = limits.JSON_DEPTH - 10
+    inside = b"[" + before + b"," + nested(depth) + b"]"
+    assert load_json(nested(9).replace(b"[]", b"[" + inside + b"]"))
+    with pytest.raises(NestingError):
+        load_json(nested(10).replace(b"[]", b"[" + inside + b"]"))
+
+
 @pytest.mark.parametrize("raw", [b"[" * 100_000, b'{"a":' * 100_000, nested(100_000)])
 def test_the_parser_of_python_never_sees_more(raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was asked"))

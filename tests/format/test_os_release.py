@@ -16,6 +16,8 @@ from otabuild.format.os_release import parse_os_release
         (b'ID="\\$5 \\`x\\`"', "$5 `x`"),
         (b'ID="not closed', '"not closed'),
         (b"ID = spaced ", "spaced"),
+        (b"ID=\xff\xc3\xa9", "\ufffd\u00e9"),
+        (b"ID=a=b", "a=b"),
         (b"# ID=comment\nno sign\nID=last", "last"),
     ],
 )

@@ -173,6 +173,32 @@ def test_a_value_that_we_do_not_write_is_a_note_on_reading(raw: bytes, note: str
     assert config.model_dump(by_alias=True, exclude_none=True, mode="json") == yaml.safe_load(raw)
 
 
+@pytest.mark.parametrize(
+    ("key", "fits", "refused"),
+    [
+        ("hostname", ["a", "A-b.c_d", "a" * 253], ["-a", "a-", "a.", "a b", "a" * 254, "é"]),
+        (
+            "persist_files",
+            ["[/a]", "[/]", "[/a/..b]"],
+            ["[a]", "[/..]", "[/a/../b]", '["/a\\0"]', '["/a\\nb"]', '[""]'],
+        ),
+        (
+            "sysctl",
+            ["[a=b]", "[a.b/c_d-*=1 2]", "[a = b]"],
+            ["[a]", "[=b]", "[a=]", "['a= ']", '["a=b\\nc=d"]', "[a b=c]"],
+        ),
+        ("swap", ["{filepath: /s, size: 1}"], ["{filepath: /s, size: 0}", "{filepath: /s, size: '1'}"]),
+    ],
+)
+def test_what_otabuild_writes_to_the_letter(key: str, fits: list[str], refused: list[str]) -> None:
+    base = "" if key == "hostname" else "hostname: a\n"
+    for value in fits:
+        parse_sys_config(f"{base}{key}: {value}\n".encode(), "s.yaml")
+    for value in refused:
+        with pytest.raises(FormatError, match=f"s.yaml: line {2 if base else 1}: {key}"):
+            parse_sys_config(f"{base}{key}: {value}\n".encode(), "s.yaml")
+
+
 def test_all_problems_at_once() -> None:
     for hostname in ("5", "a b"):
         with pytest.raises(FormatError, match=r"line 1: hostname: .*; line 2: swap.filepath is missing"):
@@ -180,6 +206,9 @@ def test_all_problems_at_once() -> None:
 
 
 def test_size() -> None:
+    parse_sys_config(b"hostname: a\n#" + b"x" * ((1 << 20) - 13), "s.yaml")
+    with pytest.raises(LimitError):
+        parse_sys_config(b"hostname: a\n#" + b"x" * ((1 << 20) - 12), "s.yaml")
     with pytest.raises(LimitError):
         parse_sys_config(b"hostname: a\n#" + b"x" * (1 << 20), "s.yaml")
     with pytest.raises(LimitError):

@@ -9,7 +9,7 @@ import pytest
 
 from otabuild.errors import TableError
 from otabuild.format import file_table, resource_table, table_schema
-from otabuild.format.table_schema import check_schema, check_unique
+from otabuild.format.table_schema import check_schema, check_unique, type_checks
 
 FILES = (*file_table.TABLES, *file_table.INDEXES)
 
@@ -97,3 +97,61 @@ def test_rows_of_each_table_are_counted(database: sqlite3.Connection, table: str
         database.execute(f"INSERT INTO {table} VALUES ({','.join('1' * columns)})")
     with pytest.raises(TableError, match="which must be unique"):
         check_unique(database.execute, FILES, "table")
+
+
+@pytest.mark.parametrize("sql", [b"CREATE TABLE rs_manifest", 5, None, "", "CREATE TABLE other (a)"])
+def test_a_schema_that_is_no_statement_of_the_format(sql: object) -> None:
+    with pytest.raises(TableError, match="table: x: a schema that is not the format's"):
+        check_schema(lambda _: [("x", sql)], resource_table.TABLES, "table")
+
+
+def test_a_schema_that_lacks_a_part(database: sqlite3.Connection) -> None:
+    with pytest.raises(TableError, match="table: a part of the schema is missing"):
+        check_schema(database.execute, resource_table.TABLES, "table")
+    create(database, FILES[:-1])
+    with pytest.raises(TableError, match=r"a part of the schema is missing .*fd_inode_id_index"):
+        check_schema(database.execute, FILES, "table")
+
+
+GOOD = {
+    "ft_inode": (1, 0, 0, 33188, None, None),
+    "ft_regular": ("/a", 1, None),
+    "ft_non_regular": ("/b", 1, None),
+    "ft_dir": ("/", 1),
+    "ft_resource": (1, b"d", 5, None),
+    "rs_manifest": (1, b"d", 5, None, None),
+}
+"""A row of each table with a NULL wherever it may be."""
+
+
+@pytest.mark.parametrize("table", GOOD)
+def test_the_types_of_values_are_those_of_the_format(database: sqlite3.Connection, table: str) -> None:
+    statements = (*file_table.TABLES, *resource_table.TABLES)
+    create(database, statements)
+    queries = dict(type_checks(statements))
+    assert list(queries) == list(GOOD)
+    marks = ",".join("?" * len(GOOD[table]))
+    database.execute(f"INSERT INTO {table} VALUES ({marks})", GOOD[table])
+    assert database.execute(queries[table]).fetchall() == []
+    for column in range(len(GOOD[table])):
+        for wrong in (1.5, "text", b"blob", 7):
+            if isinstance(wrong, type(GOOD[table][column])):
+                continue
+            row = [*GOOD[table][:column], wrong, *GOOD[table][column + 1 :]]
+            database.execute(f"DELETE FROM {table}")
+            try:
+                database.execute(f"INSERT INTO {table} VALUES ({marks})", row)
+            except sqlite3.IntegrityError:
+                continue  # SQLite itself holds the key of rows to be a number
+            stored = database.execute(f"SELECT * FROM {table}").fetchone()
+            found = database.execute(queries[table]).fetchall()
+            kinds = " ".join(
+                {int: "integer", float: "real", str: "text", bytes: "blob"}.get(type(v), "null") for v in stored
+            )
+            assert found in ([], [(stored[0], kinds)])
+            assert bool(found) == (column_type(database, table, column) != kinds.split()[column])
+
+
+def column_type(database: sqlite3.Connection, table: str, column: int) -> str:
+    declared: str = database.execute(f"PRAGMA table_info({table})").fetchall()[column][2]
+    return declared.lower()

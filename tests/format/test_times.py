@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from otabuild.errors import InputError
-from otabuild.format.times import parse_time, utc, utc_date
+from otabuild.format.times import parse_epoch, parse_time, utc, utc_date
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,14 @@ def test_times(text: str, seconds: int) -> None:
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(InputError, match="is not a valid time"):
         parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["0", "1767225600", "99999999999", "00000000007"])
+def test_seconds_of_the_environment(text: str) -> None:
+    assert parse_epoch(text) == int(text)
+
+
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "999999999999", " 1", "1\n", "now", "٣", "x" * 50])
+def test_what_are_no_seconds(text: str) -> None:
+    with pytest.raises(InputError, match="SOURCE_DATE_EPOCH: is not a valid time"):
+        parse_epoch(text)
