@@ -34,7 +34,6 @@ def test_a_statement_and_its_value() -> None:
         {"predicateType": 1},
         {"predicate": []},
     ],
-    ids=str,
 )
 def test_what_is_no_statement(changes: dict[str, Any]) -> None:
     with pytest.raises(FormatError):

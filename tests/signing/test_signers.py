@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_ds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otabuild.errors import FormatError, InputError, OtabuildError, TrustError
+from otabuild.errors import FormatError, InputError, LimitError, OtabuildError, TrustError
 from otabuild.format.index_jwt import NAME, assemble, signing_input
 from otabuild.format.legacy_jwt import verify_legacy_jwt
 from otabuild.signing.answer import parse_answer
@@ -240,6 +241,14 @@ def test_a_request_says_all_that_somebody_needs_to_sign_it() -> None:
         },
     }
     assert request().to_json().endswith(b"}\n")
+
+
+def test_a_request_with_a_certificate_that_is_too_large_is_named() -> None:
+    unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), bytes(20_000))
+    large = pki.issue("large", extensions=[(unknown, False)])
+    value = json.loads(request().to_json()) | {"chain": [large.pem.decode()]}
+    with pytest.raises(LimitError, match=r"request\.json: certificate too large"):
+        SigningRequest.from_json(json.dumps(value).encode(), "request.json")
 
 
 def test_a_request_over_a_mebibyte_is_not_read() -> None:
