@@ -26,9 +26,10 @@ class Project:
         folder: its folder; created if missing.
         source: the `source` of the recipe's rootfs.
         profile: the storage profile.
+        keys: more keys of the recipe; None leaves one out.
     """
 
-    def __init__(self, folder: Path, source: dict[str, str], profile: str = "update") -> None:
+    def __init__(self, folder: Path, source: dict[str, str], profile: str = "update", **keys: Any) -> None:
         self.folder = folder
         self.artifact = folder / "dist/image.zip"
         self.ca = folder.parent / "pki/root-ca.pem"
@@ -36,7 +37,9 @@ class Project:
             write_demo_pki(str(self.ca.parent), int(time.time()))
         (folder / "recipes").mkdir(parents=True, exist_ok=True)
         (folder / "dodo.py").write_text("from otabuild.tasks import *\n")
-        (folder / "recipes/image.yaml").write_text(json.dumps(_recipe(source, profile), indent=1))
+        (folder / "recipes/image.yaml").write_text(
+            json.dumps({key: value for key, value in {**_recipe(source, profile), **keys}.items() if value is not None})
+        )
 
     def forget(self) -> None:
         """Remove everything that builds left, so that the next one is cold."""
@@ -54,8 +57,10 @@ class Project:
         return Side(name, command, self.folder, lambda: report.unlink(missing_ok=True), ENVIRON)
 
     def report(self) -> dict[str, int]:
-        """Return the totals of the last build's report."""
-        totals: dict[str, int] = json.loads(Path(f"{self.artifact}.report.json").read_bytes())["totals"]
+        """Return the totals of the last build's report, which is in the work directory if there is no artifact."""
+        places = (Path(f"{self.artifact}.report.json"), self.folder / "build/release/image.report.json")
+        path = next(place for place in places if place.exists())
+        totals: dict[str, int] = json.loads(path.read_bytes())["totals"]
         return totals
 
     def blobs(self) -> int:

@@ -34,11 +34,12 @@ _BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "update": reading.update,
     "diff": reading.diff,
     "publish": stores.publish,
+    "runner": stores.runner,
     "reuse": deltas.reuse,
     "slow": deltas.slow,
     "scale": scale.scale,
 }
-_NEED_SECOND = {"update", "diff", "publish", "reuse", "slow"}
+_NEED_SECOND = {"update", "diff", "publish", "runner", "reuse", "slow"}
 _TOOLS = {"tar": "--version", "zstd": "--version", "mksquashfs": "-version"}
 
 

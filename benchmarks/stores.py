@@ -7,12 +7,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.bench import Bench, fresh
-from benchmarks.figures import Figure, peak, ratio
+from benchmarks.figures import MB, Figure, peak, ratio
 from benchmarks.measure import Side
 from benchmarks.project import Project, answer
+from otabuild.image.image import open_image
 from tests.stores.servers import ACCESS_KEY, BUCKET, SECRET_KEY, aws_environ, seaweedfs
 
 _STORE = f"s3://{BUCKET}/ota"
@@ -37,6 +39,36 @@ def publish(bench: Bench) -> Iterator[Figure]:
         )
         yield ratio("verify by URL / rclone check --download: wall", ours.wall, theirs.wall, 1.3)
         yield peak("verify by URL: peak memory", ours)
+
+
+def runner(bench: Bench) -> Iterator[Figure]:
+    """A runner that starts empty, with the last release as base: build and publish, against a cold build."""
+    with _server(bench) as environ:
+        first, second = bench.built, bench.built_second
+        bench.meter.run(_publishing(first, "1", environ))
+        source = {"directory": str(bench.second)}
+        empty = Project(
+            bench.work / "runner",
+            source,
+            output=None,
+            storage={"profile": "update", "base": _url("1")},
+            verify={"trust": [str(first.ca)]},
+            publish={"store": _STORE, "name": "2"},
+        )
+        publishing = replace(empty.cold("empty runner"), command=[sys.executable, "-m", "doit", "publish"])
+        ours, cold = bench.meter.run(publishing.but(environ=environ)), bench.meter.run(second.cold("cold build"))
+        yield ratio("build and publish on an empty runner / cold build: wall", ours.wall, cold.wall, 0.25)
+        yield ratio("build and publish on an empty runner / cold build: CPU", ours.cpu, cold.cpu)
+        yield peak("empty runner: peak memory", ours)
+        totals, whole = empty.report(), second.report()
+        yield Figure("contents taken over from the base", totals["contents-of-base"])
+        compressed = (totals["bytes-compressed"] / MB, whole["bytes-compressed"] / MB)
+        yield ratio("bytes compressed, empty runner / cold build", *compressed, unit="MB")
+        with open_image(first.artifact) as image:
+            descriptors = [*image.index.manifests, *(one.manifest.config for one in image.payloads)]
+            descriptors += [one.manifest.file_table for one in image.payloads]
+            limit = sum(one.size for one in descriptors) + len(image.index_raw) + len(image.token_raw or b"")
+        yield Figure("fetched of the base", totals["base-bytes"] / MB, "MB", limit / MB)
 
 
 def _reading(bench: Bench, environ: dict[str, str], images: dict[str, Project]) -> Iterator[Figure]:
