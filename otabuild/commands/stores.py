@@ -184,7 +184,8 @@ def run_pull(args: argparse.Namespace) -> int:
     with opened(args, args.image) as image:
         done = pull(image, args.output, int(time.time()), workers=REQUESTS, progress=partial(show_progress, "pull"))
     digest = "" if done.sha256 is None else f"  sha256:{done.sha256}"
-    emit(args, done.to_value(), [f"{done.target}  {human_size(done.size)} in {counted(done.files, 'file')}{digest}"])
+    line = f"{done.target}  {human_size(done.size)} in {counted(done.files, 'file')}{digest}"
+    emit(args, done.to_value(), [line, *done.documents])
     return 0
 
 
@@ -246,6 +247,7 @@ def _shown(one: Needs) -> Iterator[str]:
     yield f"  digest    sha256:{release.id.digest.hex()}"
     yield f"  claims    {human_size(one.size)} in {counted(one.blobs, 'blob')}"
     yield f"  its own   {human_size(one.own_size)} in {counted(one.own_blobs, 'blob')}"
+    yield from (f"  document  {name}  {human_size(size)}" for name, size in one.documents.items())
 
 
 def run_withdraw(args: argparse.Namespace) -> int:

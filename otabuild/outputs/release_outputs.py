@@ -179,6 +179,8 @@ class PublishOutput(ReaderOutput):
     """Whether it was published already, with the same bytes."""
     uploaded_all: bool
     """Whether everything was uploaded because the store cannot be listed."""
+    documents: list[str]
+    """The ends of the names of the documents about it, such as `.cdx.json`."""
 
 
 class PullOutput(ReaderOutput):
@@ -192,6 +194,8 @@ class PullOutput(ReaderOutput):
     """Their size."""
     sha256: Sha256 | None
     """Of the artifact; null for a directory."""
+    documents: list[Path]
+    """The documents about it, which were written beside it."""
 
 
 class ReleaseValue(Shape):
@@ -248,6 +252,15 @@ class StoreListOutput(Output):
     """What otabuild did not write."""
 
 
+class DocumentValue(Shape):
+    """A document about a release."""
+
+    name: str
+    """Such as `cdx.json`."""
+    size: Bytes
+    """Of the document."""
+
+
 class NeedsValue(ListedReleaseValue):
     """A release and what it needs."""
 
@@ -261,6 +274,8 @@ class NeedsValue(ListedReleaseValue):
     """Their size."""
     files: list[str]
     """Its files besides blobs."""
+    documents: list[DocumentValue]
+    """The documents about it."""
 
 
 class StoreShowOutput(Output):

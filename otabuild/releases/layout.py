@@ -16,6 +16,7 @@ CLAIMS = "claims/"
 RELEASES = "releases/"
 WITHDRAWN = "withdrawn/"
 PRUNERS = "prune/"
+DOCUMENTS = "documents/"
 
 _LARGEST_CLAIM = 512 << 20
 _ID = re.compile(r"([^/@]+)@([0-9a-f]{64})")

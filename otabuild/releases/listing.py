@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from otabuild.errors import InputError, OtabuildError
@@ -10,6 +10,7 @@ from otabuild.format import annotations as ann
 from otabuild.format.digest import format_digest
 from otabuild.format.index import Index
 from otabuild.format.times import utc
+from otabuild.releases.about import stored_about
 from otabuild.releases.parallel import REQUESTS, in_parallel
 from otabuild.releases.store_survey import Pruner, StoredRelease, Survey, pruners, read_claim, survey
 from otabuild.stores.store import Store
@@ -83,6 +84,7 @@ class Needs:
         listed: the release.
         blobs, size: how many blobs its claim has, and their bytes.
         own_blobs, own_size: the part of them that no other claim has: what removing it would free.
+        documents: the documents about it: their names, and their bytes.
     """
 
     listed: Listed
@@ -90,6 +92,7 @@ class Needs:
     size: int
     own_blobs: int
     own_size: int
+    documents: Mapping[str, int]
 
     def to_value(self) -> dict[str, object]:
         """Return it as plain JSON values."""
@@ -99,6 +102,7 @@ class Needs:
             "own-blobs": self.own_blobs,
             "own-size": self.own_size,
             "files": sorted(self.listed.release.head.files),
+            "documents": [{"name": name, "size": size} for name, size in self.documents.items()],
         }
 
 
@@ -154,4 +158,6 @@ def _needs(store: Store, release: StoredRelease, releases: Iterable[StoredReleas
     for digests in in_parallel(shared, others, workers):
         for digest in digests:
             own.pop(digest, None)
-    return Needs(_listed(release), len(claimed), sum(claimed.values()), len(own), sum(own.values()))
+    about = {file.key.rpartition("/")[2]: file.size for file in stored_about(store, release.id)}
+    amounts = (len(claimed), sum(claimed.values()), len(own), sum(own.values()))
+    return Needs(_listed(release), *amounts, dict(sorted(about.items())))

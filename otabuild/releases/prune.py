@@ -14,6 +14,7 @@ from typing import NamedTuple
 from otabuild.errors import InputError, StoreError
 from otabuild.format.digest import format_digest
 from otabuild.format.times import DAY
+from otabuild.releases.about import stored_about
 from otabuild.releases.layout import BLOBS, PRUNERS, ReleaseId, digest_of_key, release_file
 from otabuild.releases.parallel import REQUESTS, do_all, in_parallel
 from otabuild.releases.store_survey import State, StoredRelease, Survey, check_no_strangers, pruners, read_claim, survey
@@ -261,6 +262,7 @@ def _remove(store: Store, found: Survey, over: list[StoredRelease], workers: int
         if release.id.name not in in_use:
             # Not those of the survey: its publisher may have written the last of them after that.
             do_all(store.delete, [file.key for file in store.files(release_file(release.id.name, ""))], workers)
+        do_all(store.delete, [file.key for file in stored_about(store, release.id)], workers)
         store.delete(release.id.claim)
         store.delete(release.id.mark)
     for id_ in found.marks.keys() - {release.id for release in found.releases}:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Self
 
 from otabuild.errors import FormatError, IntegrityError, LimitError, StateError
@@ -16,6 +17,7 @@ from otabuild.format import limits
 from otabuild.format.digest import Blob, format_digest
 from otabuild.format.release_name import check_release_name
 from otabuild.format.sizes import counted, human_size
+from otabuild.releases.about import About, put_about
 from otabuild.releases.layout import (
     BLOBS,
     CLAIMS,
@@ -93,6 +95,7 @@ class Published:
         uploaded: how many of them the store lacked, and `uploaded_size` their bytes.
         was_there: whether it was published already, with the same bytes.
         is_complete_upload: whether everything was uploaded because the store cannot be listed.
+        documents: the ends of the names of the documents about it.
     """
 
     name: str
@@ -103,6 +106,7 @@ class Published:
     uploaded_size: int = 0
     was_there: bool = False
     is_complete_upload: bool = False
+    documents: tuple[str, ...] = ()
 
     def to_value(self) -> dict[str, object]:
         """Return it as plain JSON values."""
@@ -115,6 +119,7 @@ class Published:
             "uploaded-size": self.uploaded_size,
             "was-there": self.was_there,
             "uploaded-all": self.is_complete_upload,
+            "documents": list(self.documents),
         }
 
     def describe(self) -> str:
@@ -130,16 +135,20 @@ def publish(
     name: str,
     contents: ReleaseContents,
     *,
+    about: About = MappingProxyType({}),
     workers: int = REQUESTS,
     pause: Pause = lambda _why: False,
     progress: Progress | None = None,
 ) -> Published:
     """Publish a release whose files were checked; after a kill, the next call uploads what is left.
 
+    Documents about it may come later, and replace earlier ones: they are not what a vehicle fetches.
+
     Args:
         store: where to.
         name: of the release.
         contents: its files.
+        about: documents about it.
         workers: how many files at a time.
         pause: called while somebody prunes.
         progress: called with the bytes of blobs that were uploaded.
@@ -154,16 +163,25 @@ def publish(
     release = ReleaseId(name, hashlib.sha256(contents.index).digest())
     digest, amount = format_digest(release.digest), _amount(contents.blobs.values())
     if _is_published(store, release, contents):
-        return Published(name, digest, *amount, was_there=True)
+        put_about(store, release, about)
+        return Published(name, digest, *amount, was_there=True, documents=tuple(about))
     was_claimed = _check_rivals(store, release) if store.can_list else False
     _claim(store, release, contents, pause)
     missing = _missing(store, contents, was_claimed=was_claimed, workers=workers)
+    put_about(store, release, about)
     _upload(store, missing, workers, progress)
     _put_all(store, release, contents.documents, workers)
     store.put(release_file(name, INDEX), document(INDEX, contents.index))
     if contents.token is not None:
         store.put(release_file(name, TOKEN), document(TOKEN, contents.token))
-    return Published(name, digest, *amount, *_amount(missing), is_complete_upload=not store.can_list)
+    return Published(
+        name,
+        digest,
+        *amount,
+        *_amount(missing),
+        is_complete_upload=not store.can_list,
+        documents=tuple(about),
+    )
 
 
 def _amount(members: Iterable[Member]) -> tuple[int, int]:

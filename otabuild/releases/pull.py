@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from otabuild.errors import Finding, NotVerifiedError
 from otabuild.image.image import Image
 from otabuild.image.members import members_of
+from otabuild.releases.about import about_image
 from otabuild.signing.authenticity import check_index_jwt
+from otabuild.storage.files import write_file
 from otabuild.storage.fs import StrPath
 from otabuild.storage.sink import ArtifactSink, DirectorySink
 from otabuild.tally import Progress, Tally
@@ -16,23 +18,34 @@ from otabuild.tally import Progress, Tally
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What was written: where, how many files of how many bytes, and the SHA-256 (hex) if it is an artifact."""
+    """What was written: where, how many files of how many bytes, and the SHA-256 (hex) if it is an artifact.
+
+    `documents` are the paths of the documents about the image, which were written beside it.
+    """
 
     target: str
     files: int
     size: int
     sha256: str | None
+    documents: tuple[str, ...] = ()
 
     def to_value(self) -> dict[str, object]:
         """Return it as plain JSON values."""
-        return {"target": self.target, "files": self.files, "size": self.size, "sha256": self.sha256}
+        return {
+            "target": self.target,
+            "files": self.files,
+            "size": self.size,
+            "sha256": self.sha256,
+            "documents": list(self.documents),
+        }
 
 
 def pull(image: Image, target: StrPath, now: int, *, workers: int, progress: Progress | None = None) -> Pulled:
     """Write an image as an artifact, or as a directory if the target ends in a slash.
 
     The bytes are those that a build of the same image writes. The signature must be that of index.json, and every blob is
-    hashed while it is written. That a signer is trusted, and all else, is for `verify` to say of the result.
+    hashed while it is written. That a signer is trusted, and all else, is for `verify` to say of the result. The documents
+    about it, such as its bill of materials, are written beside it.
 
     Args:
         image: an open image.
@@ -52,6 +65,7 @@ def pull(image: Image, target: StrPath, now: int, *, workers: int, progress: Pro
         _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
         if problems:
             raise NotVerifiedError(image.path, [Finding.of_error("signature", problem) for problem in problems])
+    documents = about_image(image)
     found = [member for member in members_of(image) if not member.name.endswith("/")]
     tally = Tally(sum(member.size for member in found), progress)
     if path.endswith("/"):
@@ -59,4 +73,7 @@ def pull(image: Image, target: StrPath, now: int, *, workers: int, progress: Pro
         digest = None
     else:
         digest = ArtifactSink(path).write(found, workers=workers, progress=tally.add)
-    return Pulled(path, len(found), tally.total, digest)
+    about = {f"{path.rstrip('/')}{suffix}": raw for suffix, raw in documents.items()}
+    for name, raw in about.items():
+        write_file(name, raw)
+    return Pulled(path, len(found), tally.total, digest, tuple(about))

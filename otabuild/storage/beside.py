@@ -13,6 +13,8 @@ SBOM_ATTESTATION = ".cdx.attestation.json"
 VEX = ".vex.json"
 """What is said about known vulnerabilities of components."""
 
+SUFFIXES = (SBOM, PROVENANCE, SBOM_ATTESTATION, VEX)
+
 
 def vex_beside(sbom: str) -> str:
     """Return the path of the VEX document that belongs to a bill of materials."""
@@ -21,5 +23,5 @@ def vex_beside(sbom: str) -> str:
 
 def documents_beside(artifact: str) -> list[str]:
     """Return the paths of the documents about an artifact that lie beside it; they belong to the release."""
-    paths = (f"{artifact}{suffix}" for suffix in (SBOM, PROVENANCE, SBOM_ATTESTATION, VEX))
+    paths = (f"{artifact}{suffix}" for suffix in SUFFIXES)
     return [path for path in paths if os.path.isfile(path)]

@@ -26,7 +26,8 @@ def image_subjects(image: Image, artifact: str) -> tuple[Subject, ...]:
 def check_subjects(statement: Statement, image: Image, where: str) -> None:
     """Check that a statement is about this image, and about nothing else.
 
-    The artifact may have another name by now. If the image is a directory, the artifact itself is not looked at.
+    The artifact may have another name by now. It is not looked at if the image is a directory, or if the statement was made
+    without one: index.json says everything that is in it.
 
     Args:
         statement: the statement, from a verified attestation.
@@ -46,7 +47,7 @@ def check_subjects(statement: Statement, image: Image, where: str) -> None:
             raise _other(where, name, found.get(name), inside.get(name))
     if len(claimed) != len(statement.subject) or len(of_artifact) > 1:
         raise IntegrityError("the attestation is about more than one image", where=where)
-    if artifact is not None and [*of_artifact.values()] != [artifact]:
+    if artifact is not None and of_artifact and [*of_artifact.values()] != [artifact]:
         raise _other(where, "the artifact", artifact, next(iter(of_artifact.values()), None))
 
 

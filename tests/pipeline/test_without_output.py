@@ -20,6 +20,7 @@ from otabuild.pipeline.steps.sign_step import SignStep
 from otabuild.pipeline.steps.verify_step import VerifyStep
 from otabuild.releases.publish import Published
 from otabuild.signing.attestation import verify_attestation
+from otabuild.verification.attested import check_subjects
 from tests import pki
 from tests.pipeline.signing_world import World
 from tests.pki import signer
@@ -134,6 +135,20 @@ def test_documents_are_written_beside_the_work_directory(world: World) -> None:
     raw = Path("release/v.provenance.json").read_bytes()
     subjects = verify_attestation(raw, "v", PROVENANCE, policy, world.now).statement.subject
     assert [subject.name for subject in subjects] == ["index.json", "payload main/dev"]
+
+
+def test_documents_are_carried_along(world: World) -> None:
+    world.environ = {"OTABUILD_BUILDER_ID": "https://builder.example.com"}
+    write(world, more="provenance: true\nsbom: {format: cyclonedx}\n")
+    assert publish(world).documents == (".cdx.json", ".provenance.json")
+    pulled(world)
+    for suffix in (".cdx.json", ".provenance.json"):
+        assert Path(f"pulled.zip{suffix}").read_bytes() == Path(f"release/v{suffix}").read_bytes()
+    policy = otabuild.TrustPolicy(anchors=pki.anchors())
+    raw = Path("pulled.zip.provenance.json").read_bytes()
+    statement = verify_attestation(raw, "v", PROVENANCE, policy, world.now).statement
+    with open_image("pulled.zip") as image:
+        check_subjects(statement, image, "v")
 
 
 def test_a_step_after_the_build_needs_an_artifact(world: World) -> None:

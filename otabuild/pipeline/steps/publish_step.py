@@ -9,6 +9,7 @@ from typing import Annotated
 from otabuild.errors import StateError
 from otabuild.pipeline.step import KeyPart, Outcome
 from otabuild.pipeline.steps.artifact_step import ArtifactStep, Built
+from otabuild.pipeline.steps.built_image import beside
 from otabuild.pipeline.steps.reading_step import ReadingStep
 from otabuild.recipe.model import PublishRecipe
 from otabuild.releases.publish import Published
@@ -21,6 +22,7 @@ class PublishInputs:
     artifact: Annotated[Built, KeyPart("artifact")]
     publish: Annotated[PublishRecipe, KeyPart("where to publish")]
     unsigned: bool
+    beside: str
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class PublishStep(ReadingStep[PublishInputs, Published]):
         return PublishInputs(
             artifact=ArtifactStep(self.recipe, self.workspace).results(),
             publish=self._publish,
+            beside=beside(self.recipe, self.workspace),
             unsigned=bool(self.recipe.verify and self.recipe.verify.unsigned),
         )
 
@@ -72,6 +75,7 @@ class PublishStep(ReadingStep[PublishInputs, Published]):
                 workspace.now,
                 unsigned=inputs.unsigned,
                 proven=proven,
+                stem=inputs.beside,
                 pause=workspace.pause,
                 progress=lambda what: partial(workspace.progress, f"{what} {release.name}"),
             )
