@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from otabuild import progress, session
+from otabuild.pipeline.base_release import BaseSummary, summarize_base
 from otabuild.pipeline.build_report import Made, report_path, write_report
 from otabuild.pipeline.evict import evict
 from otabuild.pipeline.run import Done, Planned, plan_steps, run_steps
@@ -57,6 +58,10 @@ class BuildDriver:
     def plan(self) -> list[Planned]:
         """Return which steps would run and why; change nothing."""
         return plan_steps(self.steps)
+
+    def plan_base(self) -> BaseSummary | None:
+        """Return what the base of the recipe may give; errors as for `summarize_base`."""
+        return summarize_base(self.recipe, self.workspace.now, self.workspace.warn)
 
     def run(self, tell: Callable[[str], None]) -> tuple[Made, list[Done]]:
         """Run every outdated step, and end the run; callers hold the lock. Return what was made, and what was done.

@@ -75,9 +75,13 @@ def run_plan(args: argparse.Namespace) -> int:
     """Print which steps would run and why. Steps after them may turn out to have nothing to do."""
     from otabuild.driver import BuildDriver
 
-    found = BuildDriver.load(args.recipe).plan()
+    driver = BuildDriver.load(args.recipe)
+    found, base = driver.plan(), driver.plan_base()
     lines = [f"{item.name}: {'; '.join(item.reasons) or 'up to date'}" for item in found]
-    emit(args, {"steps": [{"step": item.name, "reasons": item.reasons} for item in found]}, lines)
+    lines += [base.describe()] if base else []
+    steps = [{"step": item.name, "reasons": item.reasons} for item in found]
+    value = base and {"place": base.place, "trusted": base.is_trusted, "resources": base.resources}
+    emit(args, {"steps": steps, "base": value}, lines)
     return 0
 
 

@@ -84,11 +84,24 @@ class PlannedValue(Shape):
     """Why it would run; empty if it would not."""
 
 
+class BaseValue(Shape):
+    """What a base may give to a build."""
+
+    place: str
+    """Its path or URL."""
+    trusted: bool
+    """Whether a signer whom `verify.trust` trusts signed it, so that its contents are taken over without being read."""
+    resources: Count
+    """Resources that may be taken over; 0 if it is not used."""
+
+
 class PlanOutput(Output):
     """What a build would do."""
 
     steps: list[PlannedValue]
     """The steps in their order."""
+    base: BaseValue | None
+    """What `storage.base` may give."""
 
 
 class CheckOutput(Output):

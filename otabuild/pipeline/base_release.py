@@ -17,6 +17,7 @@ from otabuild.errors import FormatError, InputError, IntegrityError, TrustError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Blob, blob_name
 from otabuild.format.filters import Bundled, Compressed, Sliced, parse_filter
+from otabuild.format.sizes import counted
 from otabuild.format.urls import is_url
 from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.recipe.model import Recipe
@@ -80,6 +81,31 @@ def open_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> Iterator
         yield OpenBase(Base(bundles, read, singles, is_trusted=is_trusted), traffic)
 
 
+class BaseSummary(NamedTuple):
+    """What a base may give: whether a trusted signer vouches for it, and how many resources it has in a form that is known."""
+
+    place: str
+    is_trusted: bool
+    resources: int
+
+    def describe(self) -> str:
+        """Say it in one line."""
+        how = "nothing of them is compressed or fetched again" if self.is_trusted else "used by their bytes"
+        return f"base: {self.place}: {counted(self.resources, 'resource')}, {how if self.resources else 'not used'}"
+
+
+def summarize_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> BaseSummary | None:
+    """Return what the base of a recipe may give; arguments and errors as for `open_base`.
+
+    It is None if there is no base, or if it is missing, which the preflight tells.
+    """
+    place = recipe.storage.base
+    if place is None or _is_missing(place):
+        return None
+    with open_base(recipe, now, warn) as (base, _):
+        return BaseSummary(place, base.is_trusted, len(base.singles) + len(base.bundle_of))
+
+
 def _traffic(image: Image) -> dict[str, int]:
     requests, size = image.source.traffic() or (0, 0)
     return {"base-requests": requests, "base-bytes": size}
@@ -134,7 +160,7 @@ def base_state(recipe: Recipe) -> BaseState:
         OtabuildError: there is no image at its URL.
     """
     place = recipe.storage.base
-    if place is None or not (is_url(place) or os.path.exists(place)):
+    if place is None or _is_missing(place):
         return None
     if is_url(place):
         from otabuild.image.image import open_image
@@ -143,6 +169,10 @@ def base_state(recipe: Recipe) -> BaseState:
             return hashlib.sha256(image.index_raw).hexdigest()
     document = os.path.join(place, "index.json")
     return files.file_state(os.path.realpath(document if os.path.exists(document) else place))
+
+
+def _is_missing(place: str) -> bool:
+    return not is_url(place) and not os.path.exists(place)
 
 
 def check_base(place: str) -> None:

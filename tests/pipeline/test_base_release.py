@@ -12,10 +12,12 @@ import pytest
 from otabuild.errors import OtabuildError
 from otabuild.format.digest import Blob
 from otabuild.image.image import open_image
+from otabuild.pipeline.base_release import summarize_base
+from otabuild.recipe.load import load_recipe
 from otabuild.signing.demo_pki import write_demo_pki
 from otabuild.storage.member import document
 from otabuild.stores.open_store import open_store
-from tests.image.products import NOW, Tree, workspace
+from tests.image.products import NOW, Tree, workspace, write_recipe
 from tests.pipeline.base_world import HELD, NEW, OLD, Made, is_valid, make
 
 
@@ -98,6 +100,21 @@ def test_a_base_that_nobody_vouches_for_is_used_by_its_bytes(
     made = make(tmp_path / "new", NEW, root / "pki", str(base.path), **keys)
     assert 0 < made.totals["contents-of-base"] <= 50  # members of bundles
     assert is_valid(made.path, root)
+
+
+@pytest.mark.parametrize("signer", ["pki", "stranger", None])
+def test_a_plan_tells_what_the_base_may_give(
+    signer: str | None, root: Path, trusting: dict[str, Any], tmp_path: Path
+) -> None:
+    base = make(tmp_path / "base", OLD, None if signer is None else root / signer)
+    told: list[str] = []
+    recipe = load_recipe(write_recipe(tmp_path / "new", NEW, storage={"base": str(base.path)}, **trusting))
+    found = summarize_base(recipe, NOW, told.append)
+    assert found is not None
+    assert found.is_trusted == (signer == "pki")
+    assert found.resources == {"pki": 61, "stranger": 0, None: 50}[signer]
+    assert str(base.path) in found.describe()
+    assert len(told) == (signer == "stranger")
 
 
 def test_a_base_that_lost_a_blob_is_named(root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path) -> None:
