@@ -46,6 +46,6 @@ class ImageConfig(Document):
 
 def jetson_bsp_version(nv_tegra_release: bytes) -> str | None:
     """Return the BSP version, such as `R35.4.1`, in an /etc/nv_tegra_release, or None if its first line has none."""
-    first = nv_tegra_release.split(b"\n", 1)[0].decode("utf-8", "replace")
+    first = nv_tegra_release.partition(b"\n")[0].decode("utf-8", "replace")
     found = _BSP_LINE.match(first)
     return f"R{found['release']}.{found['revision']}" if found else None

@@ -51,7 +51,11 @@ def test_the_limit_of_all_attributes_to_the_byte(excess: int) -> None:
     assert (caught.value.where, caught.value.observed, caught.value.expected) == ("/x", "1048577", "1048576")
 
 
-@pytest.mark.parametrize("packed", [b"", b"\xc1", b"\x81", b"\x80x", b"\x81\xa1a\xc7\1\1x"], ids=bytes.hex)
+@pytest.mark.parametrize(
+    "packed",
+    [b"", b"\xc1", b"\x81", b"\x80x", b"\x81\xa1a\xc7\1\1x", b"\x81\1\xc4\0", b"\x81\xa1a\x91\1"],
+    ids=bytes.hex,
+)
 def test_what_is_not_messagepack(packed: bytes) -> None:
     with pytest.raises(TableError, match="xattrs are not a MessagePack map") as caught:
         unpack_xattrs(packed, "/x")

@@ -19,7 +19,7 @@ HARDWARE = {**PAYLOAD, ann.ARCHITECTURE: "arm64"}
 
 def test_a_manifest_names_its_table() -> None:
     found = Manifest.from_json(json.dumps(manifest(layers=[descriptor(FILE_TABLE)])).encode(), "m")
-    assert (found.file_table.media_type, found.release_key) == (FILE_TABLE, "dev")
+    assert (found.file_table.media_type, found.release_key, found.architecture) == (FILE_TABLE, "dev", "arm64")
 
 
 def test_the_release_key_of_a_manifest_may_be_left_out() -> None:

@@ -71,6 +71,12 @@ def test_only_squashfs_travels() -> None:
         build_package(release(package(type="patch")), "manifest.json")
 
 
+def test_a_file_name_is_as_long_as_the_format_allows() -> None:
+    build_package(release(package(filename="x" * 255)), "manifest.json")
+    with pytest.raises(FormatError, match="is longer than 255 bytes"):
+        build_package(release(package(filename="é" * 128)), "manifest.json")
+
+
 def test_unknown_fields_are_kept() -> None:
     built, _, _ = build_package(release(package(extra=1), note="x"), "manifest.json")
     assert built.to_value()["note"] == "x"

@@ -26,9 +26,11 @@ def facts(path: Path) -> list[list[str | None]]:
     Of the findings that are not those of a rule, but errors of a step of verification, it is only the place.
     """
     try:
-        return [_facts(finding) for finding in worlds.verified(path).findings]
+        findings = worlds.verified(path).findings
     except OtabuildError:
         return []
+    assert all(finding.what for finding in findings), "each says in words what is wrong"
+    return [_facts(finding) for finding in findings]
 
 
 def _facts(finding: Finding) -> list[str | None]:

@@ -59,7 +59,10 @@ def test_a_directory_has_no_artifact_to_look_at(tmp_path: Path, artifact: Path) 
 def test_what_is_about_something_else_is_refused(artifact: Path, change: Callable[[Subjects], Subjects]) -> None:
     with open_image(artifact) as image:
         statement = about(change(image_subjects(image, "image.zip")))
-        with pytest.raises(IntegrityError, match=r"about (another|more than one) image"):
+        with pytest.raises(
+            IntegrityError,
+            match=r"^file: the attestation is about (another image \(observed .+, expected |more than one image)",
+        ):
             check_subjects(statement, image, "file")
 
 
