@@ -230,7 +230,8 @@ def run_verify(args: argparse.Namespace) -> int:
             progress=partial(show_progress, "verify"),
         )
         attested = check_attestations(args, image, policy, now)
-    lines = [*finding_lines(report.findings), *_verdict_lines(args.image, report, now), *attested_lines(attested)]
+        size = image.source.total_size()
+    lines = [*finding_lines(report.findings), *_verdict_lines(args.image, size, report, now), *attested_lines(attested)]
     if args.no_signature:
         lines.append(
             "  signature NOT CHECKED" if is_signed else "  NOT SIGNED: everything but its authenticity was verified"
@@ -241,15 +242,17 @@ def run_verify(args: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
-def _verdict_lines(image: str, report: Report, now: int) -> Iterator[str]:
-    """Say whether an image is valid, what was checked, and who signed it."""
+def _verdict_lines(image: str, size: int | None, report: Report, now: int) -> Iterator[str]:
+    """Say whether an image is valid, what was checked, and who signed it; its size is that of all files, if known."""
     verdict = f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
-    counts = [counted(report.counts.get(f"{noun}s", 0), noun) for noun in ("payload", "blob")]
+    counts = [] if size is None else [human_size(size)]
+    counts.append(counted(report.counts.get("payloads", 0), "payload"))
+    counts.append(f"{counted(report.counts.get('blobs', 0), 'blob')} of {human_size(report.counts.get('bytes', 0))}")
     if "contents" in report.counts:
         counts.append(
             f"{counted(report.counts['contents'], 'content')} of {human_size(report.counts['content-bytes'])}"
         )
-    yield printable(f"{image}: {verdict} ({', '.join([human_size(report.counts.get('bytes', 0)), *counts])})")
+    yield printable(f"{image}: {verdict} ({', '.join(counts)})")
     if not (report.contents_checked or report.shallow):
         yield "  contents NOT CHECKED"
     yield from (f"  not looked for: {what}" for what in report.not_looked_for)

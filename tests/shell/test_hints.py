@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from otabuild.format.sizes import human_size
 from otabuild.storage.fs import disk_of, storage_error
 from tests.shell.projects import Project
 
@@ -72,3 +73,17 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     for number in (28, 122):  # ENOSPC, EDQUOT
         error = storage_error(OSError(number, "full"), "write", tmp_path / "not/there/yet")
         assert f"on the disk of {disk}, or point the work directory elsewhere" in error.hint
+
+
+@pytest.mark.parametrize("target", ["dist/vehicle.zip", "dist/image"])
+def test_every_command_speaks_of_the_same_size(project: Project, target: str) -> None:
+    project.edit("output: ../dist/vehicle.zip", "output: ../dist/vehicle.zip\noutput-dir: ../dist/image")
+    project.build()
+    files = [project.root / target, *(project.root / target).rglob("*")]
+    size = human_size(sum(file.stat().st_size for file in files if file.is_file()))
+    assert f": verified ({size}, 1 payload, " in project.otabuild("verify", target, "--ca", "pki/root-ca.pem").out
+    assert f"signed {'artifact' if target.endswith('.zip') else 'directory'}, {size}\n" in (
+        project.otabuild("list-image", target).out
+    )
+    if target.endswith(".zip"):
+        assert f"{target}  {size}  sha256:" in project.otabuild("build", "recipes/vehicle.yaml").out
