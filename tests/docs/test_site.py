@@ -72,7 +72,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.paragraphs[-1] += data
-        hidden = {"gp", "c1", "go"}.intersection(self.classes)  # as docs/copy.css hides them
+        hidden = {"gp", "c1", "go"}.intersection(self.classes)  # as docs/site.css hides them
         if self.code and self.lines and not hidden:
             self.lines[-1] += data
         if "go" in hidden:
