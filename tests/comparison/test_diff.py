@@ -22,7 +22,7 @@ from otabuild.format.capabilities import format_capability, parse_capability
 from otabuild.image.image import open_image
 from otabuild.image.tables import FileEntry
 from tests.image.products import Tree, build
-from tests.packages.databases import STATUS, rpm_database, rpm_header
+from tests.packages.databases import RELEASES, STATUS, rpm_database, rpm_header
 
 OLD: Tree = {
     "etc/kept": b"k",
@@ -299,17 +299,7 @@ def test_what_is_no_capability_is_shown_as_hex(value: bytes) -> None:
 
 def test_kernel_bsp_licenses_and_files_of_no_package(tmp_path: Path) -> None:
     """What a reviewer must not miss is named by itself; a downgrade is said loudly."""
-    metadata = "opt/lib/{0}-1.dist-info/METADATA"
-    trees = []
-    for number, (kernel, bsp, version) in enumerate((("5.10.1", "35", "2.0"), ("5.15.2", "36", "1.0"))):
-        tree: Tree = {
-            f"usr/lib/modules/{kernel}/modules.dep": b"",
-            "etc/nv_tegra_release": f"# R{bsp} (release), REVISION: 4.1, GCID\n".encode(),
-            metadata.format("old"): f"Name: old\nVersion: {version}\nLicense: MIT\n".encode(),
-        }
-        if number:
-            tree |= {metadata.format("new"): b"Name: new\nVersion: 1\nLicense: GPL-3.0\n", "opt/surprise": b"x"}
-        trees.append(build(tmp_path / str(number), tree))
+    trees = [build(tmp_path / str(number), tree) for number, tree in enumerate(RELEASES)]
     with open_image(trees[0]) as old, open_image(trees[1]) as new:
         found = diff(old, new)
     payload = found.payloads[0]

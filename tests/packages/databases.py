@@ -35,6 +35,19 @@ Version: 2
 """
 
 
+def _release(kernel: str, bsp: str, old: str) -> Tree:
+    return {
+        f"usr/lib/modules/{kernel}/modules.dep": b"",
+        "etc/nv_tegra_release": f"# R{bsp} (release), REVISION: 4.1, GCID\n".encode(),
+        "opt/lib/old-1.dist-info/METADATA": f"Name: old\nVersion: {old}\nLicense: MIT\n".encode(),
+    }
+
+
+_ADDED: Tree = {"opt/lib/new-1.dist-info/METADATA": b"Name: new\nVersion: 1\nLicense: GPL-3.0\n", "opt/surprise": b"x"}
+RELEASES = (_release("5.10.1", "35", "2.0"), _release("5.15.2", "36", "1.0") | _ADDED)
+"""Two releases with everything between them that a reviewer must not miss."""
+
+
 def rpm_header(name: str, version: str, release: str, epoch: int | None = None) -> bytes:
     data, index = b"", []
     for tag, text in ((1000, name), (1001, version), (1002, release)):

@@ -21,6 +21,7 @@ from otabuild.report.report_page import render_page
 from otabuild.report.usage import FolderUse, usage
 from otabuild.signing.demo_pki import write_demo_pki
 from tests.image.products import NOW, Tree, build
+from tests.packages.databases import RELEASES
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = "</script><img src=x onerror=document.title='owned'>"
@@ -113,6 +114,20 @@ def test_only_its_own_script_may_run(raw: bytes) -> None:
     assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     assert "<" not in data
     assert json.loads(data)[0][0] == "/"
+
+
+def test_what_a_reviewer_must_not_miss_is_named_by_itself(tmp_path: Path) -> None:
+    old, new = (build(tmp_path / str(number), tree) for number, tree in enumerate(RELEASES))
+    with open_image(old) as base, open_image(new) as image:
+        text = Page(render_page(make_report(image, base, now=NOW))).text
+    for said in (
+        "BSP version: R35.4.1 → R36.4.1",
+        "kernel: 5.10.1 → 5.15.2",
+        "Downgraded packages pypi:old 2.0 → 1.0",
+        "New licenses GPL-3.0",
+        "New files of no package (2) /opt/surprise",
+    ):
+        assert said in re.sub(r"\s+", " ", text)
 
 
 def test_all_text_of_the_image_is_text(raw: bytes) -> None:
