@@ -72,6 +72,18 @@ def test_a_link_is_not_written_through(
     assert precious.read_text() == PRECIOUS
 
 
+@pytest.mark.parametrize("name", ["cache", "cache/packs", "archives", "archives/tar/0f", "recipes/vehicle", "recipes"])
+def test_a_folder_that_leads_to_another_place_is_refused(name: str, tmp_path: Path) -> None:
+    other, work = tmp_path / "other", tmp_path / "work"
+    other.mkdir()
+    (work / name).parent.mkdir(parents=True)
+    (work / name).symlink_to(other)
+    with pytest.raises(StateError, match="link to another place"):
+        lock(work)
+    (tmp_path / "fast disk").symlink_to(other)
+    lock(tmp_path / "fast disk")  # the whole work directory may be elsewhere
+
+
 def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "lock")
     with pytest.raises(StateError, match="not ours"):
