@@ -77,7 +77,7 @@ constraints:  ## find the newest versions of all dependencies, and pin them
 	rm -rf build/constraints
 	$(PYTHON) -m venv build/constraints
 	build/constraints/bin/python -m pip install --quiet --upgrade pip
-	build/constraints/bin/python -m pip install --quiet .[awskms,azurekms,gcpkms,hashivault,pkcs11,remote,sbom] --group dev --group fuzz hatchling
+	build/constraints/bin/python -m pip install --quiet .[awskms,azurekms,gcpkms,hashivault,mount,pkcs11,remote,sbom] --group dev --group fuzz hatchling
 	head -2 constraints.txt > build/constraints.txt
 	build/constraints/bin/python -m pip freeze --all --exclude otabuild --exclude setuptools >> build/constraints.txt
 	mv build/constraints.txt constraints.txt

@@ -18,8 +18,8 @@ from otabuild.errors import InputError, OtabuildError, StorageError, printable_j
 from otabuild.version import __version__
 
 _MODULES = (
-    *("build", "recipe", "image", "verify", "signing", "pki", "attest", "packages", "sbom"),
-    *("release", "offline", "stores", "repro", "cache", "completion"),
+    *("build", "recipe", "image", "mount", "verify", "signing", "pki", "attest"),
+    *("packages", "sbom", "release", "offline", "stores", "repro", "cache", "completion"),
 )
 _GROUPS = ("Build", "Look", "Verify and deploy", "Sign", "Release", "Maintenance")
 _MEANT = {

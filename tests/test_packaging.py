@@ -85,12 +85,12 @@ def test_metadata(built: Path) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata.get_all("Provides-Extra") == [
         *("awskms", "azurekms", "gcpkms", "hashivault"),
-        *("pkcs11", "remote", "sbom"),
+        *("mount", "pkcs11", "remote", "sbom"),
     ]
     optional = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" in line]
     assert [line.partition(">")[0] for line in optional] == [
         *("boto3", "azure-identity", "azure-keyvault-keys", "google-cloud-kms", "hvac"),
-        *("python-pkcs11", "obstore", "cyclonedx-python-lib", "packageurl-python"),
+        *("mfusepy", "python-pkcs11", "obstore", "cyclonedx-python-lib", "packageurl-python"),
     ]
     assert "otabuild = otabuild.__main__:main" in entry_points
 
