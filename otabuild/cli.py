@@ -33,8 +33,10 @@ _MEANT = {
     "init": ("new", "start"),
     "list-image": ("list", "info", "inspect", "payloads"),
     "pki demo": ("keygen", "gen-key", "certificates"),
+    "publish": ("push", "upload"),
+    "pull": ("download", "fetch"),
     "repro": ("reproduce", "reproducible"),
-    "verify": ("check-image", "test"),
+    "verify": ("check-image", "test", "validate"),
 }
 """What people type who expect a command of another name."""
 _UNDECIDED = 4

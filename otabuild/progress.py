@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from otabuild.format.sizes import human_size
 
@@ -59,7 +61,18 @@ def tell(text: str) -> None:
     """Show a message, if progress is to be shown."""
     if not _quiet:
         with above():
-            print(text, file=sys.stderr, flush=True)
+            print(fitted(text, sys.stderr), file=sys.stderr, flush=True)
+
+
+def fitted(text: str, stream: TextIO) -> str:
+    """Return text for people, with lines broken between words where a terminal would break them anywhere."""
+    if not (stream.isatty() and (columns := os.get_terminal_size(stream.fileno()).columns)):
+        return text
+    lines = (
+        textwrap.wrap(line, columns, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
+    return "\n".join(line for wrapped in lines for line in wrapped)
 
 
 @contextmanager

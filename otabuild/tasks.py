@@ -148,7 +148,7 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
         reasons = decision.reasons or ("nothing changed, but doit was told to run it anyway",)
         with progress.above():
             for reason in reasons:
-                print(f"   {_whose(name)}{reason}", flush=True)
+                print(progress.fitted(f"   {_whose(name)}{reason}", sys.stdout), flush=True)
         step.show_start()
         results, counts, *_ = step.execute(decision)
         if line := step.describe(results):
@@ -314,7 +314,7 @@ def _write_reports(records: dict[str, Record]) -> None:
         ]
         made = driver.write_report(done)
         with progress.above():
-            print(f"{made.describe()}\n   {work_line(done)}", flush=True)
+            print(progress.fitted(f"{made.describe()}\n   {work_line(done)}", sys.stdout), flush=True)
 
 
 def _limit_cache(records: dict[str, Record]) -> None:

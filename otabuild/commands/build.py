@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from contextlib import suppress
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, say
-from otabuild.progress import tell
+from otabuild.progress import fitted, tell
 
 
 def add(parsers: Parsers) -> None:
@@ -67,7 +68,8 @@ def run_build(args: argparse.Namespace) -> int:
         result = build(args.recipe, wait=args.wait, tell=begin)
     tell(work_line(result.steps))
     made = Made(result.artifact, result.sha256, result.index_json)
-    emit(args, build_report(made, result.steps), [f"{made.describe()}  {time.monotonic() - started:.1f} s"])
+    line = f"{made.describe()}  {time.monotonic() - started:.1f} s"
+    emit(args, build_report(made, result.steps), fitted(line, sys.stdout).splitlines())
     return 0
 
 

@@ -57,6 +57,9 @@ def test_c_that_leads_nowhere(built: Project) -> None:
     [
         ("list", "list-image"),
         ("clean", "doit clean"),
+        ("upload", "publish"),
+        ("download", "pull"),
+        ("validate", "verify"),
         ("unpack", "extract"),
         ("deploy", "deploy-image"),
         ("tree", "ls -R"),
