@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,10 +101,14 @@ class TablesStep(Step[TablesInputs, Tables]):
 
     def _write_resources(self, leaves: str) -> None:
         """Write the resource table and the list of leaves. The rows take much memory, which is freed on return."""
-        with open(self.path("storage"), "rb") as file:
-            resources = Resources(Storage.read(file))
-        write_resource_table(self._database, resources.rows())
-        write_blobs(leaves, resources.leaves())
+        gc.disable()  # a full collection would stop every thread to look at each row, and find nothing to free
+        try:
+            with open(self.path("storage"), "rb") as file:
+                resources = Resources(Storage.read(file))
+            write_resource_table(self._database, resources.rows())
+            write_blobs(leaves, resources.leaves())
+        finally:
+            gc.enable()
 
     def _file_table(self, name: str, digest: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], StoredTable]:
         """Start the file table of a tree; a table made from the same tree is taken from the cache."""
