@@ -1,4 +1,8 @@
-"""What an error of obstore means: it is one class with a long text, of which one line and no secret may be shown."""
+"""What an error of obstore means: it is one class with a long text, of which one line and no secret may be shown.
+
+Its text has URLs with signatures, and what the server said. So it is not even the cause of an error of ours: tracebacks
+would show it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ from otabuild.errors import StoreError, printable
 
 _STATUS = re.compile(r"status: (\d{3})\b|status code: (\d{3})\b")
 _REASON = re.compile(r"status code: (\d{3}[ A-Za-z-]*)")
-_OF_SERVICE = re.compile(r"<Code>([^<]{1,80})</Code>(?:<Message>([^<]{1,300})</Message>)?")
+_OF_SERVICE = re.compile(r"<Code>([A-Za-z]{1,80})</Code>")
+"""What services say besides may repeat the request, with its signature."""
 _OF_SYSTEM = re.compile(r'(?:message|error): "([^"]{1,200})"')
 _OF_TLS = re.compile(r"(Invalid\w+|AlertReceived)\(\s*(\w+)")
 _METADATA_SERVICE = re.compile(r"169\.254\.169\.254|metadata\.google\.internal")
@@ -81,7 +86,7 @@ def store_error(error: Exception, operation: str, where: str) -> StoreError:
 
 def _cause(text: str) -> str:
     if found := _OF_SERVICE.search(text):
-        return ": ".join(filter(None, found.groups()))
+        return found[1]
     for pattern in (_REASON, _OF_SYSTEM):
         if found := pattern.search(text):
             return found[1].strip()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 import obstore
 from obstore.exceptions import BaseError, PreconditionError
 
-from otabuild.errors import IntegrityError, OtabuildError, StoreError
+from otabuild.errors import IntegrityError, OtabuildError
 from otabuild.storage import fs
 from otabuild.storage.backend import CHUNK, NoSuchFileError, range_of
 from otabuild.storage.member import Member, member_chunks
@@ -113,9 +113,9 @@ class ObjectStore(Store):
         )
         try:
             self._ask(partial(put, parts(), chunk_size=_PART, max_concurrency=1), self._patience + member.size / _RATE)
-        except Exception as error:
+        except Exception:
             if taken:
-                raise taken[0] from error
+                raise taken[0] from None
             raise
 
     def chunks(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -196,12 +196,13 @@ class ObjectStore(Store):
         """See `Store.can_list`."""
         if not self._is_web:
             return True
+        self.traffic.add(1, 0)
         try:
-            self._list_folder("")
-        except StoreError as error:
-            if isinstance(error.__cause__, BaseError) and status_of(error.__cause__) is not None:
+            self._ask(self._listing(""), self._patience)
+        except (BaseError, TimeoutError) as error:
+            if isinstance(error, BaseError) and status_of(error) is not None:
                 return False
-            raise
+            raise store_error(error, "list", self.url) from None
         return True
 
     def files(self, prefix: str) -> Iterator[StoreFile]:
@@ -218,7 +219,10 @@ class ObjectStore(Store):
             yield from map(self._file_of, found["objects"])
 
     def _list_folder(self, prefix: str) -> ListResult[Sequence[ObjectMeta]]:
-        return self._ask_list(prefix, partial(obstore.list_with_delimiter_async, self._remote, self._folder(prefix)))
+        return self._ask_list(prefix, self._listing(prefix))
+
+    def _listing(self, prefix: str) -> Callable[[], Awaitable[ListResult[Sequence[ObjectMeta]]]]:
+        return partial(obstore.list_with_delimiter_async, self._remote, self._folder(prefix))
 
     def _folder(self, prefix: str) -> str | None:
         return (self._prefix + prefix).rstrip("/") or None
@@ -231,7 +235,7 @@ class ObjectStore(Store):
         try:
             return self._ask(work, self._patience)
         except (BaseError, TimeoutError) as error:
-            raise store_error(error, "list", f"{self.url}/{prefix}") from error
+            raise store_error(error, "list", f"{self.url}/{prefix}") from None
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
