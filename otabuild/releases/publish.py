@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self
 
-from otabuild.errors import FormatError, IntegrityError, LimitError, StateError
+from otabuild.errors import FormatError, IntegrityError, LimitError, StateError, StoreError
 from otabuild.format import limits
 from otabuild.format.digest import Blob, format_digest
 from otabuild.format.release_name import check_release_name
@@ -44,6 +44,8 @@ from otabuild.storage.member import Member, document
 from otabuild.stores.store import Store
 from otabuild.tally import Progress, Tally
 
+_LOOKS = 10
+"""How often a pruner may have removed our claim and be gone before we look, until it is the list that is wrong."""
 Pause = Callable[[str], bool]
 """Called with what is waited for; returns whether to look again."""
 
@@ -245,7 +247,8 @@ def _claim(store: Store, release: ReleaseId, contents: ReleaseContents, pause: P
     ended just before we looked for it, which shows in the list of claims.
     """
     claim = print_claim(contents.total)
-    while True:
+    unseen = 0
+    while unseen < _LOOKS:
         store.delete(release.mark)
         store.put(release.claim, document(release.claim, claim))
         if not store.can_list:
@@ -255,6 +258,13 @@ def _claim(store: Store, release: ReleaseId, contents: ReleaseContents, pause: P
             _wait(store, "; ".join(f"{pruner.id}: {pruner.about}" for pruner in at_work), pause)
         elif _check_rivals(store, release):
             return
+        else:
+            unseen += 1
+    raise StoreError(
+        "what was just written is not in the list of this store",
+        where=f"{store.url}/{release.claim}",
+        hint="do not publish through a cache; a web server must list by PROPFIND, or say that it cannot",
+    )
 
 
 def _wait(store: Store, about: str, pause: Pause) -> None:

@@ -162,6 +162,18 @@ def test_a_store_that_cannot_be_listed_gets_everything(first: ReleaseContents, s
         publishing.publish(store, "1.0", second)
 
 
+def test_a_list_that_lacks_what_was_written_ends_publishing(first: ReleaseContents) -> None:
+    """Some web servers answer as if each folder were empty."""
+
+    class Empty(Recording):
+        def files(self, prefix: str) -> Iterator[StoreFile]:
+            del prefix
+            return iter(())
+
+    with pytest.raises(StoreError, match="not in the list"):
+        publishing.publish(Empty(), "1.0", first)
+
+
 def test_publishing_stops_while_somebody_prunes(first: ReleaseContents) -> None:
     store = Recording()
     store.put("prune/abc", document("", b"me on a host\n"))

@@ -92,7 +92,7 @@ WRONG = [
     Change(AGAIN, PUBLISH, "_claim", FORGET),
     Change(SHARED, PUBLISH, "_claim", PUT_CLAIM, PUT_CLAIM.replace("claim))", 'b""))')),
     Change(SHARED, PUBLISH, "_claim", LOOK, "at_work = ()"),
-    Change(AGAIN, PUBLISH, "_claim", "while True:", "for _ in range(1):"),
+    Change(AGAIN, PUBLISH, "_claim", "pause)\n        elif", "pause)\n            return\n        elif"),
     swapped(
         SHARED,
         PUBLISH,
@@ -101,7 +101,7 @@ WRONG = [
         "\n        ",
         "if not store.can_list:\n            return\n        " + LOOK,
     ),
-    Change(RIVALS, PUBLISH, "_claim", STILL_THERE, "else:"),
+    Change(RIVALS, PUBLISH, "_claim", STILL_THERE, "elif True:"),
     Change(GOES_ON, PUBLISH, "_claim", STILL_THERE, "elif _check_rivals(store, release) or True:"),
     Change(OTHERS, PUBLISH, "held_blobs", "if release.state is State.PUBLISHED", ""),
     Change(
