@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -18,29 +17,10 @@ from otabuild.format.sizes import human_change, human_size, parse_size
 from otabuild.image.image import open_image
 from otabuild.image.storage_form import shares, stored_contents
 from otabuild.signing.demo_pki import write_demo_pki
-from tests.image.products import NOW, Tree, build
+from tests.image.products import NOW, Tree, build, noise, update_pair
 from tests.shared import ORACLE, REFERENCE
 
-
-def noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-BASE: Tree = {
-    **{f"etc/{n:03}": noise(n, 500) for n in range(60)},
-    "usr/text": b"words " * 20_000,
-    "usr/large": noise(1000, 33 << 20),
-    "usr/noise": noise(1001, 30_000),
-    "tiny": b"t",
-    "empty": b"",
-}
-NEW: Tree = BASE | {
-    "etc/007": noise(7007, 500),
-    "etc/copy": noise(7007, 500),
-    "usr/text": b"other words " * 10_000,
-    "usr/noise": noise(1002, 30_000),
-    "tiny": b"u",
-}
+BASE, NEW = update_pair(33 << 20)
 
 
 @pytest.fixture(scope="module")

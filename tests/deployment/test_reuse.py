@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from otabuild.image.image import Image, open_image
 from otabuild.storage import fs
 from otabuild.stores.store import Store
 from otabuild.stores.store_backend import StoreBackend
-from tests.image.products import Tree, build
+from tests.image.products import Tree, build, noise, update_pair
 from tests.image.worlds import IS_ROOT
 from tests.stores.fault_proxy import fault_proxy, gathers
 from tests.stores.images import put_release, stored_members
@@ -34,26 +33,8 @@ from tests.stores.servers import needs_nginx, nginx
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root")
 
 
-def noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
-
-
-BASE: Tree = {
-    **{f"etc/{n:03}": noise(n, 500) for n in range(60)},
-    "usr/text": b"words " * 20_000,
-    "usr/large": noise(1000, 9 << 20),
-    "usr/noise": noise(1001, 30_000),
-    "tiny": b"t",
-    "empty": b"",
-}
-NEW: Tree = BASE | {
-    "etc/007": noise(7007, 500),
-    "etc/copy": noise(7007, 500),
-    "usr/text": b"other words " * 10_000,
-    "usr/noise": noise(1002, 30_000),
-    "moved/large": BASE["usr/large"],
-    "tiny": b"u",
-}
+BASE, NEW = update_pair(9 << 20)
+NEW["moved/large"] = BASE["usr/large"]
 HELD = sum(map(len, {content for content in NEW.values() if len(content) > 64} & set(BASE.values())))
 """Bytes of the contents of NEW that BASE has, and that are not inlined."""
 FORMS = ["tree", "tar"]

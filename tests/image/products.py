@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,30 @@ NOW = 1_790_000_000
 TIMESTAMP = "2026-01-01T00:00:00Z"
 Tree = dict[str, Any]
 """Path to content (bytes), link target (str), `None` for a directory, or (content, mode)."""
+
+
+def noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+def update_pair(large: int) -> tuple[Tree, Tree]:
+    """Return a tree and what an update makes of it; one file that stays has `large` bytes."""
+    base: Tree = {
+        **{f"etc/{n:03}": noise(n, 500) for n in range(60)},
+        "usr/text": b"words " * 20_000,
+        "usr/large": noise(1000, large),
+        "usr/noise": noise(1001, 30_000),
+        "tiny": b"t",
+        "empty": b"",
+    }
+    changed: Tree = {
+        "etc/007": noise(7007, 500),
+        "etc/copy": noise(7007, 500),
+        "usr/text": b"other words " * 10_000,
+        "usr/noise": noise(1002, 30_000),
+        "tiny": b"u",
+    }
+    return base, base | changed
 
 
 def workspace(folder: Path) -> Workspace:

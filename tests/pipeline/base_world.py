@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,13 +18,9 @@ from otabuild.recipe.load import load_recipe
 from otabuild.recipe.model import Recipe
 from otabuild.signing.trust import TrustPolicy, load_anchors
 from otabuild.verification.verify import verify
-from tests.image.products import NOW, Tree, workspace, write_recipe
+from tests.image.products import NOW, Tree, noise, workspace, write_recipe
 
 BUILT = MadeByBuild(None, None, "")
-
-
-def noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)
 
 
 OLD: Tree = {

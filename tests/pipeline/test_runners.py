@@ -20,8 +20,8 @@ from otabuild.releases.listing import list_store
 from otabuild.releases.store_survey import read_claim
 from otabuild.signing.demo_pki import write_demo_pki
 from otabuild.stores.open_store import open_store
-from tests.image.products import NOW, Tree
-from tests.pipeline.base_world import HELD, NEW, OLD, Made, is_valid, make, noise
+from tests.image.products import NOW, Tree, noise
+from tests.pipeline.base_world import HELD, NEW, OLD, Made, is_valid, make
 from tests.stores.servers import BUCKET, aws_environ, needs_seaweedfs
 
 RUNNERS = 40
