@@ -35,6 +35,7 @@ _BENCHMARKS: dict[str, Callable[[Bench], Iterator[Figure]]] = {
     "diff": reading.diff,
     "publish": stores.publish,
     "runner": stores.runner,
+    "many-releases": stores.many_releases,
     "reuse": deltas.reuse,
     "slow": deltas.slow,
     "scale": scale.scale,

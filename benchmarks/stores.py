@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,7 +17,9 @@ from benchmarks.bench import Bench, fresh
 from benchmarks.figures import MB, Figure, peak, ratio
 from benchmarks.measure import Side
 from benchmarks.project import Project, answer
+from otabuild.format.digest import Blob, blob_name
 from otabuild.image.image import open_image
+from otabuild.releases.layout import print_claim
 from tests.stores.servers import ACCESS_KEY, BUCKET, SECRET_KEY, aws_environ, seaweedfs
 
 _STORE = f"s3://{BUCKET}/ota"
@@ -69,6 +74,36 @@ def runner(bench: Bench) -> Iterator[Figure]:
             descriptors += [one.manifest.file_table for one in image.payloads]
             limit = sum(one.size for one in descriptors) + len(image.index_raw) + len(image.token_raw or b"")
         yield Figure("fetched of the base", totals["base-bytes"] / MB, "MB", limit / MB)
+
+
+def many_releases(bench: Bench) -> Iterator[Figure]:
+    """Looking at a folder with 100 releases of 10,000 blobs each, a tenth of which are new in each."""
+    folder = bench.work / "many-releases"
+    fresh(folder)
+    with open_image(bench.built.artifact) as image:
+        _write_releases(folder, image.index_raw, 100, 10_000)
+    for name, arguments, seconds in (("list", (), 3), ("prune", ("--keep", "50", "--dry-run"), 10)):
+        usage = bench.meter.run(bench.built.command(f"store {name}", "store", name, folder, *arguments))
+        yield Figure(f"store {name}: wall", usage.wall, "s", seconds, source=f"CPU {usage.cpu:.1f} s")
+        yield peak(f"store {name}: peak memory", usage, 300)
+    shutil.rmtree(folder)
+
+
+def _write_releases(folder: Path, index_raw: bytes, releases: int, blobs: int) -> None:
+    """Write releases as far as a listing looks at them: blobs are empty, and index.jwt is not one."""
+    index = json.loads(index_raw)
+    known: list[Blob] = []
+    for number in range(releases):
+        new = blobs if not known else blobs // 10
+        known = known[new:] + [Blob(random.randbytes(32), 0) for _ in range(new)]
+        index["annotations"]["number"] = str(number)
+        raw = json.dumps(index).encode()
+        files = {f"claims/{number}@{hashlib.sha256(raw).hexdigest()}": print_claim(known)}
+        files |= {f"releases/{number}/index.json": raw, f"releases/{number}/index.jwt": b""}
+        files |= {blob_name(blob.digest): b"" for blob in known[-new:]}
+        for name, data in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
 
 
 def _reading(bench: Bench, environ: dict[str, str], images: dict[str, Project]) -> Iterator[Figure]:
