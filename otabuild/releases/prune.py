@@ -25,6 +25,9 @@ from otabuild.stores.store import Store, StoreFile
 GRACE = 7 * DAY
 """How long a withdrawn release is kept for vehicles under way, in seconds; longer than any publishing takes."""
 
+_LONGEST_WRITE = DAY
+"""No blob takes longer to write; what is older was left by somebody who was killed."""
+
 
 class Pruning(NamedTuple):
     """What a pruner is told to do.
@@ -209,6 +212,8 @@ def _sweep(store: Store, pruning: Pruning, key: str, workers: int) -> Pruned:
     for file in in_parallel(delete, _unclaimed(store, found, over, done, workers), workers):
         _count(done, file)
     _remove(store, found, over, workers)
+    old = (file.key for file in store.leftovers() if now - file.modified >= max(pruning.grace, _LONGEST_WRITE))
+    do_all(store.delete, old, workers)
     return done
 
 

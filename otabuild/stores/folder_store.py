@@ -20,7 +20,7 @@ _RELEASE = re.compile(r"releases/[^/]+/")
 _BLOBS = "blobs"
 _BLOBS_OF_STORE = "../../blobs"
 _UNFINISHED = ".otabuild-tmp"
-"""Ends the name of a file that is being written; a kill leaves it, and it is never listed."""
+"""Ends the name of a file that is being written; a kill leaves it, and pruning removes it."""
 
 
 class FolderStore(Store):
@@ -85,6 +85,13 @@ class FolderStore(Store):
 
     def files(self, prefix: str) -> Iterator[StoreFile]:
         """See `Store.files`."""
+        return (file for file in self._walk(prefix) if not file.key.endswith(_UNFINISHED))
+
+    def leftovers(self) -> Iterator[StoreFile]:
+        """See `Store.leftovers`."""
+        return (file for file in self._walk("") if file.key.endswith(_UNFINISHED))
+
+    def _walk(self, prefix: str) -> Iterator[StoreFile]:
         todo = [prefix]
         while todo:
             folder = todo.pop()
@@ -98,7 +105,7 @@ class FolderStore(Store):
             for entry in found:
                 if entry.is_dir(follow_symlinks=False):
                     todo.append(f"{folder}{entry.name}/")
-                elif not entry.name.endswith(_UNFINISHED):
+                else:
                     file = self.stat(f"{folder}{entry.name}")
                     if file is not None:  # a plain file, and not gone by now
                         yield file

@@ -99,6 +99,14 @@ class Store(ABC):
             StoreError: the store could not be asked, or `can_list` is False.
         """
 
+    def leftovers(self) -> Iterator[StoreFile]:
+        """Yield what writers have not finished: those at work, and those that were killed. Only some kinds show it.
+
+        Raises:
+            StoreError: the store could not be asked.
+        """
+        return iter(())
+
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove a file; it may be missing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from otabuild.releases.prune import Pruning, plan, prune
 from otabuild.releases.publish import ReleaseContents
 from otabuild.releases.store_survey import State
 from otabuild.storage.member import Member, document
+from otabuild.stores.folder_store import FolderStore
 from otabuild.stores.store import StoreFile
 from otabuild.verification.verify import verify
 from tests import pki
@@ -260,6 +262,20 @@ def test_what_a_slow_publisher_wrote_after_the_survey_goes_with_its_release(firs
         del store.held[key]
     prune(store, AT_ONCE._replace(unfinished=True), "p", "me", "now")
     assert {*store.held} == set()
+
+
+def test_what_killed_writers_left_in_a_folder_goes_after_a_day(first: ReleaseContents, tmp_path: Path) -> None:
+    store = FolderStore("store", str(tmp_path))
+    publishing.publish(store, "1.0", first)
+    before = {file.key for file in store.files("")}
+    names = ["blobs/sha256/.a.1.otabuild-tmp", "releases/1.0/.index.json.2.otabuild-tmp", "claims/.x.3.otabuild-tmp"]
+    for age, name in zip((25, 25, 23), names, strict=True):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age * 3600,) * 2)
+    assert {file.key for file in store.files("")} == before
+    prune(store, AT_ONCE, "p", "me", "now")
+    assert [name for name in names if (tmp_path / name).exists()] == names[2:]
+    assert {file.key for file in store.files("")} == before
 
 
 def test_a_withdrawn_release_can_be_published_again(first: ReleaseContents) -> None:
