@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, TypeVar
@@ -79,13 +80,15 @@ class ObjectStore(Store):
         self._patience = patience
         self._is_web = is_web
         self._has_ranges = True
+        self._one_large = threading.Lock()  # whoever has it may hold a large file in memory
         self._has_answered = False
 
     def put(self, key: str, member: Member) -> None:
-        """See `Store.put`. For a web server, the whole file is held in memory."""
+        """See `Store.put`. A web server takes a file in one request, for which the whole file is held in memory."""
         if not self._is_web and member.size > _PART:
             self._persist("write", key, lambda: self._put_in_parts(key, member))
-        else:
+            return
+        with self._one_large if member.size > _PART else nullcontext():
             body = b"".join(member_chunks(member))
             self._persist("write", key, lambda: self._put_whole(key, body))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -46,6 +48,31 @@ def large(content: bytes = LARGE) -> Member:
 
 def load(store: Store, key: str, start: int = 0, end: int | None = None) -> bytes:
     return b"".join(store.chunks(key, start, end))
+
+
+_PUTS = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from otabuild.storage.member import Member
+from otabuild.stores.open_store import open_store
+store = open_store(sys.argv[1])
+def put(number):
+    store.put(f"releases/{number}/large", Member("large", 32 << 20, lambda: [bytes(1 << 20)] * 32))
+with ThreadPoolExecutor(16) as pool:
+    list(pool.map(put, range(16)))
+"""
+
+
+@pytest.mark.parametrize("kind", WRITABLE)
+def test_sixteen_large_files_at_once_take_little_memory(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, _ = place_of(kind, tmp_path.name, request, monkeypatch)
+    process = subprocess.Popen([sys.executable, "-c", _PUTS, url])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    assert usage.ru_maxrss <= 200 << 10
 
 
 @pytest.mark.parametrize("content", [b"", b"one", LARGE], ids=["empty", "small", "large"])
