@@ -17,7 +17,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from otabuild.errors import InputError, OtabuildError
+from otabuild.errors import InputError
 from otabuild.signing.answer import parse_answer
 
 GOOGLE_ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"
@@ -63,15 +63,14 @@ class KeyServiceSigner:
     def sign(self, digest: bytes) -> bytes:
         """See `otabuild.signing.signer.Signer.sign`."""
         with self._told(self._uri.partition("://")[0]):
-            return parse_answer(self._service.sign(digest), self._uri)
+            answer = self._service.sign(digest)
+        return parse_answer(answer, self._uri)
 
     @contextmanager
     def _told(self, extra: str) -> Iterator[None]:
         """Say in one way what went wrong: every library has errors of its own, and passes on those of others."""
         try:
             yield
-        except OtabuildError:
-            raise
         except ImportError:
             raise InputError(
                 "signing with this key service needs an extra",

@@ -42,11 +42,15 @@ def test_a_directory_has_no_artifact_to_look_at(tmp_path: Path, artifact: Path) 
         assert image_subjects(image, "image.zip") == subjects[1:]
 
 
+def test_one_without_an_artifact_is_about_its_contents(artifact: Path) -> None:
+    with open_image(artifact) as image:
+        check_subjects(about(image_subjects(image, "image.zip")[1:]), image, "file")
+
+
 @pytest.mark.parametrize(
     "change",
     [
         lambda subjects: (Subject(name="image.zip", digest=OTHER), *subjects[1:]),
-        lambda subjects: subjects[1:],
         lambda subjects: subjects[:-1],
         lambda subjects: (*subjects[:-1], Subject(name=subjects[-1].name, digest=OTHER)),
         lambda subjects: (*subjects, Subject(name="payload other/dev", digest=OTHER)),
