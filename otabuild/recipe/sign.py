@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, Tag, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, Tag, WithJsonSchema, model_validator
 
 from otabuild.recipe.fields import EnvName, Model, Path, RefusedError, Text, one_of
 
@@ -81,7 +81,12 @@ SigningKey = Annotated[
     | Annotated[CommandKey, Tag("<command>")]
     | Annotated[Pkcs11Key, Tag("<pkcs11>")]
     | Annotated[Literal["external"], Tag("<external>")]
-    | Annotated[StrictStr, AfterValidator(_service_uri), Tag("<uri>")],
+    | Annotated[
+        StrictStr,
+        AfterValidator(_service_uri),
+        WithJsonSchema({"type": "string", "pattern": f"^({'|'.join(_SERVICES)})://"}),
+        Tag("<uri>"),
+    ],
     one_of("file", "env", "command", "pkcs11", word="external", uri="awskms:///alias/release"),
 ]
 

@@ -98,7 +98,7 @@ def test_verify_tells_who_signed_and_when(run: Run) -> None:
     assert done.code == 0
     verified, signed, trusted = done.out.splitlines()
     assert re.fullmatch(
-        rf"{IMAGE}: verified \([\d.]+ KiB, 1 payload, \d+ blobs, \d+ contents of [\d.]+ KiB\)", verified
+        rf"{IMAGE}: verified \([\d.]+ KiB, 1 payload, \d+ blobs of [\d.]+ KiB, \d+ contents of [\d.]+ KiB\)", verified
     )
     assert re.fullmatch(
         r"  signed by  CN=DEMO sign,O=otabuild DEMO - not for real images, at 2025-01-01T00:00:00Z; "
