@@ -77,6 +77,7 @@ def _told(error: OtabuildError, scratch: str) -> str:
             if not isinstance(cause, OtabuildError | OSError) and " " in words:
                 text = text.replace(words, "…")
         cause = cause.__context__
+    text = re.sub(rf"{re.escape(scratch)}/[^/ :,]+/", "TMP:", text)
     text = re.sub(rf"{re.escape(scratch)}/[^/ :,]+", "TMP", text)
     text = text.replace(sys.executable, "python")
     text = re.sub(r"(descriptor |doit build |slot-id=)\d+", r"\g<1>N", text)

@@ -126,7 +126,7 @@ def test_a_base_by_url_that_is_none_is_found_before_any_work(
     with pytest.raises(OtabuildError, match=r"recipe\.yaml:\d+:\d+: storage\.base") as caught:
         runner(tmp_path / "new", NEW, root, store, "2.0", base=base)
     assert base in str(caught.value)
-    assert not (tmp_path / "new/work/recipes/recipe/scan.main.stamp").exists()
+    assert not (tmp_path / "new" / "work/recipes/recipe/scan.main.stamp").exists()
 
 
 def run_one(number: int, folder: Path, root: Path, store: str, environ: dict[str, str]) -> None:
