@@ -145,15 +145,15 @@ def diff(before: Image, after: Image, ecu_id: str | None = None, on_error: OnErr
         InputError: neither image has a payload for that ECU.
         OtabuildError: one of the images is invalid.
     """
-    sides = [{p.name: p for p in image.payloads if ecu_id in (None, p.ecu)} for image in (before, after)]
-    names = sorted(sides[0].keys() | sides[1].keys())
+    old_payloads, new_payloads = _payloads_for(before, ecu_id), _payloads_for(after, ecu_id)
+    names = sorted(old_payloads.keys() | new_payloads.keys())
     if ecu_id is not None and not names:
-        ecus = sorted({payload.ecu for image in (before, after) for payload in image.payloads})
+        ecus = sorted({payload.ecu for payload in (*before.payloads, *after.payloads)})
         raise InputError("neither image has a payload for this ECU", observed=ecu_id, expected=", ".join(ecus))
     rootfs, payloads = _RootfsDiffs(), list[PayloadDiff]()
     for name in names:
         try:
-            payloads.append(_diff_payload(name, sides[0].get(name), sides[1].get(name), rootfs))
+            payloads.append(_diff_payload(name, old_payloads.get(name), new_payloads.get(name), rootfs))
         except OtabuildError as error:
             if on_error is None or isinstance(error, StorageError):
                 raise
@@ -165,9 +165,13 @@ def diff(before: Image, after: Image, ecu_id: str | None = None, on_error: OnErr
         _aspects(old, new),
         (old.get(ann.BLOBS_SIZE), new.get(ann.BLOBS_SIZE)),
         tuple(payloads),
-        tuple(sorted({name for image in (before, after) for name in _others(image.index)})),
+        tuple(sorted({*_others(before.index), *_others(after.index)})),
         _aspects(_signature(before), _signature(after)),
     )
+
+
+def _payloads_for(image: Image, ecu_id: str | None) -> dict[str, Payload]:
+    return {payload.name: payload for payload in image.payloads if ecu_id in (None, payload.ecu)}
 
 
 def _signature(image: Image) -> dict[str, object]:
@@ -212,8 +216,7 @@ def _diff_payload(name: str, before: Payload | None, after: Payload | None, root
     metadata = _aspects(_metadata(before), _metadata(after))
     sys_config = tuple(_diff_text(before.sys_config, after.sys_config))
     found = rootfs.of(before, after)
-    labels = [payload.config.labels for payload in (before, after)]
-    bsp = _aspects(*({"BSP version": own[ann.BSP_VERSION]} if ann.BSP_VERSION in own else {} for own in labels))
+    bsp = _aspects(_bsp(before), _bsp(after))
     return replace(
         found,
         name=name,
@@ -223,6 +226,11 @@ def _diff_payload(name: str, before: Payload | None, after: Payload | None, root
         system=(*bsp, *found.system),
         rootfs_size=sizes,
     )
+
+
+def _bsp(payload: Payload) -> dict[str, object]:
+    labels = payload.config.labels
+    return {"BSP version": labels[ann.BSP_VERSION]} if ann.BSP_VERSION in labels else {}
 
 
 def _rootfs_size(payload: Payload | None) -> int | None:
@@ -238,46 +246,55 @@ def _metadata(payload: Payload) -> dict[str, object]:
 
 
 def _aspects(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Aspect, ...]:
+    def said(side: Mapping[str, object], key: str) -> str | None:
+        return str(side[key]) if key in side else None
+
     keys = sorted(before.keys() | after.keys())
-    return tuple(
-        Aspect(key, *(None if key not in side else str(side[key]) for side in (before, after)))
-        for key in keys
-        if before.get(key) != after.get(key)
-    )
+    differing = [key for key in keys if before.get(key) != after.get(key)]
+    return tuple(Aspect(key, said(before, key), said(after, key)) for key in differing)
 
 
 def _diff_text(before: bytes | None, after: bytes | None) -> Iterable[str]:
-    texts = [[] if raw is None else raw.decode("utf-8", "replace").splitlines() for raw in (before, after)]
-    names = ["/dev/null" if raw is None else "sys_config" for raw in (before, after)]
     if before == after:
         return ()
-    found = list(difflib.unified_diff(texts[0], texts[1], names[0], names[1], lineterm="", n=2))
+    (old, old_name), (new, new_name) = _lines(before), _lines(after)
+    found = list(difflib.unified_diff(old, new, old_name, new_name, lineterm="", n=2))
     return found or ("(differs in line endings only)",)
+
+
+def _lines(sys_config: bytes | None) -> tuple[list[str], str]:
+    """Return the lines of a sys_config, and its name in a diff."""
+    if sys_config is None:
+        return [], "/dev/null"
+    return sys_config.decode("utf-8", "replace").splitlines(), "sys_config"
 
 
 def _diff_inventories(before: Inventory, after: Inventory) -> PayloadDiff:
     """Compare what is installed; of a kind of package that cannot be read on one side, nothing is said but that."""
-    sides = before, after
-    notes = tuple(dict.fromkeys(note.why for side in sides for note in side.notes))
-    unread = {note.type for side in sides for note in side.notes}
-    types = {package.type for side in sides for package in side.packages}
-    changes = [
-        change
-        for type_ in types - unread
-        for change in diff_packages(type_, _versions(before, type_), _versions(after, type_))
-    ]
-    licenses = [{text for package in side.maintained for text in package.licenses} for side in sides]
-    kernels = [{"kernel": ", ".join(side.kernels)} if side.kernels else {} for side in sides]
+    notes = (*before.notes, *after.notes)
+    unread = {note.type for note in notes}
+    types = {package.type for package in (*before.packages, *after.packages)}
+    changes: list[PackageChange] = []
+    for type_ in types - unread:
+        changes += diff_packages(type_, _versions(before, type_), _versions(after, type_))
     return PayloadDiff(
         "",
         "changed",
         packages=tuple(sorted(changes)),
-        new_licenses=tuple(sorted(licenses[1] - licenses[0])),
+        new_licenses=tuple(sorted(_licenses(after) - _licenses(before))),
         new_unpackaged=() if unread or not types else _new(before.unpackaged, after.unpackaged),
-        system=_aspects(*kernels),
-        notes=notes,
+        system=_aspects(_kernel(before), _kernel(after)),
+        notes=tuple(dict.fromkeys(note.why for note in notes)),
         has_packages=bool(types),
     )
+
+
+def _licenses(inventory: Inventory) -> set[str]:
+    return {text for package in inventory.maintained for text in package.licenses}
+
+
+def _kernel(inventory: Inventory) -> dict[str, object]:
+    return {"kernel": ", ".join(inventory.kernels)} if inventory.kernels else {}
 
 
 def _new(before: Iterable[str], after: Iterable[str]) -> tuple[str, ...]:
@@ -300,15 +317,19 @@ def diff_packages(type_: PackageType, before: Versions, after: Versions) -> tupl
     changes: list[PackageChange] = []
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
-        if old == new:
-            continue
-        if old is None or new is None:
-            kind: PackageKind = "added" if old is None else "removed"
-        else:
-            newest = [max(order_key(type_, version) for version in versions) for versions in (old, new)]
-            kind = "downgraded" if newest[1] < newest[0] else "upgraded"
-        changes.append(PackageChange(name, kind, _joined(old), _joined(new)))
+        if old != new:
+            changes.append(PackageChange(name, _kind(type_, old, new), _joined(old), _joined(new)))
     return tuple(changes)
+
+
+def _kind(type_: PackageType, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> PackageKind:
+    """Return what became of a package that differs; of several installed versions, the newest counts."""
+    if old is None:
+        return "added"
+    if new is None:
+        return "removed"
+    old_newest, new_newest = (max(order_key(type_, version) for version in side) for side in (old, new))
+    return "downgraded" if new_newest < old_newest else "upgraded"
 
 
 def _joined(versions: tuple[str, ...] | None) -> str | None:

@@ -124,6 +124,7 @@ def _made_with_umask(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
 
     They are empty, inlined, or not the first file of their content. Only contents that may be equal are read.
     """
+    # The first file of a content need not be one of those that others may write to, so all of such a size count.
     wanted = {entry.path for entry in entries if entry.content and not (entry.uid or entry.gid) and entry.mode & 0o022}
     sizes = {entry.content.size for entry in entries if entry.content and entry.path in wanted}
     first: dict[bytes | None, Entry] = {}

@@ -32,15 +32,17 @@ def differing(statement: Statement, artifact: str, recipe: Recipe) -> list[str]:
     If the signer makes another signature each time, the artifact is built without one: then index.json, which has the time
     of the signature, and the whole differ by that, and only the payloads are compared.
     """
-    alike = recipe.sign is None or signs_alike(recipe.sign)
     with open_image(artifact) as image:
         found = {subject.name: subject.digest.sha256 for subject in image_subjects(image, "")}
     named = {subject.name: subject.digest.sha256 for subject in statement.subject}
     payloads = {name for name in (*named, *found) if "/" in name}
     differs = sorted(name for name in payloads if named.get(name) != found.get(name))
-    if alike:
-        wholes = {name: INDEX if name == INDEX else "" for name in named if name not in payloads}
-        differs += [name for name, own in wholes.items() if named[name] != found[own]]
+    if recipe.sign is None or signs_alike(recipe.sign):
+        for name in sorted(named.keys() - payloads):
+            # What is neither a payload nor index.json is the artifact, whatever its file was called then.
+            own = INDEX if name == INDEX else ""
+            if named[name] != found[own]:
+                differs.append(name)
     return differs
 
 

@@ -129,16 +129,19 @@ def _chosen(found: Survey, pruning: Pruning, where: str) -> list[StoredRelease]:
 
     A release is withdrawn and yet offered if somebody published it again just while it was withdrawn.
     """
-    chosen = named(found, pruning.names, where)
-    chosen += [one for one in found.releases if one.state is State.WITHDRAWN and one.published is not None]
-    offered = [one for one in found.releases if one.state is State.PUBLISHED and one.published is not None]
-    if pruning.keep is not None or pruning.keep_since is not None:
-        newest = sorted(offered, key=lambda one: (one.published or 0, one.id), reverse=True)
-        kept = {one.id for one in newest[: pruning.keep or 0]}
-        if pruning.keep_since is not None:
-            kept |= {one.id for one in offered if (one.published or 0) >= pruning.keep_since}
-        chosen += [one for one in offered if one.id not in kept]
+    half_done = [one for one in found.releases if one.state is State.WITHDRAWN and one.published is not None]
+    chosen = [*named(found, pruning.names, where), *half_done, *_outdated(found, pruning)]
     return list({one.id: one for one in chosen}.values())
+
+
+def _outdated(found: Survey, pruning: Pruning) -> list[StoredRelease]:
+    """Return the releases on offer that are neither among the newest to keep nor young enough."""
+    if pruning.keep is None and pruning.keep_since is None:
+        return []
+    offered = [one for one in found.releases if one.state is State.PUBLISHED and one.published is not None]
+    newest_first = sorted(offered, key=lambda one: (one.published or 0, one.id), reverse=True)
+    rest = newest_first[pruning.keep or 0 :]
+    return [one for one in rest if pruning.keep_since is None or (one.published or 0) < pruning.keep_since]
 
 
 def plan(store: Store, pruning: Pruning, now: int, *, workers: int = REQUESTS) -> Pruned:
@@ -189,7 +192,7 @@ def prune(store: Store, pruning: Pruning, pruner: str, about: str, since: str, *
         store.delete(key)
         raise
     store.delete(key)
-    done.withdrawn = [release.id for release in chosen]
+    done.withdrawn = sorted(release.id for release in chosen)
     return done
 
 
