@@ -126,8 +126,7 @@ class ContentStore:
 
     def store_alone(self, member: SmallContent) -> StoredContent:
         """Store a member that is alone in its bundle."""
-        data = member.source if isinstance(member.source, bytes) else self._load_again(member)
-        return self.store_bytes(data, member.blob)
+        return self.store_bytes(self._data(member), member.blob)
 
     def store_bundle(self, members: Sequence[SmallContent]) -> Bundle:
         """Store two or more contents as one bundle.
@@ -135,8 +134,7 @@ class ContentStore:
         Raises:
             InputChangedError: a member changed before it was read again.
         """
-        parts = [member.source if isinstance(member.source, bytes) else self._load_again(member) for member in members]
-        data = b"".join(parts)
+        data = b"".join(self._data(member) for member in members)
         blob = Blob(hashlib.sha256(data).digest(), len(data))
         stored = self._store_new(data, blob, self._plan.bundle_level)
         blobs = [member.blob for member in members]
@@ -150,8 +148,9 @@ class ContentStore:
         self.counts.add(bytes_read=len(data))
         return data
 
-    def _load_again(self, member: SmallContent) -> bytes:
-        assert isinstance(member.source, Content)
+    def _data(self, member: SmallContent) -> bytes:
+        if isinstance(member.source, bytes):
+            return member.source
         data = self._load(member.source)
         _hold(member.source._replace(digest=member.blob.digest), hashlib.sha256(data).digest())
         return data

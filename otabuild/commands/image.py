@@ -254,8 +254,9 @@ def run_ls(args: argparse.Namespace) -> int:
     """List a directory."""
     with opened(args, args.image) as image:
         found = list(chosen(args, image).ls(args.path, recursive=args.recursive))
-    lines = (_line(entry, entry.path if args.recursive else posixpath.basename(entry.path) or "/") for entry in found)
-    emit(args, {"entries": [entry.to_value() for entry in found]}, lines)
+    # The directory itself may be listed, and that of the root has no name.
+    names = [entry.path if args.recursive else posixpath.basename(entry.path) or "/" for entry in found]
+    emit(args, {"entries": [entry.to_value() for entry in found]}, map(_line, found, names))
     return 0
 
 
@@ -302,7 +303,7 @@ def run_otaclient(args: argparse.Namespace) -> int:
             emit(args, {"files": list(names)}, names)
             return 0
         found = list_otaclient_package(image)
-    lines = [] if found.release is None else [package.filename for package in found.release.packages]
-    lines += [name for name, _ in found.legacy_files]
+    packages = () if found.release is None else found.release.packages
+    lines = [*(package.filename for package in packages), *(name for name, _ in found.legacy_files)]
     emit(args, found.to_value(), map(printable, lines or ["no otaclient package"]))
     return 0

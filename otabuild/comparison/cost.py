@@ -128,6 +128,7 @@ def cost(base: Image, new: Image, ecu_id: str | None = None, release_key: str = 
     found = _resolved(new, wanted)
     changed = [content for content in found if content.digest in lacking]
     leaves = {leaf for content in changed for leaf in content.leaves}
+    all_leaves = {leaf for content in found for leaf in content.leaves}
     fetched = sum(size for _, size in leaves) + sum(tables.values()) + sum(documents.values())
     return Cost(
         resources=len(wanted),
@@ -138,7 +139,7 @@ def cost(base: Image, new: Image, ecu_id: str | None = None, release_key: str = 
         metadata=sum(tables.values()),
         documents=sum(documents.values()),
         document_requests=len(documents) + len(tables),
-        full_download=sum(size for _, size in {leaf for content in found for leaf in content.leaves}),
+        full_download=sum(size for _, size in all_leaves),
         peak_disk=sum(after.file_table.count(_BLOCKS) for _, after in updates) + fetched,
         files=_most_costly([after for _, after in updates], changed),
     )

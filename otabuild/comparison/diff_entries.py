@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
@@ -40,14 +40,20 @@ class EntryChange:
     @property
     def gains_privileges(self) -> bool:
         """Whether a file has a special bit or capability that it did not have before."""
-        before, after = (set() if entry is None else set(privileges(entry)) for entry in (self.before, self.after))
-        return bool(after - before)
+        before = () if self.before is None else privileges(self.before)
+        after = () if self.after is None else privileges(self.after)
+        return not set(after) <= set(before)
 
     def to_value(self) -> dict[str, Any]:
         """Return the change as plain JSON values."""
         value: dict[str, Any] = {"path": self.path, "change": self.kind}
-        value |= {n: entry.to_value() for n, entry in (("before", self.before), ("after", self.after)) if entry}
-        return value | ({"differs-in": [aspect.to_value() for aspect in self.aspects]} if self.aspects else {})
+        if self.before is not None:
+            value["before"] = self.before.to_value()
+        if self.after is not None:
+            value["after"] = self.after.to_value()
+        if self.aspects:
+            value["differs-in"] = [aspect.to_value() for aspect in self.aspects]
+        return value
 
 
 def privileges(entry: FileEntry) -> list[str]:
@@ -135,9 +141,15 @@ def _compare_links(
         known = changes.get(path)
         if old == new or (known is not None and known.kind != "changed"):
             continue
-        pair = kept[path] if known is None else (known.before, known.after)
-        links = Aspect("hard links", *(None if group is None else ", ".join(group) for group in (old, new)))
-        changes[path] = EntryChange(path, "changed", *pair, (*(known.aspects if known else ()), links))
+        links = Aspect("hard links", _joined(old), _joined(new))
+        if known is None:
+            changes[path] = EntryChange(path, "changed", *kept[path], (links,))
+        else:
+            changes[path] = replace(known, aspects=(*known.aspects, links))
+
+
+def _joined(group: tuple[str, ...] | None) -> str | None:
+    return None if group is None else ", ".join(group)
 
 
 def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:
@@ -146,7 +158,7 @@ def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:
     if old_kind != new_kind:
         yield Aspect("type", old_kind, new_kind)
     if old.digest != new.digest:
-        yield Aspect("content", *(None if entry.digest is None else f"{entry.size} bytes" for entry in (old, new)))
+        yield Aspect("content", _size(old), _size(new))
     if old.meta != new.meta:
         yield Aspect("target", old.target, new.target)
     if stat.S_IMODE(old.mode) != stat.S_IMODE(new.mode):
@@ -160,10 +172,19 @@ def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:
         yield from _xattr_aspects(old.xattrs, new.xattrs)
 
 
+def _size(entry: FileEntry) -> str | None:
+    return None if entry.digest is None else f"{entry.size} bytes"
+
+
 def _xattr_aspects(old: dict[str, bytes], new: dict[str, bytes]) -> Iterator[Aspect]:
     for name in sorted(old.keys() | new.keys()):
-        values = old.get(name), new.get(name)
-        if values[0] == values[1]:
-            continue
-        text, shown = (format_capability, "capabilities") if name == CAPABILITY else (bytes.hex, f"attribute {name}")
-        yield Aspect(shown, *(None if value is None else text(value) for value in values))
+        before, after = old.get(name), new.get(name)
+        if before != after:
+            shown = "capabilities" if name == CAPABILITY else f"attribute {name}"
+            yield Aspect(shown, _xattr_text(name, before), _xattr_text(name, after))
+
+
+def _xattr_text(name: str, value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    return format_capability(value) if name == CAPABILITY else value.hex()

@@ -66,9 +66,10 @@ def _headline(payload: PayloadDiff) -> str:
     counts = [f"{number} {kind}" for kind in ("added", "removed", "changed") if (number := payload.count(kind))]
     noun = "entry" if len(payload.entries) == 1 else "entries"
     entries = f"{', '.join(counts)} {noun}" if counts else "the same entries"
-    number = len(payload.packages)
-    packages = f"{counted(number, 'package')} differ{'s' if number == 1 else ''}, " if number else ""
-    if not number and payload.entries and payload.has_packages and not payload.notes:
+    packages = ""
+    if number := len(payload.packages):
+        packages = f"{counted(number, 'package')} {'differs' if number == 1 else 'differ'}, "
+    elif payload.entries and payload.has_packages and not payload.notes:
         packages = "no packages changed, "
     downgraded = f"{len(payload.downgraded)} DOWNGRADED, " if payload.downgraded else ""
     return f"{entries}, {packages}{downgraded}rootfs {human_change(*payload.rootfs_size)}"
@@ -77,8 +78,11 @@ def _headline(payload: PayloadDiff) -> str:
 def aspect_text(aspect: Aspect, arrow: str = "->") -> str:
     """Return an aspect on one line, safe to print; long values are cut."""
     show = _date if aspect.name in _TIMES else _cut
-    before, after = ("none" if v is None else show(printable(v)) for v in (aspect.before, aspect.after))
-    return f"{printable(aspect.name)}: {before} {arrow} {after}"
+
+    def shown(value: str | None) -> str:
+        return "none" if value is None else show(printable(value))
+
+    return f"{printable(aspect.name)}: {shown(aspect.before)} {arrow} {shown(aspect.after)}"
 
 
 def _date(text: str) -> str:
@@ -174,7 +178,8 @@ def _folded(
     yield f"<details{' open' if is_open else ''}><summary>{title} ({len(rows)})</summary>"
     yield ""
     yield f"{max(fence, '```')}{language}"
-    yield from (row if len(row) <= _LONGEST else f"{row[:_LONGEST]}..." for row in rows[:shown])
+    for row in rows[:shown]:
+        yield row if len(row) <= _LONGEST else f"{row[:_LONGEST]}..."
     if len(rows) > shown:
         yield f"... and {len(rows) - shown} more"
     yield max(fence, "```")

@@ -99,7 +99,11 @@ class Contents(Generic[T]):
             self.kept.fetch(planned)  # while the old trees are copied
         if self.reuse is not None:
             run_parallel(self._reuse, self._batches(wanted, missing))
-        self._rebuild(lambda row: self.places_of(row.digest) if row.digest in missing else self._left.get(row.digest))
+
+        def still_wanted(row: ResourceRow) -> list[T] | None:
+            return self.places_of(row.digest) if row.digest in missing else self._left.get(row.digest)
+
+        self._rebuild(still_wanted)
         fixed = [size for sizes in documents_and_tables(self.payload) for size in sizes.values()]
         traffic = self.payload.image.source.traffic()
         fetched = self._leaves({**missing, **self._left}) if self._left and traffic is None else planned

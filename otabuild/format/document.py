@@ -88,8 +88,14 @@ class Document(BaseModel):
         return dump_json(self.to_value())
 
 
+def value_path(keys: Iterable[str | int]) -> str:
+    """Return where a value is in a document, such as `manifests[0].size`."""
+    parts = [f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys]
+    return "".join(parts).removeprefix(".")
+
+
 def _problem(error: dict[str, Any]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    path = value_path(error["loc"])
     seen = "" if error["type"] == "missing" else f", not {error['input']!r:.80}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"{path or 'document'}: {message[:1].lower()}{message[1:]}{seen}"

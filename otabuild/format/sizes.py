@@ -41,8 +41,12 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 def human_change(before: int | None, after: int | None, arrow: str = "->") -> str:
     """Return a size before and after, and how much it grew."""
     if before is None or after is None:
-        return f" {arrow} ".join("unknown" if size is None else human_size(size) for size in (before, after))
+        return f"{_or_unknown(before)} {arrow} {_or_unknown(after)}"
     if before == after:
         return f"{human_size(after)}, size unchanged"
     sign = "+" if after > before else ""
     return f"{human_size(before)} {arrow} {human_size(after)} ({sign}{human_size(after - before)})"
+
+
+def _or_unknown(size: int | None) -> str:
+    return "unknown" if size is None else human_size(size)

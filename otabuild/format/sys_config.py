@@ -20,7 +20,7 @@ from pydantic import (
 
 from otabuild.errors import FormatError, LimitError
 from otabuild.format import limits
-from otabuild.format.document import joined
+from otabuild.format.document import joined, value_path
 from otabuild.format.strict_yaml import KINDS, YamlNode, check_constructible, parse_yaml
 
 T = TypeVar("T")
@@ -191,7 +191,7 @@ def _problem(error: Any, tree: YamlNode) -> tuple[int, str]:
     node, trail, _ = tree.follow(error["loc"])
     missing = error["type"] == "missing"
     keys = [*trail, error["loc"][-1]] if missing else trail
-    path = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
+    path = value_path(keys)
     if missing:
         return node.line, f"{path} is missing"
     seen = KINDS[node.kind] if node.kind in ("list", "mapping", "null") else repr(node.text)[:80]

@@ -68,7 +68,8 @@ def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) ->
 def _form(plan: Plan) -> Form:
     if len(plan.leaves) > 1:
         return "sliced"
-    return "compressed" if any(isinstance(step.filter, Compressed) for step in plan.steps) else "plain"
+    is_compressed = any(isinstance(step.filter, Compressed) for step in plan.steps)
+    return "compressed" if is_compressed else "plain"
 
 
 def shares(contents: Iterable[StorageForm]) -> dict[bytes, float]:
@@ -81,4 +82,8 @@ def shares(contents: Iterable[StorageForm]) -> dict[bytes, float]:
     sharers: Counter[bytes] = Counter()
     for content in contents:
         sharers.update(dict.fromkeys((digest for digest, _ in content.leaves), content.size))
-    return {c.digest: sum(size * c.size / (sharers[leaf] or 1) for leaf, size in c.leaves) for c in contents}
+
+    def share(content: StorageForm) -> float:
+        return sum(size * content.size / (sharers[leaf] or 1) for leaf, size in content.leaves)
+
+    return {content.digest: share(content) for content in contents}

@@ -166,7 +166,8 @@ def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
     def deliver(member: GroupMember[bytes], opener: Opener) -> None:
         heads[member.use] = _head(opener())
 
-    rebuild(image.resources.groups(lambda row: row.digest if row.digest in wanted else None), image.blobs, deliver)
+    groups = image.resources.groups(lambda row: row.digest if row.digest in wanted else None)
+    rebuild(groups, image.blobs, deliver)
     return heads
 
 

@@ -171,8 +171,9 @@ class Tree:
         def keep(member: GroupMember[bool], opened: Opener) -> None:
             parsed[member.row.digest] = parse(b"".join(opened()))
 
-        groups = self._resources.groups(lambda row: True if row.digest in wanted else None) if wanted else ()
-        rebuild(groups, self._payload.image.blobs, keep)
+        if wanted:
+            groups = self._resources.groups(lambda row: True if row.digest in wanted else None)
+            rebuild(groups, self._payload.image.blobs, keep)
         for entry in small:
             if entry.digest not in parsed:
                 raise FilterError("its content is not in the resource table", where=entry.path)

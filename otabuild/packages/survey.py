@@ -97,11 +97,10 @@ def read_inventory(payload: Payload) -> Inventory:
     }
     for type_, read in languages.items():
         _take(type_, read(tree.rested()), packages, notes)
-    labels = {path: package.label for package in packages if package.type in SYSTEM_TYPES for path in package.files}
-    told = (
-        package if package.type in SYSTEM_TYPES else replace(package, part_of=labels.get(package.database, ""))
-        for package in packages
-    )
+    of_system = [package for package in packages if package.type in SYSTEM_TYPES]
+    others = [package for package in packages if package.type not in SYSTEM_TYPES]
+    owners = {path: package.label for package in of_system for path in package.files}
+    told = [*of_system, *(replace(package, part_of=owners.get(package.database, "")) for package in others)]
     order = sorted(told, key=lambda found: (found.type, found.name, found.version, found.label, found.database))
     return Inventory(tuple(order), tuple(notes), _distribution(tree), _kernels(tree), tree)
 

@@ -25,12 +25,13 @@ def first_difference(one: Image, other: Image) -> str | None:
 
 
 def _differences(one: Image, other: Image) -> Iterator[str]:
-    payloads = [{payload.name: payload for payload in image.payloads} for image in (one, other)]
-    for name in sorted(payloads[0].keys() | payloads[1].keys()):
-        if name in payloads[0] and name in payloads[1]:
-            yield from _in_payload(name, payloads[0][name], payloads[1][name], (one, other))
+    payloads = {payload.name: payload for payload in one.payloads}
+    twins = {payload.name: payload for payload in other.payloads}
+    for name in sorted(payloads.keys() | twins.keys()):
+        if name in payloads and name in twins:
+            yield from _in_payload(name, payloads[name], twins[name], (one, other))
         else:
-            yield f"payload {name}: only in the {'first' if name in payloads[0] else 'second'}"
+            yield f"payload {name}: only in the {'first' if name in payloads else 'second'}"
     yield from _in_resources(one, other)
     yield from _in_json("index.json", one.index_raw, other.index_raw)
     if one.token_raw != other.token_raw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from otabuild.errors import FormatError
@@ -49,9 +50,9 @@ def differing(statement: Statement, artifact: str, recipe: Recipe) -> list[str]:
 def changed_inputs(statement: Statement, recipe: Recipe) -> list[str]:
     """Return the names of the recorded inputs that are not what they were, or are missing or new."""
     then = statement.predicate["buildDefinition"].get("resolvedDependencies", [])
-    before, now = ({_name(one): one.get("digest") for one in side} for side in (then, dependencies(recipe)))
+    before, now = _digests(then), _digests(dependencies(recipe))
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
 
-def _name(descriptor: dict[str, Any]) -> str:
-    return str(descriptor.get("name"))
+def _digests(descriptors: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return {str(one.get("name")): one.get("digest") for one in descriptors}

@@ -46,10 +46,7 @@ def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
         unsupported=rootfs.unsupported,
         one_file_system=rootfs.one_file_system,
         whole=not rootfs.partial,
-        rules=tuple(
-            SetRule(rule.path, rule.capability, rule.mode, None if rule.owner is None else _owner(rule.owner))
-            for rule in rootfs.set
-        ),
+        rules=tuple(SetRule(rule.path, rule.capability, rule.mode, _owner(rule.owner)) for rule in rootfs.set),
     )
 
 

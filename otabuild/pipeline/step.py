@@ -318,7 +318,10 @@ def _key(inputs: Any) -> dict[str, str]:
     parts: dict[str, object] = {"version of otabuild": __version__}
     for name, attribute in _key_parts(cast("Hashable", type(inputs))).items():
         value = getattr(inputs, attribute)
-        parts |= {name.format(key): item for key, item in value.items()} if "{}" in name else {name: value}
+        if "{}" in name:
+            parts |= {name.format(key): item for key, item in value.items()}
+        else:
+            parts[name] = value
     return {name: _sha256(value) for name, value in parts.items()}
 
 

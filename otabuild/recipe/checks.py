@@ -114,7 +114,8 @@ def check_entries(subject: RecipeSubject) -> Iterator[Finding]:
 def check_unused(subject: RecipeSubject) -> Iterator[Finding]:
     """A payload uses every rootfs; only said if every payload names one of the recipe, because that would be the cause."""
     names = [name for name, _ in _mapping(subject.tree, "rootfs")]
-    used = {node.text if (node := payload.get("rootfs")) else "" for payload in _items(subject.tree, "payloads")}
+    wanted = [payload.get("rootfs") for payload in _items(subject.tree, "payloads")]
+    used = {"" if node is None else node.text for node in wanted}
     if used and used <= {name.text for name in names}:
         for name in names:
             if name.text not in used:

@@ -76,9 +76,8 @@ def one_of(*kinds: str, word: str = "", uri: str = "") -> Discriminator:
     """
 
     def kind(value: Any) -> str | None:
-        # Pydantic also calls this with a model when it serializes one.
-        fields = {name.replace("_", "-") for name in getattr(value, "model_fields_set", ())}
-        found = [name for name in kinds if name in (value if isinstance(value, dict) else fields)]
+        fields = value if isinstance(value, dict) else _fields_set(value)
+        found = [name for name in kinds if name in fields]
         if word and value == word:
             found = [word]
         elif uri and isinstance(value, str) and "://" in value:
@@ -89,6 +88,11 @@ def one_of(*kinds: str, word: str = "", uri: str = "") -> Discriminator:
     texts = [f"be {text}" for text in (word and f"`{word}`", uri and f"a URI such as `{uri}`") if text]
     message = f"must {', '.join([*texts, f'or {due}'] if texts else [due])}"
     return Discriminator(kind, custom_error_type="one_of", custom_error_message=message)
+
+
+def _fields_set(value: Any) -> set[str]:
+    """Return the keys that a model was made of: Pydantic also asks for the kind of a model that it serializes."""
+    return {name.replace("_", "-") for name in getattr(value, "model_fields_set", ())}
 
 
 def _matching(pattern: str, what: str) -> AfterValidator:

@@ -46,12 +46,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequen
 
 
 def _row(cell: str, values: Sequence[object], numbers: Sequence[int]) -> Html:
-    return tag("tr", *(tag(cell, v, **({"class": "n"} if i in numbers else {})) for i, v in enumerate(values)))
+    return tag("tr", *(_cell(cell, value, is_number=at in numbers) for at, value in enumerate(values)))
+
+
+def _cell(cell: str, value: object, *, is_number: bool) -> Html:
+    return tag(cell, value, class_="n") if is_number else tag(cell, value)
 
 
 def fold(title: str, *content: object, is_open: bool = False) -> Html:
     """Return content that can be opened and closed."""
-    inside = (tag("summary", title), *content)
-    return (
-        Html(tag("details", *inside).replace("<details>", "<details open>", 1)) if is_open else tag("details", *inside)
-    )
+    folded = tag("details", tag("summary", title), *content)
+    return Html(folded.replace("<details>", "<details open>", 1)) if is_open else folded

@@ -89,6 +89,11 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
             found.append(usage(image, payloads))
     if problems.found and not found:
         raise problems.found[0][1]
+    changes: Diff | None = None
+    costs: tuple[tuple[str, Cost], ...] = ()
+    if base is not None:
+        changes = diff(base, image, on_error=lambda name, error: problems.add(f"changes of {name}", error))
+        costs = tuple(_costs(base, image, problems))
     return ReportData(
         _identity(image),
         None if base is None else _identity(base),
@@ -96,10 +101,8 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
         tuple(readable),
         _signature(image, now),
         tuple(found),
-        None
-        if base is None
-        else diff(base, image, on_error=lambda name, error: problems.add(f"changes of {name}", error)),
-        () if base is None else tuple(_costs(base, image, problems)),
+        changes,
+        costs,
         tuple(problems.found),
     )
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib import resources
 
 from otabuild.comparison.cost import Cost
@@ -189,7 +189,7 @@ def _payload(payload: Payload) -> Html:
     )
 
 
-def _pre(lines: list[str]) -> Html:
+def _pre(lines: Sequence[str]) -> Html:
     return tag("pre", Html("\n".join(map(text, lines))), tabindex="0")
 
 
@@ -257,9 +257,12 @@ def _usage(number: int, found: Usage) -> Html:
 
 
 def _directories(tree: FolderUse) -> Html:
-    nodes = [(f"/{name}", child) for name, child in tree.children.items()]
-    nodes += [(f"{path}/{name}", below) for path, child in nodes for name, below in child.children.items()]
-    rows = [(path, _count(n.files), human_size(n.size), human_size(round(n.stored))) for path, n in sorted(nodes)]
+    top = [(f"/{name}", child) for name, child in tree.children.items()]
+    below = [(f"{path}/{name}", child) for path, folder in top for name, child in folder.children.items()]
+    rows = [
+        (path, _count(folder.files), human_size(folder.size), human_size(round(folder.stored)))
+        for path, folder in sorted([*top, *below])
+    ]
     return table(("path", "files", "bytes", "stored"), rows, (1, 2, 3))
 
 
@@ -294,41 +297,49 @@ def _changes(found: Diff) -> Html:
 
 def _payload_changes(payload: PayloadDiff, shown: dict[object, str]) -> Html:
     twin = shown.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
-    metadata = (
-        fold("Annotations and labels", _pre([aspect_text(aspect, _ARROW) for aspect in payload.metadata]))
-        if payload.metadata
-        else ""
-    )
+    metadata = _fold_of("Annotations and labels", [aspect_text(aspect, _ARROW) for aspect in payload.metadata])
     if twin != payload.name:
         same = tag("p", f"Files, packages and sys_config differ as those of {twin} do.")
         return tag("article", tag("h3", payload.name), same, metadata)
-    folds = [
-        fold(
-            f"{kind} ({payload.count(kind)})", _cut([entry_text(e, _ARROW) for e in payload.entries if e.kind == kind])
-        )
-        for kind in ("added", "removed", "changed")
-        if payload.count(kind)
-    ]
-    risky = [entry_text(entry, _ARROW) for entry in payload.entries if entry.gains_privileges]
     return tag(
         "article",
         tag("h3", payload.name),
         *(tag("p", note, class_="bad") for note in payload.notes),
-        join((tag("h4", "Files with new privileges", class_="bad"), _cut(risky))) if risky else "",
-        join((tag("h4", "Kernel and BSP"), _pre([aspect_text(a, _ARROW) for a in payload.system])))
-        if payload.system
-        else "",
+        *_loud(payload),
         tag("h4", "Packages"),
         _packages(payload),
-        fold("New licenses", _pre(list(payload.new_licenses)), is_open=True) if payload.new_licenses else "",
-        fold(f"New files of no package ({len(payload.new_unpackaged)})", _cut(list(payload.new_unpackaged)))
-        if payload.new_unpackaged
-        else "",
+        _fold_of("New licenses", payload.new_licenses, is_open=True),
+        _fold_of(f"New files of no package ({len(payload.new_unpackaged)})", _cut(payload.new_unpackaged)),
         tag("h4", "Files"),
-        join(folds) if folds else tag("p", "No files changed.", class_="none"),
-        fold("sys_config", _pre(list(payload.sys_config))) if payload.sys_config else "",
+        _files(payload),
+        _fold_of("sys_config", payload.sys_config),
         metadata,
     )
+
+
+def _loud(payload: PayloadDiff) -> Iterator[Html]:
+    """Yield what nobody should have to look for."""
+    risky = [entry_text(entry, _ARROW) for entry in payload.entries if entry.gains_privileges]
+    if risky:
+        yield tag("h4", "Files with new privileges", class_="bad")
+        yield _pre(_cut(risky))
+    if payload.system:
+        yield tag("h4", "Kernel and BSP")
+        yield _pre([aspect_text(aspect, _ARROW) for aspect in payload.system])
+
+
+def _files(payload: PayloadDiff) -> Html:
+    folds: list[Html] = []
+    for kind in ("added", "removed", "changed"):
+        lines = [entry_text(entry, _ARROW) for entry in payload.entries if entry.kind == kind]
+        if lines:
+            folds.append(fold(f"{kind} ({len(lines)})", _pre(_cut(lines))))
+    return join(folds) if folds else tag("p", "No files changed.", class_="none")
+
+
+def _fold_of(title: str, lines: Sequence[str], *, is_open: bool = False) -> Html:
+    """Return lines that can be opened and closed; nothing if there are none."""
+    return fold(title, _pre(lines), is_open=is_open) if lines else join(())
 
 
 def _packages(payload: PayloadDiff) -> Html:
@@ -336,16 +347,16 @@ def _packages(payload: PayloadDiff) -> Html:
         rows = [(p.name, p.kind, p.before or "", p.after or "") for p in payload.packages]
         title = counted(len(rows), "package")
         older = [f"{p.name} {p.before} {_ARROW} {p.after}" for p in payload.downgraded]
-        loud = join((tag("h4", "Downgraded packages", class_="bad"), _cut(older))) if older else ""
+        loud = join((tag("h4", "Downgraded packages", class_="bad"), _pre(_cut(older)))) if older else ""
         changes = table(("package", "change", "before", "after"), rows)
         return join((loud, fold(title, changes, is_open=len(rows) <= _OPEN)))
     said = "No packages changed." if payload.has_packages else "Neither image has a package that otabuild can read."
     return tag("p", "Not known." if payload.notes else said, class_="none")
 
 
-def _cut(lines: list[str]) -> Html:
+def _cut(lines: Sequence[str]) -> list[str]:
     more = [f"... and {len(lines) - _SHOWN} more: see otabuild diff"] if len(lines) > _SHOWN else []
-    return _pre(lines[:_SHOWN] + more)
+    return [*lines[:_SHOWN], *more]
 
 
 def _distinct(costs: tuple[tuple[str, Cost], ...]) -> Iterator[tuple[str, Cost]]:

@@ -55,7 +55,8 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
 def apart(entries: Iterable[Entry], name: object) -> Iterator[Entry]:
     """Make the hard-link names of a source distinct from those of others, using a name of the source."""
-    return (entry if entry.link is None else entry._replace(link=f"{name}:{entry.link}") for entry in entries)
+    for entry in entries:
+        yield entry if entry.link is None else entry._replace(link=f"{name}:{entry.link}")
 
 
 def settled(entries: Iterable[Entry]) -> Iterator[Entry]:

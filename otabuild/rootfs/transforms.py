@@ -105,7 +105,10 @@ def emptied_folders() -> dict[str, Maker]:
     """Return makers for the folders that `clean` empties: existing folders keep their inode, others are made."""
 
     def maker(path: str, mode: int) -> Maker:
-        return lambda found: found if found is not None and found.is_directory else directory(path, mode)
+        def made(found: Entry | None) -> Entry:
+            return found if found is not None and found.is_directory else directory(path, mode)
+
+        return made
 
     return {path: maker(path, mode) for path, mode in EMPTIED.items()}
 

@@ -78,9 +78,8 @@ class _Parts:
         return self.components.setdefault(str(component.bom_ref.value), component).bom_ref
 
     def depends(self, ref: BomRef, below: Iterable[BomRef]) -> None:
-        self.dependencies.append(
-            Dependency(ref, [Dependency(one) for one in {ref.value: ref for ref in below}.values()])
-        )
+        each_once = {one.value: one for one in below}
+        self.dependencies.append(Dependency(ref, map(Dependency, each_once.values())))
 
 
 def _image_component(image: Image, digest: bytes) -> Component:
@@ -187,4 +186,5 @@ def _licenses(texts: Sequence[str]) -> list[License]:
     """Return licences as the document can say them: one expression, or a list of ids and names."""
     if len(texts) == 1 and not is_supported_id(texts[0]) and is_expression(texts[0]):
         return [LicenseExpression(texts[0])]
-    return [DisjunctiveLicense(id=text) if is_supported_id(text) else DisjunctiveLicense(name=text) for text in texts]
+    ids = [DisjunctiveLicense(id=text) for text in texts if is_supported_id(text)]
+    return [*ids, *(DisjunctiveLicense(name=text) for text in texts if not is_supported_id(text))]

@@ -43,9 +43,10 @@ def write_demo_pki(directory: str, now: int) -> list[str]:
         certificate = _issue(subject, issuer, path_length, now)
         files[f"{subject.role}.pem"] = certificate.public_bytes(Encoding.PEM)
         files[f"{subject.role}.key"] = subject.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    present = [path for path in (os.path.join(directory, name) for name in files) if os.path.lexists(path)]
-    if present:
-        raise StateError("already there, and never overwritten", where=present[0], hint="choose an empty folder")
+    for name in files:
+        path = os.path.join(directory, name)
+        if os.path.lexists(path):
+            raise StateError("already there, and never overwritten", where=path, hint="choose an empty folder")
     fs.makedirs(directory)
     for name, content in files.items():
         write_file(os.path.join(directory, name), content, mode=0o600 if name.endswith(".key") else 0o644)

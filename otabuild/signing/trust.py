@@ -160,9 +160,9 @@ def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
         TrustError: allowed signers are set, and it is not one of them.
     """
     # A common name may look like a whole subject; only names that do not are compared with it.
-    is_allowed = any(
-        text == (certificate.subject if "=" in text else certificate.common_name) for text in policy.allowed_signers
-    )
+    subjects = {text for text in policy.allowed_signers if "=" in text}
+    common_names = policy.allowed_signers - subjects
+    is_allowed = certificate.subject in subjects or certificate.common_name in common_names
     if policy.allowed_signers and not is_allowed:
         raise TrustError(
             "not signed by an allowed signer",

@@ -76,8 +76,8 @@ def check_file_table(subject: DocumentsSubject) -> Iterator[Finding]:
     """Config and manifest name the same file table (section 4)."""
     ours, due = subject.config.file_table.to_value(), subject.manifest.file_table.to_value()
     if ours != due:
-        keys = [key for key in sorted(ours.keys() | due.keys()) if ours.get(key) != due.get(key)]
-        observed, expected = ({key: each[key] for key in keys if key in each} for each in (ours, due))
+        observed = {key: ours[key] for key in sorted(ours) if ours[key] != due.get(key)}
+        expected = {key: due[key] for key in sorted(due) if ours.get(key) != due[key]}
         yield Finding(f"config of {subject.name}", "the file table differs from the manifest's", observed, expected)
 
 
