@@ -22,10 +22,12 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from otabuild.errors import StateError
-from otabuild.recipe.model import Recipe
+
+if TYPE_CHECKING:
+    from otabuild.recipe.model import Recipe  # doit's plugin imports this module before doit shows any sign of life
 
 BeforeScan = Callable[[], None]
 AfterBuild = Callable[[str], None]
