@@ -130,7 +130,9 @@ def publish(
         name = name or default_name(opened)
         if name is None:
             raise InputError(
-                "the image has no version that could be the name of the release", where=image, hint="--name"
+                "the image has no version that could be the name of the release",
+                where=image,
+                hint="give one with --name, or `annotations: {project: {version: …}}` in its recipe",
             )
         return publish_image(opened, store, name, int(time.time()), unsigned=unsigned, pause=pause, progress=progress)
 
@@ -151,7 +153,10 @@ def _with(recipe: Recipe, store: str | None, name: str | None, *, unsigned: bool
     if store is not None or (publish is not None and name is not None):
         name = name or (publish.name if publish else recipe.annotations.project.version)
         if name is None:
-            raise InputError("the recipe has no name for the release", where=recipe.file, hint="--name")
+            hint = (
+                "give one with --name, or `publish: {name: …}` or `annotations: {project: {version: …}}` in the recipe"
+            )
+            raise InputError("the recipe has no name for the release", where=recipe.file, hint=hint)
         store = store or (publish.store if publish else "")
         publish = PublishRecipe.model_construct(store=store, name=name)
     if unsigned:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 from otabuild import progress, session
 from otabuild.ci import annotated
@@ -28,6 +28,7 @@ _MEANT = {
     "cache": ("gc", "prune"),
     "deploy-image": ("deploy", "flash", "export"),
     "diff": ("compare",),
+    "doit": ("doit",),
     "doit clean": ("clean", "distclean"),
     "extract": ("unpack", "unzip", "copy", "cp"),
     "init": ("new", "start"),
@@ -66,6 +67,13 @@ class _Parser(argparse.ArgumentParser):
         finally:
             self._mixing = False
 
+    def error(self, message: str) -> NoReturn:
+        """Exit with a usage error; one about a missing recipe or command says which there are."""
+        known = _recipes() if message.endswith("required: RECIPE") else []
+        if message.endswith(("required: COMMAND", "required: ACTION")):
+            known = [name for action in self._actions for name in action.choices or ()]
+        super().error(f"{message}; one of {', '.join(known)}" if known else message)
+
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print help and usage; argparse's own way hides that a disk is full, and shows arguments as they are."""
         progress.clear()
@@ -85,6 +93,15 @@ def _meant(word: str, commands: Iterable[str]) -> str:
     known = {other: command for command, others in _MEANT.items() for other in others}
     near = f"did you mean `{known[word]}`?" if word in known else did_you_mean(word, commands)
     return near and f"; {near}"
+
+
+def _recipes() -> list[str]:
+    """Return the recipes of this project."""
+    with suppress(OSError, OtabuildError):
+        folder = session.load_settings().recipes
+        names = sorted(os.listdir(folder))
+        return [os.path.join(folder, name) for name in names if name.endswith((".yaml", ".yml")) and name[0] != "."]
+    return []
 
 
 def make_parser() -> argparse.ArgumentParser:

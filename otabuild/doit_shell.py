@@ -40,6 +40,16 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
             super().__init__(name, codec, **options)
         self._conn.execute("pragma busy_timeout = 30000")
 
+    def dump(self) -> None:
+        """Write what doit remembers."""
+        try:
+            super().dump()
+        except sqlite3.OperationalError as error:  # doit would show a traceback, and not the end of the run
+            self._conn.close()
+            with progress.above():
+                warning = f"warning: {self.name}: doit cannot remember this run ({error})"
+                print(painted(warning, sys.stderr), file=sys.stderr)
+
     def _check_rows(self) -> None:
         """Decode everything: SQLite does not notice a flipped bit in a value, and doit would fail on it later."""
         for row in self._conn.execute("select * from doit"):

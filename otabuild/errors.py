@@ -244,6 +244,11 @@ class StoreError(StorageError):
     """A store or web server did not do what it was asked (not reached, refused, too slow, broken answer)."""
 
 
+def how_to_install(extra: str) -> str:
+    """Return a hint: what provides an extra. Nothing is published under the name of the package, so it says no name."""
+    return f"install it, in your clone of otabuild: `pip install -c constraints.txt '.[{extra}]'`"
+
+
 def printable(text: object) -> str:
     """Return text that is safe to print on one line.
 

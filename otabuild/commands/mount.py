@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 from otabuild.commands.output import Parsers, add_bounds, add_compat, add_image, add_payload, chosen, opened, say
-from otabuild.errors import InputError, printable
+from otabuild.errors import InputError, how_to_install, printable
 from otabuild.progress import tell
 
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -34,7 +34,7 @@ def run_mount(args: argparse.Namespace) -> int:
     try:
         from otabuild.deployment.fuse_mount import mount
     except (ImportError, OSError) as error:  # no mfusepy, or no libfuse
-        hint = "install it with `pip install 'otabuild[mount]'`, and FUSE (Debian: fuse3)"
+        hint = f"{how_to_install('mount')}, and FUSE (Debian: fuse3)"
         raise InputError("mounting needs an extra", where=args.directory, observed=error, hint=hint) from None
     with opened(args, args.image) as image:
         payload = chosen(args, image)

@@ -7,6 +7,7 @@ import getpass
 import os
 import secrets
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
@@ -17,7 +18,7 @@ from otabuild import session
 from otabuild.commands.output import Parsers, add_image, add_json, checked, emit, opened, option_type, say
 from otabuild.format.sizes import counted, human_size
 from otabuild.format.times import DAY, parse_time, utc
-from otabuild.progress import show_progress, tell
+from otabuild.progress import fitted, show_progress, tell
 
 if TYPE_CHECKING:
     from otabuild.releases.check_store import CheckedStore
@@ -185,7 +186,7 @@ def run_pull(args: argparse.Namespace) -> int:
         done = pull(image, args.output, int(time.time()), workers=REQUESTS, progress=partial(show_progress, "pull"))
     digest = "" if done.sha256 is None else f"  sha256:{done.sha256}"
     line = f"{done.target}  {human_size(done.size)} in {counted(done.files, 'file')}{digest}"
-    emit(args, done.to_value(), [line, *done.documents])
+    emit(args, done.to_value(), [fitted(line, sys.stdout), *done.documents])
     return 0
 
 
@@ -220,6 +221,8 @@ def run_list(args: argparse.Namespace) -> int:
     lines = [_listed_line(one) for one in found.releases]
     lines += [f"pruner {pruner.id}: {pruner.about}" for pruner in found.pruners]
     lines += [f"not written by otabuild: {key}" for key in found.strangers]
+    if not lines:
+        say(f"note: no release in {args.store}")
     emit(args, found.to_value(), lines)
     return 0
 

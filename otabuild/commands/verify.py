@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
@@ -24,17 +25,18 @@ from otabuild.commands.output import (
     opened,
     option_type,
 )
-from otabuild.errors import Finding, InputError, TrustError, printable
+from otabuild.errors import Finding, InputError, OtabuildError, TrustError, printable
 from otabuild.format.digest import parse_digest
 from otabuild.format.sizes import counted, human_size
 from otabuild.format.times import DAY, parse_time, utc
-from otabuild.progress import show_progress
+from otabuild.progress import fitted, show_progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from otabuild.deployment.contents import Transfer
     from otabuild.deployment.old_trees import OldTrees
+    from otabuild.image.image import Image
     from otabuild.signing.authenticity import SignatureReport
     from otabuild.signing.trust import TrustPolicy
     from otabuild.verification.verify import Report
@@ -219,7 +221,6 @@ def run_verify(args: argparse.Namespace) -> int:
         )
     now = _now(args)
     with opened(args, args.image) as image:
-        is_signed = image.token_raw is not None
         report = verify(
             image,
             policy,
@@ -230,8 +231,9 @@ def run_verify(args: argparse.Namespace) -> int:
             progress=partial(show_progress, "verify"),
         )
         attested = check_attestations(args, image, policy, now)
-        size = image.source.total_size()
-    lines = [*finding_lines(report.findings), *_verdict_lines(args.image, size, report, now), *attested_lines(attested)]
+        size, is_signed = image.source.total_size(), _is_signed(image)
+    verdict = (fitted(line, sys.stdout) for line in _verdict_lines(args.image, size, report, now))
+    lines = [*finding_lines(report.findings), *verdict, *attested_lines(attested)]
     if args.no_signature:
         lines.append(
             "  signature NOT CHECKED" if is_signed else "  NOT SIGNED: everything but its authenticity was verified"
@@ -240,6 +242,13 @@ def run_verify(args: argparse.Namespace) -> int:
     about = {"signed": is_signed, "signature-checked": not args.no_signature}
     emit(args, {**report.to_value(), **about, **statements}, lines)
     return 0 if report.ok else 1
+
+
+def _is_signed(image: Image) -> bool:
+    try:
+        return image.token_raw is not None
+    except OtabuildError:
+        return True  # it is there, though it is damaged
 
 
 def _verdict_lines(image: str, size: int | None, report: Report, now: int) -> Iterator[str]:
@@ -287,7 +296,8 @@ def run_verify_sign(args: argparse.Namespace) -> int:
             hint="name CA certificates with --ca or --ca-dir, or give --no-trust",
         )
     notes = [f"note: {note}" for note in report.notes]
-    lines = [printable(f"{args.image}: the signature is valid"), *_signature_lines(report, now), *notes]
+    signed = (fitted(line, sys.stdout) for line in _signature_lines(report, now))
+    lines = [printable(f"{args.image}: the signature is valid"), *signed, *notes]
     emit(args, {"image": args.image, **report.to_value()}, lines)
     return 0
 
@@ -333,7 +343,7 @@ def run_deploy(args: argparse.Namespace) -> int:
     size = human_size(deployed.content_size)
     by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
     line = f"{deployed.target}: payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, {size}, {by}"
-    emit(args, deployed.to_value(), [printable(line), *_transfer_lines(deployed.transfer)])
+    emit(args, deployed.to_value(), [fitted(printable(line), sys.stdout), *_transfer_lines(deployed.transfer)])
     return 0
 
 

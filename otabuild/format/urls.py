@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from otabuild.errors import InputError
 
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://|(file|s3|gs|az|https?):", re.IGNORECASE)  # one without slashes is a slip
 _SCHEMES = frozenset({"file", "s3", "gs", "az", "http", "https"})
 
 
@@ -28,6 +28,8 @@ def parse_url(url: str) -> SplitResult:
     except ValueError as error:
         raise InputError("not a URL", where=url, observed=error) from None
     safe = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    if "://" not in url:
+        raise InputError("a URL without its slashes", where=f"{parts.scheme}:…", hint=f"write {parts.scheme}://…")
     if secret:
         raise InputError(
             "a URL with a user or a password in it: it would be shown in logs and reports",

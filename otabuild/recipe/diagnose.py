@@ -90,10 +90,10 @@ def _facts(error: Any, node: YamlNode, root: YamlNode, trail: Sequence[Key]) -> 
         return {"what": "unknown key", "expected": ", ".join(_known_keys(trail[:-1])), "hint": hint}
     if kind == "value_error":
         cause = context["error"]
-        return _due("a string", node) if cause.what == "must be a string" else _refused(cause, seen)
+        return _due("a string", node, trail) if cause.what == "must be a string" else _refused(cause, seen)
     if kind == "one_of":
         return _one_of(error["msg"], node, _known_keys(trail))
-    return _due(_DUE[kind], node) if kind in _DUE else _plain_facts(error, node, trail)
+    return _due(_DUE[kind], node, trail) if kind in _DUE else _plain_facts(error, node, trail)
 
 
 def _plain_facts(error: Any, node: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
@@ -128,10 +128,14 @@ def _refused(cause: Any, seen: str) -> dict[str, Any]:
     }
 
 
-def _due(due: str, node: YamlNode) -> dict[str, Any]:
+def _due(due: str, node: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
+    if due == "a list":
+        of = next((f"{{{key}: {_short(node.text)}}}" for key in _known_keys([*trail, 0])), _short(node.text))
+        hint = f"write [{of}]" if node.text else "begin each entry with a dash"
+        return {"what": f"must be {due}", "observed": _seen(node), "hint": hint}
     if due != "a string" or node.kind in ("list", "mapping"):
-        entry = f"write [{_short(node.text)}]" if node.text else "begin each entry with a dash"
-        return {"what": f"must be {due}", "observed": _seen(node), "hint": entry if due == "a list" else ""}
+        keys = ", ".join(_known_keys(trail)) or None
+        return {"what": f"must be {due}", "observed": _seen(node), "expected": keys}
     return {
         "what": f"must be a string, and YAML reads this as {KINDS[node.kind]}",
         "observed": _short(node.text),

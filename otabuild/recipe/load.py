@@ -23,7 +23,7 @@ from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import problem_at
 from otabuild.recipe.places import clashes
 from otabuild.recipe.substitute import build_time, substitute
-from otabuild.recipe.suggest import did_you_mean
+from otabuild.recipe.suggest import nearest
 from otabuild.storage.files import read_file
 
 _INIT = "`otabuild init` writes a first recipe"
@@ -62,9 +62,16 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
 def _near(file: str) -> str:
     """Return a hint with the recipe whose name is most similar to that of a missing file."""
     folder, name = os.path.split(file)
-    with suppress(OSError):
-        return did_you_mean(name, (other for other in os.listdir(folder or ".") if other.endswith((".yaml", ".yml"))))
+    for place in (folder, os.path.join(folder, "recipes")):
+        with suppress(OSError):
+            recipes = {os.path.splitext(other)[0]: other for other in _recipes_in(place or os.curdir)}
+            if near := nearest(os.path.splitext(name)[0], recipes):
+                return f"did you mean `{os.path.join(place, recipes[near])}`?"
     return ""
+
+
+def _recipes_in(folder: str) -> list[str]:
+    return sorted(name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")) and name[0] != ".")
 
 
 def load_recipes(
@@ -81,7 +88,7 @@ def load_recipes(
     """
     where = os.fspath(folder)
     try:
-        names = sorted(name for name in os.listdir(where) if name.endswith((".yaml", ".yml")) and name[0] != ".")
+        names = _recipes_in(where)
     except FileNotFoundError:
         hint = f"{_INIT}; [tool.otabuild] recipes of pyproject.toml names another folder"
         raise RecipeError([Finding(Place(where), "there is no folder of recipes", hint=hint)]) from None

@@ -12,6 +12,8 @@ from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import place_of, recipe_inputs, recipe_sources
 from otabuild.storage.beside import PROVENANCE, SBOM, VEX
 
+_FOLDER = "is a folder, but the artifact is a file"
+
 
 def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -> list[Finding]:
     """Find outputs that are, contain or are inside an input, the other output or the work directory.
@@ -44,7 +46,8 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
         if output is None:
             continue
         if what := _clash(key, output, places, root):
-            hint = "write it to a place of its own"
+            into = f"name the file, such as {recipe.output}/{recipe.name}.zip"
+            hint = into if what == _FOLDER else "write it to a place of its own"
             found.append(Finding(place_of(recipe, [key]), what, observed=output, hint=hint))
         places.append((key, output))
     return found
@@ -53,7 +56,7 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
 def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) -> str:
     """Return what is wrong with the place of an output, in words, or an empty text."""
     if key == "output" and os.path.isdir(os.path.join(root, output)):
-        return "is a folder, but the artifact is a file"
+        return _FOLDER
     for name, other in places:
         # Both the link and what it leads to count, on either side: writing may replace the one or
         # the other.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, how_to_install
 
 
 def check_libraries() -> None:
@@ -18,5 +18,5 @@ def check_libraries() -> None:
         raise InputError(
             "a library for bills of materials is not installed",
             where=", ".join(missing),
-            hint="pip install 'otabuild[sbom]'",
+            hint=how_to_install("sbom"),
         )

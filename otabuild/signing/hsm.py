@@ -13,7 +13,7 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, how_to_install
 from otabuild.signing.answer import parse_answer
 from otabuild.signing.certificates import FILE_LIMIT
 from otabuild.signing.keys import Passphrase
@@ -83,7 +83,7 @@ class Pkcs11Signer:
             raise InputError(
                 "signing with a PKCS#11 token needs an extra",
                 where=self._where,
-                hint="install it with `pip install 'otabuild[pkcs11]'`",
+                hint=how_to_install("pkcs11"),
             ) from None
         pin = self._read_pin()
         try:

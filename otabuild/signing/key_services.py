@@ -17,7 +17,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, how_to_install
 from otabuild.signing.answer import parse_answer
 
 GOOGLE_ENDPOINT = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"
@@ -75,7 +75,7 @@ class KeyServiceSigner:
             raise InputError(
                 "signing with this key service needs an extra",
                 where=self._uri,
-                hint=f"install it with `pip install 'otabuild[{extra}]'`",
+                hint=how_to_install(extra),
             ) from None
         except Exception as error:  # noqa: BLE001  (see above)
             raise InputError(

@@ -41,6 +41,8 @@ class DirectoryBackend(Backend):
                     os.close(blobs)
         except IntegrityError as error:
             error.where, error.what = path, f"not an OTA image: {_BLOBS} is {error.what}"
+            if artifact := min((name for name in os.listdir(fd) if name.endswith(".zip")), default=""):
+                error.hint = f"name a file in it, such as {os.path.join(path, artifact)}"
             raise
 
     def members(self) -> Iterator[BackendFile]:

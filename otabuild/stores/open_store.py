@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
-from otabuild.errors import InputError
+from otabuild.errors import InputError, how_to_install
 from otabuild.format.urls import is_url, parse_url
 from otabuild.stores.folder_store import FolderStore
 from otabuild.stores.store import Store
@@ -31,6 +31,6 @@ def open_store(url: str) -> Store:
             "reading and writing by URL needs the extra `remote`",
             where=url,
             observed=error,
-            hint="pip install 'otabuild[remote]'",
+            hint=how_to_install("remote"),
         ) from None
     return open_remote(url.rstrip("/"), parts)

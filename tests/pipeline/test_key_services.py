@@ -71,7 +71,7 @@ def test_without_the_extra(service: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setitem(sys.modules, CLIENTS[scheme], None)
     with pytest.raises(InputError, match="needs an extra") as caught:
         KeyServiceSigner(service)
-    assert f"pip install 'otabuild[{scheme}]'" in caught.value.hint
+    assert f"pip install -c constraints.txt '.[{scheme}]'" in caught.value.hint
 
 
 @pytest.mark.parametrize(

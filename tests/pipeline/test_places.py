@@ -134,6 +134,14 @@ def test_a_file_of_the_wrong_kind(name: str, kind: str, tmp_path: Path) -> None:
     assert message(last=_SIGNED).startswith(f"r.yaml:{place}: {key}: {name}: ")
 
 
+def test_the_same_file_where_it_is_right_and_where_it_is_wrong(tmp_path: Path) -> None:
+    for file, party in {"s.pem": pki.signer(), "i.pem": pki.intermediate()}.items():
+        pki.save(tmp_path / file, party)
+    (tmp_path / "s.key").write_bytes(pki.signer().key_pem())
+    signed = "verify: {trust: [i.pem]}\nsign: {certificate: s.pem, chain: [i.pem], key: {file: s.key}}\n"
+    assert message(last=signed).startswith("r.yaml:12:18: verify.trust[0]: i.pem: no trust anchor")
+
+
 def test_lint_tells_them_too(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE.format(source="{tar: nope.tar}", more="os: {}", last=""))
     with pytest.raises(OtabuildError, match=r"^r.yaml:6:19: rootfs.main.source.tar: nope.tar: "):

@@ -210,7 +210,7 @@ def test_without_the_libraries_one_line_says_what_to_install(image: Path) -> Non
     run = f"{hide}from otabuild.cli import main\nsys.exit(main(['sbom', {str(image)!r}]))"
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "pip install 'otabuild[sbom]'" in done.stderr
+    assert "pip install -c constraints.txt '.[sbom]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -339,6 +339,24 @@ def test_doits_memory_may_be_lost(project: Project, damage: str) -> None:
     assert project.sha256 == first
 
 
+def test_a_memory_that_cannot_be_written_is_a_warning(project: Project) -> None:
+    project.build()
+    with closing(sqlite3.connect(_database(project))) as connection, connection:
+        connection.execute("alter table doit rename to kept")
+        connection.execute("create view doit as select * from kept")
+    (project.root / "rootfs/etc/hostname").write_text("other")
+    done = project.doit("build")
+    assert done.code == 0
+    assert "warning: build/.otabuild/doit.sqlite3: doit cannot remember this run (cannot modify doit" in done.err
+    assert "dist/vehicle.zip  " in done.out
+
+
+def test_doit_loads_nothing_heavy_before_its_first_sign(project: Project) -> None:
+    loaded = project.run("-c", "import sys, otabuild.doit_shell; print(*sys.modules)").out.split()
+    assert "doit.reporter" in loaded
+    assert not {"pydantic", "cryptography", "yaml"} & set(loaded)
+
+
 @pytest.mark.parametrize("command", ["build", "list", "clean"])
 def test_a_work_directory_that_cannot_be_made_is_one_error(project: Project, command: str) -> None:
     (project.root / "build").write_text("in the way")

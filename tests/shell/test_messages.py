@@ -69,6 +69,7 @@ def test_what_is_no_image_is_named(run: Run, tmp_path: Path) -> None:
     folder.mkdir()
     assert f"error: {text}: not an OTA image: it does not begin like a ZIP" in run("list-image", text).err
     assert f"error: {folder}: not an OTA image: blobs/sha256 is missing" in run("list-image", folder).err
+    assert "hint: name a file in it, such as dist/vehicle.zip" in run("list-image", "dist").err
     (folder / "blobs/sha256").mkdir(parents=True)
     assert f"error: {folder}: not an OTA image: index.json is missing" in run("list-image", folder).err
 
@@ -86,8 +87,9 @@ def test_a_recipe_that_is_not_there(run: Run) -> None:
     done = run("build", "recipes/vehicel.yaml")
     assert (done.code, done.err) == (
         1,
-        "error: recipes/vehicel.yaml: no such file\n  hint: did you mean `vehicle.yaml`?\n",
+        "error: recipes/vehicel.yaml: no such file\n  hint: did you mean `recipes/vehicle.yaml`?\n",
     )
+    assert "did you mean `recipes/vehicle.yaml`?" in run("build", "vehicle").err
     assert (
         run("build", "nowhere").err == "error: nowhere: no such file\n  hint: `otabuild init` writes a first recipe\n"
     )
@@ -115,6 +117,47 @@ def test_a_certificate_that_soon_expires_is_noted(run: Run, built: Project) -> N
     done = run("verify", IMAGE, *CA, "--at", utc(certificate.not_after - 12 * 86_400))
     assert done.code == 0
     assert f"note: {certificate.subject}: expires in 12 days, at {utc(certificate.not_after)}" in done.out
+
+
+def test_a_damaged_signature_is_not_verified(run: Run, built: Project, tmp_path: Path) -> None:
+    raw = (built.root / IMAGE).read_bytes()
+    damaged = tmp_path / "damaged.zip"
+    token = raw.index(b"index.jwt") + len("index.jwt") + 100
+    damaged.write_bytes(raw[:token] + bytes([raw[token] ^ 1]) + raw[token + 1 :])
+    done = run("verify", damaged, *CA)
+    assert done.code == 1
+    assert done.out.startswith("error: index.jwt: CRC is wrong")
+    assert f"\n{damaged}: NOT VERIFIED (" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "known"),
+    [
+        (("build",), "RECIPE; one of recipes/vehicle.yaml"),
+        (("plan",), "RECIPE; one of recipes/vehicle.yaml"),
+        (("pki",), "COMMAND; one of demo, request, check"),
+        (("store",), "COMMAND; one of list, show, verify, withdraw, prune"),
+    ],
+)
+def test_what_is_left_out_is_listed(run: Run, arguments: tuple[str, ...], known: str) -> None:
+    done = run(*arguments)
+    assert (done.code, done.err.splitlines()[-1]) == (
+        2,
+        f"otabuild {arguments[0]}: error: the following arguments are required: {known}",
+    )
+
+
+def test_a_store_without_releases_says_so(run: Run, tmp_path: Path) -> None:
+    done = run("store", "list", tmp_path)
+    assert (done.code, done.out, done.err) == (0, "", f"note: no release in {tmp_path}\n")
+
+
+@pytest.mark.parametrize("store", ["s3:bucket", "https:/host/x", "file:folder"])
+def test_a_url_without_its_slashes_is_no_folder(run: Run, built: Project, store: str) -> None:
+    scheme = store.partition(":")[0]
+    done = run("store", "list", store)
+    assert done.err == f"error: {scheme}:…: a URL without its slashes\n  hint: write {scheme}://…\n"
+    assert not (built.root / store.partition("/")[0]).exists()
 
 
 def test_verify_without_a_ca_fails_before_it_reads(run: Run) -> None:

@@ -103,7 +103,7 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path) -> None
         check=True,
         env={"PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[2]}"},
     )
-    assert "pip install 'otabuild[remote]'" in shown.stdout
+    assert "pip install -c constraints.txt '.[remote]'" in shown.stdout
 
 
 def test_a_folder_needs_no_library(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
         """See `Step.run`."""
         from otabuild.deployment.deploy_tar import deploy_tar
 
-        with self.naming_key():
+        with self.naming_key("verify"):
             policy = trust_policy(inputs.verify) if inputs.verify else None
         with self.open_built() as (image, *_):
             for rootfs, payload in inputs.payloads.items():

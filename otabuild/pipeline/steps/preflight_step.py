@@ -161,6 +161,7 @@ def check_signing(
     """
     with naming():
         chain = load_chain(sign.certificate, sign.chain)
+    with naming("verify"):
         policy = trust_policy(verify) if verify else None
     with naming("sign", "key"):
         signer = make_signer(sign, workspace)

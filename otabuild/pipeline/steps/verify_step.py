@@ -77,7 +77,7 @@ class VerifyStep(ReadingStep[VerifyInputs, Verified]):
         if inputs.sign and inputs.verify is None:
             hint = "add `verify: {trust: [root.pem]}`"
             raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
-        with self.naming_key():
+        with self.naming_key("verify"):
             policy = trust_policy(inputs.verify) if inputs.verify and inputs.sign else None
         with self.open_built() as (image, *_):
             report = verify(
