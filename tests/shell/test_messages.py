@@ -136,7 +136,7 @@ def test_a_damaged_signature_is_not_verified(run: Run, built: Project, tmp_path:
         (("build",), "RECIPE; one of recipes/vehicle.yaml"),
         (("plan",), "RECIPE; one of recipes/vehicle.yaml"),
         (("pki",), "COMMAND; one of demo, request, check"),
-        (("store",), "COMMAND; one of list, show, verify, withdraw, prune"),
+        (("store",), "ACTION; one of list, show, verify, withdraw, prune"),
     ],
 )
 def test_what_is_left_out_is_listed(run: Run, arguments: tuple[str, ...], known: str) -> None:
