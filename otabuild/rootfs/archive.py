@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from otabuild.errors import InputError
@@ -18,6 +18,7 @@ from otabuild.rootfs.decompress import Budget
 from otabuild.rootfs.entry import IN_ARCHIVE, IN_SPOOL, Content, Entry, Mark
 from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.spool import Spool, Spooled
+from otabuild.rootfs.stream import PackedEntries
 from otabuild.rootfs.tar import TarMember, read_members
 from otabuild.rootfs.tar_fields import text
 
@@ -37,7 +38,7 @@ _MEMBER = 500
 class Archive(NamedTuple):
     """The content of an archive: entries by path, and hard links whose target is not in it (path -> target)."""
 
-    entries: dict[str, Entry]
+    entries: Mapping[str, Entry]
     outside: dict[str, str]
 
 
@@ -84,10 +85,10 @@ class _Tree:
     """The entries read so far, and hard links whose target did not exist when they were read (path -> target)."""
 
     def __init__(self, where: str) -> None:
-        self.entries: dict[str, Entry] = {}
+        self.entries = PackedEntries()
         self.links: dict[str, str] = {}
         self._origin: dict[str, int] = {}
-        """Maps each path to the number of the concatenated archive that it comes from."""
+        """Maps paths to the number of the concatenated archive that they come from; those of the first are not in it."""
         self._archive = 0
         self._where = where
 
@@ -108,17 +109,19 @@ class _Tree:
             InputError: the same archive already has something else at this path.
         """
         previous = self.entries.pop(path, None)
+        is_there = previous is not None or self.links.pop(path, None) is not None
         is_folder = previous is not None and previous.is_directory
         replaces = appended and not directory and not is_folder
-        if self._origin.get(path) == self._archive and not (directory and is_folder) and not replaces:
+        is_twice = is_there and self._origin.get(path, 0) == self._archive
+        if is_twice and not (directory and is_folder) and not replaces:
             raise InputError(
                 "the archive contains a path twice",
                 where=f"{self._where}: {path}",
                 hint="programs differ in which one they take, unless `tar --append` wrote GNU tar's own format; unpack the "
                 "archive and pack the tree again",
             )
-        self.links.pop(path, None)
-        self._origin[path] = self._archive
+        if self._archive:
+            self._origin[path] = self._archive
 
     def link(self, path: str, target: str) -> None:
         """Add a hard link. A link to a hard link gets the target of that link.
@@ -134,7 +137,7 @@ class _Tree:
         if found.is_directory:
             raise _bad_link(self._where, path, target)
         if found.link is None:
-            found = self.entries[target] = found._replace(link=f"{self._origin[target]}:{target}")
+            found = self.entries[target] = found._replace(link=f"{self._origin.get(target, 0)}:{target}")
         self.entries[path] = found._replace(path=path)
 
     def resolve(self) -> None:
@@ -156,7 +159,7 @@ class _Tree:
 
     def close_gaps(self, budget: Budget) -> None:
         """Add implied entries: `/`, and directories that appear only as parents."""
-        for path in self._origin:
+        for path in (*self.entries, *self.links):
             parent = path
             while parent != "/":
                 parent = parent.rpartition("/")[0] or "/"

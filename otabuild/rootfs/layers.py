@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 from otabuild.errors import InputError
@@ -14,6 +15,7 @@ from otabuild.rootfs.archive_index import ArchiveIndex, write_index
 from otabuild.rootfs.decompress import Budget, decompressed
 from otabuild.rootfs.entry import OPAQUE, Entry, Mark
 from otabuild.rootfs.merge import merge
+from otabuild.rootfs.stream import PackedEntries
 
 _PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
@@ -80,8 +82,8 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     # order counts for nothing. A directory that is only there because a whiteout lies in it
     # (PASSED) says nothing about that path: it must not come into being by it.
     links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
-    entries, whiteouts = {}, []
-    for path, entry in (archive.entries | links).items():
+    entries, whiteouts = PackedEntries(), []
+    for path, entry in chain(archive.entries.items(), links.items()):
         top = path.split("/")[1]
         if top.startswith(_AUFS) and top != _OPAQUE_NAME:
             continue
@@ -91,20 +93,27 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
             raise _senseless(path, where)
         else:
             entries[path] = entry
-    needed = {"/"}
-    for entry in entries.values():
-        path = entry.path
-        while entry.mode != Mark.IMPLIED and path not in needed:
-            needed.add(path)
-            path = path.rpartition("/")[0] or "/"
-    for path in entries.keys() - needed:
-        entries[path] = entries[path]._replace(mode=Mark.PASSED)
+    _mark_passed(entries)
     for path in whiteouts:
         _take_away(entries, path, where)
     return (entries[path] for path in sorted(entries))
 
 
-def _take_away(entries: dict[str, Entry], path: str, where: str) -> None:
+def _mark_passed(entries: MutableMapping[str, Entry]) -> None:
+    """Mark the implied directories that nothing is below but whiteouts."""
+    needed, implied = {"", "/"}, []
+    for path, entry in entries.items():
+        if entry.mode == Mark.IMPLIED:
+            implied.append(entry)
+            continue
+        while (path := path.rpartition("/")[0]) not in needed:
+            needed.add(path)
+    for entry in implied:
+        if entry.path not in needed:
+            entries[entry.path] = entry._replace(mode=Mark.PASSED)
+
+
+def _take_away(entries: MutableMapping[str, Entry], path: str, where: str) -> None:
     """Let a whiteout take effect on the entries of its own layer; those below are hidden when layers are merged."""
     folder, _, name = path.rpartition("/")
     hidden = f"{folder}/{name.removeprefix(_PREFIX)}"

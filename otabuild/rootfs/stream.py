@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, MutableMapping
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import msgpack
@@ -12,6 +13,7 @@ from otabuild.errors import StateError
 from otabuild.rootfs.entry import Content, Entry, StatKey
 
 _TRAILER = len(msgpack.packb(bytes(32)))
+_unpack = partial(msgpack.unpackb, use_list=False, unicode_errors="surrogateescape")
 
 
 class Writer(Protocol):
@@ -40,7 +42,7 @@ class EntryCounts(NamedTuple):
 
 def write_entries(file: Writer, entries: Iterable[Entry]) -> EntryCounts:
     """Write a stream of entries to an open file and count them."""
-    pack = msgpack.Packer(unicode_errors="surrogateescape").pack
+    pack = _packer()
     regular = directories = others = size = 0
     hasher = hashlib.sha256()
     for entry in entries:
@@ -96,6 +98,43 @@ class _Hashed:
         self._hasher.update(held[:-_TRAILER])
         self.tail = held[-_TRAILER:]
         return data
+
+
+class PackedEntries(MutableMapping[str, Entry]):
+    """Entries by their paths, which may be millions: each takes some 300 bytes, not 700."""
+
+    def __init__(self) -> None:
+        self._packed: dict[str, bytes] = {}
+        self._pack = _packer()
+
+    def __getitem__(self, path: str) -> Entry:
+        """Return the entry of a path."""
+        return _entry((path, *_unpack(self._packed[path])))
+
+    def __setitem__(self, path: str, entry: Entry) -> None:
+        """Set the entry of a path."""
+        self._packed[path] = self._pack(entry[1:])
+
+    def __delitem__(self, path: str) -> None:
+        """Remove the entry of a path."""
+        del self._packed[path]
+
+    def __contains__(self, path: object) -> bool:
+        """Whether there is an entry of a path."""
+        return path in self._packed
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the paths."""
+        return iter(self._packed)
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self._packed)
+
+
+def _packer() -> Callable[[object], bytes]:
+    pack: Callable[[object], bytes] = msgpack.Packer(unicode_errors="surrogateescape").pack
+    return pack
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

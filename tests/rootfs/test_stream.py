@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from otabuild.errors import StateError
 from otabuild.rootfs.entry import Content, Entry, StatKey
-from otabuild.rootfs.stream import EntryCounts, read_entries, write_entries
+from otabuild.rootfs.stream import EntryCounts, PackedEntries, read_entries, write_entries
 from tests.rootfs.trees import folder, regular, symlink
 
 _INT = st.integers(0, 2**63 - 1)
@@ -29,6 +29,24 @@ def test_what_is_written_is_read_again(entries: list[Entry]) -> None:
     found = list(read_entries(file))
     assert found == entries
     assert all(type(e.content) in (Content, type(None)) for e in found)
+
+
+@given(st.lists(_ENTRY, max_size=5))
+def test_packed_entries_are_those_that_were_packed(entries: list[Entry]) -> None:
+    packed = PackedEntries()
+    for entry in entries:
+        packed[entry.path] = entry
+    assert dict(packed) == {entry.path: entry for entry in entries}
+    assert len(packed) == len({entry.path for entry in entries})
+
+
+def test_packed_entries_are_replaced_and_removed() -> None:
+    packed = PackedEntries()
+    packed["/a"] = regular("/a")
+    packed["/a"] = symlink("/a", "b")
+    assert packed["/a"] == symlink("/a", "b")
+    del packed["/a"]
+    assert "/a" not in packed
 
 
 def test_entries_are_counted() -> None:
