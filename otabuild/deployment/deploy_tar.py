@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import stat
+from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -73,6 +75,30 @@ class _Place(NamedTuple):
     size: int
 
 
+class _Offsets:
+    """Where contents are in the tar: 16 bytes for each of the files, which may be millions.
+
+    otabuild numbers inodes in path order, so their numbers ascend here. Files of which that is not true are kept by path.
+    """
+
+    def __init__(self) -> None:
+        self._inodes, self._places = array("q"), array("q")
+        self._others: dict[str, int] = {}
+
+    def add(self, entry: FileEntry, offset: int) -> None:
+        """Add the first path of a file; paths come in order."""
+        if self._inodes and entry.inode_id <= self._inodes[-1]:
+            self._others[entry.path] = offset
+        else:
+            self._inodes.append(entry.inode_id)
+            self._places.append(offset)
+
+    def of(self, entry: FileEntry) -> int:
+        """Return the offset of the content of a file; the entry is its first path."""
+        other = self._others.get(entry.path)
+        return self._places[bisect_left(self._inodes, entry.inode_id)] if other is None else other
+
+
 class _Tar:
     def __init__(
         self,
@@ -90,7 +116,7 @@ class _Tar:
         self._plan = plan
         self._tally = tally
         self._no_owner = no_owner
-        self._offsets: dict[str, int] = {}  # by the first path of a file
+        self._offsets = _Offsets()
         self._first_paths: dict[int, str] = {}
 
     def write(self, reuse: OldTrees | None, kept: KeptBlobs | None) -> Transfer | None:
@@ -121,7 +147,7 @@ class _Tar:
         if link is not None:
             return offset
         if entry.digest is not None and entry.contents is None:
-            self._offsets[entry.path] = offset
+            self._offsets.add(entry, offset)
         return offset + -(-entry.size // _BLOCK) * _BLOCK
 
     def _places_of(self, digest: bytes) -> list[_Place]:
@@ -131,7 +157,7 @@ class _Tar:
         return ((digest, self._placed(files)) for digest, files in self._plan.contents())
 
     def _placed(self, files: list[list[FileEntry]]) -> list[_Place]:
-        return [_Place(self._offsets[paths[0].path], paths[0].size) for paths in files]
+        return [_Place(self._offsets.of(paths[0]), paths[0].size) for paths in files]
 
     def _write_content(self, place: _Place, fill: Fill) -> bool:
         is_there = fill(self._fd, place.offset, self._name)
