@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from functools import partial
 
 import zstandard
@@ -32,8 +33,8 @@ def compress(data: bytes, level: int) -> bytes:
     return compressor(level).compress(data)
 
 
-def compress_table(path: str) -> bytes:
-    """Return the frame of a database file. Short matches pay off, because rows repeat numbers of three bytes.
+def compress_table(path: str) -> Iterator[bytes]:
+    """Yield the frame of a database file in parts. Short matches pay off, because rows repeat numbers of three bytes.
 
     Raises:
         StorageError: the file cannot be read.
@@ -51,8 +52,8 @@ def compress_table(path: str) -> bytes:
     )
     frame = zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=size)
     with open(path, "rb") as file:
-        parts = [frame.compress(chunk) for chunk in iter(partial(file.read, _CHUNK), b"")]
-    return b"".join((*parts, frame.flush()))
+        yield from (frame.compress(chunk) for chunk in iter(partial(file.read, _CHUNK), b""))
+    yield frame.flush()
 
 
 def library_version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -129,5 +130,8 @@ class TablesStep(Step[TablesInputs, Tables]):
 
 
 def _add_table(cache: Cache, database: str, labels: Mapping[str, int]) -> StoredTable:
-    blob = cache.add(compress_table(database))
+    writer = cache.new_blob(2 * os.path.getsize(database))  # a frame is hardly larger than what is in it
+    for part in compress_table(database):
+        writer.write(part)
+    blob = writer.commit()
     return StoredTable(blob.digest.hex(), blob.size, labels)
