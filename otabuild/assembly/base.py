@@ -66,7 +66,7 @@ class Base:
             return self.take(bundle, wanted, cache)
         places = {part.blob.digest: part for part in bundle.members}
         self.taken.update(bundle.stored.leaves)
-        return Bundle(bundle.stored, tuple(places[blob.digest] for blob in wanted))
+        return Bundle.with_members(bundle.stored, (places[blob.digest] for blob in wanted))
 
     def take(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
         """Store a bundle of the earlier release; only the wanted contents remain members.
@@ -87,4 +87,4 @@ class Base:
             if hashlib.sha256(content[offset : offset + blob.size]).digest() != blob.digest:
                 raise IntegrityError("a content is not where the resource table says it is", where=where)
         cache.add(stored)
-        return Bundle(bundle.stored, parts)
+        return Bundle.with_members(bundle.stored, parts)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import attrgetter
 from typing import NamedTuple
 
 from otabuild.assembly.stored import Storage, StoredContent
@@ -31,31 +33,40 @@ class Resources:
     """Rows whose references are still digests.
 
     A digest may have two roles: the frame of one file can itself be a file of the rootfs. A leaf stays a leaf, because
-    slices and clients need its blob unchanged. Rows that nothing needs are removed at the end.
+    slices and clients need its blob unchanged. Rows that nothing needs are left out.
+
+    Nearly all contents of a large tree are members of bundles, and no filter names a member. So memory holds only what is
+    stored by itself, and members that have a second role there; all others pass by.
     """
 
     def __init__(self, storage: Storage) -> None:
+        self._storage = storage
         self._made: dict[bytes, _Made] = {}
         for item in _stored(storage):
             for leaf in item.leaves:
                 self._made.setdefault(leaf.digest, _Made(leaf.size))
         for item in _stored(storage):
             self._add_stored(item)
-        for bundle in storage.bundles:
-            whole = (bundle.stored.content.digest,)
-            for member, offset in bundle.members:
-                self._made.setdefault(member.digest, _Made(member.size, whole, offset))
-        self._ids = self._number(storage)
+        needed = self._needed()
+        self._ids: dict[bytes, int] = {}
+        """The ids of all that a filter may name, in order."""
+        for digest in _named(storage):
+            if digest in needed and digest not in self._ids:
+                self._ids[digest] = _FIRST_ID + len(self._ids)
 
     def rows(self) -> Iterator[ResourceRow]:
-        """Yield the rows of the table by ascending id."""
-        for digest, number in self._ids.items():
-            made = self._made[digest]
-            yield ResourceRow(number, digest, made.size, self._filter(made))
+        """Yield the rows of the table by ascending id. Rows of a kind are together, which compresses best.
+
+        Leaves and bundles come first, because filters name them, then bundle members, then single contents by size.
+        """
+        return (
+            ResourceRow(_FIRST_ID + number, digest, made.size, self._filter(made))
+            for number, (digest, made) in enumerate(self._in_order())
+        )
 
     def leaves(self) -> Iterator[Blob]:
         """Yield the blobs that the image must contain."""
-        return (Blob(digest, self._made[digest].size) for digest in self._ids if not self._made[digest].parts)
+        return (Blob(digest, made.size) for digest in self._ids if not (made := self._made[digest]).parts)
 
     def _add_stored(self, item: StoredContent) -> None:
         whole = item.compressed or item.content
@@ -73,25 +84,40 @@ class Resources:
             return Compressed(ids[0]).pack()
         return Bundled(ids[0], made.offset, made.size).pack()
 
-    def _number(self, storage: Storage) -> dict[bytes, int]:
-        """Assign ids to all digests that a content needs. Rows of a kind are together, which compresses best.
+    def _in_order(self) -> Iterator[tuple[bytes, _Made]]:
+        for digest in self._ids:
+            yield digest, self._made[digest]
+        met = set(self._ids)
+        for digest, made in chain(self._members(), self._singles()):
+            if digest not in met:
+                if digest in self._made:
+                    met.add(digest)
+                yield digest, made
 
-        Leaves and bundles come first, because filters name them, then bundle members, then single contents by size.
-        """
+    def _members(self) -> Iterator[tuple[bytes, _Made]]:
+        for bundle in self._storage.bundles:
+            whole = (bundle.stored.content.digest,)
+            for member, offset in bundle.members:
+                yield member.digest, self._made.get(member.digest) or _Made(member.size, whole, offset)
+
+    def _singles(self) -> Iterator[tuple[bytes, _Made]]:
+        contents = sorted((single.content for single in self._storage.singles), key=attrgetter("size", "digest"))
+        return ((content.digest, self._made[content.digest]) for content in contents)
+
+    def _needed(self) -> set[bytes]:
+        """Return all that contents are made of, and those contents that are more than members of a bundle."""
         needed: set[bytes] = set()
-        for digest in _contents(storage):
-            self._need(digest, needed)
-        ids: dict[bytes, int] = {}
-        for digest in _in_order(storage):
-            if digest in needed and digest not in ids:
-                ids[digest] = _FIRST_ID + len(ids)
-        return ids
+        for digest, made in chain(self._members(), self._singles()):
+            self._need(digest, made, needed)
+        return needed
 
-    def _need(self, digest: bytes, needed: set[bytes]) -> None:
+    def _need(self, digest: bytes, made: _Made, needed: set[bytes]) -> None:
         """Mark a resource and its parts as needed; chains are at most four deep by construction."""
-        for part in self._made[digest].parts:
-            self._need(part, needed)
-        needed.add(digest)
+        for part in made.parts:
+            if part not in needed:
+                self._need(part, self._made[part], needed)
+        if digest in self._made:
+            needed.add(digest)
 
 
 def _stored(storage: Storage) -> Iterator[StoredContent]:
@@ -100,22 +126,13 @@ def _stored(storage: Storage) -> Iterator[StoredContent]:
     yield from storage.singles
 
 
-def _contents(storage: Storage) -> Iterator[bytes]:
-    for bundle in storage.bundles:
-        for member, _offset in bundle.members:
-            yield member.digest
-    for single in storage.singles:
-        yield single.content.digest
-
-
-def _in_order(storage: Storage) -> Iterator[bytes]:
-    singles = sorted(storage.singles, key=lambda single: (single.content.size, single.content.digest))
+def _named(storage: Storage) -> Iterator[bytes]:
+    """Yield the digests that filters may name: leaves, frames and bundles."""
+    singles = sorted(storage.singles, key=attrgetter("content.size", "content.digest"))
     items = [bundle.stored for bundle in storage.bundles] + singles
     yield from (leaf.digest for item in items for leaf in item.leaves)
     yield from (item.compressed.digest for item in items if item.compressed)
     yield from (bundle.stored.content.digest for bundle in storage.bundles)
-    yield from (member.digest for bundle in storage.bundles for member, _offset in bundle.members)
-    yield from (single.content.digest for single in singles)
 
 
 def write_resource_table(path: str, rows: Iterable[ResourceRow]) -> None:

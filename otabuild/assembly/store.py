@@ -81,6 +81,29 @@ def store_contents(
     return run.storage(), rows, run.store.counts
 
 
+class _Digests:
+    """The digests of the files of a tree, in order: 32 bytes each, whatever the number of files."""
+
+    def __init__(self) -> None:
+        self._known = bytearray()
+        self._singles: dict[int, _Single] = {}
+
+    def append(self, digest: bytes | _Single) -> None:
+        """Append a digest, or where it will be when all threads have finished."""
+        if isinstance(digest, _Single):
+            self._singles[len(self._known)] = digest
+            digest = EMPTY_DIGEST
+        self._known += digest
+
+    def __iter__(self) -> Iterator[bytes]:
+        for place in range(0, len(self._known), len(EMPTY_DIGEST)):
+            if single := self._singles.get(place):
+                assert single.stored is not None
+                yield single.stored.content.digest
+            else:
+                yield bytes(self._known[place : place + len(EMPTY_DIGEST)])
+
+
 class _Single:
     """A content stored by itself.
 
@@ -127,9 +150,9 @@ class _Run:
         for content in sorted(large, key=lambda content: -content.size):
             self._single(content, self._known(content)[0])
 
-    def add_tree(self, entries: Iterable[Entry]) -> list[bytes | _Single]:
-        """Take every regular file of a tree; return for each, in order, its digest or where the digest will be."""
-        found: list[bytes | _Single] = []
+    def add_tree(self, entries: Iterable[Entry]) -> _Digests:
+        """Take every regular file of a tree; return their digests, which are complete when the run is finished."""
+        found = _Digests()
         linked: dict[str, bytes | _Single] = {}
         for entry in entries:
             if entry.content is None:
@@ -279,19 +302,14 @@ class _Run:
         self._hashed.clear()
 
 
-def _rows(
-    entries: Iterable[Entry], digests: Iterable[bytes | _Single], inline: Mapping[bytes, bytes]
-) -> Iterator[TreeRow]:
+def _rows(entries: Iterable[Entry], digests: Iterable[bytes], inline: Mapping[bytes, bytes]) -> Iterator[TreeRow]:
     """Yield the tree with its digests; hard-link groups are numbered in path order."""
     groups: dict[str, int] = {}
     found = iter(digests)
     for entry in entries:
         digest, size = None, 0
         if entry.content is not None:
-            item = next(found)
-            digest = item.stored.content.digest if isinstance(item, _Single) and item.stored else item
-            size = entry.content.size
-        assert digest is None or isinstance(digest, bytes)
+            digest, size = next(found), entry.content.size
         yield TreeRow(
             path=entry.path,
             mode=entry.mode,

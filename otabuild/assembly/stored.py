@@ -19,9 +19,14 @@ class StoredContent(NamedTuple):
 
     @classmethod
     def of(cls, value: Sequence[Any]) -> Self:
-        """Convert from plain lists or tuples, as MessagePack returns them."""
+        """Convert from plain lists or tuples, as MessagePack returns them; equal blobs become one object."""
         content, compressed, leaves = value
-        return cls(Blob(*content), compressed and Blob(*compressed), tuple(Blob(*leaf) for leaf in leaves))
+        known: dict[Blob, Blob] = {}
+
+        def blob(raw: Sequence[Any]) -> Blob:
+            return known.setdefault(made := Blob(*raw), made)
+
+        return cls(blob(content), compressed and blob(compressed), tuple(map(blob, leaves)))
 
 
 class BundleMember(NamedTuple):
@@ -32,10 +37,13 @@ class BundleMember(NamedTuple):
 
 
 class Bundle(NamedTuple):
-    """Contents stored as one, and the position of each in `stored.content`."""
+    """Contents stored as one, and the position of each in `stored.content`.
+
+    Millions of members are possible, so they are packed: 42 bytes each, not 200.
+    """
 
     stored: StoredContent
-    members: tuple[BundleMember, ...]
+    packed: bytes
 
     @classmethod
     def of(cls, stored: StoredContent, blobs: Iterable[Blob]) -> Self:
@@ -44,12 +52,18 @@ class Bundle(NamedTuple):
         for blob in blobs:
             parts.append(BundleMember(blob, offset))
             offset += blob.size
-        return cls(stored, tuple(parts))
+        return cls.with_members(stored, parts)
 
     @classmethod
-    def read(cls, stored: Sequence[Any], members: Iterable[Sequence[Any]]) -> Self:
-        """Convert from plain lists, as MessagePack returns them."""
-        return cls(StoredContent.of(stored), tuple(BundleMember(Blob(*blob), offset) for blob, offset in members))
+    def with_members(cls, stored: StoredContent, members: Iterable[BundleMember]) -> Self:
+        """Return the bundle in which these contents are at these positions."""
+        return cls(stored, bytes(msgpack.packb([value for blob, offset in members for value in (*blob, offset)])))
+
+    @property
+    def members(self) -> tuple[BundleMember, ...]:
+        """Return the contents."""
+        values = iter(msgpack.unpackb(self.packed))
+        return tuple(BundleMember(Blob(*blob), offset) for *blob, offset in zip(values, values, values, strict=True))
 
 
 class Storage(NamedTuple):
@@ -70,4 +84,4 @@ class Storage(NamedTuple):
         """Read what `write` wrote, one item at a time, because hundreds of thousands are possible."""
         items = msgpack.Unpacker(file)
         singles = [StoredContent.of(next(items)) for _ in range(next(items))]
-        return cls(singles, [Bundle.read(stored, members) for stored, members in items])
+        return cls(singles, [Bundle(StoredContent.of(stored), packed) for stored, packed in items])

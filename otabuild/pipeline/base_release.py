@@ -218,12 +218,12 @@ def _bundles(image: Image, *, believed: bool) -> Iterator[Bundle]:
         content = Blob(row.digest, row.size)
         match _filter(row.filter_applied):
             case None:
-                yield Bundle(StoredContent(content, None, (content,)), tuple(parts))
+                yield Bundle.with_members(StoredContent(content, None, (content,)), parts)
             case Compressed(leaf_id):
                 leaf = image.resources.by_id(leaf_id, "the frame of a bundle")
                 if leaf.filter_applied is None and (believed or _is_whole_frame(image, leaf.digest)):
                     frame = Blob(leaf.digest, leaf.size)
-                    yield Bundle(StoredContent(content, frame, (frame,)), tuple(parts))
+                    yield Bundle.with_members(StoredContent(content, frame, (frame,)), parts)
 
 
 def _singles(image: Image) -> Iterator[tuple[bytes, StoredContent]]:

@@ -34,12 +34,12 @@ def test_each_content_is_in_its_bundle() -> None:
 def test_only_what_is_wanted_is_a_member(tmp_path: Path, bundle: Bundle) -> None:
     with Cache(str(tmp_path)) as cache:
         taken = Base([bundle], READ).take(bundle, [blob(TWO)], cache)
-        assert taken == Bundle(bundle.stored, (BundleMember(blob(TWO), 100),))
+        assert taken == Bundle.with_members(bundle.stored, [BundleMember(blob(TWO), 100)])
         assert stored_bytes(cache, bundle.stored.leaves[0]) == READ(bundle.stored.leaves[0])
 
 
 def test_a_content_at_another_place_is_refused(tmp_path: Path) -> None:
-    lying = Bundle(PLAIN.stored, (BundleMember(blob(ONE), 0), BundleMember(blob(TWO), 99)))
+    lying = Bundle.with_members(PLAIN.stored, [BundleMember(blob(ONE), 0), BundleMember(blob(TWO), 99)])
     with Cache(str(tmp_path)) as cache:
         base = Base([lying], READ)
         base.take(lying, [blob(ONE)], cache)

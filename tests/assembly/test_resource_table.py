@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -72,8 +73,36 @@ def test_a_member_that_is_also_stored_alone_is_not_taken_from_the_bundle() -> No
 
 
 def test_a_bundle_that_nothing_needs_is_left_out() -> None:
-    bundle = Bundle(plain(b"unused"), ())
+    bundle = Bundle.of(plain(b"unused"), ())
     assert rows(Storage([], [bundle])) == []
+
+
+def test_members_of_bundles_take_no_memory() -> None:
+    members = [[blob(b"%d" % number) for number in range(first, first + 1000)] for first in range(0, 20_000, 1000)]
+    storage = Storage([], [Bundle.of(plain(b"bundle %d" % number), blobs) for number, blobs in enumerate(members)])
+    del members
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in Resources(storage).rows()) == 20_020
+        assert tracemalloc.get_traced_memory()[1] < 50 * 20_000  # what one bundle at a time takes
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_member_that_is_also_a_frame_is_listed_once() -> None:
+    single = StoredContent(blob(b"single"), blob(b"frame"), (blob(b"fr"), blob(b"ame")))
+    bundle = Bundle.of(plain(b"frame+x"), [blob(b"frame"), blob(b"+x")])
+    assert [row.digest for row in rows(Storage([single], [bundle]))] == [
+        blob(data).digest for data in (b"frame+x", b"fr", b"ame", b"frame", b"+x", b"single")
+    ]
+
+
+def test_a_member_that_is_also_a_content_of_slices_is_listed_once_in_its_place() -> None:
+    single = StoredContent(blob(b"member"), None, (blob(b"mem"), blob(b"ber")))
+    bundle = Bundle.of(plain(b"member+x"), [blob(b"member"), blob(b"+x")])
+    assert [row.digest for row in rows(Storage([single], [bundle]))] == [
+        blob(data).digest for data in (b"member+x", b"mem", b"ber", b"member", b"+x")
+    ]
 
 
 def test_the_table_is_a_database_of_the_rows(tmp_path: Path) -> None:
