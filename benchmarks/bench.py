@@ -20,7 +20,7 @@ class Bench:
         work: a folder for everything that the benchmarks make.
         rootfs: the tree to build; it is never changed.
         second: the same tree after an update.
-        files: the number of files in the small and the large synthetic tree.
+        entries: the numbers of entries of the synthetic trees, the smallest first.
         pythons: interpreters with otabuild, to compare the bytes that they build.
         meter: runs and measures the commands.
     """
@@ -28,7 +28,7 @@ class Bench:
     work: Path
     rootfs: Path
     second: Path | None
-    files: tuple[int, int]
+    entries: tuple[int, ...]
     pythons: tuple[str, ...]
     meter: Meter
 

@@ -50,7 +50,7 @@ def main() -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     meter = Meter(args.work / "commands.log", args.rounds)
     second = args.second and args.second.resolve()
-    bench = Bench(args.work.resolve(), args.rootfs.resolve(), second, tuple(args.files), tuple(args.python), meter)
+    bench = Bench(args.work.resolve(), args.rootfs.resolve(), second, tuple(args.entries), tuple(args.python), meter)
     machine = _machine()
     print("\n".join(f"{name}: {value}" for name, value in machine.items()))
     print(f"rounds: {args.rounds}; work: {bench.work}\n\n{head()}", flush=True)
@@ -80,7 +80,7 @@ def _arguments() -> argparse.Namespace:
         "--work", type=Path, default=Path("build/benchmarks"), help="folder for what is made (default: %(default)s)"
     )
     parser.add_argument(
-        "--files", type=int, nargs=2, default=(20_000, 200_000), help="files of the two trees of `scale`"
+        "--entries", type=int, nargs="+", default=(20_000, 200_000), help="entries of the trees of `scale`"
     )
     parser.add_argument("--python", nargs="+", default=(), help="more interpreters with otabuild, for `same-bytes`")
     return parser.parse_args()

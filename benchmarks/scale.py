@@ -1,4 +1,4 @@
-"""Benchmarks of trees with many files."""
+"""Benchmarks of trees with many entries."""
 
 from __future__ import annotations
 
@@ -16,42 +16,50 @@ from benchmarks.project import Project
 from benchmarks.reading import deploying, verifying
 
 _ROOT = Path(__file__).resolve().parent.parent
+_USUAL = 200_000
+"""Up to this many entries, memory has the targets of an ordinary system."""
 
 
 def scale(bench: Bench) -> Iterator[Figure]:
-    """The cost per file in a small and a large tree, and the memory for the large one."""
-    small, large = starmap(bench.project, (_tree(bench, files) for files in bench.files))
-    few, many = bench.meter.compare(
-        small.cold(f"otabuild, cold, {bench.files[0]} files"), large.cold(f"otabuild, cold, {bench.files[1]} files")
-    )
-    name, (less, more) = f"{bench.files[1]:,} files", bench.files
-    yield ratio(
-        f"cost of a file, {name} / {less:,}: wall", many.wall / more * 1000, few.wall / less * 1000, 1.15, unit="ms"
-    )
-    yield ratio(f"cost of a file, {name} / {less:,}: CPU", many.cpu / more * 1000, few.cpu / less * 1000, unit="ms")
-    yield ratio(f"{name}, cold build: CPU / wall", many.cpu, many.wall)
-    yield peak(f"{name}, cold build: peak memory", many, 300)
-    yield peak(f"{less:,} files, cold build: peak memory", few)
-    yield from nothing_changed(bench, large, f"{name}, nothing changed", 3)
-    yield from _reading(bench, large, name)
+    """The cost per entry in a small and in larger trees, and the memory for the larger ones."""
+    less, *others = bench.entries
+    for more in others:
+        small, large = starmap(bench.project, (_tree(bench, entries) for entries in (less, more)))
+        few, many = bench.meter.compare(
+            small.cold(f"otabuild, cold, {less} entries"), large.cold(f"otabuild, cold, {more} entries")
+        )
+        name = f"{more:,} entries"
+        costs = f"cost of an entry, {name} / {less:,}"
+        yield ratio(f"{costs}: wall", many.wall / more * 1000, few.wall / less * 1000, 1.25, unit="ms")
+        yield ratio(f"{costs}: CPU", many.cpu / more * 1000, few.cpu / less * 1000, 1.25, unit="ms")
+        yield ratio(f"{name}, cold build: CPU / wall", many.cpu, many.wall)
+        yield peak(f"{name}, cold build: peak memory", many, _memory(more, 300, 1200))
+        yield ratio(f"{name}, cold build: memory of an entry", many.peak - few.peak, more - less, unit="bytes")
+        yield from nothing_changed(bench, large, f"{name}, nothing changed", 3 * more / 200_000)
+        yield from _reading(bench, large, name, _memory(more, 250, 600))
 
 
-def _tree(bench: Bench, files: int) -> tuple[str, Path]:
-    tree = bench.work / f"tree-{files}"
+def _memory(entries: int, usual: int, most: int) -> int:
+    """Return the target for peak memory in MB."""
+    return usual if entries <= _USUAL else most
+
+
+def _tree(bench: Bench, entries: int) -> tuple[str, Path]:
+    tree = bench.work / f"tree-{entries}"
     # A separate process, because the memory of a parent counts for its child.
-    writer: list[str | Path] = [sys.executable, "-m", "benchmarks.scale_tree", tree, str(files)]
+    writer: list[str | Path] = [sys.executable, "-m", "benchmarks.scale_tree", tree, str(entries)]
     bench.meter.run(Side("write a tree", writer, _ROOT))
     bench.warm(tree)
-    return f"scale-{files}", tree
+    return f"scale-{entries}", tree
 
 
-def _reading(bench: Bench, project: Project, name: str) -> Iterator[Figure]:
+def _reading(bench: Bench, project: Project, name: str, most: int) -> Iterator[Figure]:
     shallow, whole, deployed = bench.meter.compare(
         verifying(project, "--shallow"), verifying(project), deploying(bench, project)
     )
-    yield peak(f"{name}, verify --shallow: peak memory", shallow, 250)
-    yield peak(f"{name}, verify: peak memory", whole, 250)
-    yield peak(f"{name}, deploy: peak memory", deployed, 250)
+    yield peak(f"{name}, verify --shallow: peak memory", shallow, most)
+    yield peak(f"{name}, verify: peak memory", whole, most)
+    yield peak(f"{name}, deploy: peak memory", deployed, most)
     for verb, usage in (("verify --shallow", shallow), ("verify", whole), ("deploy", deployed)):
         yield Figure(f"{name}, {verb}: wall", usage.wall, "s", source=f"CPU {usage.cpu:.1f} s")
     shutil.rmtree(bench.work / "deployed")

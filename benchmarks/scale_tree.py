@@ -1,37 +1,49 @@
-"""A tree of many files with the size distribution of a Debian system with compilers, the same at each call."""
+"""A tree of many entries: 13 of 15 are files, one of 25 is a directory, the others are links; the same at each call."""
 
 from __future__ import annotations
 
 import math
+import os
 import random
 import sys
 from pathlib import Path
 
-_DECILES = (1, 300, 703, 1277, 2145, 3473, 6511, 12586, 23220, 54473, 250_000)
-"""Sizes in bytes, without the largest 2 %: those measure bytes, and these trees measure files."""
-_FILES_IN_FOLDER = 20
+_SEPTILES = (1, 300, 703, 1277, 2145, 3473, 6511, 12586)
+_LARGE, _LARGE_SHARE = 40_000, 0.05
+"""Sizes in bytes: of the files of a Debian system with compilers the smaller 70 %, and a few from there to `_LARGE`, so
+that millions of files fit a disk. Larger ones measure bytes, and these trees measure files."""
+_FOLDERS, _FILES, _SYMLINKS = 12, 260, 27
+"""Of every 300 entries; one more is a hard link."""
 _WORDS = 3_000_000
 
 
-def write_scale_tree(folder: Path, files: int) -> None:
-    """Write a tree of `files` distinct files; a complete existing tree is kept."""
+def write_scale_tree(folder: Path, entries: int) -> None:
+    """Write a tree of about `entries` entries, whose contents are distinct; a complete existing tree is kept."""
     done = folder.with_name(f"{folder.name}.done")
     if done.exists():
         return
     choice = random.Random(1)
     text, noise = _text(choice), choice.randbytes(1 << 20)
-    for number in range(files):
-        path = folder / f"usr/lib/{number // 2000:04}/{number // _FILES_IN_FOLDER % 100:02}/file-{number}"
-        if number % _FILES_IN_FOLDER == 0:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_content(choice, number, text, noise))
+    for group in range(entries // (_FOLDERS + _FILES + _SYMLINKS + 1)):
+        package = folder / f"usr/lib/collection-{group // 100:03}/package-{group:05}"
+        modules = [package, *(package / f"module-{number:02}" for number in range(_FOLDERS - 1))]
+        for module in modules:
+            module.mkdir(parents=True)
+        first = group * _FILES
+        for number in range(first, first + _FILES):
+            path = modules[number % _FOLDERS] / f"component-{number}.dat"
+            path.write_bytes(_content(choice, number, text, noise))
+        for number in range(_SYMLINKS):
+            (modules[number % _FOLDERS] / f"latest-{number}").symlink_to(f"component-{first + number}.dat")
+        os.link(modules[first % _FOLDERS] / f"component-{first}.dat", package / "again.dat")
     done.touch()
 
 
 def _content(choice: random.Random, number: int, text: bytes, noise: bytes) -> bytes:
     """Return text with some noise, like the content of programs; the number makes every content distinct."""
-    decile = choice.randrange(10)
-    size = int(math.exp(choice.uniform(math.log(_DECILES[decile]), math.log(_DECILES[decile + 1]))))
+    part = choice.randrange(len(_SEPTILES) - 1)
+    low, high = _SEPTILES[part : part + 2] if choice.random() > _LARGE_SHARE else (_SEPTILES[-1], _LARGE)
+    size = int(math.exp(choice.uniform(math.log(low), math.log(high))))
     name = b"%d\n" % number
     start, random_start = choice.randrange(len(text) - size), choice.randrange(len(noise) - size)
     return (name + noise[random_start : random_start + size // 6] + text[start : start + size])[: max(size, len(name))]
