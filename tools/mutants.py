@@ -1,6 +1,6 @@
 """`make mutants`: break the core packages in every small way that mutmut knows, and print who noticed.
 
-Each room is mutated in a copy of the project below `build/mutants/`, and tested by the tests beside it alone; a second
+Each room is mutated in a copy of the project below `build/mutants/`, and tested by the tests beside it; a second
 run repeats what changed and what survived. The copy differs from the source in two ways that change nothing it does:
 
 - `@decorator` above a function is written as a call below it, because mutmut leaves decorated functions alone, and these
@@ -31,6 +31,8 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 _ROOMS = ("assembly", "verification", "format", "signing", "rootfs")
+_MORE_TESTS = {"verification": ("tests/image", "tests/test_rules.py")}
+"""Where else a room is tested: early images, other payloads and packages are made, read and verified in one place."""
 _SURVIVED, _UNTESTED, _LEFT_OUT, _LATE = (0,), (5, 33), 34, (-24, 24, 36, 152, 255)
 """Exit codes of the tests under a mutant: all green; no test reached it; not in the sample; did not come to an end.
 
@@ -82,7 +84,7 @@ def prepare(room: str) -> Path:
         "only_mutate": [f"otabuild/{room}/*"],
         "also_copy": ["docs/", "recipes/", "tools/", "CHANGELOG.md"],
         "pytest_add_cli_args": ["-p", "no:cacheprovider", "-q", "-k", f"not ({' or '.join(_SLOW)})"],
-        "pytest_add_cli_args_test_selection": [f"tests/{room}"],
+        "pytest_add_cli_args_test_selection": [f"tests/{room}", *_MORE_TESTS.get(room, ())],
         "timeout_constant": 10,
     }
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())

@@ -66,7 +66,7 @@ def check_layout(subject: ContainerSubject) -> Iterator[Finding]:
 @rule("container.first", ContainerSubject)
 def check_first_entries(subject: ContainerSubject) -> Iterator[Finding]:
     """index.json is the first entry of an artifact, index.jwt the second (section 1), because clients stream it."""
-    names = list(subject.names) if subject.source.is_artifact else []
+    names = list(subject.names)
     due = [name for name in ("index.json", "index.jwt") if name in names]
     if names[: len(due)] != due:
         yield Finding("artifact", "the first entries are wrong", ", ".join(names[: len(due)]), ", ".join(due))

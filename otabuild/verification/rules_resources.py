@@ -172,9 +172,11 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Finding]:
 
     Kept although rebuilding contents finds the same: a shallow verification does not rebuild any.
     """
+    if subject.blob_size is None:
+        return
     sql = "SELECT resource_id, digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
-    for resource_id, digest, size in subject.table.database.query(sql) if subject.blob_size else ():
-        stored = subject.blob_size(digest) if subject.blob_size else None
+    for resource_id, digest, size in subject.table.database.query(sql):
+        stored = subject.blob_size(digest)
         if stored != size and subject.judges(resource_id):
             what = "blob is missing" if stored is None else "blob size differs from its resource"
             yield Finding(format_digest(digest), what, stored, size)

@@ -47,27 +47,37 @@ def test_one_without_an_artifact_is_about_its_contents(artifact: Path) -> None:
         check_subjects(about(image_subjects(image, "image.zip")[1:]), image, "file")
 
 
+NEITHER = ("not in the attestation", "not in the image")
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "observed", "expected"),
     [
-        lambda subjects: (Subject(name="image.zip", digest=OTHER), *subjects[1:]),
-        lambda subjects: subjects[:-1],
-        lambda subjects: (*subjects[:-1], Subject(name=subjects[-1].name, digest=OTHER)),
-        lambda subjects: (*subjects, Subject(name="payload other/dev", digest=OTHER)),
-        lambda subjects: (*subjects, Subject(name="other.zip", digest=OTHER)),
-        lambda subjects: (*subjects, subjects[0]),
-        lambda subjects: (subjects[0], *subjects[2:]),
-        lambda _subjects: (),
+        (lambda one: (Subject(name="image.zip", digest=OTHER), *one[1:]), f"the artifact: {OTHER.sha256}", 0),
+        (lambda one: one[:-1], f"payload main/dev: {NEITHER[0]}", 2),
+        (lambda one: (*one[:-1], Subject(name=one[-1].name, digest=OTHER)), f"payload main/dev: {OTHER.sha256}", 2),
+        (lambda one: (*one, Subject(name="payload x/dev", digest=OTHER)), f"payload x/dev: {OTHER.sha256}", None),
+        (lambda one: (one[0], *one[2:]), f"index.json: {NEITHER[0]}", 1),
+        (lambda _: (), f"index.json: {NEITHER[0]}", 1),
     ],
 )
-def test_what_is_about_something_else_is_refused(artifact: Path, change: Callable[[Subjects], Subjects]) -> None:
+def test_what_is_about_another_image_is_told_by_the_first_subject_that_differs(
+    artifact: Path, change: Callable[[Subjects], Subjects], observed: str, expected: int | None
+) -> None:
     with open_image(artifact) as image:
-        statement = about(change(image_subjects(image, "image.zip")))
-        with pytest.raises(
-            IntegrityError,
-            match=r"^file: the attestation is about (another image \(observed .+, expected |more than one image)",
-        ):
-            check_subjects(statement, image, "file")
+        subjects = image_subjects(image, "image.zip")
+        with pytest.raises(IntegrityError, match=r"^file: the attestation is about another image") as caught:
+            check_subjects(about(change(subjects)), image, "file")
+    assert caught.value.observed == observed
+    assert caught.value.expected == (NEITHER[1] if expected is None else subjects[expected].digest.sha256)
+
+
+@pytest.mark.parametrize("more", [Subject(name="other.zip", digest=OTHER), None])
+def test_what_is_about_a_second_image_is_refused(artifact: Path, more: Subject | None) -> None:
+    with open_image(artifact) as image:
+        subjects = image_subjects(image, "image.zip")
+        with pytest.raises(IntegrityError, match=r"^file: the attestation is about more than one image"):
+            check_subjects(about((*subjects, more or subjects[0])), image, "file")
 
 
 @pytest.mark.parametrize("step", [13, pytest.param(1, marks=pytest.mark.sweep)])

@@ -10,6 +10,7 @@ import pytest
 from otabuild.findings import RULES, rules_of
 from tests.image import forge, worlds
 from tests.verification import cases
+from tests.verification.cases_notes import NOTES
 from tests.verification.facts import GOLDEN, facts
 from tests.verification.tampering import without_rule
 
@@ -24,6 +25,17 @@ def test_case_is_refused(name: str, tmp_path: Path) -> None:
     assert facts(path) == FACTS[name]
     (tmp_path / "out").mkdir()
     assert worlds.deploy_error(path, tmp_path / "out" / "tree.tar") == case.deploy
+
+
+@pytest.mark.parametrize("rule", NOTES)
+def test_what_is_only_noted_is_valid_unless_notes_count(rule: str, tmp_path: Path) -> None:
+    path = forge.forge(**NOTES[rule]).artifact(tmp_path / "image.zip")
+    report = worlds.verified(path)
+    assert {(finding.rule, finding.severity) for finding in report.findings} == {(rule, "note")}
+    assert facts(path) == FACTS[rule]
+    assert report.ok
+    assert not worlds.verified(path, strict=True).ok
+    assert worlds.deploy_error(path, tmp_path / "tree.tar") is None
 
 
 def _isolating() -> dict[str, str]:
