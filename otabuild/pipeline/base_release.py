@@ -16,7 +16,8 @@ from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
 from otabuild.errors import FormatError, InputError, IntegrityError, TrustError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Blob, blob_name
-from otabuild.format.filters import Bundled, Compressed, Sliced, parse_filter
+from otabuild.format.filters import Bundled, Compressed, Filter, Sliced, parse_filter
+from otabuild.format.resource_table import ResourceRow
 from otabuild.format.sizes import counted
 from otabuild.format.urls import is_url
 from otabuild.pipeline.trust_settings import trust_policy
@@ -74,11 +75,11 @@ def open_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> Iterator
             yield OpenBase(Base((), read), traffic)
             return
         is_trusted = is_signed and _is_ours(image)
-        bundles = named(list)(_bundles(image, believed=is_trusted))
-        singles = named(dict)(_singles(image)) if is_trusted else {}
+        forms = named(_StoredForms)(image, believed=is_trusted)
+        bundles = named(list)(forms.bundles())
         for note in image.compat.notes:
             warn(f"storage.base {place}: {note}")
-        yield OpenBase(Base(bundles, read, singles, is_trusted=is_trusted), traffic)
+        yield OpenBase(Base(bundles, read, forms.singles, is_trusted=is_trusted), traffic)
 
 
 class BaseSummary(NamedTuple):
@@ -207,41 +208,55 @@ def _is_ours(image: Image) -> bool:
     return str((image.index.annotations or {}).get(ann.BUILDER_VERSION, "")).startswith("otabuild")
 
 
-def _bundles(image: Image, *, believed: bool) -> Iterator[Bundle]:
-    members: defaultdict[int, list[BundleMember]] = defaultdict(list)
-    for row in image.resources.rows():
-        match _filter(row.filter_applied):
-            case Bundled(bundle_id, offset, _length):
-                members[bundle_id].append(BundleMember(Blob(row.digest, row.size), offset))
-    for bundle_id, parts in sorted(members.items()):
-        row = image.resources.by_id(bundle_id, "the bundle of a content")
-        content = Blob(row.digest, row.size)
-        match _filter(row.filter_applied):
-            case None:
-                yield Bundle.with_members(StoredContent(content, None, (content,)), parts)
-            case Compressed(leaf_id):
-                leaf = image.resources.by_id(leaf_id, "the frame of a bundle")
-                if leaf.filter_applied is None and (believed or _is_whole_frame(image, leaf.digest)):
-                    frame = Blob(leaf.digest, leaf.size)
-                    yield Bundle.with_members(StoredContent(content, frame, (frame,)), parts)
+class _StoredForms:
+    """How the contents of an image are stored, read in one pass over its resource table.
 
+    Args:
+        image: an open image.
+        believed: whether what its tables say is true. If not, only its bundles are of use.
+    """
 
-def _singles(image: Image) -> Iterator[tuple[bytes, StoredContent]]:
-    """Yield how each content is stored that is in no bundle."""
-    for row in image.resources.rows():
+    def __init__(self, image: Image, *, believed: bool) -> None:
+        self._image, self._believed = image, believed
+        self._blobs: dict[int, ResourceRow] = {}
+        self._members: defaultdict[int, list[BundleMember]] = defaultdict(list)
+        self.singles: dict[bytes, StoredContent] = {}
+        if believed:  # asking for the row of each blob by its id would take longer than all the rest
+            self._blobs = {row.resource_id: row for row in image.resources.rows() if row.filter_applied is None}
+        for row in image.resources.rows():
+            applied = _filter(row)
+            if isinstance(applied, Bundled):
+                member = BundleMember(Blob(row.digest, row.size), applied.offset)
+                self._members[applied.bundle_id].append(member)
+            elif believed and (stored := self._stored(row, applied)):
+                self.singles[row.digest] = stored
+
+    def bundles(self) -> Iterator[Bundle]:
+        """Yield each bundle that is one blob."""
+        for bundle_id, members in sorted(self._members.items()):
+            row = self._image.resources.by_id(bundle_id, "the bundle of a content")
+            stored = self._stored(row, _filter(row))
+            if stored is None or stored.leaves != (stored.compressed or stored.content,):
+                continue
+            if self._believed or not stored.compressed or _is_whole_frame(self._image, stored.compressed.digest):
+                yield Bundle.with_members(stored, members)
+
+    def _stored(self, row: ResourceRow, applied: Filter | None) -> StoredContent | None:
+        """Return how a content is stored that is in no bundle; None if it is not stored as a build would."""
         content, compressed = Blob(row.digest, row.size), None
-        applied = _filter(row.filter_applied)
         if isinstance(applied, Compressed):
-            row = image.resources.by_id(applied.resource_id, "a compressed content")  # noqa: PLW2901 what it is made of
-            compressed, applied = Blob(row.digest, row.size), _filter(row.filter_applied)
-        if isinstance(applied, Sliced):
-            parts = (image.resources.by_id(part, "a sliced content") for part in applied.resource_ids)
-            yield (
-                content.digest,
-                StoredContent(content, compressed, tuple(Blob(part.digest, part.size) for part in parts)),
-            )
-        elif applied is None:
-            yield content.digest, StoredContent(content, compressed, (compressed or content,))
+            frame = self._row(applied.resource_id, "a compressed content")
+            compressed, applied = Blob(frame.digest, frame.size), _filter(frame)
+        match applied:
+            case None:
+                return StoredContent(content, compressed, (compressed or content,))
+            case Sliced(resource_ids):
+                parts = (self._row(part, "a sliced content") for part in resource_ids)
+                return StoredContent(content, compressed, tuple(Blob(part.digest, part.size) for part in parts))
+        return None
+
+    def _row(self, resource_id: int, wanted_by: str) -> ResourceRow:
+        return self._blobs.get(resource_id) or self._image.resources.by_id(resource_id, wanted_by)
 
 
 def _is_whole_frame(image: Image, digest: bytes) -> bool:
@@ -250,5 +265,5 @@ def _is_whole_frame(image: Image, digest: bytes) -> bool:
     return image.source.size(name) is None or has_checksum_and_size(next(image.source.chunks(name), b""))
 
 
-def _filter(raw: bytes | None) -> object:
-    return None if raw is None else parse_filter(raw, "base artifact")
+def _filter(row: ResourceRow) -> Filter | None:
+    return None if row.filter_applied is None else parse_filter(row.filter_applied, "base artifact")
