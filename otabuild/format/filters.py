@@ -90,4 +90,4 @@ def _unpack(packed: bytes, where: str) -> list[Any]:
 
 
 def _are_ids(values: list[Any]) -> bool:
-    return all(type(value) is int and 0 <= value <= _MAX_ID for value in values)
+    return {*map(type, values)} == {int} and min(values) >= 0 and max(values) <= _MAX_ID

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER N
 """
 _CHUNK = 1 << 20
 _PACK = re.compile("[1-9][0-9]{0,17}")
+_BATCH = 500
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746133
@@ -99,6 +100,20 @@ class Cache:
     def has(self, blob: Blob) -> bool:
         """Whether the cache has a blob with that digest and size. Its bytes are checked when they are read."""
         return self._one("SELECT 1 FROM blobs WHERE digest = ? AND size = ?", *blob) is not None
+
+    def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
+        """Return the blobs that the cache does not have, in their order; takes less time than asking for each."""
+        left, found = list(blobs), set[Blob]()
+        for start in range(0, len(left), _BATCH):
+            digests = [blob.digest for blob in left[start : start + _BATCH]]
+            places = ",".join("?" * len(digests))
+            rows = self._all(f"SELECT digest, size FROM blobs WHERE digest IN ({places})", *digests)  # noqa: S608 -- question marks
+            found.update(Blob(*row) for row in rows)
+        return [blob for blob in left if blob not in found]
+
+    def knows_files(self) -> bool:
+        """Whether it has the digest of any host file: asking for each of a large tree takes a moment."""
+        return self._one("SELECT 1 FROM hashed") is not None
 
     def add(self, data: bytes) -> Blob:
         """Store bytes, unless they are already stored."""
@@ -293,9 +308,9 @@ class Cache:
         with self._lock, self._errors():
             return self._db.execute(statement, values).fetchone()
 
-    def _all(self, statement: str) -> list[Any]:
+    def _all(self, statement: str, *values: object) -> list[Any]:
         with self._lock, self._errors():
-            return self._db.execute(statement).fetchall()
+            return self._db.execute(statement, values).fetchall()
 
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         with self._lock, self._errors():

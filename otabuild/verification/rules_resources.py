@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,10 +61,10 @@ class NeededSubject:
         rows = (row for files in self.files for _, _, row in _looked_up(files, self.resources))
         return _Ids(self.resources, (row[1] for row in rows if row is not None))
 
-    @cached_property
-    def parts(self) -> _Ids:
-        """Return the rows that a filter names."""
-        return _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
+    def orphans(self) -> Iterator[int]:
+        """Yield the rows that are neither a content of a file nor named by a filter."""
+        parts = _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
+        return parts.in_neither(self.contents)
 
 
 def reached_by(files: FileTable, resources: ResourceTable) -> _Ids:
@@ -96,6 +96,11 @@ class _Ids:
         self._marks[-1] = 0
         return level + 1 in self._marks
 
+    def in_neither(self, other: _Ids) -> Iterator[int]:
+        """Yield the rows of the table that are in neither of two sets of its rows."""
+        rows = zip(self._known, self._marks, other._marks, strict=False)  # the last mark stands for no row
+        return (resource_id for resource_id, mine, theirs in rows if not mine and not theirs)
+
     def __contains__(self, resource_id: int) -> bool:
         return self._marks[self._place(resource_id)] > 0
 
@@ -119,11 +124,11 @@ def _looked_up(
 
 @dataclass(frozen=True, slots=True)
 class StoredSubject:
-    """The files in blobs/sha256/: digests, and the sum of the sizes; `known` says whether anything refers to one."""
+    """The files in blobs/sha256/: their sizes by digest, and the digests of those that nothing refers to."""
 
     index: Index
     stored: dict[bytes, int]
-    known: Callable[[bytes], bool]
+    unreferenced: Sequence[bytes]
 
 
 def _named_by(row: ResourceRow) -> tuple[int, ...]:
@@ -196,17 +201,15 @@ def check_contents(subject: JoinSubject) -> Iterator[Finding]:
 @rule("resources.orphan", NeededSubject, severity="note")
 def check_orphans(subject: NeededSubject) -> Iterator[Finding]:
     """Every resource is a content of a payload, or part of one; an unused resource is harmless."""
-    for row in subject.resources.rows():
-        if row.resource_id not in subject.parts and row.resource_id not in subject.contents:
-            yield Finding(f"{NAME}: resource {row.resource_id}", "needed by no payload")
+    for resource_id in subject.orphans():
+        yield Finding(f"{NAME}: resource {resource_id}", "needed by no payload")
 
 
 @rule("blobs.extra", StoredSubject, error=IntegrityError)
 def check_extra(subject: StoredSubject) -> Iterator[Finding]:
     """A descriptor or the resource table names every stored blob (section 2)."""
-    for digest in subject.stored:
-        if not subject.known(digest):
-            yield Finding(format_digest(digest), "a blob that nothing refers to")
+    for digest in subject.unreferenced:
+        yield Finding(format_digest(digest), "a blob that nothing refers to")
 
 
 @rule("blobs.count", StoredSubject, error=IntegrityError)

@@ -288,7 +288,7 @@ class _Run:
             if not is_listed:  # those that belong to the image will be there, or are missing when they are read
                 stored = self.referenced | (image.resources.leaves() if image.index.has_resource_table else {})
             if is_listed or not self.may_refer_to_more():
-                self.apply(StoredSubject(image.index, stored, self.known()))
+                self.apply(StoredSubject(image.index, stored, self.unreferenced(stored)))
         self.hash_rest(stored)
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
 
@@ -303,18 +303,12 @@ class _Run:
             with self.collected("content"):
                 self.rebuild_contents(needed)
 
-    def known(self) -> Callable[[bytes], bool]:
-        """Return whether anything refers to a blob; assume so if a document that might is unreadable."""
+    def unreferenced(self, stored: Iterable[bytes]) -> list[bytes]:
+        """Return the blobs that nothing refers to; none if a document that might is unreadable."""
         if self.may_refer_to_more():
-            return lambda _digest: True
-
-        def is_known(digest: bytes) -> bool:
-            if digest in self.referenced or not self.image.index.has_resource_table:
-                return digest in self.referenced
-            row = self.image.resources.by_digest(digest)
-            return row is not None and row.filter_applied is None
-
-        return is_known
+            return []
+        leaves = self.image.resources.leaves() if self.image.index.has_resource_table else {}
+        return [digest for digest in stored if digest not in self.referenced and digest not in leaves]
 
     def may_refer_to_more(self) -> bool:
         """Whether a document that may refer to a blob is unreadable."""

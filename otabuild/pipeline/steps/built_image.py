@@ -59,7 +59,7 @@ def built_files(recipe: Recipe, workspace: Workspace, cache: Cache) -> Iterator[
 
     index = files.read_file(path("index.json"))
     token = files.read_file(path(NAME)) if recipe.sign else None
-    of_base = [blob for blob in read_blobs(path(OF_BASE)) if not cache.has(blob)]
+    of_base = cache.missing(read_blobs(path(OF_BASE)))
     with BaseBlobs(recipe) as base:
         extra = _legacy(path, cache) if needs_legacy(recipe) else ()
         found = members(index, token, read_blobs(path("blobs")), cache, extra, dict.fromkeys(of_base, base.read))
