@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import hypothesis
 import pytest
 
-pytest_plugins = ["tests.refusals", "tests.softhsm"]
+pytest_plugins = ["tests.refusals", "tests.softhsm", "tests.stores.addresses"]
 
 # How long an example takes says more about the machine than about the code.
 hypothesis.settings.register_profile("otabuild", deadline=None)

@@ -17,10 +17,7 @@ from otabuild.api import publish
 from otabuild.stores.open_store import open_store
 from tests.releases.field_client import FieldClient
 from tests.releases.worlds import image
-from tests.stores.conftest import seaweedfs_address
 from tests.stores.servers import BUCKET, aws_environ, free_port, needs_dav, needs_nginx, needs_seaweedfs, nginx
-
-__all__ = ["seaweedfs_address"]
 
 PAGE = (Path(__file__).parents[2] / "docs/how-to/serve-releases.md").read_text(encoding="utf-8")
 FOLDER, WEBDAV, BUCKET_BEHIND = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)

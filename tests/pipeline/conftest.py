@@ -7,9 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.signing_world import World
-from tests.stores.conftest import seaweedfs_address
-
-__all__ = ["seaweedfs_address"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Commands on stores, and the servers that they run against."""
+"""Commands on stores."""
 
 from __future__ import annotations
 
@@ -11,25 +11,6 @@ import pytest
 
 from otabuild import cli
 from tests import pki
-from tests.stores.conftest import (
-    azure_address,
-    blind_webdav_address,
-    google_address,
-    plain_server,
-    rclone_s3_address,
-    seaweedfs_address,
-    webdav_address,
-)
-
-__all__ = [
-    "azure_address",
-    "blind_webdav_address",
-    "google_address",
-    "plain_server",
-    "rclone_s3_address",
-    "seaweedfs_address",
-    "webdav_address",
-]
 
 
 @pytest.fixture

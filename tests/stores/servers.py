@@ -64,10 +64,14 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], ports: list[int], log: Path, **environ: str) -> Iterator[None]:
-    """Run a server until the block ends; it listens on all ports before the block starts."""
+    """Run a server until the block ends, or the tests are killed; it listens on all ports before the block starts."""
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **environ}
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **environ},
         )
     try:
         for port in ports:
