@@ -17,6 +17,7 @@ from otabuild.releases.publish import Published
 from otabuild.stores.open_store import open_store
 from otabuild.verification.verify import verify
 from tests import pki
+from tests.leaks import nothing_left
 from tests.pipeline.signing_world import World
 
 PUBLISH = 'publish: {store: store, name: "1.0"}\n'
@@ -38,6 +39,15 @@ def test_the_image_becomes_a_release(world: World) -> None:
     assert (done.name, done.was_there) == ("1.0", False)
     assert done.uploaded == done.blobs > 0
     assert is_valid(world)
+
+
+@pytest.mark.parametrize("without", ["", "output: dist/v.zip\n"], ids=["artifact", "no artifact"])
+def test_publishing_leaves_no_table_open(without: str, world: World) -> None:
+    world.write(more=PUBLISH)
+    recipe = world.folder / "v.yaml"
+    recipe.write_text(recipe.read_text().replace(without, ""))
+    with nothing_left():
+        assert otabuild.publish(world.recipe, workspace=world.workspace).uploaded
 
 
 def test_publishing_again_asks_the_store_again(world: World) -> None:

@@ -112,8 +112,9 @@ def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
                 progress(len(chunk))
 
         do_all(check, ours, workspace.workers)
-        image = Image(MemberBackend(f"the image of {recipe.file}", found), STRICT, UNBOUNDED)
-        yield BuiltImage(image, of_base.union(member.digest for member in ours if member.digest), traffic)
+        proven = of_base.union(member.digest for member in ours if member.digest)
+        with Image(MemberBackend(f"the image of {recipe.file}", found), STRICT, UNBOUNDED) as image:
+            yield BuiltImage(image, proven, traffic)
 
 
 def beside(recipe: Recipe, workspace: Workspace) -> str:
