@@ -259,9 +259,9 @@ def task__steps() -> Iterator[Task]:
         )
     for name, error in project.broken.items():
         hint = f"\n  hint: the others can still be built: doit {' '.join(f'build:{good}' for good in project.drivers)}"
-        yield _task(
-            f"build:{name}", "!! this recipe is broken", (refuse, [f"{error}{hint if project.drivers else ''}"])
-        )
+        message = f"{error}{hint if project.drivers else ''}"
+        for kind in _KINDS:  # every kind: `doit verify` must not pass because a recipe cannot be read
+            yield _task(f"{kind}:{name}", "!! this recipe is broken", (refuse, [message]))
 
 
 def task__own_steps() -> Iterator[Task]:

@@ -25,7 +25,7 @@ def add(parsers: Parsers) -> None:
         nargs="?",
         metavar="PATH",
         default="recipes/image.yaml",
-        help="the recipe to write; default: %(default)s",
+        help="the recipe to write; default: recipes/image.yaml",
     )
     add_json(init)
     init.set_defaults(run=run_init)

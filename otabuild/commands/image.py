@@ -108,7 +108,7 @@ def _add_paths(parsers: Parsers) -> None:
         add_image(parser)
         add_payload(parser)
         if name == "ls":
-            parser.add_argument("path", nargs="?", default="/", metavar="PATH", help=f"{_PATH}; default: %(default)s")
+            parser.add_argument("path", nargs="?", default="/", metavar="PATH", help=f"{_PATH}; default: /")
             parser.add_argument(
                 "-R", "--recursive", action="store_true", help="list everything below, with whole paths"
             )

@@ -27,6 +27,14 @@ def test_a_broken_recipe_gets_a_task_that_stops_no_other(project: Project, file:
     assert project.artifact.exists()
 
 
+@pytest.mark.parametrize("tasks", ["preflight", "verify", "deploy", "roundtrip", "publish", "repro", "inspect"])
+def test_a_group_of_tasks_fails_for_a_broken_recipe(project: Project, tasks: str) -> None:
+    project.recipe.write_text(project.recipe.read_text().replace("ecu: main", "ecu: ../main"))
+    done = project.doit(tasks)
+    assert done.code == 1, done.out + done.err
+    assert f"{project.recipe.relative_to(project.root)}:13" in done.out
+
+
 def test_a_step_of_a_broken_recipe_says_so_and_stops_no_other(project: Project) -> None:
     project.add_recipe("broken", BROKEN.replace("name: {name}", "name: car"))
     steps = FETCH.format(recipe="car", rootfs="main") + NOTES.format(recipe="car")
@@ -97,7 +105,7 @@ def test_two_recipes_with_one_output(project: Project, key: str) -> None:
         project.edit("output:", "output-dir: ../dist/twin.zip\noutput:")
     listed = project.doit("list", "--all")
     assert listed.code == 0
-    assert listed.out.count("!! this recipe is broken") == 2
+    assert listed.out.count("!! this recipe is broken") == 2 * listed.out.count("twin ")
     for name, other, used in (("vehicle", "twin", key), ("twin", "vehicle", "output")):
         done = project.doit(f"build:{name}")
         assert done.code == 1

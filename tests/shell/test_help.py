@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from otabuild.cli import make_parser
+from otabuild.cli import main, make_parser
 from tests.shell.projects import Project, make_project
 
 
@@ -35,6 +35,16 @@ def test_every_command_and_option_is_explained(name: str) -> None:
     for action in parser._actions:
         assert action.help or isinstance(action, argparse._SubParsersAction), action.dest
     assert parser.format_help().startswith(f"usage: {name}")
+
+
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "otabuild"])
+def test_every_command_prints_its_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = name.split()[1:]
+    for ask in (["--help"], ["-q", "-h"]):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *ask])
+        assert not ended.value.code
+        assert capsys.readouterr().out == COMMANDS[name].format_help()
 
 
 def test_no_python_colours_it(monkeypatch: pytest.MonkeyPatch) -> None:
