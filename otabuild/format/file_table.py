@@ -6,7 +6,9 @@ This module works on an open connection. The caller decides how to open and prot
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
+import stat
 import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -19,7 +21,7 @@ from otabuild.format import limits
 EMPTY_DIGEST = hashlib.sha256(b"").digest()
 EMPTY_RESOURCE_ID = 0
 CAPABILITY = "security.capability"
-ACL = "system.posix_acl_access"
+ACL, DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
 
 _CAPABILITY_SIZES = (12, 20, 24)
 """Bytes of a capability by revision, from 1."""
@@ -27,6 +29,10 @@ _CAPABILITY_EFFECTIVE = 1
 _CAPABILITY_REVISION_2 = 0x02000000
 _ACL_VERSION = b"\2\0\0\0"
 _ACL_OWNER, _ACL_MASK, _ACL_OTHER = 0x01, 0x10, 0x20
+_ACL_TAGS = {_ACL_OWNER: "u", 0x02: "U", 0x04: "g", 0x08: "G", _ACL_MASK: "m", _ACL_OTHER: "o"}
+_NOBODY = 0xFFFFFFFF
+_ACL_ORDER = re.compile("ugm?o|uU*gG*mo")
+"""The kinds of entries of a list, in the order that Linux demands; named users and groups need a mask."""
 
 TABLES = (
     """CREATE TABLE ft_inode (
@@ -160,22 +166,31 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
     return found
 
 
-def xattr_problem(name: str, value: bytes) -> str:
-    """Return why the format cannot store an extended attribute, or an empty text.
+def xattr_problem(name: str, value: bytes, mode: int) -> str:
+    """Return why the format cannot store an extended attribute of an inode with this mode, or an empty text.
 
-    A build refuses just what verification finds. How large a value may be is not part of it, because that depends on
-    the file system of the device.
+    A build refuses just what verification finds: what no Linux sets, whatever the file system. How large a value may be
+    is not part of it, because that depends on the file system of the device.
     """
-    return _name_problem(name) or (_capability_problem(value) if name == CAPABILITY else "")
+    if problem := xattr_name_problem(name):
+        return problem
+    if name == CAPABILITY:
+        return _capability_problem(value)
+    if name.startswith("user.") and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        return "is one that Linux sets of files and directories only"
+    if name in (ACL, DEFAULT_ACL):
+        return _acl_problem(name, value, mode)
+    return ""
 
 
 def _pair_problem(name: object, value: object) -> str:
     if not isinstance(name, str) or not isinstance(value, bytes):
         return "is not a pair of name and bytes"
-    return _name_problem(name)
+    return xattr_name_problem(name)
 
 
-def _name_problem(name: str) -> str:
+def xattr_name_problem(name: str) -> str:
+    """Return why Linux does not accept the name of an extended attribute, or an empty text."""
     if not name or "\0" in name or len(name.encode("utf-8", "surrogateescape")) > limits.XATTR_NAME:
         return f"has a name that Linux does not accept (1 to {limits.XATTR_NAME} bytes, no NUL)"
     return ""
@@ -194,6 +209,23 @@ def _capability_problem(value: bytes) -> str:
     if header & ~_CAPABILITY_EFFECTIVE != _CAPABILITY_REVISION_2:
         return f"begins with {header:#010x}, which is neither revision 2 nor its effective flag"
     return ""
+
+
+def _acl_problem(name: str, value: bytes, mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "is on a symlink, which has no access control list"
+    if name == DEFAULT_ACL and not stat.S_ISDIR(mode):
+        return "is one that Linux sets of directories only"
+    return "" if _is_acl(value) else "is not an access control list that Linux takes"
+
+
+def _is_acl(value: bytes) -> bool:
+    if not value.startswith(_ACL_VERSION) or len(value) % 8 != 4:
+        return False
+    entries = list(struct.iter_unpack("<HHI", value[4:]))
+    return _ACL_ORDER.fullmatch("".join(_ACL_TAGS.get(tag, "?") for tag, _, _ in entries)) is not None and all(
+        permissions <= 7 and (_ACL_TAGS[tag] not in "UG" or number != _NOBODY) for tag, permissions, number in entries
+    )
 
 
 def acl_permissions(value: bytes) -> int | None:

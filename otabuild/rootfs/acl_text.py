@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 import struct
 
-ACCESS, DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
+from otabuild.format.file_table import ACL, DEFAULT_ACL
+
+ACCESS, DEFAULT = ACL, DEFAULT_ACL
 UNCONVERTED = " (as text)"
 """Ends the name of an attribute that stands for a list of names: patterns that drop lists match it, the gate refuses."""
 _NOBODY = 0xFFFFFFFF

@@ -89,14 +89,16 @@ def _is_utf8(text: str) -> bool:
 
 
 def _with_legal_xattrs(entry: Entry, left_out: list[str]) -> Entry:
-    bad = {name: reason for name, value in entry.xattrs.items() if (reason := _reason_of_xattr(name, value))}
+    bad = {
+        name: reason for name, value in entry.xattrs.items() if (reason := _reason_of_xattr(name, value, entry.mode))
+    }
     if not bad:
         return entry
     left_out.extend(f"{entry.path} ({reason})" for reason in bad.values())
     return entry._replace(xattrs={name: value for name, value in entry.xattrs.items() if name not in bad})
 
 
-def _reason_of_xattr(name: str, value: bytes) -> str:
+def _reason_of_xattr(name: str, value: bytes, mode: int) -> str:
     if not _is_utf8(name):
         return f"the name of its attribute {name} is not UTF-8"
     if name.endswith(acl_text.UNCONVERTED):
@@ -104,7 +106,7 @@ def _reason_of_xattr(name: str, value: bytes) -> str:
             f"its access control list is there only {name.rpartition('(')[2][:-1]}, with names of the machine that packed "
             "it; pack with `tar --xattrs` instead of --acls, or drop it with `xattrs: {drop: [system.posix_acl_*]}`"
         )
-    problem = xattr_problem(name, value)
+    problem = xattr_problem(name, value, mode)
     return problem and f"its attribute {name} {problem}"
 
 

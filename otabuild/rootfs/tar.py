@@ -161,6 +161,11 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
     if kind is None or size > limits.FILE or (kind == b"1" and size and pairs):
         reason = f"is of the unknown type {flag!r}" if kind is None else "has an invalid size"
         raise InputError(f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size)
+    uid, gid = _number(records.get(b"uid"), block[108:116], where), _number(records.get(b"gid"), block[116:124], where)
+    if max(uid, gid) >> 63:  # what is kept of an archive has room for no more; the gate knows what the format allows
+        raise InputError(
+            "a member of the archive has an invalid owner", where=f"{where}: {text(name)}", observed=f"{uid}:{gid}"
+        )
     if kind == _REGULAR and name.endswith(b"/"):
         kind = b"5"
     sparse = tar_sparse.find(reader, block, flag, pairs, size) if kind == _REGULAR else None
@@ -171,8 +176,8 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
         name=name,
         kind=kind,
         mode=number(block[100:108], where) & 0o7777,
-        uid=_number(records.get(b"uid"), block[108:116], where),
-        gid=_number(records.get(b"gid"), block[116:124], where),
+        uid=uid,
+        gid=gid,
         link=records.get(b"linkpath") or block[157:257].split(b"\0")[0],
         device=(number(block[329:337], where), number(block[337:345], where)) if kind in b"34" else (0, 0),
         xattrs=_xattrs(records, where),

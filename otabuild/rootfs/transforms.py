@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import translate
 
 from otabuild.errors import InputError, InputUnreadableError
-from otabuild.format.file_table import CAPABILITY, xattr_problem
+from otabuild.format.file_table import CAPABILITY, xattr_name_problem
 from otabuild.format.json_text import load_json
 from otabuild.rootfs import acl_text
 from otabuild.rootfs.content import is_readable, load_content
@@ -171,7 +171,7 @@ def _travels(name: str) -> bool:
     if (namespace in _NAMESPACES and rest) or name.startswith(_ACLS):
         return True
     # A name that no inode can have is not foreign but damaged: the gate refuses it.
-    return bool(xattr_problem(name, b""))
+    return bool(xattr_name_problem(name))
 
 
 def _portable(name: str, value: bytes) -> bytes:

@@ -15,14 +15,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from otabuild.errors import MetaApplyError, StateError
-from otabuild.format.file_table import ACL
+from otabuild.format.file_table import ACL, DEFAULT_ACL
 from otabuild.storage.fs import change, storage_error
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_FOLDERS = 256
 _RENAME_NOREPLACE, _RENAME_EXCHANGE = 1, 2
-_ACLS = (ACL, "system.posix_acl_default")
+_ACLS = (ACL, DEFAULT_ACL)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

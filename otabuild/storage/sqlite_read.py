@@ -68,9 +68,9 @@ class Database:
             for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 see above
                 yield row
 
-    def define(self, name: str, function: Callable[[Any], str | bytes | int | None]) -> None:
-        """Make a pure function of one argument available in statements."""
-        self.connection.create_function(name, 1, function, deterministic=True)
+    def define(self, name: str, function: Callable[..., str | bytes | int | None], arguments: int = 1) -> None:
+        """Make a pure function of so many arguments available in statements."""
+        self.connection.create_function(name, arguments, function, deterministic=True)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:

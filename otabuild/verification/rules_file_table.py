@@ -54,7 +54,7 @@ class FileTableSubject:
         define = self.table.database.define
         define("path_problem", _path_problem)
         define("target_problem", _target_problem)
-        define("xattr_problem", _xattr_problem)
+        define("xattr_problem", _xattr_problem, 2)
         define("acl_permissions", _acl_permissions)
         define("parent", _parent)
         define("folded", _folded)
@@ -95,13 +95,13 @@ def _is_utf8(raw: bytes) -> bool:
     return True
 
 
-def _xattr_problem(packed: bytes) -> str | None:
+def _xattr_problem(packed: bytes, mode: int) -> str | None:
     try:
         xattrs = unpack_xattrs(packed, "")
     except OtabuildError as error:
         return error.what
     return next(
-        (f"{name} {problem}" for name, value in xattrs.items() if (problem := xattr_problem(name, value))), None
+        (f"{name} {problem}" for name, value in xattrs.items() if (problem := xattr_problem(name, value, mode))), None
     )
 
 
@@ -263,9 +263,10 @@ _query(
 )
 _query(
     "table.xattrs",
-    "xattrs are NULL or a MessagePack map of legal names to bytes, at most 1 MiB, no namespaced capability (section 6).",
+    "xattrs are NULL or a MessagePack map of legal names to bytes, at most 1 MiB, "
+    "that Linux can set of such an inode; no namespaced capability (section 6).",
     "extended attributes that are not legal",
-    """SELECT inode_id, xattr_problem(xattrs) AS problem FROM ft_inode
+    """SELECT inode_id, xattr_problem(xattrs, coalesce(mode & 0xF000, 0)) AS problem FROM ft_inode
         WHERE xattrs IS NOT NULL AND problem IS NOT NULL""",
     kind="inode ",
 )

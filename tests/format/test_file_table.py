@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 from typing import Any
 
@@ -10,8 +11,18 @@ import pytest
 
 from otabuild.errors import LimitError, TableError
 from otabuild.format import limits
-from otabuild.format.file_table import acl_permissions, pack_xattrs, unpack_xattrs, xattr_problem
+from otabuild.format.file_table import (
+    ACL,
+    DEFAULT_ACL,
+    acl_permissions,
+    pack_xattrs,
+    unpack_xattrs,
+    xattr_problem,
+)
 from tests.rootfs.trees import acl
+
+FILE, FOLDER, LINK, WHITEOUT = stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR
+LIST = acl((0x01, 6), (0x02, 7), (0x04, 1), (0x08, 1), (0x10, 5), (0x20, 4))
 
 
 def test_attributes_are_packed_in_order_of_names_and_read_back() -> None:
@@ -109,15 +120,60 @@ GOOD = struct.pack("<5I", 0x02000000, 1, 0, 0, 0)
     ],
 )
 def test_capabilities_that_linux_sets(value: bytes, problem: str) -> None:
-    assert xattr_problem("security.capability", value) == problem
-    assert xattr_problem("user.x", value) == ""
+    assert xattr_problem("security.capability", value, FILE) == problem
+    assert xattr_problem("user.x", value, FILE) == ""
 
 
 def test_names_that_linux_takes() -> None:
     accepted = "has a name that Linux does not accept (1 to 255 bytes, no NUL)"
-    assert xattr_problem("a" * 255, b"") == ""
+    assert xattr_problem("a" * 255, b"", FILE) == ""
     for name in ("a" * 256, "é" * 128, "", "a\0"):
-        assert xattr_problem(name, b"") == accepted
+        assert xattr_problem(name, b"", FILE) == accepted
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "is_set"),
+    [
+        ("user.a", FILE, True),
+        ("user.a", FOLDER, True),
+        ("user.a", LINK, False),
+        ("user.a", WHITEOUT, False),
+        ("trusted.a", LINK, True),
+        ("security.capability", LINK, True),
+        (ACL, FILE, True),
+        (ACL, FOLDER, True),
+        (ACL, WHITEOUT, True),
+        (ACL, LINK, False),
+        (DEFAULT_ACL, FOLDER, True),
+        (DEFAULT_ACL, FILE, False),
+        (DEFAULT_ACL, WHITEOUT, False),
+        (DEFAULT_ACL, LINK, False),
+    ],
+)
+def test_attributes_that_linux_sets_of_a_kind_of_inode(name: str, mode: int, is_set: bool) -> None:
+    value = struct.pack("<5I", 0x02000000, 1, 0, 0, 0) if name == "security.capability" else LIST
+    assert (not xattr_problem(name, value, mode)) == is_set
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        LIST[:-8],
+        LIST[:-1],
+        b"\3" + LIST[1:],
+        b"\2\0\0\0",
+        b"junk",
+        acl((0x04, 4), (0x01, 6), (0x20, 4)),
+        acl((0x01, 6), (0x02, 4), (0x04, 4), (0x20, 4)),
+        acl((0x01, 8), (0x04, 4), (0x20, 4)),
+        acl((0x01, 6), (0x40, 4), (0x20, 4)),
+        LIST.replace(struct.pack("<HHI", 0x02, 7, 1000), struct.pack("<HHI", 0x02, 7, 0xFFFFFFFF)),
+    ],
+)
+def test_access_control_lists_that_linux_does_not_take(value: bytes) -> None:
+    for name in (ACL, DEFAULT_ACL):
+        assert xattr_problem(name, value, FOLDER) == "is not an access control list that Linux takes"
+    assert not xattr_problem(DEFAULT_ACL, acl((0x01, 6), (0x04, 4), (0x20, 4)), FOLDER)
 
 
 @pytest.mark.parametrize(

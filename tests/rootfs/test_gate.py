@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from otabuild.errors import InputError, LimitError, UnsupportedEntryError
+from otabuild.format.file_table import ACL, DEFAULT_ACL
 from otabuild.rootfs.entry import Entry
 from otabuild.rootfs.gate import as_tree, supported
 from tests.rootfs.trees import acl, folder, paths, regular, symlink
@@ -92,6 +93,24 @@ def test_an_attribute_that_verification_refuses_is_not_built(name: str, value: b
     assert len(left_out) == 1
     with pytest.raises(UnsupportedEntryError):
         list(supported([entry], "error", []))
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        (symlink("/x", "y"), "user.a"),
+        (symlink("/x", "y"), ACL),
+        (regular("/x"), DEFAULT_ACL),
+    ],
+)
+def test_an_attribute_that_linux_does_not_set_of_such_an_entry_is_not_built(entry: Entry, name: str) -> None:
+    left_out: list[str] = []
+    value = acl((0x01, 6), (0x02, 7), (0x04, 0), (0x10, 7), (0x20, 4))
+    given = entry._replace(xattrs={name: value})
+    assert list(supported([given], "warn", left_out)) == [entry._replace(xattrs={})]
+    assert left_out[0].startswith(f"/x (its attribute {name} is ")
+    with pytest.raises(UnsupportedEntryError):
+        list(supported([given], "error", []))
 
 
 @pytest.mark.parametrize("magic", [0x02000000, 0x02000001])

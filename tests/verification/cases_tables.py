@@ -11,6 +11,7 @@ import msgpack
 
 from tests.image import forge
 from tests.image.forge import Mutation
+from tests.rootfs.trees import acl
 from tests.verification.tampering import Case, case, rebuilt, rewritten_schema, sql
 
 BAD_CAPABILITIES = {
@@ -403,6 +404,8 @@ def _xattr_cases() -> Iterator[Case]:
         "capability-revision-3": pack({"security.capability": bytes(24)}),
         **{f"capability-{name}": pack({"security.capability": value}) for name, value in BAD_CAPABILITIES.items()},
         "capability-short": pack({"security.capability": b"\1\0\0\2" + bytes(15)}),
+        "default-list-of-a-file": pack({"system.posix_acl_default": acl((0x01, 6), (0x04, 4), (0x20, 4))}),
+        "list-out-of-order": pack({"system.posix_acl_access": acl((0x20, 4), (0x04, 4), (0x01, 6))}),
     }
     for name, value in values.items():
         change = sql(("UPDATE ft_inode SET xattrs = ? WHERE inode_id = 12", (value,)))
