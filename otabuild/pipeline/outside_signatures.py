@@ -105,6 +105,10 @@ class KnownSignatures:
     def __init__(self, folder: str, key: ec.EllipticCurvePublicKey) -> None:
         self._folder, self._key = folder, key
 
+    def has_any(self) -> bool:
+        """Whether a signature was ever kept here."""
+        return os.path.isdir(self._folder)
+
     def find(self, digest: bytes) -> bytes | None:
         """Return the valid signature of a digest (32 bytes), if known: r and s, 64 bytes."""
         path = self._path(digest)

@@ -357,6 +357,14 @@ def test_doit_loads_nothing_heavy_before_its_first_sign(project: Project) -> Non
     assert not {"pydantic", "cryptography", "yaml"} & set(loaded)
 
 
+def test_a_build_with_nothing_to_do_loads_no_http_client(project: Project) -> None:
+    assert project.doit("build").code == 0
+    said = "import sys, doit.doit_cmd as d; d.DoitMain().run(['build']); print(*sys.modules)"
+    loaded = project.run("-c", said).out.split()
+    assert "otabuild.pipeline.steps.sign_step" in loaded
+    assert not {"jwt", "http.client", "urllib.request"} & set(loaded)
+
+
 @pytest.mark.parametrize("command", ["build", "list", "clean"])
 def test_a_work_directory_that_cannot_be_made_is_one_error(project: Project, command: str) -> None:
     (project.root / "build").write_text("in the way")

@@ -82,7 +82,8 @@ class SignStep(Step[SignInputs, Signed]):
         sign, recipe = self._sign, self.recipe
         chain = load_chain(sign.certificate, sign.chain)
         known = self._known(chain)
-        found = (known.find(request.digest) for request in self._requests(chain))
+        # What to sign is not even made if nothing is known: that loads PyJWT, and an HTTP client with it.
+        found = (known.find(request.digest) for request in (self._requests(chain) if known.has_any() else ()))
         return SignInputs(
             index_json=IndexStep(recipe, self.workspace).results().index_json,
             certificates=input_hashes([sign.certificate, *sign.chain]),
