@@ -69,15 +69,30 @@ class ArchiveIndex(NamedTuple):
         """
         places = {IN_SPOOL: os.path.abspath(self.spool_path), IN_ARCHIVE: plain_path}
         try:
-            with open(self.entries_path, "rb") as file:
-                for entry in read_entries(file):
-                    content = entry.content
-                    if content is None:
-                        yield entry
-                    else:
-                        yield entry._replace(content=content._replace(host_path=places[content.host_path]))
+            for entry in read_entries(_Reopened(self.entries_path)):
+                content = entry.content
+                if content is None:
+                    yield entry
+                else:
+                    yield entry._replace(content=content._replace(host_path=places[content.host_path]))
         except (FileNotFoundError, KeyError):
             raise DamagedEntriesError(self.entries_path) from None
+
+
+class _Reopened:
+    """A file that is opened for each read: thousands of layers are merged at once, more than a process may have open."""
+
+    def __init__(self, path: str) -> None:
+        self.name = path
+        self._position = 0
+
+    def read(self, size: int) -> bytes:
+        """Read on."""
+        with open(self.name, "rb") as file:
+            file.seek(self._position)
+            data = file.read(size)
+        self._position += len(data)
+        return data
 
 
 def by_path(archive: Archive, where: str) -> Iterable[Entry]:

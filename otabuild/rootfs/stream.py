@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from functools import partial
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -21,6 +21,13 @@ class Writer(Protocol):
 
     def write(self, data: bytes, /) -> object:
         """Append bytes."""
+
+
+class Readable(Protocol):
+    """An open binary file, or anything else with its `read`."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read at most `size` bytes; none at the end."""
 
 
 class DamagedEntriesError(StateError):
@@ -59,7 +66,7 @@ def write_entries(file: Writer, entries: Iterable[Entry]) -> EntryCounts:
     return EntryCounts(regular, directories, others, size)
 
 
-def read_entries(file: BinaryIO) -> Iterator[Entry]:
+def read_entries(file: Readable) -> Iterator[Entry]:
     """Yield the entries that `write_entries` wrote. They can be trusted only after the last one.
 
     Raises:
@@ -82,7 +89,7 @@ def read_entries(file: BinaryIO) -> Iterator[Entry]:
 class _Hashed:
     """Passes on the bytes read from a file, and hashes all but the digest at the end."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Readable) -> None:
         self._file, self._hasher = file, hashlib.sha256()
         self.tail = b""
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import os
+import resource
 import stat
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from otabuild.errors import InputError
 from otabuild.rootfs.archive import Archive
+from otabuild.rootfs.archive_index import ArchiveIndex
 from otabuild.rootfs.entry import OPAQUE, Entry, Mark
-from otabuild.rootfs.layers import with_whiteouts
+from otabuild.rootfs.layers import apply_layers, with_whiteouts
+from otabuild.rootfs.stream import write_entries
 from tests.rootfs.trees import folder, regular, symlink
 
 
@@ -24,6 +29,20 @@ def seen(entries: Sequence[Entry], outside: dict[str, str] | None = None) -> dic
     found = list(with_whiteouts(archive, "layer"))
     assert [entry.path for entry in found] == sorted(entry.path for entry in found)
     return {entry.path: (entry.mode, entry.target) for entry in found}
+
+
+def test_more_layers_are_merged_than_files_may_be_open(tmp_path: Path) -> None:
+    indexes = [ArchiveIndex(str(tmp_path), f"{number}") for number in range(100)]
+    for number, index in enumerate(indexes):
+        with open(index.entries_path, "wb") as file:
+            write_entries(file, [folder("/"), symlink(f"/{number:03}", "x")])
+    before, is_open = resource.getrlimit(resource.RLIMIT_NOFILE), max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (is_open + 10, before[1]))
+    try:
+        found = list(apply_layers(indexes))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [entry.path for entry in found] == ["/", *(f"/{number:03}" for number in range(100))]
 
 
 DIRECTORY = stat.S_IFDIR | 0o700
