@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import random
+import shutil
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +19,9 @@ from otabuild.errors import OtabuildError
 from otabuild.format.digest import Blob
 from otabuild.image.image import open_image
 from otabuild.pipeline.base_release import summarize_base
+from otabuild.pipeline.builder import BUILDER
+from otabuild.pipeline.run import run_steps
+from otabuild.pipeline.steps.graph import build_steps
 from otabuild.recipe.load import load_recipe
 from otabuild.signing.demo_pki import write_demo_pki
 from otabuild.storage.member import document
@@ -69,14 +78,10 @@ def test_the_same_base_gives_the_same_bytes(root: Path, old: Made, trusting: dic
 
 @pytest.mark.parametrize("form", ["release", "artifact"])
 def test_a_base_by_url(form: str, root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path) -> None:
-    store = open_store(str(tmp_path / "store"))
-    with open_image(old.path) as image:
-        for member in image.source.members():
-            if not member.name.endswith("/"):
-                key = member.name if member.name.startswith("blobs/") else f"releases/1.0/{member.name}"
-                store.put(key, document(key, b"".join(image.source.chunks(member.name))))
-    store.put("old.zip", document("old.zip", old.path.read_bytes()))
-    url = f"file://{tmp_path}/store/" + {"release": "releases/1.0", "artifact": "old.zip"}[form]
+    url = as_release(old.path, tmp_path / "store")
+    if form == "artifact":
+        open_store(str(tmp_path / "store")).put("old.zip", document("old.zip", old.path.read_bytes()))
+        url = f"file://{tmp_path}/store/old.zip"
     made = make(tmp_path / "new", NEW, root / "pki", url, **trusting)
     assert made.digest == make(tmp_path / "again", NEW, root / "pki", str(old.path), **trusting).digest
     assert made.totals["contents-of-base"] == len(HELD)
@@ -125,6 +130,44 @@ def test_a_base_that_lost_a_blob_is_named(root: Path, old: Made, trusting: dict[
         make(tmp_path / "new", NEW, root / "pki", str(base), **trusting)
     assert "does not have a blob" in str(caught.value)
     assert not (tmp_path / "new/image.zip").exists()
+
+
+@pytest.mark.parametrize("form", ["artifact", "directory", "release"])
+def test_provenance_names_the_base_of_the_last_build(
+    form: str, root: Path, old: Made, trusting: dict[str, Any], tmp_path: Path
+) -> None:
+    """Also if another base at the same place gives the same image."""
+    other = make(tmp_path / "other", OLD, root / "pki", timestamp="2026-02-02T00:00:00Z", **trusting)
+
+    def put(base: Made) -> str:
+        if form == "artifact":
+            return str(shutil.copy(base.path, tmp_path / "base.zip"))
+        shutil.rmtree(tmp_path / "base", ignore_errors=True)
+        return (as_release if form == "release" else lambda *of: str(unpacked(*of)))(base.path, tmp_path / "base")
+
+    made = make(tmp_path / "new", NEW, root / "pki", put(old), **trusting)
+    recipe = made.recipe.model_copy(update={"provenance": True})
+    around = replace(made.workspace, environ={BUILDER: "https://ci.example/1"})
+    for base in (old, other):
+        put(base)
+        run_steps(build_steps(recipe, around), time.monotonic, lambda _text: None)
+        envelope = json.loads(Path(f"{made.path}.provenance.json").read_bytes())
+        definition = json.loads(base64.b64decode(envelope["payload"]))["predicate"]["buildDefinition"]
+        (named,) = (one for one in definition["resolvedDependencies"] if one["name"] == "storage.base")
+        with open_image(base.path) as image:
+            index = hashlib.sha256(image.index_raw).hexdigest()
+        assert named["digest"]["sha256"] == (base.digest if form == "artifact" else index)
+
+
+def as_release(artifact: Path, folder: Path) -> str:
+    """Write an image into a store as the release 1.0; return its URL."""
+    store = open_store(str(folder))
+    with open_image(artifact) as image:
+        for member in image.source.members():
+            if not member.name.endswith("/"):
+                key = member.name if member.name.startswith("blobs/") else f"releases/1.0/{member.name}"
+                store.put(key, document(key, b"".join(image.source.chunks(member.name))))
+    return f"file://{folder}/releases/1.0"
 
 
 def unpacked(artifact: Path, folder: Path) -> Path:

@@ -15,6 +15,7 @@ from otabuild.pipeline.signers import signed_outside
 from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.pipeline.steps.built_image import BuiltFiles, BuiltImage, beside, built_files, open_built
 from otabuild.pipeline.steps.index_step import Indexed, IndexStep
+from otabuild.pipeline.steps.preflight_step import PreflightStep
 from otabuild.pipeline.steps.sign_step import Signed, SignStep
 from otabuild.pipeline.steps.store_step import StoreStep
 from otabuild.pipeline.steps.tables_step import TablesStep
@@ -106,11 +107,12 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         )
 
     def _watched(self) -> tuple[object, ...]:
-        """Return what a provenance depends on besides the image."""
+        """Return what a provenance depends on besides the image: another base may give the same image."""
         from otabuild.pipeline.builder import BUILDER
         from otabuild.pipeline.provenance import watched
 
-        return watched(self.recipe, self.workspace.environ.get(BUILDER, ""))
+        base = PreflightStep(self.recipe, self.workspace).results().base
+        return *watched(self.recipe, self.workspace.environ.get(BUILDER, "")), base
 
     def run(self, inputs: ArtifactInputs) -> Outcome[Built]:
         """See `Step.run`."""
