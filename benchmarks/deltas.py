@@ -27,10 +27,12 @@ def reuse(bench: Bench) -> Iterator[Figure]:
     full = deploying(bench, bench.built_second)
     near = _reusing(bench, bench.built_second.artifact)
     with _served(bench) as address:
-        whole, from_path, by_url = bench.meter.compare(full, near, _reusing(bench, address))
+        whole, from_path, by_url, floor = bench.meter.compare(full, near, _reusing(bench, address), _copying(bench))
         due, done = _due(bench), _done(bench, address)
     yield ratio("deploy --reuse, from a path / full: wall", from_path.wall, whole.wall, 0.35)
     yield ratio("deploy --reuse, from a path / full: CPU", from_path.cpu, whole.cpu)
+    yield ratio("cp -a and sha256sum of the old tree / full: wall", floor.wall, whole.wall)
+    yield ratio("cp -a and sha256sum of the old tree / full: CPU", floor.cpu, whole.cpu)
     yield ratio("deploy --reuse, by URL / full: wall", by_url.wall, whole.wall, 0.35)
     yield peak("deploy --reuse, by URL: peak memory", by_url, 250)
     yield Figure("requests: fetched minus cost", done["requests"] - due["total-requests"], target=0)
@@ -78,6 +80,14 @@ def _reusing(bench: Bench, image: str | Path) -> Side:
     side = _deploying(bench, image)
     command = [*side.command, "--reuse", old, "--reuse-image", bench.built.artifact]
     return Side(f"{side.name} --reuse", command, side.folder, side.prepare, side.environ)
+
+
+def _copying(bench: Bench) -> Side:
+    """What every such deployment does at least: copy the old tree, and hash each copy."""
+    script = 'cp -a "$1" "$2" && find "$2" -type f -print0 | xargs -0 -P 2 -n 500 sha256sum > /dev/null'
+    target = bench.work / "deployed"
+    command = ["sh", "-c", script, "copy", bench.work / "old-tree", target]
+    return Side("cp -a, sha256sum", command, bench.work, lambda: shutil.rmtree(target, ignore_errors=True))
 
 
 def _due(bench: Bench) -> dict[str, Any]:
