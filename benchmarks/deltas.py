@@ -86,7 +86,7 @@ def _copying(bench: Bench) -> Side:
     """What every such deployment does at least: copy the old tree, and hash each copy."""
     script = 'cp -a "$1" "$2" && find "$2" -type f -print0 | xargs -0 -P 2 -n 500 sha256sum > /dev/null'
     target = bench.work / "deployed"
-    command = ["sh", "-c", script, "copy", bench.work / "old-tree", target]
+    command: list[str | Path] = ["sh", "-c", script, "copy", bench.work / "old-tree", target]
     return Side("cp -a, sha256sum", command, bench.work, lambda: shutil.rmtree(target, ignore_errors=True))
 
 
