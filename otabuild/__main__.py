@@ -8,7 +8,10 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 from otabuild import progress
 
-LONG = {"build", "cost", "deploy-image", "diff", "extract", "lint", "offline", "repro", "report", "sign", "verify"}
+LONG = {
+    *("build", "cost", "deploy-image", "diff", "extract", "lint", "offline", "packages", "publish", "pull"),
+    *("repro", "report", "sign", "store", "verify"),
+}
 if (named := LONG.intersection(sys.argv[1:])) and not {"-q", "--quiet"}.intersection(sys.argv):
     progress.show_progress(f"otabuild {' '.join(named)}", 0, 0)  # before the imports, which take a moment
 

@@ -202,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if known is None or getattr(args, "debug", False):
             raise
         _tell(known, args)
-        is_undecided = getattr(args, "judges", False) and isinstance(error, (StorageError, MemoryError))
+        is_undecided = getattr(args, "judges", False) and isinstance(known, StorageError)
         return _UNDECIDED if is_undecided else 1
     finally:
         progress.clear()

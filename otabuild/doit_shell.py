@@ -17,7 +17,7 @@ from doit.task import Task
 from otabuild import progress, session
 from otabuild.ci import annotated, begin_group, end_group
 from otabuild.colours import painted
-from otabuild.errors import OtabuildError
+from otabuild.errors import OtabuildError, StorageError
 from otabuild.pipeline.own_steps import note_tasks
 from otabuild.storage import fs
 
@@ -31,14 +31,21 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
     def __init__(self, name: str, codec: Any, **options: Any) -> None:
         with session.exit_on_error():  # doit would show a traceback
             fs.makedirs(os.path.dirname(name) or ".")
+            try:
+                super().__init__(name, codec, **options)
+                self._check_rows()
+            except (DatabaseException, sqlite3.DatabaseError, ValueError) as error:
+                self._begin_anew(error, name, codec, options)
+        self._conn.execute("pragma busy_timeout = 30000")
+
+    def _begin_anew(self, damage: Exception, name: str, codec: Any, options: dict[str, Any]) -> None:
+        if os.path.lexists(name):
+            fs.rename(name, f"{name}.corrupt")
         try:
             super().__init__(name, codec, **options)
-            self._check_rows()
-        except (DatabaseException, sqlite3.DatabaseError, ValueError):
-            with session.exit_on_error():
-                fs.rename(name, f"{name}.corrupt")
-            super().__init__(name, codec, **options)
-        self._conn.execute("pragma busy_timeout = 30000")
+        except DatabaseException:  # which hides the error that it was made from, and says that the file is damaged
+            seen, hint = damage.__context__ or damage, f"look at the space and the rights on {fs.disk_of(name)}"
+            raise StorageError("cannot use doit's memory of tasks", where=name, observed=seen, hint=hint) from None
 
     def dump(self) -> None:
         """Write what doit remembers."""

@@ -116,6 +116,11 @@ class Finding:
         """The finding in the form of an error message."""
         return _sentence(self)
 
+    @property
+    def facts(self) -> str:
+        """Where it is, what is wrong, and what was observed and expected, on one line, safe to print."""
+        return _facts(self)
+
     def __str__(self) -> str:
         """Return severity, finding and rule on one line, safe to print, and the hint on a separate line."""
         return _with_hint(f"{self.severity}: {_facts(self)} [{self.rule}]", self.hint)

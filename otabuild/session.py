@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import getpass
 import io
 import os
@@ -277,6 +278,8 @@ def known(error: Exception) -> OtabuildError | None:
     if isinstance(error, OtabuildError):
         return error
     if isinstance(error, OSError):
+        if error.errno == errno.ENOSPC and not error.filename:  # everything but our output has a name
+            return StorageError("cannot write", where="standard output", observed=error.strerror)
         hint = "`otabuild --debug` shows where"
         return StorageError(
             "the operating system failed", where=error.filename or "", observed=error.strerror or error, hint=hint

@@ -75,7 +75,7 @@ SUBJECTS: Mapping[str, Callable[[], object]] = {
     "crowded-directory": lambda: _tree(_rows(*(Row(f"/d/{n}", FILE) for n in range(8193)))),
     "deep-tree": lambda: _tree(_rows(Row("/d" * 36, FILE))),
     "no-dev-payload": lambda: ReleaseKeysSubject("image", frozenset({"prd"})),
-    "loses-write": lambda: UmaskSubject("main", (("/a", FILE | 0o022),)),
+    "loses-write": lambda: UmaskSubject("main", (("/a", FILE | 0o022, None),)),
     "refused-index": lambda: EntriesSubject("image", _index_with_an_unknown_entry()),
     "future-time": lambda: TimeSubject("index.jwt", 2, 1),
     "ignored-sys-config": lambda: SysConfigKeysSubject("main", SysConfig(hostname="main", sysctl=("a=1",))),

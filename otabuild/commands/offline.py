@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 from otabuild.commands.output import Parsers, add_compat, add_json, emit, opened
 from otabuild.errors import InputError, printable
 from otabuild.format.sizes import counted, human_size
 from otabuild.progress import show_progress
+
+if TYPE_CHECKING:
+    from otabuild.image.image import Image
 
 
 def add(parsers: Parsers) -> None:
@@ -37,11 +41,12 @@ def run_offline(args: argparse.Namespace) -> int:
     from otabuild.releases.stick import write_stick
 
     with ExitStack() as stack:
-        images = {}
+        images: dict[str, Image] = {}
         for path in args.images:
             name = path.rstrip("/").rpartition("/")[2].removesuffix(".zip")
             if name in images:
-                raise InputError("two images of the same name", where=path, hint="rename one of them")
+                other = images[name].path
+                raise InputError("two images of the same name", where=path, observed=other, hint="rename one of them")
             images[name] = stack.enter_context(opened(args, path))
         bases = [stack.enter_context(opened(args, path)) for path in args.base]
         stick = write_stick(images, args.output, bases, progress=partial(show_progress, "offline"))

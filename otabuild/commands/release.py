@@ -207,7 +207,7 @@ def _lint_lines(findings: list[Finding]) -> Iterator[str]:
         yield f"  why:  {_joined(RULES[rule].doc)}"
         yield f"  fix: {RULES[rule].hint}"
         if len(found) <= _SHOWN:
-            yield from (f"  - {printable(finding.where)}: {printable(finding.what)}" for finding in found)
+            yield from (f"  - {finding.facts}" for finding in found)
             continue
         equal: defaultdict[str, list[Finding]] = defaultdict(list)
         for finding in found:
@@ -215,6 +215,6 @@ def _lint_lines(findings: list[Finding]) -> Iterator[str]:
         for what, such in list(equal.items())[:_SHOWN]:
             examples = " and ".join(printable(finding.where) for finding in such[:2])
             times = f"{what}: {len(such):,} times, such as {examples}; --json lists all"
-            yield f"  - {printable(times)}" if len(such) > 1 else f"  - {examples}: {printable(what)}"
+            yield f"  - {printable(times)}" if len(such) > 1 else f"  - {such[0].facts}"
         if len(equal) > _SHOWN:
             yield f"  - and {len(equal) - _SHOWN} more: see --json"

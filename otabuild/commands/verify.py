@@ -232,8 +232,8 @@ def run_verify(args: argparse.Namespace) -> int:
         )
         attested = check_attestations(args, image, policy, now)
         size, is_signed = image.source.total_size(), _is_signed(image)
-    verdict = (fitted(line, sys.stdout) for line in _verdict_lines(args.image, size, report, now))
-    lines = [*finding_lines(report.findings), *verdict, *attested_lines(attested)]
+    told = (*finding_lines(report.findings), *_verdict_lines(args.image, size, report, now))
+    lines = [*(fitted(line, sys.stdout) for line in told), *attested_lines(attested)]
     if args.no_signature:
         lines.append(
             "  signature NOT CHECKED" if is_signed else "  NOT SIGNED: everything but its authenticity was verified"

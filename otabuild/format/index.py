@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictInt, model_validator
@@ -63,8 +63,10 @@ class Index(Document):
                 raise ValueError(f"{key} is {self.annotations[key]}, later than the year 9999")
         if ann.BUILDER_VERSION not in self.annotations:
             raise ValueError(f"annotation {ann.BUILDER_VERSION} is missing")
-        ids = Counter(map(payload_id, (*self.payloads, *self.partition_payloads)))
-        twice = [f"{ecu}/{key}" for (ecu, key), n in ids.items() if n > 1]
+        ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        for payload in (*self.payloads, *self.partition_payloads):
+            ids[payload_id(payload)].append(payload.digest_text)
+        twice = [f"{ecu}/{key} ({' and '.join(all_[:2])})" for (ecu, key), all_ in ids.items() if len(all_) > 1]
         if twice:
             raise ValueError(f"two payloads share ecu and release key: {', '.join(twice)}")
         # All payloads of files share one table. Only an image of partitions alone does without.

@@ -6,6 +6,7 @@ them. Their blobs are stored as they are: no filter, and no row of the resource 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
@@ -97,8 +98,9 @@ class PartitionConfig(Document):
     def _consistent(self) -> Self:
         ann.check_counts(self.labels, ann.LABEL_COUNTS)
         for what, parts in (("partitions", self.partitions), ("data images", self.data_images or ())):
-            if len({part.name for part in parts}) != len(parts):
-                raise ValueError(f"two {what} share a name")
+            names = Counter(part.name for part in parts)
+            if len(names) != len(parts):
+                raise ValueError(f"two {what} share a name: {names.most_common(1)[0][0]}")
         if (self.package is not None) != (self.delivery == "vendor-package"):
             raise ValueError("a package belongs to the delivery vendor-package, and only to that")
         return self

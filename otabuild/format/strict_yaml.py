@@ -265,7 +265,8 @@ class _Composer:
                 merged += self._merge(value, part)
                 continue
             if key.value in own:
-                self._remark(part, f"the key {key.text!r} occurs twice in this mapping")
+                first = own[key.value][0].line
+                self._remark(part, f"the key {key.text!r} occurs twice in this mapping, first in line {first}")
             own[key.value] = (key, value)
         for key, value in merged:
             own.setdefault(key.value, (key, value))

@@ -28,7 +28,7 @@ def parse_url(url: str) -> SplitResult:
     except ValueError as error:
         raise InputError("not a URL", where=url, observed=error) from None
     safe = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    if "://" not in url:
+    if parts.scheme and "://" not in url:
         raise InputError("a URL without its slashes", where=f"{parts.scheme}:…", hint=f"write {parts.scheme}://…")
     if secret:
         raise InputError(

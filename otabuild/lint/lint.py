@@ -99,10 +99,13 @@ class ReleaseKeysSubject:
 
 @dataclass(frozen=True, slots=True)
 class UmaskSubject:
-    """The files (path, st_mode) of a payload that clients make with their umask, and whose mode it would change."""
+    """The files of a payload that clients make with their umask, and whose mode it would change.
+
+    Each is its path, its st_mode, and the path of the first file of its content if it is a later one of it.
+    """
 
     name: str
-    files: tuple[tuple[str, int], ...]
+    files: tuple[tuple[str, int, str | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +212,8 @@ def check_pyc(subject: TreeSubject) -> Iterator[Finding]:
     for path, row in subject.rows.items():
         if not path.endswith(".pyc") or row.head is None or not stat.S_ISREG(row.mode):
             continue
-        if _source_of(path) in subject.rows and _trusts_mtime(row.head()):
-            yield Finding(f"{subject.name}: {path}", "is checked against the time of its source")
+        if (source := _source_of(path)) in subject.rows and _trusts_mtime(row.head()):
+            yield Finding(f"{subject.name}: {path}", "is checked against the time of its source", source)
 
 
 def _source_of(path: str) -> str:
@@ -258,9 +261,9 @@ def check_release_keys(subject: ReleaseKeysSubject) -> Iterator[Finding]:
 @lint_rule("loses-write", UmaskSubject, hint="give the file another owner, or set its mode when the device starts")
 def check_umask(subject: UmaskSubject) -> Iterator[Finding]:
     """Clients make a file of root that is empty, inlined or a later one of its content with their umask."""
-    for path, mode in subject.files:
-        kept = stat.S_IMODE(mode) & ~0o022
-        yield Finding(f"{subject.name}: {path}", f"mode {stat.S_IMODE(mode):04o} becomes {kept:04o}")
+    for path, mode, first in subject.files:
+        kept, twin = stat.S_IMODE(mode) & ~0o022, first and f"the content of {first}"
+        yield Finding(f"{subject.name}: {path}", f"mode {stat.S_IMODE(mode):04o} becomes {kept:04o}", twin)
 
 
 @lint_rule(

@@ -45,11 +45,14 @@ from otabuild.lint.lint import (
 )
 from otabuild.signing.certificates import token_certificates
 
-# Files of root that others may write to, and that are empty, inlined, or not the first file of their content.
-_MADE_WITH_UMASK = """WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0 AND (contents IS NOT NULL
-    OR ft_regular.inode_id <> (SELECT inode_id FROM ft_regular AS first
-        WHERE first.resource_id = ft_regular.resource_id ORDER BY path LIMIT 1))
-    ORDER BY path"""
+# Files of root that others may write to, and that are empty, inlined, or not the first file of their content: path,
+# mode, and that first file. SQLite takes the inode from the row of the smallest path.
+_MADE_WITH_UMASK = """SELECT own.path, mode, CASE WHEN contents IS NULL THEN first.path END
+    FROM ft_regular AS own JOIN ft_inode USING (inode_id) JOIN ft_resource USING (resource_id)
+    JOIN (SELECT resource_id, min(path) AS path, inode_id FROM ft_regular GROUP BY resource_id) AS first
+        USING (resource_id)
+    WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0 AND (contents IS NOT NULL OR own.inode_id <> first.inode_id)
+    ORDER BY own.path"""
 
 
 def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Finding]:
@@ -81,8 +84,8 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
         tables = payload.manifest.file_table.reading, pair
         if tables not in seen:  # several payloads can share a rootfs
             seen.add(tables)
-            files = payload.file_table.select(REGULARS, _MADE_WITH_UMASK)
-            yield from findings_of(UmaskSubject(payload.name, tuple((file.path, file.mode) for file in files)))
+            made = payload.file_table.database.query(_MADE_WITH_UMASK)
+            yield from findings_of(UmaskSubject(payload.name, tuple(made)))
             is_whole = any(payload.file_table.find(folder) for folder in SYSTEM_FOLDERS)
             yield from findings_of(WholeSubject(payload.name, is_whole))
             yield from findings_of(FstabSubject(payload.name, _fstab(payload)))

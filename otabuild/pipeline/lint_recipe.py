@@ -119,8 +119,8 @@ def _subject(recipe: Recipe, payload: PayloadRecipe, system: RunningSystem, base
     )
 
 
-def _made_with_umask(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
-    """Yield path and mode of files of root that others may write to, and that clients make with their umask.
+def _made_with_umask(entries: Sequence[Entry]) -> Iterator[tuple[str, int, str | None]]:
+    """Yield files of root that others may write to, and that clients make with their umask, as in `UmaskSubject`.
 
     They are empty, inlined, or not the first file of their content. Only contents that may be equal are read.
     """
@@ -132,12 +132,12 @@ def _made_with_umask(entries: Sequence[Entry]) -> Iterator[tuple[str, int]]:
         content = entry.content
         if content is None or content.size not in sizes:
             continue
-        is_made = content.size <= limits.INLINE
+        known, is_made = None, content.size <= limits.INLINE
         if not is_made:
             known = first.setdefault(content.digest or with_digest(content).digest, entry)
             is_made = known is not entry and (entry.link is None or known.link != entry.link)
         if is_made and entry.path in wanted:
-            yield entry.path, entry.mode
+            yield entry.path, entry.mode, known and known.path
 
 
 def _row(entry: Entry) -> Row:

@@ -115,7 +115,7 @@ class Hardware(Model):
 
 def _distinct(keys: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(keys)) != len(keys):
-        raise RefusedError("names a release key twice")
+        raise RefusedError("names a release key twice", observed=next(key for key in keys if keys.count(key) > 1))
     return keys
 
 

@@ -174,8 +174,11 @@ def check_members(subject: ChainSubject) -> Iterator[Finding]:
                 else "leave the root out of the chain: devices have it in their trust store"
             )
             yield _found(certificate, "self-signed, which clients refuse in a chain", remedy)
-        if certificate.x509 in [other.x509 for other in subject.chain[:position]]:
-            yield _found(certificate, "the chain contains this certificate twice", "name each certificate once")
+        for other in subject.chain[:position]:
+            if certificate.x509 == other.x509:
+                remedy = f"name each certificate once; it is {other.where}, too"
+                yield _found(certificate, "the chain contains this certificate twice", remedy)
+                break
 
 
 @_chain_rule("chain.form", ChainSubject)

@@ -310,12 +310,13 @@ def _decode(raw: bytes) -> str:
 
 
 def _check_names(entries: list[ZipEntry]) -> None:
-    folded: set[str] = set()
+    folded: dict[str, str] = {}
     for entry in entries:
         key = entry.name.casefold().removesuffix("/")
         if key in folded:
-            _refuse("two entries share a name (names equal but for case count as one)", entry.name)
-        folded.add(key)
+            what = "two entries share a name (names equal but for case count as one)"
+            _refuse(what, entry.name, observed=folded[key])
+        folded[key] = entry.name
     folders = {entry.name for entry in entries if entry.name.endswith("/")}
     for entry in entries:
         parent = entry.name.removesuffix("/").rpartition("/")[0]

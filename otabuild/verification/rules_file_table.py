@@ -30,6 +30,9 @@ from otabuild.image.tables import FileTable
 _NORMAL = re.compile(rb"/|(/(?!\.{1,2}(/|\Z))[^/\0]{1,255})+", re.DOTALL)
 _EVERY = """WITH every (path, inode_id) AS (SELECT path, inode_id FROM ft_dir UNION ALL
     SELECT path, inode_id FROM ft_non_regular UNION ALL SELECT path, inode_id FROM ft_regular)"""
+_HOLDERS = """SELECT path FROM (SELECT path, inode_id, NULL AS held FROM ft_dir
+    UNION ALL SELECT path, inode_id, meta FROM ft_non_regular UNION ALL SELECT path, inode_id, resource_id FROM ft_regular)
+    WHERE inode_id = ? ORDER BY held {0}, path {0} LIMIT 1"""
 _COUNTS = """(SELECT inode_id, count(*) AS paths FROM ft_regular GROUP BY inode_id
     UNION ALL SELECT inode_id, count(*) FROM ft_non_regular GROUP BY inode_id) JOIN ft_inode USING (inode_id)"""
 _WORDS = {
@@ -127,6 +130,13 @@ def _sha256(raw: bytes) -> bytes:
     return hashlib.sha256(raw).digest()
 
 
+def _named(subject: FileTableSubject, inode_id: int) -> str:
+    """Return an inode, and two of its paths: if their contents or targets differ, two with different ones."""
+    ends = (subject.table.database.query(_HOLDERS.format(order), (inode_id,)) for order in ("ASC", "DESC"))
+    paths = dict.fromkeys(path for rows in ends for (path,) in rows)
+    return f"{inode_id} ({' and '.join(paths)})" if paths else str(inode_id)
+
+
 def _query(
     id_: str,
     doc: str,
@@ -144,6 +154,7 @@ def _query(
         database = subject.table.database
         for place, *facts in database.query(query):
             text = place.decode("utf-8", "backslashreplace") if isinstance(place, bytes) else place
+            text = _named(subject, place) if kind == "inode " else text
             yield Finding(f"{database.name}: {kind}{text}", what, *facts)
 
     check.__doc__ = doc
@@ -176,9 +187,10 @@ _query(
     "table.path-twice",
     "A path is in one table only (section 6).",
     "a path that is in two tables",
-    """SELECT path FROM ft_non_regular
-        WHERE path IN (SELECT path FROM ft_dir) OR path IN (SELECT path FROM ft_regular)
-        UNION ALL SELECT path FROM ft_dir WHERE path IN (SELECT path FROM ft_regular)""",
+    """SELECT path, 'ft_non_regular and ft_dir' FROM ft_non_regular WHERE path IN (SELECT path FROM ft_dir)
+        UNION ALL SELECT path, 'ft_non_regular and ft_regular' FROM ft_non_regular
+        WHERE path IN (SELECT path FROM ft_regular)
+        UNION ALL SELECT path, 'ft_dir and ft_regular' FROM ft_dir WHERE path IN (SELECT path FROM ft_regular)""",
     error=PathError,
 )
 _query(

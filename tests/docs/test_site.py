@@ -137,6 +137,13 @@ def _plain(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def test_every_block_of_the_examples_includes_a_file() -> None:
+    text = (DOCS / "examples.md").read_text(encoding="utf-8")
+    assert re.findall(r'title="(.+)"\n--8<-- "(.+)"\n', text) == [
+        (name, name) for name in re.findall('title="(.+)"', text)
+    ]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     config = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     nav = yaml.safe_load(config[config.index("\nnav:") :])["nav"]

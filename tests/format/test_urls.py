@@ -44,3 +44,11 @@ def test_what_no_store_has(url: str) -> None:
     with pytest.raises(InputError) as caught:
         parse_url(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("place", ["s3:bucket", "https:/user:secret@host/x", "file:secret"])
+def test_a_url_without_its_slashes_is_no_path(place: str) -> None:
+    assert is_url(place)
+    with pytest.raises(InputError, match="a URL without its slashes") as caught:
+        parse_url(place)
+    assert "secret" not in str(caught.value)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from otabuild.format.limits import INLINE as LARGEST_INLINE
 from otabuild.image.image import open_image
 from otabuild.lint.lint_image import lint_image
 from otabuild.pipeline.lint_recipe import lint_recipe
@@ -70,3 +71,5 @@ def test_a_recipe_is_told_what_its_image_would_be(tree: Tree, found: list[str], 
     of_recipe = [found for found in lint_recipe(recipe, workspace(tmp_path)) if found.rule == "loses-write"]
     for findings, place in ((of_image, "main/dev: "), (of_recipe, "rootfs main: ")):
         assert [f"{str(each.where).removeprefix(place)}: {each.what}" for each in findings] == expected
+        stored = len(tree["a"][0] or b"") > LARGEST_INLINE
+        assert {each.observed for each in findings} <= {"the content of /a" if stored else None}

@@ -174,4 +174,6 @@ def test_two_images_of_one_name_are_refused(
     pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["offline", *map(str, pair), "-o", str(tmp_path / "stick")]) == 1
-    assert "two images of the same name" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "two images of the same name" in told
+    assert all(str(path) in told for path in pair)

@@ -50,6 +50,16 @@ def test_a_full_disk_is_not_taken_for_success(project: Project, command: str) ->
     assert "Traceback" not in done.stderr
 
 
+def test_a_disk_without_space_for_what_doit_remembers(project: Project) -> None:
+    command = ["sh", "-c", 'ulimit -f 0; exec "$0" -m doit build', sys.executable]
+    done = subprocess.run(
+        command, cwd=project.root, env=project.environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: build/.otabuild/doit.sqlite3: cannot use doit's memory of tasks (observed ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("stream", [">&-", "2>&-", ">&- 2>&-", "<&-"])
 @pytest.mark.parametrize("command", ["doit build", "otabuild build recipes/vehicle.yaml"])
 def test_a_closed_stream_does_not_matter(project: Project, command: str, stream: str) -> None:

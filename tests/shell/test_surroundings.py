@@ -59,10 +59,17 @@ def shell(project: Project, command: str) -> tuple[int, str]:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_output_that_cannot_be_written(project: Project) -> None:
     code, told = shell(project, "$OTABUILD schema > /dev/full 2> told")
-    assert (code, told.startswith("error: the operating system failed (observed No space left")) == (1, True), told
+    assert (code, told.startswith("error: standard output: cannot write (observed No space left")) == (1, True), told
     assert "Traceback" not in told
     assert "Exception ignored" not in told
     assert shell(project, "$OTABUILD build nowhere.yaml 2> /dev/full > told") == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_verdict_that_cannot_be_written_is_none(project: Project) -> None:
+    project.build()
+    code, told = shell(project, "$OTABUILD verify dist/vehicle.zip --no-signature > /dev/full 2> told")
+    assert (code, told) == (4, "error: standard output: cannot write (observed No space left on device)\n")
 
 
 def test_an_interrupt_before_the_command_begins_is_no_traceback(project: Project) -> None:

@@ -503,7 +503,7 @@ def test_uris_that_cannot_be_used(uri: str, text: str) -> None:
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pkcs11", None)
-    with pytest.raises(InputError, match=r"pip install 'otabuild\[pkcs11\]'"):
+    with pytest.raises(InputError, match=r"pip install -c constraints.txt '\.\[pkcs11\]'"):
         Pkcs11Signer("pkcs11:token=a?module-path=/x")
 
 

@@ -145,7 +145,7 @@ _ROWS: list[tuple[Any, ...]] = [
         "T10-contents-differ",
         "table.shared-content",
         "TableError",
-        "UPDATE ft_regular SET resource_id = 1 WHERE path = '/bin/tool'",
+        "UPDATE ft_regular SET resource_id = 1 WHERE path = '/bin/tool-again'",
     ),
     (
         "T10-targets-differ",
