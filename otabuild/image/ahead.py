@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from otabuild.errors import ContainerError, IntegrityError
 from otabuild.format.digest import Blob, blob_name
-from otabuild.storage.backend import Backend
+from otabuild.storage.backend import Backend, Wanted
 
 T = TypeVar("T")
 _REQUESTS = 16
-_WINDOW = 64 << 20
+_WINDOW = 16 << 20
 """Bytes that are held at most, those under way included."""
-_LARGEST = 8 << 20
+_LARGEST = 2 << 20
 """A larger blob is not worth the room: whoever reads it waits for the line, not for the answer."""
 _ITEMS = 64
 
@@ -26,7 +26,7 @@ class _Fetch:
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
-        self.name = blob_name(blob.digest)
+        self.wanted = Wanted(blob_name(blob.digest), blob.size)
         self.uses = 1
         self.result: Future[bytes | None] = Future()
         self.is_asked_for = False
@@ -45,6 +45,7 @@ class FetchAhead:
         self._known: dict[bytes, _Fetch] = {}
         self._held = 0
         self._under_way = 0
+        self._is_complete = False
         self._threads = ThreadPoolExecutor(_REQUESTS)
 
     def over(self, items: Iterable[T], blobs_of: Callable[[T], Iterable[Blob]]) -> Iterator[T]:
@@ -53,8 +54,11 @@ class FetchAhead:
         for item in items:
             queue.append(item)
             self._expect(blobs_of(item))
-            while len(queue) >= _ITEMS or (queue and self._waiting):
+            if len(queue) == _ITEMS:
                 yield queue.popleft()
+        with self._lock:
+            self._is_complete = True
+            self._fill()
         yield from queue
 
     def _expect(self, blobs: Iterable[Blob]) -> None:
@@ -108,30 +112,35 @@ class FetchAhead:
             self._fill()
 
     def _fill(self) -> None:
-        while self._waiting and self._under_way < _REQUESTS:
-            if self._held + self._waiting[0].blob.size > _WINDOW:
-                return
-            run = [self._next()]
-            while self._waiting and self._fits([fetch.name for fetch in run], self._waiting[0]):
-                run.append(self._next())
+        while self._under_way < _REQUESTS and (run := self._next_run()):
+            for fetch in run:
+                self._waiting.popleft()
+                fetch.is_asked_for = True
+                self._held += fetch.blob.size
             self._under_way += 1
             self._threads.submit(self._load, run)
 
-    def _next(self) -> _Fetch:
-        fetch = self._waiting.popleft()
-        fetch.is_asked_for = True
-        self._held += fetch.blob.size
-        return fetch
-
-    def _fits(self, names: Sequence[str], fetch: _Fetch) -> bool:
-        return self._held + fetch.blob.size <= _WINDOW and self._source.joins(names, fetch.name)
+    def _next_run(self) -> list[_Fetch]:
+        """Return what is fetched together next; nothing as long as there is no room, or more may join it."""
+        run: list[_Fetch] = []
+        files: list[Wanted] = []
+        held = self._held
+        for fetch in self._waiting:
+            if run and not self._source.joins(files, fetch.wanted):
+                return run
+            held += fetch.blob.size
+            if held > _WINDOW:
+                return []
+            run.append(fetch)
+            files.append(fetch.wanted)
+        return run if self._is_complete else []
 
     def _load(self, run: Sequence[_Fetch]) -> None:
         try:
             if len(run) == 1:
                 contents: Sequence[bytes | None] = [self._load_one(run[0])]
             else:
-                contents = self._source.fetch_joined([fetch.name for fetch in run])
+                contents = self._source.fetch_joined([fetch.wanted for fetch in run])
         except (IntegrityError, ContainerError):
             contents = [None] * len(run)
         except BaseException as error:  # noqa: BLE001 -- raised again where the blob is read
@@ -146,7 +155,7 @@ class FetchAhead:
 
     def _load_one(self, fetch: _Fetch) -> bytes:
         found = bytearray()
-        for part in self._source.chunks(fetch.name):
+        for part in self._source.chunks(fetch.wanted.name):
             found += part
             if len(found) > fetch.blob.size:  # enough to see that it is wrong
                 break

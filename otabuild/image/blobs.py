@@ -42,6 +42,11 @@ class Blobs:
         """The method `size`, or None if each answer would cost a request."""
         return self.size if self._source.knows_sizes else None
 
+    @property
+    def are_joined(self) -> bool:
+        """Whether reading them in the order of their digests saves requests."""
+        return self._source.is_remote and self._source.is_artifact
+
     def size(self, digest: bytes) -> int | None:
         """Return the stored size of a blob in bytes, or None if it is missing.
 

@@ -24,8 +24,14 @@ from otabuild.storage.zstd import decompress
 
 NAME = "resource table"
 _COLUMNS = "SELECT resource_id, digest, size, filter_applied FROM rs_manifest"
-_BY_BUNDLE = """SELECT resource_id, digest, size, filter_applied, bundle_of(filter_applied) AS bundle FROM rs_manifest
-    ORDER BY bundle, resource_id"""
+_WITH_BUNDLE = """SELECT made.resource_id, made.digest, made.size, made.filter_applied,
+    bundle_of(made.filter_applied) AS bundle FROM rs_manifest AS made"""
+_BY_BUNDLE = f"{_WITH_BUNDLE} ORDER BY bundle, made.resource_id"
+_BY_BLOB = f"""{_WITH_BUNDLE}
+    LEFT JOIN rs_manifest AS base ON base.resource_id = base_of(made.filter_applied)
+    LEFT JOIN rs_manifest AS under ON under.resource_id = base_of(base.filter_applied)
+    ORDER BY coalesce(under.digest, base.digest, made.digest), bundle, made.resource_id"""
+"""A bundled content is made of a bundle, which is made of a blob; so two steps lead to the first blob of nearly all."""
 _BATCH_COUNT, _BATCH_BYTES = 64, 8 << 20
 
 U = TypeVar("U")
@@ -123,6 +129,7 @@ class ResourceTable:
     def __init__(self, database: Database) -> None:
         self.database = database
         database.define("bundle_of", _bundle_of)
+        database.define("base_of", _base_of)
 
     @classmethod
     def open(cls, blobs: Blobs, descriptor: Descriptor) -> ResourceTable:
@@ -196,18 +203,21 @@ class ResourceTable:
             raise FilterError("the slices do not add up to its size", where=where, observed=total, expected=row.size)
         return leaves
 
-    def groups(self, use_of: Callable[[ResourceRow], U | None], on_error: OnError | None = None) -> Iterator[Group[U]]:
+    def groups(
+        self, use_of: Callable[[ResourceRow], U | None], on_error: OnError | None = None, *, by_blob: bool = False
+    ) -> Iterator[Group[U]]:
         """Yield the wanted contents, grouped so that each bundle is made once.
 
         Args:
             use_of: returns what a row is wanted for, or None if it is not wanted.
             on_error: receives the error of a row that cannot be resolved; without it, the first error is raised.
+            by_blob: whether to yield them in the order of the digests of their blobs, as an artifact stores these.
 
         Raises:
             FilterError, LimitError, TableError: as `plan`.
         """
         report = on_error or _raise
-        for bundle_id, found in groupby(self.database.query(_BY_BUNDLE), key=itemgetter(4)):
+        for bundle_id, found in groupby(self.database.query(_BY_BLOB if by_blob else _BY_BUNDLE), key=itemgetter(4)):
             rows = (ResourceRow(*row[:4]) for row in found)
             if bundle_id is None:
                 yield from _batches(self._singles(rows, use_of, report))
@@ -301,10 +311,13 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
 
 def _bundle_of(filter_applied: bytes | None) -> int | None:
     """Return the bundle that a filter cuts from, as a sort key; None for other filters."""
-    if filter_applied is None or filter_applied[:2] != b"b:":
-        return None
+    return _base_of(filter_applied) if filter_applied is not None and filter_applied[:2] == b"b:" else None
+
+
+def _base_of(filter_applied: bytes | None) -> int | None:
+    """Return the resource that a filter begins with, as a sort key; None without a filter, or with an invalid one."""
     try:
-        filter_ = parse_filter(filter_applied, "")
+        filter_ = parse_filter(filter_applied or b"", "")
     except OtabuildError:
         return None
-    return filter_.bundle_id if isinstance(filter_, Bundled) else None
+    return filter_.resource_ids[0] if isinstance(filter_, Sliced) else filter_[0]

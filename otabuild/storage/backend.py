@@ -27,6 +27,13 @@ class BackendFile(NamedTuple):
     mode: int
 
 
+class Wanted(NamedTuple):
+    """A file that will be read as a whole, and the size in bytes that it should have."""
+
+    name: str
+    size: int
+
+
 class NoSuchFileError(IntegrityError):
     """A file that does not exist."""
 
@@ -110,14 +117,14 @@ class Backend(ABC):
     def close(self) -> None:
         """Release what is open."""
 
-    def joins(self, names: Sequence[str], name: str) -> bool:
-        """Return whether one request can fetch files that are neighbours, and one more, as `fetch_joined` does."""
-        del names, name
+    def joins(self, files: Sequence[Wanted], file: Wanted) -> bool:
+        """Return whether it saves work if `fetch_joined` gets some files, and one more."""
+        del files, file
         return False
 
-    def fetch_joined(self, names: Sequence[str]) -> list[bytes]:
-        """Return the bytes of several files; raises as `chunks`."""
-        return [b"".join(self.chunks(name)) for name in names]
+    def fetch_joined(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
+        """Return the bytes of several files; raises as `chunks`. None stands for one that `chunks` should be asked for."""
+        return [b"".join(self.chunks(file.name)) for file in files]
 
     def check_rest(self) -> None:  # noqa: B027 -- most places leave nothing out
         """Check what opening and reading left out, so that then nothing of the container is unchecked.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from otabuild.storage.backend import Wanted
 from otabuild.storage.member import Member
 
 
@@ -82,6 +83,10 @@ class Store(ABC):
             IntegrityError: it is shorter than `end`, or changed while it was read.
             StoreError: the store could not be read.
         """
+
+    def fetch(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
+        """Return the bytes of small files. None stands for one that did not come with its size: `chunks` tells why."""
+        return [None for _ in files]
 
     @abstractmethod
     def stat(self, key: str) -> StoreFile | None:

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from otabuild.errors import ContainerError
-from otabuild.storage.backend import CHUNK, Backend, BackendFile, NoSuchFileError, range_of
+from otabuild.storage.backend import CHUNK, Backend, BackendFile, NoSuchFileError, Wanted, range_of
 from otabuild.storage.zip_reader import ZipEntry, check_local, read_directory
 from otabuild.stores.store import Store
 
@@ -14,7 +14,7 @@ _END = 64 << 10
 """Bytes at either end that are read at once: the documents, and often the whole central directory."""
 _GAP = 4 << 10
 """Bytes that are rather read in vain than left out by another request."""
-_TOGETHER = 4 << 20
+_TOGETHER = 1 << 20
 
 
 class StoreArtifactBackend(Backend):
@@ -98,17 +98,17 @@ class StoreArtifactBackend(Backend):
             raise ContainerError("CRC is wrong", where=entry.name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}")
         self._unchecked.pop(entry.name, None)
 
-    def joins(self, names: Sequence[str], name: str) -> bool:
-        """See `Backend`."""
-        first, last, entry = (self._entries.get(one) for one in (names[0], names[-1], name))
+    def joins(self, files: Sequence[Wanted], file: Wanted) -> bool:
+        """See `Backend`; neighbours are one request."""
+        first, last, entry = (self._entries.get(one.name) for one in (files[0], files[-1], file))
         if first is None or last is None or entry is None:
             return False
         gap = entry.header - last.offset - last.size
         return 0 <= gap <= _GAP and entry.offset + entry.size - first.header <= _TOGETHER
 
-    def fetch_joined(self, names: Sequence[str]) -> list[bytes]:
+    def fetch_joined(self, files: Sequence[Wanted]) -> list[bytes]:
         """See `Backend`."""
-        entries = [self._entries[name] for name in names]
+        entries = [self._entries[file.name] for file in files]
         start = entries[0].header
         raw = b"".join(self._extent(start, entries[-1].offset + entries[-1].size))
         return [

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from otabuild.format import limits
-from otabuild.storage.backend import CHUNK, Backend, BackendFile, NoSuchFileError, check_limit, range_of
+from otabuild.storage.backend import CHUNK, Backend, BackendFile, NoSuchFileError, Wanted, check_limit, range_of
 from otabuild.stores.store import Store
 
 _INDEX = "index.json"
 _BLOBS = "blobs/sha256/"
+_SMALL = 128 << 10
+_TOGETHER = 8
+"""Small files that are asked for one after the other without a thread being woken up between them."""
 _FILE, _FOLDER = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 
 
@@ -113,6 +116,15 @@ class StoreBackend(Backend):
             found += part
             check_limit(len(found), limit, name)
         return bytes(found)
+
+    def joins(self, files: Sequence[Wanted], file: Wanted) -> bool:
+        """See `Backend`; each is a request, but what is done for each request is done once for all small files."""
+        return len(files) < _TOGETHER and max(files[-1].size, file.size) <= _SMALL
+
+    def fetch_joined(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
+        """See `Backend`."""
+        home = self._homes[0]
+        return self._store.fetch([Wanted(home + name, size) for name, size in files])
 
     def total_size(self) -> int | None:
         """See `Backend`; not even a place that lists its files is asked to list all blobs for this."""

@@ -333,7 +333,9 @@ class _Run:
 
         # Rows that cannot be resolved are already findings (resources.filters).
         groups = needed.resources.groups(
-            lambda row: row if row.resource_id in needed.contents else None, on_error=lambda _: None
+            lambda row: row if row.resource_id in needed.contents else None,
+            on_error=lambda _: None,
+            by_blob=self.image.blobs.are_joined,
         )
         with self.gathered("content") as on_error:
             rebuild(groups, self.image.blobs, deliver, on_error=on_error)

@@ -102,6 +102,21 @@ def test_an_image_is_verified_and_deployed(url: str, tmp_path: Path, local: Path
     assert (tmp_path / "by-url.tar").read_bytes() == (tmp_path / "local.tar").read_bytes()
 
 
+def test_contents_come_in_the_order_in_which_an_artifact_stores_their_blobs(local: Path) -> None:
+    with open_image(local) as image:
+        groups = {by_blob: list(image.resources.groups(lambda row: row, by_blob=by_blob)) for by_blob in (False, True)}
+    blobs = [
+        plan.leaves[0].digest
+        for group in groups[True]
+        for plan in ([group.bundle] if group.bundle else [member.plan for member in group.members])
+        if plan is not None
+    ]
+    assert blobs == sorted(blobs)
+    assert len(blobs) > 4
+    rows = [sorted(member.row for group in found for member in group.members) for found in groups.values()]
+    assert rows[0] == rows[1]
+
+
 def test_a_whole_verification_reads_each_byte_once(url: str) -> None:
     if url.startswith("file:"):
         pytest.skip("no server counts")

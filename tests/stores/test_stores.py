@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import IntegrityError
-from otabuild.storage.backend import CHUNK
+from otabuild.storage.backend import CHUNK, Wanted
 from otabuild.storage.member import DamagedBlobError, Member, document
+from otabuild.stores.object_store import ObjectStore
 from otabuild.stores.open_store import open_store
 from otabuild.stores.store import Store, StoreFile
 from tests.stores.kinds import WRITABLE, place_of
@@ -54,6 +55,7 @@ _PUTS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from otabuild.storage.member import Member
+from otabuild.stores.object_store import ObjectStore
 from otabuild.stores.open_store import open_store
 store = open_store(sys.argv[1])
 def put(number):
@@ -188,6 +190,21 @@ def test_names_are_taken_as_they_are(name: str, store: Store) -> None:
     assert load(store, f"releases/{name}/index.json") == name.encode()
     if store.can_list:
         assert {*sizes(store.files("releases/"))} == {f"releases/{name}/index.json"}
+
+
+def test_it_fetches_small_files_together(store: Store) -> None:
+    contents = {f"blobs/sha256/{number}": b"%d" % number * number for number in (1, 30, 2000)}
+    for key, content in contents.items():
+        put(store, key, content)
+    files = [Wanted(key, len(content)) for key, content in contents.items()]
+    requests, size = store.traffic.requests, store.traffic.bytes
+    found = store.fetch([*files, Wanted("blobs/sha256/1", 2), Wanted("blobs/sha256/30", 5), Wanted("blobs/none", 1)])
+    if isinstance(store, ObjectStore):
+        assert found == [*contents.values(), None, None, None]
+        assert store.traffic.requests == requests + 6
+        assert store.traffic.bytes == size + sum(map(len, contents.values()))
+    else:
+        assert found == [None] * 6
 
 
 def test_it_counts_requests_and_bytes(store: Store) -> None:
