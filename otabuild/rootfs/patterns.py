@@ -87,8 +87,14 @@ def _problem(pattern: str, names: list[str]) -> str:
         return "has an empty name, `.` or `..` in it"
     if any("**" in name and name != "**" for name in names):
         return "has `**` together with other characters in one name"
+    return _bracket_problem(names)
+
+
+def _bracket_problem(names: list[str]) -> str:
     if any("[" in _CLASS.sub("", name) for name in names):
         return "has a `[` without its `]`; a bracket itself is `[[]`"
+    if any(re.search(r"\[[:.=]", found[0][1:]) for name in names for found in _CLASS.finditer(name)):
+        return "has a class with a name, such as `[[:alpha:]]`, which is not supported; list the characters"
     return ""
 
 
