@@ -9,7 +9,7 @@ import random
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from benchmarks.measure import Side
 from benchmarks.project import Project, answer
 from otabuild.format.digest import Blob, blob_name
 from otabuild.image.image import open_image
+from otabuild.image.inventory import referenced_blobs
 from otabuild.releases.layout import print_claim
+from otabuild.stores.open_store import open_store
 from tests.stores.servers import ACCESS_KEY, BUCKET, SECRET_KEY, aws_environ, seaweedfs
 
 _STORE = f"s3://{BUCKET}/ota"
@@ -33,17 +35,24 @@ def publish(bench: Bench) -> Iterator[Figure]:
         folder = _directory(bench, bench.built)
         copy = _rclone(bench, environ, "copy", folder, f"bench:{BUCKET}/copy", *_PARALLEL)
         first, copied = bench.meter.run(_publishing(images["1"], "1", environ)), bench.meter.run(copy)
+        before = _blobs()
         second = bench.meter.run(_publishing(images["2"], "2", environ))
+        uploaded = {name: size for name, size in _blobs().items() if name not in before}
         yield ratio("publish, first / rclone copy: wall", first.wall, copied.wall, 1.3)
         yield peak("publish: peak memory", first, 200)
         yield ratio("publish, second / first: wall", second.wall, first.wall, 0.25)
+        with open_image(images["2"].artifact) as image:
+            new = [size for digest, size in referenced_blobs(image).items() if blob_name(digest) not in before]
+        stored = (sum(uploaded.values()) / MB, sum(new) / MB)
+        yield ratio("publish, second: stored / its new blobs and tables", *stored, 1.02, unit="MB")
         yield from _reading(bench, environ, images)
         check = _rclone(bench, environ, "check", folder, f"bench:{BUCKET}/copy", "--download", *_PARALLEL)
         ours, theirs = bench.meter.compare(
             _by_url(images["1"], environ, "verify", _url("1"), "--ca", images["1"].ca), check
         )
         yield ratio("verify by URL / rclone check --download: wall", ours.wall, theirs.wall, 1.3)
-        yield peak("verify by URL: peak memory", ours)
+        yield ratio("verify by URL / rclone check --download: CPU", ours.cpu, theirs.cpu)
+        yield peak("verify by URL: peak memory", ours, 200)
 
 
 def runner(bench: Bench) -> Iterator[Figure]:
@@ -133,6 +142,12 @@ def _server(bench: Bench) -> Iterator[dict[str, str]]:
         rclone = {f"RCLONE_CONFIG_BENCH_{name}": value for name, value in {**config, **keys}.items()}
         yield {**aws, **rclone}
     shutil.rmtree(folder)
+
+
+def _blobs() -> dict[str, int]:
+    """Return the size in bytes of each blob in the store, by its name."""
+    with closing(open_store(_STORE)) as store:
+        return {file.key: file.size for file in store.files("blobs/")}
 
 
 def _url(release: str) -> str:
