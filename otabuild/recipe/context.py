@@ -46,7 +46,15 @@ def ask_git(folder: str, what: str) -> str:
     """
     command = ["git", "-C", folder, *_GIT[what]]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603 -- constants and a folder of the caller's
+        done = subprocess.run(  # noqa: S603 -- constants and a folder of the caller's
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",  # names are, whatever the locale
+            errors="surrogateescape",
+            env={**os.environ, "LC_ALL": "C"},  # what git says is searched for words below
+            check=False,
+        )
     except OSError as error:
         raise InputError("cannot run git", where=folder, observed=error.strerror, hint=_hint(what)) from None
     if done.returncode != 0:

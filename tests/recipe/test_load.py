@@ -260,11 +260,25 @@ def test_folder_that_is_not_there(tmp_path: pathlib.Path) -> None:
 def test_git_is_asked_in_the_folder_of_the_recipe(tmp_path: pathlib.Path) -> None:
     who = ["-c", "user.name=n", "-c", "user.email=e@example.com"]
     env = {**os.environ, "GIT_COMMITTER_DATE": "1700000000 +0000", "GIT_CONFIG_GLOBAL": "/dev/null"}
-    for command in (["init", "-q", "-b", "trunk"], [*who, "commit", "-q", "--allow-empty", "-m", "one"], ["tag", "v1"]):
+    for command in (["init", "-q", "-b", "größe"], [*who, "commit", "-q", "--allow-empty", "-m", "one"], ["tag", "v1"]):
         subprocess.run(["git", *command], cwd=tmp_path, env=env, check=True)
     answers = [ask_git(str(tmp_path), what) for what in ("describe", "branch", "time")]
-    assert answers == ["v1", "trunk", "1700000000"]
+    assert answers == ["v1", "größe", "1700000000"]
     assert len(ask_git(str(tmp_path), "commit")) == 40
+
+
+@pytest.mark.parametrize(
+    ("what", "hint"), [("time", "no commit yet"), ("commit", "no commit yet"), ("describe", "env:")]
+)
+def test_advice_does_not_depend_on_the_language_of_git(
+    what: str, hint: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LC_ALL", "C.UTF-8"), ("LANGUAGE", "tr")):  # Turkish without a Turkish locale
+        monkeypatch.setenv(name, value)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(InputError) as caught:
+        ask_git(str(tmp_path), what)
+    assert hint in str(caught.value.hint)
 
 
 def test_git_outside_a_repository(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
