@@ -96,7 +96,9 @@ def value_path(keys: Iterable[str | int]) -> str:
 
 def _problem(error: dict[str, Any]) -> str:
     path = value_path(error["loc"])
-    seen = "" if error["type"] == "missing" else f", not {error['input']!r:.80}"
+    # Our own checks of a whole object name what is wrong in it.
+    is_told = error["type"] == "missing" or (error["type"] == "value_error" and isinstance(error["input"], dict))
+    seen = "" if is_told else f", not {error['input']!r:.80}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"{path or 'document'}: {message[:1].lower()}{message[1:]}{seen}"
 
