@@ -203,8 +203,8 @@ def test_remarks_come_in_the_order_of_lines() -> None:
     assert [str(remark.where) for remark in remarks] == ["y:1:8", "y:1:17", "y:2:3", "y:3:3", "y:4:1"]
     assert [remark.what for remark in remarks] == [
         "the tag !!str has no meaning here",
-        "the key 'c' occurs twice in this mapping",
+        "the key 'c' occurs twice in this mapping, first in line 1",
         "the tag !own has no meaning here",
         "the tag !!int has no meaning here",
-        "the key 'a' occurs twice in this mapping",
+        "the key 'a' occurs twice in this mapping, first in line 1",
     ]
