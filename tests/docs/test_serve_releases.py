@@ -46,8 +46,9 @@ def check(address: str) -> None:
         assert headers["Cache-Control"] == (FOR_EVER if name.startswith("blobs/") else "no-cache"), name
         assert headers["Content-Encoding"] is None
     for path in ("claims/", "withdrawn/", "releases/2.0/index.jwt", ""):
-        with pytest.raises(HTTPError, match="404"):
+        with pytest.raises(HTTPError, match="404") as caught:
             FieldClient(address).get(path)
+        caught.value.close()
 
 
 @needs_nginx

@@ -64,7 +64,7 @@ def test_lists_in_archives_are_those_of_the_directory(tmp_path: Path, packer: st
         pytest.skip("no access control lists on this file system")
     subprocess.run([tool, *options, "-C", root, "-cf", tmp_path / "a.tar", "."], check=True)
     directory, archive = (
-        RootfsOptions((kind(str(path)),), clean=False, stub_resolv_conf=False)
+        RootfsOptions((kind(str(path), owner=(0, 0)),), clean=False, stub_resolv_conf=False)
         for kind, path in ((DirectoryInput, root), (TarInput, tmp_path / "a.tar"))
     )
     if "--numeric-owner" not in options and tool == "tar":

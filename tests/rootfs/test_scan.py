@@ -279,12 +279,12 @@ def test_what_cannot_be_meant_as_a_system_is_refused(
 
 @pytest.mark.parametrize("empty", ["a source", "an overlay", "an archive"])
 def test_one_of_several_sources_is_not_empty(tmp_path: Path, empty: str) -> None:
-    full = DirectoryInput(str(make_tree(tmp_path / "full", {"etc/x": b"1"})))
+    full = DirectoryInput(str(make_tree(tmp_path / "full", {"etc/x": b"1"})), owner=(0, 0))
     other = make_tree(tmp_path / "other", {})
-    found: Input = DirectoryInput(str(other))
+    found: Input = DirectoryInput(str(other), owner=(0, 0))
     if empty == "an archive":
         subprocess.run(["tar", "-cf", tmp_path / "other.tar", "-C", other, "."], check=True)
-        found = TarInput(str(tmp_path / "other.tar"))
+        found = TarInput(str(tmp_path / "other.tar"), owner=(0, 0))
     chosen = RootfsOptions((full, found), whole=True)
     if empty == "an overlay":
         chosen = RootfsOptions((full,), (found,), whole=True)
