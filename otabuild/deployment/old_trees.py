@@ -107,6 +107,7 @@ class OldTrees:
                 self._search(tree, wanted)
 
     def _read_tables(self, wanted: Mapping[bytes, int]) -> None:
+        # A content may have several paths, and payloads may share them: each is kept once, in the order of the tables.
         known: defaultdict[bytes, dict[str, None]] = defaultdict(dict)
         for image in self._images:
             for payload in image.payloads:

@@ -76,6 +76,7 @@ def one_of(*kinds: str, word: str = "", uri: str = "") -> Discriminator:
     """
 
     def kind(value: Any) -> str | None:
+        # A mapping has a key of its kind, a word or a URI has none, and a model is asked for those that it was made of.
         fields = value if isinstance(value, dict) else _fields_set(value)
         found = [name for name in kinds if name in fields]
         if word and value == word:

@@ -127,7 +127,7 @@ def _lacking(image: Image, bases: Iterable[Image]) -> set[bytes]:
     """Return the contents of all payloads that a device with one of the bases may lack."""
     lacking: set[bytes] = set()
     for payload in image.payloads:
-        held = None
+        held = None  # a device has one of the bases, and nobody knows which: only what all of them have is surely there
         for base in bases:
             same = (one for one in base.payloads if (one.ecu, one.release_key) == (payload.ecu, payload.release_key))
             has = {digest for one in same for digest in one.contents()}

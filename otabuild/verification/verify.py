@@ -343,6 +343,7 @@ class _Run:
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
         """Hash the stored blobs that nothing has read to the end yet."""
+        # A server that does not tell sizes could send without end: there, the size that the tables claim is the bound.
         is_bounded = self.image.source.knows_sizes
         rest = [Blob(digest, size) for digest, size in stored.items() if digest not in self.verified]
         self.tally.total += sum(size for _, size in rest)
