@@ -72,7 +72,7 @@ def parameters(recipe: Recipe) -> dict[str, Any]:
 
 def watched(recipe: Recipe, builder: str) -> tuple[object, ...]:
     """Return what a provenance depends on besides the contents of inputs, which the image depends on, too."""
-    return builder, parameters(recipe), list(_commit(recipe)), _versions()
+    return builder, parameters(recipe), _file("recipe", recipe.file), list(_commit(recipe)), _versions()
 
 
 def _versions() -> dict[str, str]:

@@ -56,6 +56,17 @@ def test_a_build_says_how_it_was_made(project: Project) -> None:
     assert f"made from {RECIPE} by https://ci.example/job/7" in out
 
 
+def test_a_comment_in_the_recipe_is_another_recipe(project: Project) -> None:
+    """The image stays the same, but its provenance names the recipe by its digest."""
+    project.env["OTABUILD_BUILDER_ID"] = BUILDER
+    for comment in ("", "# a comment\n"):
+        text = f"{comment}{project.recipe.read_text()}" + ("" if comment else "provenance: true\n")
+        (project.root / "recipes/vehicle.yaml").write_text(text)
+        ok(project, "build", RECIPE)
+        inputs = statement(project.root / BESIDE)["predicate"]["buildDefinition"]["resolvedDependencies"]
+        assert inputs[0]["digest"]["sha256"] == hashlib.sha256(text.encode()).hexdigest()
+
+
 def test_an_attestation_of_another_image_is_refused(project: Project) -> None:
     ok(project, "build", RECIPE)
     ok(project, "attest", RECIPE, "--builder-id", "me", "-o", "old.json")
