@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from otabuild.errors import InputError, StateError
+from otabuild.errors import InputError
 from otabuild.signing.demo_pki import key_usage
-from otabuild.storage import fs
-from otabuild.storage.files import write_file
+from otabuild.storage.files import write_new_files
 
 KEY, REQUEST = "sign.key", "sign.csr"
 
@@ -34,9 +31,6 @@ def write_certificate_request(directory: str, subject: str) -> list[str]:
         StorageError: a file cannot be written.
     """
     name = _name(subject)
-    paths = [os.path.join(directory, file) for file in (KEY, REQUEST)]
-    if present := [path for path in paths if os.path.lexists(path)]:
-        raise StateError("already there, and never overwritten", where=present[0], hint="choose another folder")
     key = ec.generate_private_key(ec.SECP256R1())
     request = (
         x509.CertificateSigningRequestBuilder()
@@ -46,10 +40,11 @@ def write_certificate_request(directory: str, subject: str) -> list[str]:
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
         .sign(key, hashes.SHA256())
     )
-    fs.makedirs(directory)
-    write_file(paths[0], key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-    write_file(paths[1], request.public_bytes(Encoding.PEM))
-    return paths
+    files = {
+        KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        REQUEST: request.public_bytes(Encoding.PEM),
+    }
+    return write_new_files(directory, files, secret={KEY})
 
 
 def _name(subject: str) -> x509.Name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
@@ -11,9 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from otabuild.errors import StateError
-from otabuild.storage import fs
-from otabuild.storage.files import write_file
+from otabuild.storage.files import write_new_files
 
 _YEARS = timedelta(days=3652)
 _README = """\
@@ -43,14 +40,7 @@ def write_demo_pki(directory: str, now: int) -> list[str]:
         certificate = _issue(subject, issuer, path_length, now)
         files[f"{subject.role}.pem"] = certificate.public_bytes(Encoding.PEM)
         files[f"{subject.role}.key"] = subject.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    for name in files:
-        path = os.path.join(directory, name)
-        if os.path.lexists(path):
-            raise StateError("already there, and never overwritten", where=path, hint="choose an empty folder")
-    fs.makedirs(directory)
-    for name, content in files.items():
-        write_file(os.path.join(directory, name), content, mode=0o600 if name.endswith(".key") else 0o644)
-    return [os.path.join(directory, name) for name in files]
+    return write_new_files(directory, files, secret={name for name in files if name.endswith(".key")})
 
 
 class _Party:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 
-from otabuild.errors import StorageError
+from otabuild.errors import StateError, StorageError
 from otabuild.storage import fs
 from otabuild.storage.publishing import replacing
 
@@ -51,6 +51,35 @@ def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = Fal
     """Write a whole file as `publishing.replacing` does."""
     with replacing(path, mode=mode, durable=durable) as fd:
         fs.write(fd, data, path)
+
+
+def write_new_files(folder: str, contents: Mapping[str, bytes], secret: Container[str]) -> list[str]:
+    """Write several new files into a folder, which is made if it is missing: all of them, or none.
+
+    Args:
+        folder: where.
+        contents: by the names of the files.
+        secret: the names of those that only their owner may read.
+
+    Returns:
+        Their paths.
+
+    Raises:
+        StateError: one of them is already there; nothing is overwritten.
+        StorageError: one cannot be written.
+    """
+    paths = [os.path.join(folder, name) for name in contents]
+    for path in filter(os.path.lexists, paths):
+        raise StateError("already there, and never overwritten", where=path, hint="choose another folder")
+    fs.makedirs(folder)
+    try:
+        for path, (name, content) in zip(paths, contents.items(), strict=True):
+            write_file(path, content, mode=0o600 if name in secret else 0o644)
+    except BaseException:
+        for path in paths:
+            fs.unlink(path, missing_ok=True)
+        raise
+    return paths
 
 
 def read_file(path: str, limit: int | None = None) -> bytes:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from otabuild.errors import StateError
+from otabuild.errors import StateError, StorageError
 from otabuild.rootfs.spool import Spool
 from otabuild.storage import files
 from otabuild.storage.cache import Cache
@@ -100,3 +101,28 @@ def test_a_pack_that_has_another_name_gets_no_holes(tmp_path: Path) -> None:
         opened.mark_used([], 1)
         assert opened.shrink(200_000, 2) > 0
     assert (tmp_path / "copy").read_bytes() == before
+
+
+def test_new_files_are_all_written_or_none(tmp_path: Path) -> None:
+    contents = {"small": b"x", "large": b"x" * 1000, "third": b"x"}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(StorageError, match="large"):
+            files.write_new_files(str(tmp_path), contents, secret=set())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not any(tmp_path.iterdir())
+    files.write_new_files(str(tmp_path), contents, secret={"small"})
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "small": 0o600,
+        "large": 0o644,
+        "third": 0o644,
+    }
+
+
+def test_new_files_overwrite_nothing(tmp_path: Path) -> None:
+    (tmp_path / "b").symlink_to("elsewhere")
+    with pytest.raises(StateError, match="never overwritten"):
+        files.write_new_files(str(tmp_path), {"a": b"", "b": b""}, secret=set())
+    assert os.listdir(tmp_path) == ["b"]
