@@ -325,3 +325,4 @@ def _rows(entries: Iterable[Entry], digests: Iterable[bytes], inline: Mapping[by
             size=size,
             inline=inline.get(digest) if digest else None,
         )
+    assert next(found, None) is None, "both passes met the same files"

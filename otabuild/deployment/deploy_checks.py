@@ -10,7 +10,8 @@ from otabuild.findings import demand
 from otabuild.image.image import Payload
 from otabuild.signing.trust import TrustPolicy
 from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
-from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
+from otabuild.verification.rules_file_table import FileTableSubject
+from otabuild.verification.rules_labels import LabelsSubject
 from otabuild.verification.rules_resources import JoinSubject, ResourcesSubject, reached_by
 from otabuild.verification.verify_sign import verify_sign
 

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from string import Template
+from typing import Any
 from unicodedata import normalize
 
 from otabuild.errors import Finding, IntegrityError, OtabuildError, PathError, Severity, TableError
-from otabuild.findings import rule
-from otabuild.format import annotations as ann
+from otabuild.findings import SHOWN, rule
 from otabuild.format import limits
 from otabuild.format.compat import Early
 from otabuild.format.file_table import (
@@ -26,13 +27,14 @@ from otabuild.format.file_table import (
     xattr_problem,
 )
 from otabuild.image.tables import FileTable
+from otabuild.storage.sqlite_read import Database
 
 _NORMAL = re.compile(rb"/|(/(?!\.{1,2}(/|\Z))[^/\0]{1,255})+", re.DOTALL)
 _EVERY = """WITH every (path, inode_id) AS (SELECT path, inode_id FROM ft_dir UNION ALL
     SELECT path, inode_id FROM ft_non_regular UNION ALL SELECT path, inode_id FROM ft_regular)"""
-_HOLDERS = """SELECT path FROM (SELECT path, inode_id, NULL AS held FROM ft_dir
+_HOLDERS = """SELECT inode_id, CAST(path AS BLOB), held FROM (SELECT path, inode_id, NULL AS held FROM ft_dir
     UNION ALL SELECT path, inode_id, meta FROM ft_non_regular UNION ALL SELECT path, inode_id, resource_id FROM ft_regular)
-    WHERE inode_id = ? ORDER BY held {0}, path {0} LIMIT 1"""
+    WHERE inode_id IN ({})"""
 _COUNTS = """(SELECT inode_id, count(*) AS paths FROM ft_regular GROUP BY inode_id
     UNION ALL SELECT inode_id, count(*) FROM ft_non_regular GROUP BY inode_id) JOIN ft_inode USING (inode_id)"""
 _WORDS = {
@@ -67,15 +69,6 @@ class FileTableSubject:
     def _links_due(self, paths: int) -> int:
         """Return what an absent links_count stands for."""
         return paths if self.table.compat.accepts(Early.NO_LINKS) else 0
-
-
-@dataclass(frozen=True, slots=True)
-class LabelsSubject:
-    """The labels of a payload's config, and the file table whose contents they count."""
-
-    name: str
-    labels: dict[str, object]
-    table: FileTable
 
 
 def _path_problem(raw: bytes) -> str | None:
@@ -130,11 +123,23 @@ def _sha256(raw: bytes) -> bytes:
     return hashlib.sha256(raw).digest()
 
 
-def _named(subject: FileTableSubject, inode_id: int) -> str:
-    """Return an inode, and two of its paths: if their contents or targets differ, two with different ones."""
-    ends = (subject.table.database.query(_HOLDERS.format(order), (inode_id,)) for order in ("ASC", "DESC"))
-    paths = dict.fromkeys(path for rows in ends for (path,) in rows)
-    return f"{inode_id} ({' and '.join(paths)})" if paths else str(inode_id)
+def _text(place: Any) -> str:
+    return place.decode("utf-8", "backslashreplace") if isinstance(place, bytes) else str(place)
+
+
+def _named_inodes(database: Database, ids: Sequence[int]) -> Iterator[str]:
+    """Yield each inode with two of its paths: if their contents or targets differ, two with different ones.
+
+    One pass finds those of all inodes: the tables have no index by inode.
+    """
+    ends: dict[int, tuple[tuple[str, bytes], tuple[str, bytes]]] = {}
+    for inode_id, path, held in database.query(_HOLDERS.format(",".join("?" * len(ids))), ids):
+        holder = (repr(held), path)
+        first, last = ends.get(inode_id, (holder, holder))
+        ends[inode_id] = min(first, holder), max(last, holder)
+    for inode_id in ids:
+        paths = dict.fromkeys(_text(path) for _, path in ends.get(inode_id, ()))
+        yield f"{inode_id} ({' and '.join(paths)})" if paths else str(inode_id)
 
 
 def _query(
@@ -147,15 +152,19 @@ def _query(
     error: type[OtabuildError] = TableError,
     kind: str = "",
 ) -> None:
-    """Register a rule: `sql` must not return a row. Its columns are where, and optionally observed and expected."""
+    """Register a rule: `sql` must not return a row. Its columns are where, and optionally observed and expected.
+
+    Of a `kind` without a path, inodes or resources, where is its number.
+    """
     query = Template(sql).substitute(_WORDS)
 
     def check(subject: FileTableSubject) -> Iterator[Finding]:
         database = subject.table.database
-        for place, *facts in database.query(query):
-            text = place.decode("utf-8", "backslashreplace") if isinstance(place, bytes) else place
-            text = _named(subject, place) if kind == "inode " else text
-            yield Finding(f"{database.name}: {kind}{text}", what, *facts)
+        rows = list(islice(database.query(query), SHOWN + 1))
+        keys = [row[0] for row in rows]
+        places = _named_inodes(database, keys) if kind == "inode" else map(_text, keys)
+        for place, (_, *facts) in zip(places, rows, strict=True):
+            yield Finding(f"{database.name}: {kind}{' ' if kind else ''}{place}", what, *facts)
 
     check.__doc__ = doc
     rule(id_, FileTableSubject, severity=severity, error=error)(check)
@@ -212,28 +221,28 @@ _query(
     "uid or gid out of range",
     """SELECT inode_id, uid || ':' || gid FROM ft_inode
         WHERE uid NOT BETWEEN 0 AND $owner OR gid NOT BETWEEN 0 AND $owner""",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.mode",
     "A mode has 16 bits (section 12).",
     "mode out of range",
     "SELECT inode_id, mode FROM ft_inode WHERE mode NOT BETWEEN 0 AND $mode",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.shared-directory",
     "No two directories share an inode (section 6): a directory has one path.",
     "an inode that two directories share",
     "SELECT inode_id, count(*) FROM ft_dir GROUP BY inode_id HAVING count(*) > 1",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.shared-content",
     "Paths that share an inode share its content (sections 6 and 12): clients use that of the first.",
     "paths share the inode, but not the content",
     "SELECT inode_id FROM ft_regular GROUP BY inode_id HAVING min(resource_id) <> max(resource_id)",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.shared-target",
@@ -241,7 +250,7 @@ _query(
     "paths share the inode, but not the target",
     """SELECT inode_id FROM ft_non_regular GROUP BY inode_id
         HAVING min(meta) <> max(meta) OR count(meta) NOT IN (0, count(*))""",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.links",
@@ -249,7 +258,7 @@ _query(
     "links_count is below the number of paths that share the inode",
     """SELECT inode_id, links_count, paths FROM $counts
         WHERE CASE WHEN paths > 1 THEN coalesce(links_count, links_due(paths)) < paths END""",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.links-more",
@@ -257,7 +266,7 @@ _query(
     "links_count is above the number of paths",
     "SELECT inode_id, links_count, paths FROM $counts WHERE links_count > max(paths, 1)",
     severity="note",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.target",
@@ -280,7 +289,7 @@ _query(
     "extended attributes that are not legal",
     """SELECT inode_id, xattr_problem(xattrs, coalesce(mode & 0xF000, 0)) AS problem FROM ft_inode
         WHERE xattrs IS NOT NULL AND problem IS NOT NULL""",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.acl",
@@ -291,7 +300,7 @@ _query(
         FROM (SELECT inode_id, mode, acl_permissions(xattrs) AS bits FROM ft_inode WHERE xattrs IS NOT NULL)
         WHERE bits <> mode & 511""",
     severity="note",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.content-missing",
@@ -307,7 +316,7 @@ _query(
     """SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM ft_resource
         WHERE resource_id = 0 AND size = 0 AND digest = $empty AND contents = x'')""",
     error=IntegrityError,
-    kind="resource ",
+    kind="resource",
 )
 _query(
     "table.resource",
@@ -318,14 +327,14 @@ _query(
     """SELECT resource_id, size FROM ft_resource WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND $file
         OR (size = 0) <> (digest = $empty)""",
     error=IntegrityError,
-    kind="resource ",
+    kind="resource",
 )
 _query(
     "table.inline",
     "Contents of up to 64 bytes are inlined, larger ones are not (section 6).",
     "a content that is inlined, or not, against the rule",
     "SELECT resource_id, size FROM ft_resource WHERE (size <= $inline) <> (contents IS NOT NULL)",
-    kind="resource ",
+    kind="resource",
 )
 _query(
     "table.inline-content",
@@ -334,7 +343,7 @@ _query(
     """SELECT resource_id, length(contents), size FROM ft_resource
         WHERE contents IS NOT NULL AND (length(contents) <> size OR sha256(contents) <> digest)""",
     error=IntegrityError,
-    kind="resource ",
+    kind="resource",
 )
 _query(
     "table.orphan-inode",
@@ -343,7 +352,7 @@ _query(
     """SELECT inode_id FROM ft_inode WHERE inode_id NOT IN (SELECT inode_id FROM ft_regular)
         AND inode_id NOT IN (SELECT inode_id FROM ft_dir) AND inode_id NOT IN (SELECT inode_id FROM ft_non_regular)""",
     severity="note",
-    kind="inode ",
+    kind="inode",
 )
 _query(
     "table.orphan-resource",
@@ -352,7 +361,7 @@ _query(
     """SELECT resource_id FROM ft_resource WHERE resource_id <> 0 AND NOT EXISTS
         (SELECT 1 FROM ft_regular WHERE ft_regular.resource_id = ft_resource.resource_id)""",
     severity="note",
-    kind="resource ",
+    kind="resource",
 )
 _query(
     "table.case",
@@ -361,25 +370,3 @@ _query(
     "$every SELECT min(path), max(path) FROM every GROUP BY folded(path) HAVING count(*) > 1",
     severity="note",
 )
-
-_COUNTED: dict[str, str] = {
-    ann.REGULAR_COUNT: "(SELECT count(*) FROM ft_regular)",
-    ann.NON_REGULAR_COUNT: "(SELECT count(*) FROM ft_non_regular)",
-    ann.DIRS_COUNT: "(SELECT count(*) FROM ft_dir)",
-    ann.UNIQUE_COUNT: "(SELECT count(*) FROM ft_resource)",
-    ann.UNIQUE_SIZE: "(SELECT sum(size) FROM ft_resource)",
-    ann.ROOTFS_SIZE: "(SELECT sum(size) FROM ft_regular JOIN ft_resource USING (resource_id))",
-    ann.BLOBS_COUNT: "(SELECT count(*) FROM ft_resource WHERE contents IS NULL AND size > 0)",
-    ann.BLOBS_SIZE: "(SELECT sum(size) FROM ft_resource WHERE contents IS NULL AND size > 0)",
-}
-
-
-@rule("config.labels", LabelsSubject, error=IntegrityError)
-def check_labels(subject: LabelsSubject) -> Iterator[Finding]:
-    """The labels match the counts of the tables (section 4). `rootfs.size` is optional: early builders omitted it."""
-    for key, expression in _COUNTED.items():
-        if key == ann.ROOTFS_SIZE and key not in subject.labels:
-            continue
-        counted = subject.table.count(expression)
-        if subject.labels.get(key) != counted:
-            yield Finding(subject.name, f"label {key} does not count the table", subject.labels.get(key), counted)

@@ -32,7 +32,8 @@ from otabuild.storage.backend import Backend
 from otabuild.tally import Progress, Tally
 from otabuild.verification.rules_container import ContainerSubject, IndexSubject
 from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
-from otabuild.verification.rules_file_table import FileTableSubject, LabelsSubject
+from otabuild.verification.rules_file_table import FileTableSubject
+from otabuild.verification.rules_labels import LabelsSubject
 from otabuild.verification.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, SizeOf, StoredSubject
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient", "partition", "update-agent"})
