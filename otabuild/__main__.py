@@ -9,8 +9,21 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 from otabuild import progress
 
 LONG = {
-    *("build", "cost", "deploy-image", "diff", "extract", "lint", "offline", "packages", "publish", "pull"),
-    *("repro", "report", "sign", "store", "verify"),
+    "build",
+    "cost",
+    "deploy-image",
+    "diff",
+    "extract",
+    "lint",
+    "offline",
+    "packages",
+    "publish",
+    "pull",
+    "report",
+    "repro",
+    "sign",
+    "store",
+    "verify",
 }
 if (named := LONG.intersection(sys.argv[1:])) and not {"-q", "--quiet"}.intersection(sys.argv):
     progress.show_progress(f"otabuild {' '.join(named)}", 0, 0)  # before the imports, which take a moment

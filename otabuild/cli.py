@@ -97,10 +97,11 @@ def _meant(word: str, commands: Iterable[str]) -> str:
 
 def _recipes() -> list[str]:
     """Return the recipes of this project."""
+    from otabuild.recipe.load import recipes_in  # noqa: PLC0415 -- takes a moment, and only an error needs it
+
     with suppress(OSError, OtabuildError):
         folder = session.load_settings().recipes
-        names = sorted(os.listdir(folder))
-        return [os.path.join(folder, name) for name in names if name.endswith((".yaml", ".yml")) and name[0] != "."]
+        return [os.path.join(folder, name) for name in recipes_in(folder)]
     return []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -40,7 +39,8 @@ class Resources:
     """
 
     def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+        self._bundles = storage.bundles
+        self._singles = sorted(storage.singles, key=attrgetter("content.size", "content.digest"))
         self._made: dict[bytes, _Made] = {}
         for item in _stored(storage):
             for leaf in item.leaves:
@@ -50,7 +50,7 @@ class Resources:
         needed = self._needed()
         self._ids: dict[bytes, int] = {}
         """The ids of all that a filter may name, in order."""
-        for digest in _named(storage):
+        for digest in self._named():
             if digest in needed and digest not in self._ids:
                 self._ids[digest] = _FIRST_ID + len(self._ids)
 
@@ -88,26 +88,32 @@ class Resources:
         for digest in self._ids:
             yield digest, self._made[digest]
         met = set(self._ids)
-        for digest, made in chain(self._members(), self._singles()):
+        for digest, made in self._contents():
             if digest not in met:
                 if digest in self._made:
                     met.add(digest)
                 yield digest, made
 
-    def _members(self) -> Iterator[tuple[bytes, _Made]]:
-        for bundle in self._storage.bundles:
+    def _contents(self) -> Iterator[tuple[bytes, _Made]]:
+        """Yield the members of bundles, then single contents by size."""
+        for bundle in self._bundles:
             whole = (bundle.stored.content.digest,)
             for member, offset in bundle.members:
                 yield member.digest, self._made.get(member.digest) or _Made(member.size, whole, offset)
+        for single in self._singles:
+            yield single.content.digest, self._made[single.content.digest]
 
-    def _singles(self) -> Iterator[tuple[bytes, _Made]]:
-        contents = sorted((single.content for single in self._storage.singles), key=attrgetter("size", "digest"))
-        return ((content.digest, self._made[content.digest]) for content in contents)
+    def _named(self) -> Iterator[bytes]:
+        """Yield the digests that filters may name: leaves, frames and bundles."""
+        items = [*(bundle.stored for bundle in self._bundles), *self._singles]
+        yield from (leaf.digest for item in items for leaf in item.leaves)
+        yield from (item.compressed.digest for item in items if item.compressed)
+        yield from (bundle.stored.content.digest for bundle in self._bundles)
 
     def _needed(self) -> set[bytes]:
         """Return all that contents are made of, and those contents that are more than members of a bundle."""
         needed: set[bytes] = set()
-        for digest, made in chain(self._members(), self._singles()):
+        for digest, made in self._contents():
             self._need(digest, made, needed)
         return needed
 
@@ -124,15 +130,6 @@ def _stored(storage: Storage) -> Iterator[StoredContent]:
     for bundle in storage.bundles:
         yield bundle.stored
     yield from storage.singles
-
-
-def _named(storage: Storage) -> Iterator[bytes]:
-    """Yield the digests that filters may name: leaves, frames and bundles."""
-    singles = sorted(storage.singles, key=attrgetter("content.size", "content.digest"))
-    items = [bundle.stored for bundle in storage.bundles] + singles
-    yield from (leaf.digest for item in items for leaf in item.leaves)
-    yield from (item.compressed.digest for item in items if item.compressed)
-    yield from (bundle.stored.content.digest for bundle in storage.bundles)
 
 
 def write_resource_table(path: str, rows: Iterable[ResourceRow]) -> None:

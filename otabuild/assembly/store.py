@@ -135,7 +135,7 @@ class _Run:
         self._members: list[SmallContent] = []
         self._chunker = Chunker(plan)
         self._hashed: list[tuple[StatKey, bytes, bytes | None]] = []
-        self._cache_knows_files = False
+        self._cache_knows_files = environment.cache.knows_files()
 
     def __enter__(self) -> Self:
         return self
@@ -147,14 +147,13 @@ class _Run:
 
     def begin_large(self, entries: Iterable[Entry]) -> None:
         """Start the largest contents first, so that no core is idle while the last one is compressed."""
-        self._cache_knows_files = self._environment.cache.knows_files()
         large = [entry.content for entry in entries if entry.content and entry.content.size > _LARGE]
         for content in sorted(large, key=lambda content: -content.size):
             self._single(content, self._known(content)[0])
 
     def add_tree(self, entries: Iterable[Entry]) -> _Digests:
         """Take every regular file of a tree; return their digests, which are complete when the run is finished."""
-        self._cache_knows_files = self._environment.cache.knows_files()
+        self._cache_knows_files = self._environment.cache.knows_files()  # of earlier trees, too
         found = _Digests()
         linked: dict[str, bytes | _Single] = {}
         for entry in entries:

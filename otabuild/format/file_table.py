@@ -30,7 +30,6 @@ _CAPABILITY_REVISION_2 = 0x02000000
 _ACL_VERSION = b"\2\0\0\0"
 _ACL_OWNER, _ACL_MASK, _ACL_OTHER = 0x01, 0x10, 0x20
 _ACL_TAGS = {_ACL_OWNER: "u", 0x02: "U", 0x04: "g", 0x08: "G", _ACL_MASK: "m", _ACL_OTHER: "o"}
-_NOBODY = 0xFFFFFFFF
 _ACL_ORDER = re.compile("ugm?o|uU*gG*mo")
 """The kinds of entries of a list, in the order that Linux demands; named users and groups need a mask."""
 
@@ -224,7 +223,8 @@ def _is_acl(value: bytes) -> bool:
         return False
     entries = list(struct.iter_unpack("<HHI", value[4:]))
     return _ACL_ORDER.fullmatch("".join(_ACL_TAGS.get(tag, "?") for tag, _, _ in entries)) is not None and all(
-        permissions <= 7 and (_ACL_TAGS[tag] not in "UG" or number != _NOBODY) for tag, permissions, number in entries
+        permissions <= 7 and (_ACL_TAGS[tag] not in "UG" or number <= limits.OWNER)
+        for tag, permissions, number in entries
     )
 
 

@@ -64,13 +64,18 @@ def _near(file: str) -> str:
     folder, name = os.path.split(file)
     for place in (folder, os.path.join(folder, "recipes")):
         with suppress(OSError):
-            recipes = {os.path.splitext(other)[0]: other for other in _recipes_in(place or os.curdir)}
+            recipes = {os.path.splitext(other)[0]: other for other in recipes_in(place or os.curdir)}
             if near := nearest(os.path.splitext(name)[0], recipes):
                 return f"did you mean `{os.path.join(place, recipes[near])}`?"
     return ""
 
 
-def _recipes_in(folder: str) -> list[str]:
+def recipes_in(folder: str) -> list[str]:
+    """Return the names of the recipes in a folder.
+
+    Raises:
+        OSError: it cannot be listed.
+    """
     return sorted(name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")) and name[0] != ".")
 
 
@@ -88,7 +93,7 @@ def load_recipes(
     """
     where = os.fspath(folder)
     try:
-        names = _recipes_in(where)
+        names = recipes_in(where)
     except FileNotFoundError:
         hint = f"{_INIT}; [tool.otabuild] recipes of pyproject.toml names another folder"
         raise RecipeError([Finding(Place(where), "there is no folder of recipes", hint=hint)]) from None

@@ -9,9 +9,6 @@ from __future__ import annotations
 import re
 import struct
 
-from otabuild.format.file_table import ACL, DEFAULT_ACL
-
-ACCESS, DEFAULT = ACL, DEFAULT_ACL
 UNCONVERTED = " (as text)"
 """Ends the name of an attribute that stands for a list of names: patterns that drop lists match it, the gate refuses."""
 _NOBODY = 0xFFFFFFFF

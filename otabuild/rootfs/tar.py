@@ -13,6 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.format.file_table import ACL, DEFAULT_ACL
 from otabuild.rootfs import acl_text, tar_sparse
 from otabuild.rootfs.reader import Reader
 from otabuild.rootfs.tar_fields import decimal, number, pax_records, text
@@ -22,7 +23,7 @@ _HEADER_MAX = 4 * limits.MIB
 """Limit for a pax header or long name: all attributes of an inode are at most 1 MiB."""
 _GLOBAL_MAX = 1000
 _ZEROS = bytes(BLOCK)
-_ACLS = {b"SCHILY.acl.access": acl_text.ACCESS, b"SCHILY.acl.default": acl_text.DEFAULT}
+_ACLS = {b"SCHILY.acl.access": ACL, b"SCHILY.acl.default": DEFAULT_ACL}
 _REGULAR = b"0"
 _GNU_MAGIC = b"ustar  \0"
 _KINDS = {
@@ -257,7 +258,7 @@ def _with_lists(xattrs: dict[str, bytes], records: dict[bytes, bytes]) -> dict[s
         value = records.get(record)
         if value and name not in xattrs:
             converted, packed = acl_text.attribute(name, value)
-            if name == acl_text.DEFAULT or not acl_text.is_trivial(packed):
+            if name == DEFAULT_ACL or not acl_text.is_trivial(packed):
                 xattrs[converted] = packed
     return xattrs
 

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import translate
 
 from otabuild.errors import InputError, InputUnreadableError
-from otabuild.format.file_table import CAPABILITY, xattr_name_problem
+from otabuild.format.file_table import ACL, CAPABILITY, DEFAULT_ACL, xattr_name_problem
 from otabuild.format.json_text import load_json
-from otabuild.rootfs import acl_text
 from otabuild.rootfs.content import is_readable, load_content
 from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.patterns import Patterns
@@ -37,7 +36,7 @@ CLEANED = (
 STUB_RESOLV_CONF = "../run/systemd/resolve/stub-resolv.conf"
 _NAMESPACES = {"user", "trusted", "security"}
 """The namespaces of attributes that every Linux file system with attributes can store."""
-_ACLS = (acl_text.ACCESS, acl_text.DEFAULT)
+_ACLS = (ACL, DEFAULT_ACL)
 _OF_HOSTS = (
     "trusted.SGI_",  # XFS shows root its own form of access control lists
     "trusted.lov",  # Lustre

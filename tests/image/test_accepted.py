@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from otabuild.deployment.deploy import deploy
 from otabuild.deployment.deploy_tar import deploy_tar
 from otabuild.errors import MetaApplyError, OtabuildError
+from otabuild.format import file_table
 from otabuild.format.capabilities import parse_capability
 from otabuild.image.image import open_image
 from otabuild.rootfs import acl_text
@@ -28,7 +29,7 @@ NAMES = ["f", "d/g", "d/e/h", "ünï", "a b", "\u202e", ".wh.x", "-", "n" * 255,
 ODD_NAMES = ["a\nb", "\udcff", "n" * 256, "../x", ".", "/".join(["p" * 200] * 21), "d//g", "\x7f", "\\"]
 XATTRS = [("user.note", b"\0\1"), ("user.empty", b""), ("security.capability", CAPABILITY)]
 ODD_XATTRS = [
-    (acl_text.ACCESS, ACL),
+    (file_table.ACL, ACL),
     ("", b"x"),
     ("user.", b"x"),
     ("user.a\0b", b"x"),
@@ -42,13 +43,13 @@ ODD_XATTRS = [
     ("security.capability", CAPABILITY[:12]),
     ("security.capability", b""),
     ("security.ima", b"\3"),
-    (acl_text.ACCESS, b"junk"),
-    (acl_text.DEFAULT, ACL),
-    (acl_text.ACCESS, ACL[:-8]),
+    (file_table.ACL, b"junk"),
+    (file_table.DEFAULT_ACL, ACL),
+    (file_table.ACL, ACL[:-8]),
     ("trusted.overlay.opaque", b"y"),
     ("btrfs.compression", b"zstd"),
     ("note", b"x"),
-    (acl_text.DEFAULT, ACL[:4] + ACL[12:]),
+    (file_table.DEFAULT_ACL, ACL[:4] + ACL[12:]),
 ]
 MODES, ODD_MODES = [0o644, 0o755, 0o600, 0o4755, 0o2750, 0], [0o7777, 0o100644, 0o77777]
 OWNERS, ODD_OWNERS = [0, 1000, 65534, 2**21 - 1], [2**31, 2**32 - 2, 2**32 - 1, 2**32, 2**63, 10**19, 10**20]

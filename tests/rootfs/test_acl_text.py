@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from otabuild.rootfs.acl_text import DEFAULT, UNCONVERTED, attribute, is_trivial
+from otabuild.format.file_table import DEFAULT_ACL
+from otabuild.rootfs.acl_text import UNCONVERTED, attribute, is_trivial
 from tests.rootfs.trees import acl
 
 ACCESS = "system.posix_acl_access"
@@ -44,4 +45,4 @@ def test_a_list_of_numbers_becomes_what_linux_stores(text: bytes, packed: bytes)
     ],
 )
 def test_a_list_that_its_text_does_not_determine_stays_text(text: bytes) -> None:
-    assert attribute(DEFAULT, text) == (f"{DEFAULT}{UNCONVERTED}", text)
+    assert attribute(DEFAULT_ACL, text) == (f"{DEFAULT_ACL}{UNCONVERTED}", text)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import InputError, UnsupportedEntryError
+from otabuild.format import file_table
 from otabuild.rootfs import acl_text, transforms
 from otabuild.rootfs.gate import supported
 from otabuild.rootfs.inputs import DirectoryInput, TarInput
@@ -105,7 +106,7 @@ def test_a_list_that_says_no_more_than_the_mode_is_none(tmp_path: Path, text: by
     (tmp_path / "a.tar").write_bytes(pax((b"SCHILY.acl.access", text)) + member(b"a") + END)
     entries = {entry.path: entry for entry in TarSource(str(tmp_path / "a.tar"), str(tmp_path)).entries()}
     assert dict(entries["/a"].xattrs) == {}
-    assert acl_text.is_trivial(acl_text.attribute(acl_text.ACCESS, text)[1])
+    assert acl_text.is_trivial(acl_text.attribute(file_table.ACL, text)[1])
 
 
 # Archives that GNU tar, bsdtar, Python and Go read in one way.
