@@ -10,15 +10,16 @@ _NO_TIME_OF_CHANGE = frozenset({"9p", "afs", "cifs", "exfat", "msdos", "prl_fs",
 """File systems whose ctime is another time, or what a server of any kind sends. So may be that of FUSE."""
 _IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"})
 """File systems that a tool writes as a whole: two images may agree in all numbers and times of their files."""
-_IMAGE_DEVICES = ("/dev/loop", "/dev/nbd")
+_STACKED = frozenset({"aufs", "overlay"})
+"""File systems that show the times of others, which may be any of these, and may be exchanged beneath them."""
+_IMAGE_DEVICES = ("/dev/loop", "/dev/mapper/loop", "/dev/nbd")
 """Devices whose content is such a whole, too, whatever the file system on it."""
 
 
 class Mount(NamedTuple):
-    """A mount: where it is, the `st_dev` of its files, and the type and the source of its file system."""
+    """A mount: where it is, and the type and the source of its file system."""
 
     point: str
-    device: int
     kind: str
     source: str
 
@@ -27,7 +28,7 @@ class Mount(NamedTuple):
         """Whether a file may have other content although inode, size, mtime and ctime are the same."""
         return (
             self.kind.partition(".")[0] in {"fuse", "fuseblk"}
-            or self.kind in _NO_TIME_OF_CHANGE | _IMAGES
+            or self.kind in _NO_TIME_OF_CHANGE | _IMAGES | _STACKED
             or self.source.startswith(_IMAGE_DEVICES)
         )
 
@@ -35,8 +36,8 @@ class Mount(NamedTuple):
 def mounts() -> list[Mount]:
     """Return all mounts; none without /proc."""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            return [_mount(line.rstrip("\n")) for line in file]
+        with open("/proc/self/mountinfo", "rb") as file:
+            return [_mount(os.fsdecode(line.rstrip(b"\n"))) for line in file]
     except FileNotFoundError:
         return []
 
@@ -47,25 +48,25 @@ def mounts_below(root: str) -> list[Mount]:
     return [mount for mount in mounts() if mount.point.startswith(prefix)]
 
 
-def hiding_devices() -> frozenset[int]:
-    """Return the devices (`st_dev`) on which times do not show that a file was changed."""
-    return frozenset(mount.device for mount in mounts() if mount.hides_changes)
-
-
 def hides_changes(path: str) -> bool:
-    """Whether times do not show all changes of a file or directory, because of where it or something below is mounted."""
-    if any(mount.hides_changes for mount in mounts_below(path)):
-        return True
-    return os.path.exists(path) and os.stat(path).st_dev in hiding_devices()
+    """Whether times do not show all changes of a file or directory, because of where it or something below is mounted.
+
+    Device numbers would not tell: files of overlayfs and btrfs have others than their mount.
+    """
+    if not os.path.exists(path):
+        return False
+    real = os.path.realpath(path)
+    around = [mount for mount in mounts() if real == mount.point or real.startswith(mount.point.rstrip("/") + "/")]
+    innermost = sorted(around, key=lambda mount: len(mount.point))[-1:]  # of several on one point, the last one is seen
+    return any(mount.hides_changes for mount in (*mounts_below(path), *innermost))
 
 
 def _mount(line: str) -> Mount:
     """Read a line of mountinfo; a variable number of fields stands before the separator."""
     before, _, after = line.partition(" - ")
-    _, _, device, _, point, *_ = before.split(" ")
+    _, _, _, _, point, *_ = before.split(" ")
     kind, source, *_ = after.split(" ")
-    major, _, minor = device.partition(":")
-    return Mount(_unescaped(point), os.makedev(int(major), int(minor)), kind, _unescaped(source))
+    return Mount(_unescaped(point), kind, _unescaped(source))
 
 
 def _unescaped(text: str) -> str:

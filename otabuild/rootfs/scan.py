@@ -16,7 +16,7 @@ from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.gate import Unsupported, as_tree, supported
 from otabuild.rootfs.inputs import Input, Opening
 from otabuild.rootfs.merge import apart, merge, settled
-from otabuild.rootfs.mounts import hides_changes, hiding_devices
+from otabuild.rootfs.mounts import hides_changes
 from otabuild.rootfs.patterns import Patterns
 from otabuild.rootfs.set_rules import SetRule, apply_rules
 
@@ -85,7 +85,7 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
 
 def must_run_again(options: RootfsOptions) -> bool:
     """Whether the entries of a scan may change without changing its fingerprint, because of where the inputs are."""
-    return any(hides_changes(found.location) for found in (*options.sources, *options.overlays))
+    return bool(_hiding(options))
 
 
 def newest_archive(options: RootfsOptions) -> int:
@@ -128,17 +128,22 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
         entries = transforms.check_readable(entries, denied, euid=euid)
     entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs, notes.foreign_xattrs)
     entries = supported(entries, options.unsupported, notes.left_out)
-    yield from _hashed_anew(as_tree(apply_rules(entries, options.rules)))
+    yield from _hashed_anew(as_tree(apply_rules(entries, options.rules)), _hiding(options))
     notes.unmatched_patterns = wanted.unmatched
 
 
-def _hashed_anew(entries: Iterator[Entry]) -> Iterator[Entry]:
-    """Give digests to contents whose times may hide a change: no record of an earlier digest can be trusted."""
-    devices = hiding_devices()
+def _hiding(options: RootfsOptions) -> list[str]:
+    """Return the inputs whose times may hide a change."""
+    return [found.location for found in (*options.sources, *options.overlays) if hides_changes(found.location)]
+
+
+def _hashed_anew(entries: Iterator[Entry], hiding: Sequence[str]) -> Iterator[Entry]:
+    """Give digests to the contents of some inputs: no record of an earlier digest can be trusted."""
+    folders = tuple(os.path.join(os.path.abspath(location), "") for location in hiding)
     links: dict[str, Content] = {}
     for entry in entries:
         content = entry.content
-        if content is None or content.stat_key is None or content.stat_key.device not in devices:
+        if content is None or content.stat_key is None or not content.host_path.startswith(folders):
             yield entry
             continue
         hashed = links.get(entry.link or "") or with_digest(content)

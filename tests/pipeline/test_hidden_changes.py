@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,15 +25,27 @@ pytestmark = [
 
 
 @contextmanager
-def mounted(image: Path, point: Path) -> Iterator[None]:
-    point.mkdir(exist_ok=True)
-    done = subprocess.run(["mount", "-o", "loop,ro", image, point], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"cannot mount: {done.stderr}")
-    try:
+def mounted(image: Path, point: Path, overlays: int = 0) -> Iterator[None]:
+    """Mount an image, seen through so many file systems of layers, the last one at `point`."""
+    with ExitStack() as stack:
+        options, source = "loop,ro", image
+        for number in range(overlays + 1):
+            place = point if number == overlays else point.with_name(f"layer{number}")
+            for folder in place, point.with_name("empty"):
+                folder.mkdir(exist_ok=True)
+            kind = ["-t", "overlay"] if number else []
+            done = subprocess.run(
+                ["mount", *kind, "-o", options, source, place], capture_output=True, text=True, check=False
+            )
+            if done.returncode:
+                pytest.skip(f"cannot mount: {done.stderr}")
+            stack.callback(unmount, place)
+            options, source = f"lowerdir={place}:{point.with_name('empty')}", Path("overlay")
         yield
-    finally:
-        subprocess.run(["umount", point], check=True)
+
+
+def unmount(place: Path) -> None:
+    subprocess.run(["umount", place], check=True)
 
 
 def squashed(image: Path, tree: Path) -> Path:
@@ -48,6 +60,7 @@ def archive(byte: bytes) -> bytes:
     return member(b"etc/", kind=b"5") + member(b"etc/file", byte * 5000) + END
 
 
+@pytest.mark.parametrize("overlays", [0, 1, 2])
 @pytest.mark.parametrize(
     ("source", "name", "written"),
     [
@@ -59,7 +72,7 @@ def archive(byte: bytes) -> bytes:
     ],
 )
 def test_another_image_in_the_same_place(
-    world: World, source: str, name: str, written: Callable[[bytes], bytes]
+    world: World, overlays: int, source: str, name: str, written: Callable[[bytes], bytes]
 ) -> None:
     (world.folder / "v.yaml").write_text(RECIPE.replace("directory: rootfs", source))
     one, two = (
@@ -69,12 +82,12 @@ def test_another_image_in_the_same_place(
         for number in ("1", "2")
     )
     point = world.folder / "mounted"
-    with mounted(one, point):
+    with mounted(one, point, overlays):
         first = world.build()
         before = snapshot(point)
         assert world.build() == first
         assert world.built() == ["scan"]  # hashed again; nothing else has to run
-    with mounted(two, point):
+    with mounted(two, point, overlays):
         assert snapshot(point) == before
         assert "times may hide a change" in str(ScanStep(world.recipe, world.workspace, "main").decide().reasons)
         second = world.build()

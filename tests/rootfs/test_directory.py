@@ -287,7 +287,7 @@ def test_a_mount_elsewhere_may_have_any_name(tmp_path: Path, monkeypatch: pytest
     listed = tmp_path / "mounts"
     listed.write_bytes(b"1 0 0:1 / / rw - x x rw\n2 1 0:2 / /a\rb rw - x x rw\n3 1 0:3 / /c\\040d rw - x x rw\n")
     real = open
-    monkeypatch.setattr("builtins.open", lambda _path, **options: real(listed, **options))
+    monkeypatch.setattr("builtins.open", lambda _path, mode: real(listed, mode))
     assert [mount.point for mount in mounts.mounts()] == ["/", "/a\rb", "/c d"]
 
 

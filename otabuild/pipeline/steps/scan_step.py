@@ -28,7 +28,7 @@ from otabuild.rootfs.stream import read_entries, write_entries
 from otabuild.storage import files, publishing
 
 _RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
-_HIDDEN = "an input is on a file system whose times may hide a change (FUSE, a share, a mounted image)"
+_HIDDEN = "an input is on a file system whose times may hide a change (FUSE, a share, a mounted image, overlayfs)"
 
 
 @dataclass(frozen=True)
