@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
-from operator import itemgetter
-from typing import Generic, NamedTuple, TypeVar
+from itertools import chain, groupby, islice
+from operator import attrgetter, itemgetter
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from otabuild.errors import FilterError, LimitError, OtabuildError, TableError
 from otabuild.format import limits, resource_table
@@ -33,6 +33,8 @@ _BY_BLOB = f"""{_WITH_BUNDLE}
     ORDER BY coalesce(under.digest, base.digest, made.digest), bundle, made.resource_id"""
 """A bundled content is made of a bundle, which is made of a blob; so two steps lead to the first blob of nearly all."""
 _BATCH_COUNT, _BATCH_BYTES = 64, 8 << 20
+_LOOKED_UP = 500
+"""Rows for one query by digest."""
 
 U = TypeVar("U")
 OnError = Callable[[OtabuildError], None]
@@ -216,9 +218,27 @@ class ResourceTable:
         Raises:
             FilterError, LimitError, TableError: as `plan`.
         """
-        report = on_error or _raise
-        for bundle_id, found in groupby(self.database.query(_BY_BLOB if by_blob else _BY_BUNDLE), key=itemgetter(4)):
-            rows = (ResourceRow(*row[:4]) for row in found)
+        found = self.database.query(_BY_BLOB if by_blob else _BY_BUNDLE)
+        return self._grouped(found, use_of, on_error or _raise)
+
+    def groups_of(self, digests: Iterable[bytes]) -> Iterator[Group[bytes]]:
+        """Yield the contents with these digests as `groups` does; they are looked up, instead of reading every row.
+
+        Raises:
+            FilterError, LimitError, TableError: as `plan`.
+        """
+        left, found = iter(digests), list[tuple[Any, ...]]()
+        while some := tuple(islice(left, _LOOKED_UP)):
+            found += self.database.query(f"{_WITH_BUNDLE} WHERE made.digest IN ({','.join('?' * len(some))})", some)
+        found.sort(key=lambda row: (-1 if row[4] is None else row[4], row[0]))
+        return self._grouped(found, attrgetter("digest"), _raise)
+
+    def _grouped(
+        self, found: Iterable[tuple[Any, ...]], use_of: Callable[[ResourceRow], U | None], report: OnError
+    ) -> Iterator[Group[U]]:
+        """Yield the wanted ones of rows that are sorted by bundle, the fifth column."""
+        for bundle_id, group in groupby(found, key=itemgetter(4)):
+            rows = (ResourceRow(*row[:4]) for row in group)
             if bundle_id is None:
                 yield from _batches(self._singles(rows, use_of, report))
                 continue

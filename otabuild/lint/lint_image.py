@@ -169,8 +169,7 @@ def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
     def deliver(member: GroupMember[bytes], opener: Opener) -> None:
         heads[member.use] = _head(opener())
 
-    groups = image.resources.groups(lambda row: row.digest if row.digest in wanted else None)
-    rebuild(groups, image.blobs, deliver)
+    rebuild(image.resources.groups_of(wanted), image.blobs, deliver)
     return heads
 
 

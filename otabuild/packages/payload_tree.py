@@ -166,14 +166,12 @@ class Tree:
         if total > limit:
             raise LimitError("too much to read", observed=total, expected=f"at most {limit} bytes")
         parsed = {entry.digest: parse(entry.contents) for entry in small if entry.contents is not None}
-        wanted = {entry.digest for entry in small} - parsed.keys()
+        wanted = {entry.digest for entry in small if entry.digest is not None} - parsed.keys()
 
-        def keep(member: GroupMember[bool], opened: Opener) -> None:
-            parsed[member.row.digest] = parse(b"".join(opened()))
+        def keep(member: GroupMember[bytes], opened: Opener) -> None:
+            parsed[member.use] = parse(b"".join(opened()))
 
-        if wanted:
-            groups = self._resources.groups(lambda row: True if row.digest in wanted else None)
-            rebuild(groups, self._payload.image.blobs, keep)
+        rebuild(self._resources.groups_of(wanted), self._payload.image.blobs, keep)
         for entry in small:
             if entry.digest not in parsed:
                 raise FilterError("its content is not in the resource table", where=entry.path)

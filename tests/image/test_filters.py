@@ -66,6 +66,24 @@ def test_f8_nested_filters_give_the_content(content: bytes, filters: str) -> Non
             assert b"".join(member.plan.stream(opened.blobs)) == content
 
 
+def test_contents_that_are_looked_up_come_in_the_groups_of_a_scan() -> None:
+    model, digests = _Model(), list[bytes]()
+    for content in (b"one" * 50, b"two" * 50, b"three" * 50):
+        bundle = model.store(content, "c")
+        for start in (0, 41):
+            part = content[start : start + 70]
+            model.add(part, b"b:" + msgpack.packb([bundle, start, len(part)]))
+            digests.append(sha256(part))
+    model.store(b"single" * 50, "")
+    digests.append(sha256(b"single" * 50))
+    image = forge.forge(resources=lambda _: with_model(model))
+    with tempfile.TemporaryDirectory() as folder, open_image(image.artifact(Path(folder) / "image.zip")) as opened:
+        resources = opened.resources
+        scanned = list(resources.groups(lambda row: row.digest if row.digest in digests else None))
+        assert [len(group.members) for group in scanned] == [1, 2, 2, 2]
+        assert list(resources.groups_of(reversed(digests))) == scanned
+
+
 def with_model(model: _Model) -> tuple[dict[int, list[object]], dict[bytes, bytes]]:
     rows, blobs = forge.resource_rows()
     return rows | model.rows, blobs | model.blobs
