@@ -12,7 +12,7 @@ from coverage.types import TConfigurable
 
 class _Here(CoveragePlugin):
     def configure(self, config: TConfigurable) -> None:
-        """Leave out the signer that needs a token if none can be made; the tests of it are skipped, and say so."""
+        """Leave out the signer that needs a token if none can be made: its tests are skipped."""
         if shutil.which("softhsm2-util") is None or find_spec("pkcs11") is None:
             config.set_option("run:omit", ["otabuild/signing/hsm.py"])
 

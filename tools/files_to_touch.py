@@ -1,6 +1,7 @@
-"""Prints the table "to add …, touch these files" of CONTRIBUTING.md, found in the code by one example of each kind.
+"""Prints the table "to add …, touch these files" of CONTRIBUTING.md.
 
-An example is a name that its kind cannot do without; the files that name it are those that a second one would touch.
+It is found in the code by one example of each kind: a name that its kind cannot do without. The
+files that name it are those that a second one would touch.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Kind(NamedTuple):
-    """Something that is added now and then, the example that stands for it, and how many files it may cost."""
+    """Something that is added now and then, its example, and how many files it may cost."""
 
     what: str
     example: str

@@ -1,4 +1,4 @@
-"""Generates the reference page about JSON output as Markdown, from the shapes that a test compares with the output."""
+"""Generates the reference page about JSON output, from shapes that tests compare with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make mutants`: break the core packages in every small way that mutmut knows, and print who noticed.
+"""`make mutants`: break the core in every small way that mutmut knows, print what survived.
 
 Each room is mutated in a copy of the project below `build/mutants/`, and tested by the tests beside it; a second
 run repeats what changed and what survived. The copy differs from the source in two ways that change nothing it does:
@@ -45,7 +45,7 @@ _GENERATE = "from mutmut.__main__ import copy_src_dir, create_mutants; copy_src_
 
 
 def main() -> int:
-    """Run mutmut on the rooms that are named (default: all), print their scores; return 1 if one is too low."""
+    """Run mutmut on the named rooms (default: all); return 1 if a score is too low."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rooms", nargs="*", default=_ROOMS, help="such as `assembly`")
     parser.add_argument("--jobs", default="2", help="tests at the same time")
@@ -106,7 +106,7 @@ def _mutmut(folder: Path, *arguments: str) -> None:
 
 
 def mutable(source: str) -> str:
-    """Return a module that does the same, in which mutmut mutates decorated functions, and no sentences."""
+    """Return an equal module in which mutmut mutates decorated functions, and no sentences."""
     return ast.unparse(_Mutable().visit(ast.parse(source)))
 
 
@@ -135,7 +135,7 @@ class _Mutable(ast.NodeTransformer):
 
 
 def choose(folder: Path, room: str, sample: int | None, seed: int) -> set[str]:
-    """Return the mutants of the sample, or all, and have mutmut run those of them that no test has noticed yet."""
+    """Return the mutants of the sample, or all; have mutmut run those not noticed yet."""
     metas = {path: json.loads(path.read_text("utf-8")) for path in _metas(folder, room)}
     names = [name for meta in metas.values() for name in meta["exit_code_by_key"]]
     chosen = set(names if sample is None else random.Random(seed).sample(names, min(sample, len(names))))
@@ -153,7 +153,7 @@ def _metas(folder: Path, room: str) -> list[Path]:
 
 
 def print_score(folder: Path, room: str, chosen: set[str], known: set[str]) -> float:
-    """Print the survivors of a room, and return the share of its mutants, equivalent ones apart, that were noticed."""
+    """Print a room's survivors; return the share of non-equivalent mutants that were noticed."""
     counts: Counter[str] = Counter()
     for meta in _metas(folder, room):
         lines = changed_lines(meta.with_suffix("").read_text("utf-8"))
@@ -180,7 +180,7 @@ def print_score(folder: Path, room: str, chosen: set[str], known: set[str]) -> f
 
 
 def changed_lines(source: str) -> dict[str, str]:
-    """Return, for each mutant of a module as mutmut writes it, the lines in which it differs from the original."""
+    """Return, for each mutant of a module, the lines in which it differs from the original."""
     functions = dict(_functions(ast.parse(source), source))
     found = {}
     for name, lines in functions.items():

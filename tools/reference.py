@@ -1,4 +1,4 @@
-"""Write the reference pages that are generated from the code: commands, recipe keys, errors, rules, JSON; the man page."""
+"""Write the pages that are generated from code: commands, recipe, errors, rules, JSON, man."""
 
 from __future__ import annotations
 

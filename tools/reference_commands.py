@@ -1,4 +1,4 @@
-"""Generates the reference of commands from the parser of `otabuild`: a page of the site, and the man page."""
+"""Generates the reference of commands from the parser: a page of the site, and the man page."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _roff(text: str) -> str:
 
 
 def named_commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
-    """Yield the commands of a parser by their full names; a group such as `pki` is not itself a command."""
+    """Yield the commands of a parser by their full names; a group such as `pki` is none."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001  (the same)
     if not groups:
         yield name, parser

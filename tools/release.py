@@ -1,4 +1,4 @@
-"""`make release`: wheel, source archive, checksums and notes of HEAD, the same bytes wherever and whenever it runs.
+"""`make release`: wheel, source archive, checksums and notes of HEAD, always the same bytes.
 
 Everything is built from the files of the commit and dated with it; hatchling writes both packages reproducibly.
 """
@@ -48,7 +48,7 @@ def build(source: Path, out: Path, *, epoch: str) -> None:
 
 
 def notes(source: Path) -> str:
-    """Return what is new: the fragments of a source tree, or else its changelog's section for this version."""
+    """Return what is new: a source tree's fragments, or its changelog's section of the version."""
     if list((source / "changelog.d").glob("+*.md")):
         command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version", __version__]
         return subprocess.run(command, cwd=source, check=True, capture_output=True, text=True).stdout

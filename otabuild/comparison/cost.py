@@ -21,7 +21,8 @@ from otabuild.image.tables import REGULARS
 MOST = 20
 _BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
     (SELECT resource_id FROM ft_regular JOIN ft_inode USING (inode_id)
-    GROUP BY inode_id, resource_id, CASE WHEN links_count IS NULL THEN path END) JOIN ft_resource USING (resource_id)"""
+    GROUP BY inode_id, resource_id, CASE WHEN links_count IS NULL THEN path END)
+    JOIN ft_resource USING (resource_id)"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from otabuild.image.tables import DIRECTORIES, NON_REGULARS, REGULARS, FileEntry
 
 # An inode without links_count is a separate file for each of its paths, as clients write it (section 12).
 _CONTENT_SIZE = """(SELECT sum(size) FROM (SELECT min(resource_id) AS resource_id
-        FROM ft_regular JOIN ft_inode USING (inode_id) GROUP BY inode_id, CASE WHEN links_count IS NULL THEN path END)
+        FROM ft_regular JOIN ft_inode USING (inode_id)
+        GROUP BY inode_id, CASE WHEN links_count IS NULL THEN path END)
     JOIN ft_resource USING (resource_id))"""
 _INODES = """(SELECT count(*) FROM ft_dir)
     + (SELECT count(*) FROM (SELECT 1 FROM ft_regular JOIN ft_inode USING (inode_id)

@@ -49,9 +49,10 @@ from otabuild.signing.certificates import token_certificates
 # mode, and that first file. SQLite takes the inode from the row of the smallest path.
 _MADE_WITH_UMASK = """SELECT own.path, mode, CASE WHEN contents IS NULL THEN first.path END
     FROM ft_regular AS own JOIN ft_inode USING (inode_id) JOIN ft_resource USING (resource_id)
-    JOIN (SELECT resource_id, min(path) AS path, inode_id FROM ft_regular GROUP BY resource_id) AS first
-        USING (resource_id)
-    WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0 AND (contents IS NOT NULL OR own.inode_id <> first.inode_id)
+    JOIN (SELECT resource_id, min(path) AS path, inode_id FROM ft_regular
+        GROUP BY resource_id) AS first USING (resource_id)
+    WHERE uid = 0 AND gid = 0 AND mode & 18 <> 0
+        AND (contents IS NOT NULL OR own.inode_id <> first.inode_id)
     ORDER BY own.path"""
 
 

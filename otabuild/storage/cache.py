@@ -1,7 +1,8 @@
 """The cache of a work directory: stored blobs, results by their inputs, and the digests of hashed files.
 
     <folder>/packs/<n>          concatenated blobs; each run that stores any adds one such file
-    <folder>/cache.sqlite3      `blobs`: digest -> pack, offset, size; `made`: key of a recipe for bytes -> its result;
+    <folder>/cache.sqlite3      `blobs`: digest -> pack, offset, size
+                                `made`: key of a recipe for bytes -> its result
                                 `hashed`: host file -> digest
 
 Blobs are in packs because creating a file for each of ten thousand blobs costs more than writing them. Names are never
@@ -44,8 +45,10 @@ _BATCH = 500
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
 _APPLICATION_ID = 0x6F746133
-_WRONG = """SELECT 1 FROM blobs WHERE typeof(digest) <> 'blob' OR typeof(size) <> 'integer' OR typeof(used) <> 'integer'
-    OR typeof(pack) <> 'integer' OR typeof(offset) <> 'integer' OR offset NOT BETWEEN 0 AND 1 << 50"""
+_WRONG = """SELECT 1 FROM blobs
+    WHERE typeof(digest) <> 'blob' OR typeof(size) <> 'integer' OR typeof(used) <> 'integer'
+        OR typeof(pack) <> 'integer' OR typeof(offset) <> 'integer'
+        OR offset NOT BETWEEN 0 AND 1 << 50"""
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
 

@@ -55,9 +55,8 @@ def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterato
             if durable:
                 fs.sync_file_system(fd, temporary)
             with fs.change("close", temporary):
-                os.close(
-                    os.dup(fd)
-                )  # some file systems report a failed write only now; the lock stays until the rename
+                # Some file systems report a failed write only now; the lock stays until the rename.
+                os.close(os.dup(fd))
             fs_at.rename(place.temporary, place.name, place.folder, path)
         if durable:
             place.sync()

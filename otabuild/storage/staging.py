@@ -1,7 +1,9 @@
 """What is written beside its place before it appears there: made, locked, and removed if its writer was killed.
 
-    .NAME.otabuild-tmp      what is being written, locked by its writer; without a lock, a killed process left it
-    .NAME.otabuild-new      a complete folder on its way into place, where the file system cannot exchange two folders
+    .NAME.otabuild-tmp      what is being written, locked by its writer; without a lock, it was left
+                            by a killed process
+    .NAME.otabuild-new      a complete folder on its way into place, where the file system cannot
+                            exchange two folders
 
 `publishing` says how each kind of thing gets from there to its place. Everything happens below a descriptor of the
 folder that contains the place, so nobody can lead it elsewhere meanwhile.

@@ -32,11 +32,14 @@ from otabuild.storage.sqlite_read import Database
 _NORMAL = re.compile(rb"/|(/(?!\.{1,2}(/|\Z))[^/\0]{1,255})+", re.DOTALL)
 _EVERY = """WITH every (path, inode_id) AS (SELECT path, inode_id FROM ft_dir UNION ALL
     SELECT path, inode_id FROM ft_non_regular UNION ALL SELECT path, inode_id FROM ft_regular)"""
-_HOLDERS = """SELECT inode_id, CAST(path AS BLOB), held FROM (SELECT path, inode_id, NULL AS held FROM ft_dir
-    UNION ALL SELECT path, inode_id, meta FROM ft_non_regular UNION ALL SELECT path, inode_id, resource_id FROM ft_regular)
+_HOLDERS = """SELECT inode_id, CAST(path AS BLOB), held FROM (
+        SELECT path, inode_id, NULL AS held FROM ft_dir
+        UNION ALL SELECT path, inode_id, meta FROM ft_non_regular
+        UNION ALL SELECT path, inode_id, resource_id FROM ft_regular)
     WHERE inode_id IN ({})"""
 _COUNTS = """(SELECT inode_id, count(*) AS paths FROM ft_regular GROUP BY inode_id
-    UNION ALL SELECT inode_id, count(*) FROM ft_non_regular GROUP BY inode_id) JOIN ft_inode USING (inode_id)"""
+    UNION ALL SELECT inode_id, count(*) FROM ft_non_regular GROUP BY inode_id)
+    JOIN ft_inode USING (inode_id)"""
 _WORDS = {
     "every": _EVERY,
     "counts": _COUNTS,
@@ -189,24 +192,28 @@ _query(
     "Every parent is a row of ft_dir (section 6), so that no entry can be written through a symlink.",
     "the parent is not a directory of the table",
     """$every SELECT path FROM every
-        WHERE path <> '/' AND NOT EXISTS (SELECT 1 FROM ft_dir WHERE ft_dir.path = parent(every.path))""",
+        WHERE path <> '/'
+            AND NOT EXISTS (SELECT 1 FROM ft_dir WHERE ft_dir.path = parent(every.path))""",
     error=PathError,
 )
 _query(
     "table.path-twice",
     "A path is in one table only (section 6).",
     "a path that is in two tables",
-    """SELECT path, 'ft_non_regular and ft_dir' FROM ft_non_regular WHERE path IN (SELECT path FROM ft_dir)
+    """SELECT path, 'ft_non_regular and ft_dir' FROM ft_non_regular
+        WHERE path IN (SELECT path FROM ft_dir)
         UNION ALL SELECT path, 'ft_non_regular and ft_regular' FROM ft_non_regular
         WHERE path IN (SELECT path FROM ft_regular)
-        UNION ALL SELECT path, 'ft_dir and ft_regular' FROM ft_dir WHERE path IN (SELECT path FROM ft_regular)""",
+        UNION ALL SELECT path, 'ft_dir and ft_regular' FROM ft_dir
+        WHERE path IN (SELECT path FROM ft_regular)""",
     error=PathError,
 )
 _query(
     "table.inode",
-    """Every path has an inode of its table's type (section 6): directories; regular files; symlinks and whiteouts.
+    """Every path has an inode of its table's type (section 6).
 
-    Therefore no two tables share an inode.""",
+    The types are directories; regular files; symlinks and whiteouts. Therefore no two tables share
+    an inode.""",
     "the inode is missing, or not of the table's type",
     """SELECT path, printf('%o', mode) FROM ft_dir LEFT JOIN ft_inode USING (inode_id)
         WHERE mode IS NULL OR mode & 0xF000 <> 0x4000
@@ -297,7 +304,8 @@ _query(
     "mode and access control list differ",
     """SELECT inode_id, printf('%03o', mode & 511),
             CASE bits WHEN -1 THEN 'a list that Linux keeps' ELSE printf('%03o', bits) END
-        FROM (SELECT inode_id, mode, acl_permissions(xattrs) AS bits FROM ft_inode WHERE xattrs IS NOT NULL)
+        FROM (SELECT inode_id, mode, acl_permissions(xattrs) AS bits FROM ft_inode
+            WHERE xattrs IS NOT NULL)
         WHERE bits <> mode & 511""",
     severity="note",
     kind="inode",
@@ -320,12 +328,14 @@ _query(
 )
 _query(
     "table.resource",
-    """A digest has 32 bytes, a size is 0 to 16 TiB, and 0 for the empty content only (sections 6 and 12).
+    """A digest has 32 bytes, a size is 0 to 16 TiB, 0 for the empty content only (sections 6, 12).
 
-    Kept although the rules about inlining and the resource table find the same: it names the error itself.""",
+    Kept although the rules about inlining and the resource table find the same: it names the error
+    itself.""",
     "digest or size of a resource is not legal",
-    """SELECT resource_id, size FROM ft_resource WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND $file
-        OR (size = 0) <> (digest = $empty)""",
+    """SELECT resource_id, size FROM ft_resource
+        WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND $file
+            OR (size = 0) <> (digest = $empty)""",
     error=IntegrityError,
     kind="resource",
 )
@@ -349,8 +359,10 @@ _query(
     "table.orphan-inode",
     "Every inode has a path; an inode without one is harmless.",
     "an inode without a path",
-    """SELECT inode_id FROM ft_inode WHERE inode_id NOT IN (SELECT inode_id FROM ft_regular)
-        AND inode_id NOT IN (SELECT inode_id FROM ft_dir) AND inode_id NOT IN (SELECT inode_id FROM ft_non_regular)""",
+    """SELECT inode_id FROM ft_inode
+        WHERE inode_id NOT IN (SELECT inode_id FROM ft_regular)
+            AND inode_id NOT IN (SELECT inode_id FROM ft_dir)
+            AND inode_id NOT IN (SELECT inode_id FROM ft_non_regular)""",
     severity="note",
     kind="inode",
 )
