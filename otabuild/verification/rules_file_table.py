@@ -162,15 +162,18 @@ def _query(
     query = Template(sql).substitute(_WORDS)
 
     def check(subject: FileTableSubject) -> Iterator[Finding]:
-        database = subject.table.database
-        rows = list(islice(database.query(query), SHOWN + 1))
-        keys = [row[0] for row in rows]
-        places = _named_inodes(database, keys) if kind == "inode" else map(_text, keys)
-        for place, (_, *facts) in zip(places, rows, strict=True):
-            yield Finding(f"{database.name}: {kind}{' ' if kind else ''}{place}", what, *facts)
+        return _findings(subject.table.database, query, what, kind)
 
     check.__doc__ = doc
     rule(id_, FileTableSubject, severity=severity, error=error)(check)
+
+
+def _findings(database: Database, query: str, what: str, kind: str) -> Iterator[Finding]:
+    rows = list(islice(database.query(query), SHOWN + 1))
+    keys = [row[0] for row in rows]
+    places = _named_inodes(database, keys) if kind == "inode" else map(_text, keys)
+    for place, (_, *facts) in zip(places, rows, strict=True):
+        yield Finding(f"{database.name}: {kind}{' ' if kind else ''}{place}", what, *facts)
 
 
 _query(

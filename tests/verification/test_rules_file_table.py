@@ -1,10 +1,14 @@
-"""What a path of a file table may be, at its bounds."""
+"""What a path of a file table may be, at its bounds, and how many findings of a rule are told."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import pytest
 
 from otabuild.verification.rules_file_table import _path_problem
+from tests.image import forge, worlds
+from tests.verification.tampering import sql
 
 LONGEST = (b"/" + b"d" * 254) * 16 + b"/" + b"f" * 14
 """4,095 bytes."""
@@ -18,3 +22,12 @@ def test_legal_paths(path: bytes) -> None:
 @pytest.mark.parametrize("path", [b"", b"a", LONGEST + b"f", b"/" + b"n" * 256, b"/a/", b"/a\0", b"/\xff"], ids=len)
 def test_other_paths(path: bytes) -> None:
     assert _path_problem(path) is not None
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(20, 20), (21, 21), (30, 21)])
+def test_of_the_findings_of_a_rule_twenty_are_told(wrong: int, told: int, tmp_path: Path) -> None:
+    orphans = sql(*(f"INSERT INTO ft_inode VALUES ({id_},0,0,33188,NULL,NULL)" for id_ in range(100, 100 + wrong)))
+    found = worlds.verified(forge.forge(file_table=orphans).artifact(tmp_path / "image.zip")).findings
+    assert {finding.rule for finding in found} == {"table.orphan-inode"}
+    assert [str(finding.where).rpartition(": ")[2] for finding in found] == [f"inode {100 + n}" for n in range(told)]
+    assert ["more" in finding.what for finding in found] == [number == 20 for number in range(told)]
