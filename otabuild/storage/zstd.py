@@ -17,6 +17,8 @@ from otabuild.format.compat import STRICT, Compat, Early
 
 # Four bytes can be a block of 128 KiB, the maximum for a block. Therefore input is counted in blocks.
 _BLOCKS = 8
+_AT_ONCE = 1 << 20
+"""The largest content, in bytes, that is made in one call."""
 _HEADER_MAX = 18
 _RLE = 1
 _NO_SIZE = (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
@@ -47,9 +49,33 @@ def decompress(
         head += part
     declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where, compat)
     # One per frame: a frame may be inside a frame, and then both are read alternately.
-    frame = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj()
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG)
+    whole = _at_once(decompressor, head, declared)
+    if whole is None:
+        pieces = _pieces(itertools.chain((bytes(head),), parts), zstandard.frame_header_size(bytes(head)))
+        yield from _streamed(decompressor.decompressobj(), pieces, declared, limit, where)
+        return
+    yield whole
+    if next(parts, None) is not None:
+        raise IntegrityError("bytes after the zstd frame", where=where)
+
+
+def _at_once(decompressor: zstandard.ZstdDecompressor, frame: bytearray, declared: int | None) -> bytes | None:
+    """Return the content of a small frame, in a third of the time of a stream; None if it is not exactly one good frame."""
+    if not declared or declared > _AT_ONCE:
+        return None
+    try:
+        return decompressor.decompress(frame, allow_extra_data=False)
+    except zstandard.ZstdError:  # the stream says what is wrong, or the rest of the frame is still to come
+        return None
+
+
+def _streamed(
+    frame: zstandard.ZstdDecompressionObj, pieces: Iterable[memoryview], declared: int | None, limit: int, where: str
+) -> Iterator[bytes]:
+    """Yield the content of a frame that comes in pieces."""
     produced = 0
-    for piece in _pieces(itertools.chain((bytes(head),), parts), zstandard.frame_header_size(bytes(head))):
+    for piece in pieces:
         if frame.eof:
             raise IntegrityError("bytes after the zstd frame", where=where)
         try:

@@ -50,9 +50,10 @@ def test_f6_no_flipped_bit_gives_another_content() -> None:
     [b"\0", b"x" * 5000, frame(b""), frame(b"x"), b"\x50\x2a\x4d\x18\0\0\0\0"],
     ids=["one", "many", "empty-frame", "frame", "skippable"],
 )
-def test_f6_bytes_behind_are_refused(tail: bytes) -> None:
+@pytest.mark.parametrize("part", [1 << 20, len(frame(DATA))], ids=["with-the-frame", "in-a-part-of-their-own"])
+def test_f6_bytes_behind_are_refused(tail: bytes, part: int) -> None:
     with pytest.raises(IntegrityError, match="after"):
-        run(frame(DATA) + tail)
+        run(frame(DATA) + tail, part=part)
 
 
 def test_f6_frames_without_size_checksum_or_with_dictionary_are_refused() -> None:
