@@ -28,6 +28,7 @@ KINDS = (
     Kind("a command", "`lookup-image`", r"lookup-image|run_lookup", 2),
     Kind("a source of a rootfs", "`docker-archive`", r"docker[-_]archive|DockerArchive", 4),
     Kind("a place to read images from", "a directory", r"DirectoryBackend", 2),
+    Kind("a kind of store", "Azure", r'"az"', 2),
     Kind("a kind of signing key", "`env`", r"EnvKey", 2),
 )
 

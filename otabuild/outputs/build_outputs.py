@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from otabuild.outputs.shape import Bytes, Count, OpenShape, Output, Path, Seconds, Sha256, Shape, Time
+from otabuild.outputs.shape import Bytes, Count, FilesOutput, OpenShape, Output, Path, Seconds, Sha256, Shape, Time
 
 
 class TotalsValue(Shape):
@@ -294,3 +294,25 @@ class FinishedOutput(Output):
     """Of the artifact."""
     index_json: Sha256
     """Of index.json; in a store it is the digest of the release."""
+
+
+COMMANDS: dict[str, Any] = {
+    "attest": AttestOutput | AttestRequestOutput,
+    "build": BuildOutput,
+    "cache prune": CachePruneOutput,
+    "cache show": CacheShowOutput,
+    "cache verify": CacheVerifyOutput,
+    "check": CheckOutput,
+    "init": FilesOutput,
+    "pki check": PkiCheckOutput,
+    "pki demo": FilesOutput,
+    "pki request": FilesOutput,
+    "plan": PlanOutput,
+    "repro": ReproOutput | RecordedOutput,
+    "show": ShowOutput,
+    "sign": SignOutput,
+    "sign-finish": FinishedOutput | SignOutput,
+    "sign-prepare": SignPrepareOutput,
+    "version": VersionOutput,
+}
+"""What these commands print."""

@@ -10,6 +10,7 @@ from otabuild.outputs.shape import (
     Count,
     Digest,
     EntryValue,
+    FilesOutput,
     FindingValue,
     ImagePath,
     OpenShape,
@@ -17,6 +18,7 @@ from otabuild.outputs.shape import (
     ReaderOutput,
     Shape,
     Time,
+    WrittenOutput,
 )
 
 
@@ -332,3 +334,25 @@ class LintOutput(ReaderOutput):
 
     findings: list[LintValue]
     """The findings, without those of silenced rules."""
+
+
+COMMANDS: dict[str, Any] = {
+    "deploy-image": DeployImageOutput,
+    "extract": ExtractOutput,
+    "get-filetable": WrittenOutput,
+    "get-resourcetable": WrittenOutput,
+    "inspect-blob": WrittenOutput,
+    "inspect-index": InspectIndexOutput,
+    "lint": LintOutput,
+    "list-image": ListImageOutput,
+    "lookup-image": LookupImageOutput,
+    "ls": LsOutput,
+    "otaclient-package": OtaclientPackageOutput | FilesOutput,
+    "packages": PackagesOutput,
+    "report": ReportOutput,
+    "stat": StatOutput,
+    "verify": VerifyOutput,
+    "verify-resources": VerifyResourcesOutput,
+    "verify-sign": VerifySignOutput,
+}
+"""What these commands print."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from otabuild.outputs.shape import (
     ABSENT,
@@ -344,3 +344,18 @@ class StorePruneOutput(StoreWithdrawOutput):
     """Blobs that were deleted."""
     size: Bytes
     """Their size."""
+
+
+COMMANDS: dict[str, Any] = {
+    "cost": CostOutput,
+    "diff": DiffOutput,
+    "offline": OfflineOutput,
+    "publish": PublishOutput,
+    "pull": PullOutput,
+    "store list": StoreListOutput,
+    "store prune": StorePruneOutput,
+    "store show": StoreShowOutput,
+    "store verify": StoreVerifyOutput,
+    "store withdraw": StoreWithdrawOutput,
+}
+"""What these commands print."""
