@@ -48,17 +48,28 @@ def mounts_below(root: str) -> list[Mount]:
     return [mount for mount in mounts() if mount.point.startswith(prefix)]
 
 
-def hides_changes(path: str) -> bool:
+def hides_changes(path: str, *, work: str) -> bool:
     """Whether times do not show all changes of a file or directory, because of where it or something below is mounted.
 
     Device numbers would not tell: files of overlayfs and btrfs have others than their mount.
+
+    Args:
+        path: the file or directory.
+        work: where the record of earlier times lies. On one overlay with the files, as in a container, it is sound:
+            whoever exchanges what lies beneath takes the record along.
     """
     if not os.path.exists(path):
         return False
+    home = _innermost(work)
+    seen = {*mounts_below(path), *_innermost(path)}
+    return any(mount.hides_changes for mount in seen if mount.kind not in _STACKED or [mount] != home)
+
+
+def _innermost(path: str) -> list[Mount]:
+    """Return the mount that a path is on; none without /proc."""
     real = os.path.realpath(path)
     around = [mount for mount in mounts() if real == mount.point or real.startswith(mount.point.rstrip("/") + "/")]
-    innermost = sorted(around, key=lambda mount: len(mount.point))[-1:]  # of several on one point, the last one is seen
-    return any(mount.hides_changes for mount in (*mounts_below(path), *innermost))
+    return sorted(around, key=lambda mount: len(mount.point))[-1:]  # of several on one point, the last one is seen
 
 
 def _mount(line: str) -> Mount:

@@ -83,9 +83,9 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def must_run_again(options: RootfsOptions) -> bool:
+def must_run_again(options: RootfsOptions, *, work: str) -> bool:
     """Whether the entries of a scan may change without changing its fingerprint, because of where the inputs are."""
-    return bool(_hiding(options))
+    return bool(_hiding(options, work))
 
 
 def newest_archive(options: RootfsOptions) -> int:
@@ -128,13 +128,14 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
         entries = transforms.check_readable(entries, denied, euid=euid)
     entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs, notes.foreign_xattrs)
     entries = supported(entries, options.unsupported, notes.left_out)
-    yield from _hashed_anew(as_tree(apply_rules(entries, options.rules)), _hiding(options))
+    yield from _hashed_anew(as_tree(apply_rules(entries, options.rules)), _hiding(options, work))
     notes.unmatched_patterns = wanted.unmatched
 
 
-def _hiding(options: RootfsOptions) -> list[str]:
+def _hiding(options: RootfsOptions, work: str) -> list[str]:
     """Return the inputs whose times may hide a change."""
-    return [found.location for found in (*options.sources, *options.overlays) if hides_changes(found.location)]
+    inputs = (*options.sources, *options.overlays)
+    return [found.location for found in inputs if hides_changes(found.location, work=work)]
 
 
 def _hashed_anew(entries: Iterator[Entry], hiding: Sequence[str]) -> Iterator[Entry]:

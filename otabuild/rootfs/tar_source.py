@@ -71,7 +71,8 @@ class TarSource:
         with self._opened() as fd:
             key = stat_key(os.fstat(fd))
             known, digest = self._state()
-            if known != key or hides_changes(self._location) or not ArchiveIndex(self._folder, digest).exists():
+            hidden = hides_changes(self._location, work=self._folder)
+            if known != key or hidden or not ArchiveIndex(self._folder, digest).exists():
                 digest = _digest(fd)
                 self._write(fd, ArchiveIndex(self._folder, digest))
                 self._keep_state(fd, key, digest)

@@ -70,7 +70,7 @@ def test_a_mount_around_a_path_or_below_it_hides_changes(
         (tmp_path / folder).mkdir(parents=True)
     root = os.fsencode(tmp_path)
     table.write_bytes(TABLE.replace(b" /srv", b" %s/srv" % root).replace(b" /opt", b" %s/opt" % root))
-    assert mounts.hides_changes(str(tmp_path / path)) is hides
+    assert mounts.hides_changes(str(tmp_path / path), work="/work") is hides
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,33 @@ def test_of_several_mounts_on_one_point_the_last_one_counts(
     lines = [b"%d 1 0:50 / %s rw - %s none rw\n" % (23 + i, point, kind.encode()) for i, kind in enumerate(layers)]
     table.write_bytes(b"22 1 0:49 / / rw - overlay overlay rw\n" + b"".join(lines))
     (tmp_path / "file").touch()
-    assert mounts.hides_changes(str(tmp_path / "file")) is hides
+    assert mounts.hides_changes(str(tmp_path / "file"), work="/work") is hides
     (tmp_path / "link").symlink_to("file")
-    assert mounts.hides_changes(str(tmp_path / "link")) is hides
-    assert not mounts.hides_changes(str(tmp_path / "missing"))
+    assert mounts.hides_changes(str(tmp_path / "link"), work="/work") is hides
+    assert not mounts.hides_changes(str(tmp_path / "missing"), work="/work")
+
+
+@pytest.mark.parametrize(
+    ("kind", "place", "work", "hides"),
+    [
+        ("overlay", "tree", "work", False),
+        ("overlay", "other/tree", "work", True),
+        ("overlay", "tree", "other/work", True),
+        ("overlay", "other/tree", "other/work", False),
+        ("overlay", "", "work", True),  # the other one is mounted below it
+        ("vfat", "tree", "work", True),
+    ],
+)
+def test_an_overlay_that_holds_the_record_of_its_times_hides_none(
+    table: Path, tmp_path: Path, kind: str, place: str, work: str, *, hides: bool
+) -> None:
+    for folder in place, work, "other":
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    kinds = kind.encode(), os.fsencode(tmp_path)
+    table.write_bytes(
+        b"22 1 0:49 / / rw - %s none rw\n" % kinds[0] + b"23 22 0:50 / %s/other rw - %s none rw\n" % kinds[::-1]
+    )
+    assert mounts.hides_changes(str(tmp_path / place), work=str(tmp_path / work)) is hides
 
 
 def test_without_proc_no_mount_is_known(table: Path) -> None:

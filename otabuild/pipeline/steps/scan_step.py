@@ -122,7 +122,7 @@ class ScanStep(Step[ScanInputs, Scanned]):
         }
         racy = newest.time_ns >= now_ns - RACY_NS
         scanned = Scanned(files.hash_file(entries), counts.size, system_of(release), now_ns if racy else None)
-        if must_run_again(options):
+        if must_run_again(options, work=self.workspace.archives):
             return Outcome(scanned, report, _HIDDEN)
         return Outcome(scanned, report, _RACY if racy else "")
 
