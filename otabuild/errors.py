@@ -189,6 +189,10 @@ class UnsupportedEntryError(InputError):
     """An entry of a rootfs that the format cannot represent."""
 
 
+class MisplacedEntryError(InputError):
+    """An entry of a rootfs where it cannot be, because of another one: below a link, or a file over a directory."""
+
+
 class TrustError(OtabuildError):
     """An invalid signature, certificate or chain."""
 

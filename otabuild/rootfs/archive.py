@@ -90,6 +90,8 @@ class _Tree:
         self._origin: dict[str, int] = {}
         """Maps paths to the number of the concatenated archive that they come from; those of the first are not in it."""
         self._archive = 0
+        self._replaced = 0
+        """How many entries were replaced by now: links to a path before and after that are different ones."""
         self._where = where
 
     def begin(self, archive: int) -> None:
@@ -112,6 +114,7 @@ class _Tree:
         is_there = previous is not None or self.links.pop(path, None) is not None
         is_folder = previous is not None and previous.is_directory
         replaces = appended and not directory and not is_folder
+        self._replaced += is_there
         is_twice = is_there and self._origin.get(path, 0) == self._archive
         if is_twice and not (directory and is_folder) and not replaces:
             raise InputError(
@@ -137,7 +140,7 @@ class _Tree:
         if found.is_directory:
             raise _bad_link(self._where, path, target)
         if found.link is None:
-            found = self.entries[target] = found._replace(link=f"{self._origin.get(target, 0)}:{target}")
+            found = self.entries[target] = found._replace(link=f"{self._replaced}:{target}")
         self.entries[path] = found._replace(path=path)
 
     def resolve(self) -> None:

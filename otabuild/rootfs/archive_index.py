@@ -22,7 +22,7 @@ from otabuild.rootfs.stream import DamagedEntriesError, read_entries, write_entr
 from otabuild.storage import fs
 from otabuild.version import __version__
 
-STAMP = f"{__version__}-2"
+STAMP = f"{__version__}-3"
 """The version of the code that makes indexes. Another version, or an edited one, may read archives differently."""
 
 

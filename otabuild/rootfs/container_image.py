@@ -68,6 +68,12 @@ class ImageSource:
         write_file(self._used_path, json.dumps([index.name for index in indexes]).encode())
         yield from apply_layers(indexes)
 
+    def holders(self, path: str) -> Iterator[str]:
+        """Yield each layer that has an entry at a path."""
+        for layer in self._layers():
+            if any(entry.path == path for entry in read_layer(layer, self._work).read()):
+                yield layer.where
+
     def _layers(self) -> list[Layer]:
         if self._archive is None:
             return oci_layers(DirectoryFiles(self._location), self._reference, self._platform, self._architecture)

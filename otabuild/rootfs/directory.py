@@ -125,6 +125,11 @@ class DirectorySource:
                 else:
                     levels.pop()
 
+    def holders(self, path: str) -> Iterator[str]:
+        """Yield the directory if it has an entry at a path."""
+        if os.path.lexists(self._prefix + path):
+            yield self._root
+
     def _items(
         self, root_fd: int, folder: _Folder, links: dict[tuple[int, int], str]
     ) -> list[tuple[str, Entry | _Folder]]:

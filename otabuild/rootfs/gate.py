@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
-from otabuild.errors import InputError, UnsupportedEntryError
+from otabuild.errors import InputError, MisplacedEntryError, UnsupportedEntryError
 from otabuild.format import limits
 from otabuild.format.file_table import (
     ACL,
@@ -114,8 +114,9 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
     """Check a stream against the rules of a tree.
 
     Raises:
-        InputError: no `/`, a path out of order or duplicate, a parent that is missing or not a directory, an owner,
-            mode, target or attribute beyond the limits, or hard links of one inode that differ.
+        MisplacedEntryError: a parent is missing or not a directory.
+        InputError: no `/`, a path out of order or duplicate, an owner, mode, target or attribute beyond the limits, or
+            hard links of one inode that differ.
     """
     # Folders are remembered to the end: /a-b comes between /a and /a/x, so a parent need not be a recent entry. Symlinks
     # only improve the message about a missing parent, and are forgotten as soon as nothing below them can follow.
@@ -145,12 +146,14 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
         raise InputError("the rootfs is empty: it has no `/`")
 
 
-def _bad_parent(path: str, parent: str, symlinks: Iterable[Entry]) -> InputError:
+def _bad_parent(path: str, parent: str, symlinks: Iterable[Entry]) -> MisplacedEntryError:
     link = next((link for link in symlinks if path.startswith(link.path + "/")), None)
     if link is None:
-        return InputError("its parent is not a directory of the rootfs", where=path, hint=f"add the directory {parent}")
+        return MisplacedEntryError(
+            "its parent is not a directory of the rootfs", where=path, hint=f"add the directory {parent}"
+        )
     leads = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target or ""))
-    return InputError(
+    return MisplacedEntryError(
         "it lies below a symlink, and programs differ in whether they follow it",
         where=path,
         observed=f"{link.path} is a symlink to {link.target}",

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
 
-from otabuild.errors import InputError
+from otabuild.errors import MisplacedEntryError
 from otabuild.rootfs.entry import OPAQUE, Entry, Mark
 
 _FOLDERS = {Mark.IMPLIED, Mark.PASSED}
@@ -29,7 +29,7 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
             other need this: the file, what the link leads to, or the whole directory, would be missing.
 
     Raises:
-        InputError: a source, without a directory of its own there, places an entry below a path that is not a directory
+        MisplacedEntryError: a source, without a directory of its own there, places an entry below a path that is not a directory
             in a lower source, or removes an entry below a symlink; or, with `keep_links`, as said there.
     """
     # Trees may have millions of entries, so this is one pass that holds none of them. In path order, what hides a path
@@ -87,7 +87,7 @@ def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
     if top is None:
         return next((entry for entry in reversed(found) if entry.mode == Mark.IMPLIED), None)
     if top.is_symlink or (adds and not top.is_directory):
-        raise InputError(
+        raise MisplacedEntryError(
             f"a source {'places entries' if adds else 'takes something away'} below a path that is not a directory in an earlier "
             "source",
             where=path,
@@ -102,14 +102,14 @@ def _check_links(path: str, found: list[Entry]) -> None:
     said = [entry for entry in found if entry.mode not in _NOT_SAID]
     for lower, upper in pairwise(said):
         if lower.is_directory and not upper.is_directory:
-            raise InputError(
+            raise MisplacedEntryError(
                 "a source has a file or link where an earlier source has a directory, which would be lost",
                 where=path,
                 observed=f"a link to {upper.target}" if upper.is_symlink else "no directory",
                 hint="give it another name; to replace the whole directory, exclude it",
             )
         if upper.is_directory and not lower.is_directory:
-            raise InputError(
+            raise MisplacedEntryError(
                 "a source has a directory where an earlier source has a file or link, which would be lost",
                 where=path,
                 observed=f"a link to {lower.target}" if lower.is_symlink else "no directory",

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from otabuild.errors import MisplacedEntryError
 from otabuild.rootfs import transforms
 from otabuild.rootfs.content import load_content, with_digest
 from otabuild.rootfs.entry import Content, Entry
@@ -110,6 +111,16 @@ def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
 
 
 def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> Iterator[Entry]:
+    try:
+        yield from _prepared(options, notes, euid, work)
+    except MisplacedEntryError as error:
+        path, opening = error.where, _opening(options, work, set())
+        inputs = (*options.sources, *options.overlays)
+        holders = [name for found in inputs for name in found.opened(opening).holders(path)]
+        raise error.at(", ".join(holders)) from None
+
+
+def _prepared(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> Iterator[Entry]:
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
     denied: set[tuple[str, str]] | None = set() if euid else None
     opening = _opening(options, work, denied, (wanted, cleaned))

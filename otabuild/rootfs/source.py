@@ -22,3 +22,6 @@ class RootfsSource(Protocol):
 
     def entries(self) -> Iterator[Entry]:
         """Yield every entry in path order."""
+
+    def holders(self, path: str) -> Iterator[str]:
+        """Yield what has an entry at a path, for messages: the source, or each such layer of it."""

@@ -58,6 +58,13 @@ class TarSource:
         """
         yield from self._index().read(os.path.abspath(self._location))
 
+    def holders(self, path: str) -> Iterator[str]:
+        """Yield the archive if it has an entry at a path; standard input, which is gone by then, has any."""
+        if self._location == _STDIN:
+            yield "standard input"
+        elif any(entry.path == path for entry in self.entries()):
+            yield self._location
+
     def _index(self) -> ArchiveIndex:
         """Return the index of the archive as it is now; make it if it is missing."""
         if self._location == _STDIN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -129,6 +130,26 @@ def test_a_hard_link_to_the_replaced_file_keeps_it(tmp_path: Path) -> None:
     link = member(b"b", kind=b"1", link=b"a", magic=b"ustar  \0")
     found = read(tmp_path, old, link, new)
     assert (found["/a"], found["/b"]) == (b"new", b"old")
+
+
+@pytest.mark.parametrize("order", ["abac", "bbac", "abcac", "ababac"])
+def test_links_to_a_file_and_to_its_replacement_are_two_groups(tmp_path: Path, order: str) -> None:
+    """Also if old and new agree in all but that; a path that is there already is a file again, any other links to it."""
+    parts, seen = [], ""
+    for name in order:
+        if name == order[0] or name in seen:
+            parts.append(member(name.encode(), b"one", magic=b"ustar  \0"))
+        else:
+            parts.append(member(name.encode(), kind=b"1", link=order[0].encode(), magic=b"ustar  \0"))
+        seen += name
+    (tmp_path / "a.tar").write_bytes(b"".join(parts) + END)
+    found = {entry.path: entry.link for entry in TarSource(str(tmp_path / "a.tar"), str(tmp_path / "work")).entries()}
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(["tar", "-C", tmp_path / "unpacked", "-xf", tmp_path / "a.tar"], check=True)
+    inodes = {f"/{path.name}": path.stat() for path in (tmp_path / "unpacked").iterdir()}
+    for one, other in itertools.combinations(inodes, 2):
+        linked = found[one] is not None and found[one] == found[other]
+        assert linked == (inodes[one].st_ino == inodes[other].st_ino), (one, other)
 
 
 @pytest.mark.parametrize("form", ["--format=ustar", "--format=pax"])

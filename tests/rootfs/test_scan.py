@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from otabuild.errors import InputError, InputUnreadableError, UnsupportedEntryError
+from otabuild.errors import InputError, InputUnreadableError, MisplacedEntryError, UnsupportedEntryError
+from otabuild.rootfs import tar_source
 from otabuild.rootfs.content import with_digest
 from otabuild.rootfs.entry import Content, Entry
-from otabuild.rootfs.inputs import DirectoryInput, Input, TarInput
+from otabuild.rootfs.inputs import DirectoryInput, Input, OciInput, TarInput
 from otabuild.rootfs.scan import RootfsOptions, fingerprint, release_files, scan
 from otabuild.rootfs.set_rules import SetRule
+from otabuild.rootfs.tar_source import read_chunks
+from tests.rootfs.layouts import Layout, sha
+from tests.rootfs.tars import END, member
 from tests.rootfs.trees import IS_ROOT, Node, as_nobody, make_tree, nasty_tree, paths
 from tests.shared import TOOLS
 
@@ -51,6 +55,36 @@ def test_a_folder_of_an_overlay_or_later_source_replaces_no_link(tmp_path: Path)
             scanned(chosen)
     found = scanned(replace(options(base, overlays=[over]), exclude=("/lib",)))
     assert found["/lib"].is_directory
+
+
+LINK, BELOW = member(b"lib", kind=b"2", link=b"usr/lib"), member(b"lib/x")
+
+
+@pytest.mark.parametrize("files", [[LINK + BELOW], [LINK, BELOW], [LINK, b"", BELOW], [b"", LINK + BELOW]])
+@pytest.mark.parametrize("kind", ["archives", "layers", "standard input"])
+def test_what_holds_a_link_and_a_file_below_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, files: list[bytes]
+) -> None:
+    tars = [content + END for content in files]
+    concerned = [content for content in tars if content != END]
+    inputs: tuple[Input, ...]
+    if kind == "layers":
+        layout = Layout(tmp_path / "layout")
+        inputs = (OciInput(str(layout.index(layout.image(*tars)))),)
+        names = [f"{layout.root}: layer {sha(content)[7:]}" for content in concerned]
+    else:
+        paths = [tmp_path / f"{number}.tar" for number, _ in enumerate(tars)]
+        for path, content in zip(paths, tars, strict=True):
+            path.write_bytes(content)
+        inputs = tuple(TarInput(str(path)) for path in paths)
+        names = [str(path) for path, content in zip(paths, tars, strict=True) if content in concerned]
+    if kind == "standard input":
+        monkeypatch.setattr(tar_source, "read_chunks", lambda fd: read_chunks(fd) if fd else iter([tars[0]]))
+        inputs = (TarInput("-"), *inputs[1:])
+        names = ["standard input", *(name for name in names if name != f"{tmp_path}/0.tar")]
+    with pytest.raises(MisplacedEntryError) as caught:
+        list(scan(RootfsOptions(inputs, clean=False), euid=os.geteuid(), work=str(tmp_path / "work")).entries)
+    assert caught.value.where.startswith(", ".join(names) + ": /lib")
 
 
 @pytest.mark.root
