@@ -136,6 +136,7 @@ def test_lint_and_diff_say_what_it_means(future: Path) -> None:
 def test_commands_on_an_image_without_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     parts = Parts()
     path = str(image_with(tmp_path, parts.stages(parts.payload(), alone=True)))
+    assert worlds.verified(Path(path)).contents_checked, "it has none"
     for command in ("inspect-index", "list-image", "verify-resources"):
         assert main([command, path]) == 0
     assert "partition-based payload part/dev" in capsys.readouterr().out

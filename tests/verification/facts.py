@@ -1,4 +1,4 @@
-"""What the findings about each tamper case say, apart from their wording: the rule, the place, and the facts.
+"""What the findings about each tamper case say: the rule, the place, what is wrong, and the facts.
 
 `python -m tests.verification.facts` makes the golden file anew; read its diff before you commit it.
 """
@@ -22,9 +22,9 @@ _OF_LIBRARIES = {"blobs.count", "config.file-table"}
 
 
 def facts(path: Path) -> list[list[str | None]]:
-    """Return rule, place, and what was observed and expected, for each finding about an image.
+    """Return rule, place, what is wrong, and what was observed and expected, for each finding about an image.
 
-    Of the findings that are not those of a rule, but errors of a step of verification, it is only the place.
+    Of the findings that are not those of a rule, but errors of a step of verification, it is only rule and place.
     """
     try:
         findings = worlds.verified(path).findings
@@ -35,9 +35,12 @@ def facts(path: Path) -> list[list[str | None]]:
 
 
 def _facts(finding: Finding) -> list[str | None]:
-    named = finding.rule in rules_of("verify") and finding.rule not in _OF_LIBRARIES
-    found = (finding.where, *((finding.observed, finding.expected) if named else ()))
-    return [finding.rule, *(each and re.sub("[0-9a-f]{64}", "*", str(each)) for each in found)]
+    found: list[object] = [finding.where]
+    if finding.rule in rules_of("verify"):
+        found += [finding.what, finding.observed, finding.expected]
+    numbers = "|[0-9]+" if finding.rule in _OF_LIBRARIES else ""
+    pattern = re.compile(f"[0-9a-f]{{64}}{numbers}")
+    return [finding.rule, *(None if each is None else pattern.sub("*", str(each)) for each in found)]
 
 
 def main() -> None:

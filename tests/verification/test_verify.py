@@ -21,7 +21,10 @@ def test_an_image_that_is_not_signed_has_that_error_alone(tmp_path: Path) -> Non
     report = worlds.verified(path)
     assert [(finding.rule, finding.what) for finding in report.findings] == [("signature", "the image is not signed")]
     assert not report.ok
-    assert worlds.verified(path, without_signature=True).ok
+    assert not report.contents_checked, "whoever made it may have made them endless"
+    meant = worlds.verified(path, without_signature=True)
+    assert meant.ok
+    assert meant.contents_checked
 
 
 def test_without_an_anchor_no_image_is_valid(tmp_path: Path) -> None:
@@ -44,6 +47,13 @@ def test_the_release_key_stands_in_the_manifest(tmp_path: Path, said: bool) -> N
     found = worlds.verified(forge.forge(**without).artifact(tmp_path / "image")).findings
     due = [] if said else [("manifest.annotations", "annotation vnd.tier4.ota.release-key is missing")]
     assert [(finding.rule, finding.what) for finding in found] == due
+
+
+def test_the_modes_of_a_folder_are_those_of_its_machine(tmp_path: Path) -> None:
+    path = forge.forge().directory(tmp_path / "image")
+    (path / "index.json").chmod(0o600)
+    (path / "blobs").chmod(0o700)
+    assert worlds.verified(path, strict=True).findings == ()
 
 
 def test_an_interrupt_stops_all_threads_before_they_have_hashed_everything(tmp_path: Path) -> None:
