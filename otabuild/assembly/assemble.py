@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import NamedTuple
@@ -118,21 +118,24 @@ def members(  # noqa: PLR0917 the parts of an image
     found = [document("index.json", index_json), document("oci-layout", OCI_LAYOUT), *extra]
     if index_jwt is not None:
         found.append(document("index.jwt", index_jwt))
+    taken, ours = [], {}
     for blob in blobs:
         name = blob_name(blob.digest)
         if blob in of_base:
-            found.append(Member(name, blob.size, partial(of_base[blob], blob), blob.digest))
+            taken.append(Member(name, blob.size, partial(of_base[blob], blob), blob.digest))
         else:
-            found.append(stored_file(name, blob, cache))
-    return found
+            ours[name] = blob
+    return [*found, *taken, *stored_files(ours, cache)]
 
 
-def stored_file(name: str, blob: Blob, cache: Cache) -> Member:
-    """Return a file of the image whose bytes are in the cache.
+def stored_files(blobs: Mapping[str, Blob], cache: Cache) -> Iterator[Member]:
+    """Yield files of the image whose bytes are in the cache, given as blobs by their names.
 
     Raises:
-        DamagedBlobError: they are not, any more.
+        DamagedBlobError: those of one are not, any more.
     """
-    if not cache.has(blob):
-        raise DamagedBlobError(blob.digest, name)
-    return Member(name, blob.size, partial(cache.chunks, blob), blob.digest)
+    readers = cache.readers(blobs.values())
+    for name, blob in blobs.items():
+        if blob not in readers:
+            raise DamagedBlobError(blob.digest, name)
+        yield Member(name, blob.size, readers[blob], blob.digest)

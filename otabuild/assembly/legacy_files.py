@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from otabuild.assembly.assemble import stored_file
+from otabuild.assembly.assemble import stored_files
 from otabuild.format.digest import Blob
 from otabuild.format.legacy_jwt import CERTIFICATE_NAME, FOLDER, NAME
 from otabuild.storage.cache import Cache
@@ -28,5 +28,5 @@ def legacy_members(
     return [
         document(CERTIFICATE_NAME, certificate_pem),
         document(NAME, metadata_jwt),
-        *(stored_file(FOLDER + name, blob, cache) for name, blob in folder.items()),
+        *stored_files({FOLDER + name: blob for name, blob in folder.items()}, cache),
     ]

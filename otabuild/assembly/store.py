@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Self
 
 from otabuild.assembly.base import Base
@@ -27,6 +27,8 @@ from otabuild.rootfs.content import load_content
 from otabuild.rootfs.entry import RACY_NS, Content, Entry, StatKey
 from otabuild.storage.cache import Cache
 
+_Known = tuple[bytes | None, bytes | None]
+"""Digest and inlined content of a file, as far as they are known."""
 _LARGE = MIB
 """Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
 _BATCH = 1000
@@ -147,25 +149,25 @@ class _Run:
 
     def begin_large(self, entries: Iterable[Entry]) -> None:
         """Start the largest contents first, so that no core is idle while the last one is compressed."""
-        large = [entry.content for entry in entries if entry.content and entry.content.size > _LARGE]
-        for content in sorted(large, key=lambda content: -content.size):
-            self._single(content, self._known(content)[0])
+        large = [(entry, entry.content) for entry in entries if entry.content and entry.content.size > _LARGE]
+        large.sort(key=lambda found: -found[1].size)
+        for _, content, (digest, _) in self._known(large):
+            self._single(content, digest)
 
     def add_tree(self, entries: Iterable[Entry]) -> _Digests:
         """Take every regular file of a tree; return their digests, which are complete when the run is finished."""
         self._cache_knows_files = self._environment.cache.knows_files()  # of earlier trees, too
         found = _Digests()
         linked: dict[str, bytes | _Single] = {}
-        for entry in entries:
-            if entry.content is None:
-                continue
+        files = ((entry, entry.content) for entry in entries if entry.content is not None)
+        for entry, content, known in self._known(files):
             digest = linked.get(entry.link) if entry.link is not None else None
             if digest is None:
-                digest = self._add(entry.path, entry.content)
+                digest = self._add(entry.path, content, known)
                 if entry.link is not None:
                     linked[entry.link] = digest
             else:
-                self._environment.progress(entry.content.size)
+                self._environment.progress(content.size)
             found.append(digest)
         self._end_bundle()
         self._chunker = Chunker(self._plan)
@@ -198,10 +200,10 @@ class _Run:
         singles = {single.stored.content.digest: single.stored for single in self._singles.values() if single.stored}
         return Storage(list(singles.values()), [bundle for bundle in self._bundles if bundle])
 
-    def _add(self, path: str, content: Content) -> bytes | _Single:
+    def _add(self, path: str, content: Content, known: _Known) -> bytes | _Single:
         if content.size == 0:
             return EMPTY_DIGEST
-        digest, inline = self._known(content)
+        digest, inline = known
         if content.size > self._plan.bundle_member_max:
             single = self._single(content, digest)
             if single.met:
@@ -237,11 +239,16 @@ class _Run:
             self._end_bundle()
         self._members.append(member)
 
-    def _known(self, content: Content) -> tuple[bytes | None, bytes | None]:
-        """Return digest and inlined content, if they are known without reading the file."""
-        if content.digest is not None or content.stat_key is None or not self._cache_knows_files:
-            return content.digest, None
-        return self._environment.cache.hashed(content.stat_key) or (None, None)
+    def _known(self, files: Iterable[tuple[Entry, Content]]) -> Iterator[tuple[Entry, Content, _Known]]:
+        """Yield the files with what is known of them without reading them; the cache is asked for many at a time."""
+        left = iter(files)
+        while batch := list(islice(left, _BATCH)):
+            contents = (content for _, content in batch if content.digest is None)
+            keys = [content.stat_key for content in contents if content.stat_key is not None]
+            hashed = self._environment.cache.hashed(keys if self._cache_knows_files else ())
+            for entry, content in batch:
+                known = None if content.stat_key is None else hashed.get(content.stat_key)
+                yield entry, content, known or (content.digest, None)
 
     def _single(self, content: Content, digest: bytes | None) -> _Single:
         """Store a content by itself, unless this run already has it under its digest or its stat key."""

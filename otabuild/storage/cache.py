@@ -19,36 +19,27 @@ import re
 import sqlite3
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
+from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import msgpack
 
-from otabuild.errors import StateError, StorageError
+from otabuild.errors import StorageError
 from otabuild.format.digest import Blob
 from otabuild.storage import fs
-from otabuild.storage.lock import check_ours, waiting_for_others
+from otabuild.storage.cache_database import open_database
+from otabuild.storage.lock import waiting_for_others
 from otabuild.storage.seal import SIZE, Seal
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, pack INTEGER NOT NULL, offset INTEGER NOT NULL,
-    size INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
-    ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, seal BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
-"""
 _CHUNK = 1 << 20
 _PACK = re.compile("[1-9][0-9]{0,17}")
 _BATCH = 500
 _STRIDE = 8 << 20
 """Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
-_APPLICATION_ID = 0x6F746133
-_WRONG = """SELECT 1 FROM blobs
-    WHERE typeof(digest) <> 'blob' OR typeof(size) <> 'integer' OR typeof(used) <> 'integer'
-        OR typeof(pack) <> 'integer' OR typeof(offset) <> 'integer'
-        OR offset NOT BETWEEN 0 AND 1 << 50"""
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
 
@@ -73,7 +64,7 @@ class Cache:
         self._pack = self._end = 0
         with ExitStack() as undo:
             undo.enter_context(waiting_for_others(os.path.join(folder, "lock")))
-            self._db = undo.enter_context(closing(_open_database(os.path.join(folder, "cache.sqlite3"))))
+            self._db = undo.enter_context(closing(open_database(os.path.join(folder, "cache.sqlite3"))))
             self._pack = self._remove_orphans() + 1
             self._close = undo.pop_all().close
 
@@ -97,22 +88,28 @@ class Cache:
         Raises:
             StorageError: the operating system could not read it.
         """
-        row = self._one("SELECT pack, offset FROM blobs WHERE digest = ?", blob.digest)
-        return iter(()) if row is None else _place_chunks(_Place(self._pack_path(row[0]), row[1]), blob.size)
+        return self.readers([blob]).get(blob, _nothing)()
 
     def has(self, blob: Blob) -> bool:
         """Whether the cache has a blob with that digest and size. Its bytes are checked when they are read."""
         return self._one("SELECT 1 FROM blobs WHERE digest = ? AND size = ?", *blob) is not None
 
+    def readers(self, blobs: Iterable[Blob]) -> dict[Blob, Callable[[], Iterator[bytes]]]:
+        """Return, for each of these blobs that the cache has, what yields its bytes as `chunks` does.
+
+        Takes less time than asking for each.
+        """
+        found: dict[Blob, Callable[[], Iterator[bytes]]] = {}
+        query = "SELECT digest, size, pack, offset FROM blobs WHERE digest IN ({})"
+        for digest, size, pack, offset in self._each(query, (blob.digest for blob in blobs)):
+            found[Blob(digest, size)] = partial(_place_chunks, _Place(self._pack_path(pack), offset), size)
+        return found
+
     def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
         """Return the blobs that the cache does not have, in their order; takes less time than asking for each."""
-        left, found = list(blobs), set[Blob]()
-        for start in range(0, len(left), _BATCH):
-            digests = [blob.digest for blob in left[start : start + _BATCH]]
-            places = ",".join("?" * len(digests))
-            rows = self._all(f"SELECT digest, size FROM blobs WHERE digest IN ({places})", *digests)  # noqa: S608 -- question marks
-            found.update(Blob(*row) for row in rows)
-        return [blob for blob in left if blob not in found]
+        wanted = list(blobs)
+        found = self.readers(wanted)
+        return [blob for blob in wanted if blob not in found]
 
     def knows_files(self) -> bool:
         """Whether it has the digest of any host file: asking for each of a large tree takes a moment."""
@@ -166,18 +163,25 @@ class Cache:
         packed = bytes(msgpack.packb(value))
         self._execute("REPLACE INTO made VALUES (?, ?)", (key, self._seal.of("made", key, packed) + packed))
 
-    def hashed(self, key: FileKey) -> tuple[bytes, bytes | None] | None:
-        """Return digest and inlined content of a host file in that state, if a record that this user sealed has them."""
-        row = self._one(
-            "SELECT seal, digest, inline FROM hashed WHERE device=? AND inode=? AND size=? AND mtime_ns=? AND ctime_ns=?",
-            *_signed(key),
-        )
-        match row:
-            case (bytes() as seal, bytes() as digest, bytes() | None as inline) if self._seal.holds(
-                seal, "hashed", _signed(key), digest, inline
-            ):
-                return digest, inline
-        return None
+    def hashed(self, keys: Iterable[FileKey]) -> dict[FileKey, tuple[bytes, bytes | None]]:
+        """Return digest and inlined content of those host files in these states that a record sealed by this user has.
+
+        Takes less time than asking for each.
+        """
+        wanted = {_signed(key): key for key in keys}
+        devices: defaultdict[int, list[int]] = defaultdict(list)
+        for device, inode, *_ in wanted:
+            devices[device].append(inode)
+        found = {}
+        query = "SELECT * FROM hashed WHERE device = ? AND inode IN ({})"
+        for device, inodes in devices.items():
+            for *key, digest, inline, seal in self._each(query, inodes, device):
+                match wanted.get(tuple(key)), seal, digest, inline:
+                    case (tuple() as asked, bytes(), bytes(), bytes() | None) if self._seal.holds(
+                        seal, "hashed", key, digest, inline
+                    ):
+                        found[asked] = digest, inline
+        return found
 
     def remember_hashed(self, rows: Iterable[tuple[FileKey, bytes, bytes | None]]) -> None:
         """Remember key, digest and inlined content of host files."""
@@ -315,6 +319,12 @@ class Cache:
         with self._lock, self._errors():
             return self._db.execute(statement, values).fetchall()
 
+    def _each(self, query: str, values: Iterable[object], *first: object) -> Iterator[Any]:
+        """Yield the rows of a query for many values, whose place in it is `{}`; `first` come before them."""
+        left = iter(values)
+        while batch := list(islice(left, _BATCH)):
+            yield from self._all(query.format(",".join("?" * len(batch))), *first, *batch)
+
     def _execute(self, statement: str, values: tuple[object, ...]) -> None:
         with self._lock, self._errors():
             self._db.execute(statement, values)
@@ -341,6 +351,10 @@ class BlobWriter:
         return blob
 
 
+def _nothing() -> Iterator[bytes]:
+    return iter(())
+
+
 def _place_chunks(place: _Place, size: int) -> Iterator[bytes]:
     try:
         fd = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -363,35 +377,6 @@ def _place_chunks(place: _Place, size: int) -> Iterator[bytes]:
 
 def _signed(key: FileKey) -> tuple[int, ...]:
     """Convert to signed integers for SQLite; an inode number may use all 64 bits."""
+    if max(key) < 1 << 63:
+        return tuple(key)
     return tuple(number - (1 << 64) if number >= 1 << 63 else number for number in key)
-
-
-def _open_database(path: str) -> sqlite3.Connection:
-    """Open the cache database; discard it if it is damaged or of another version."""
-    check_ours(path)
-    for _attempt in (1, 2):
-        try:
-            with ExitStack() as undo:
-                db = undo.enter_context(closing(sqlite3.connect(path, timeout=30, check_same_thread=False)))
-                _set_up(db)
-                undo.pop_all()
-                return db
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
-                raise StorageError("cannot open the cache", where=path, observed=error) from None
-            for suffix in ("", "-journal", "-wal"):
-                fs.unlink(path + suffix, missing_ok=True)
-    raise StateError("the cache database stays damaged", where=path, hint="remove it")
-
-
-def _set_up(db: sqlite3.Connection) -> None:
-    used = db.execute("SELECT 1 FROM sqlite_master").fetchone()
-    if used and db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise sqlite3.DatabaseError("not a cache of this version")
-    db.execute("PRAGMA synchronous = OFF")  # a power cut costs the cache, never an image
-    db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    db.executescript(_SCHEMA)
-    tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")}
-    wanted = {sql.replace("IF NOT EXISTS ", "").strip() for sql in _SCHEMA.split(";")} - {""}
-    if tables != wanted or db.execute("PRAGMA quick_check").fetchone()[0] != "ok" or db.execute(_WRONG).fetchone():
-        raise sqlite3.DatabaseError("damaged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -42,10 +43,8 @@ class DamagedBlobError(IntegrityError):
 def arrange(members: Iterable[Member]) -> list[Member]:
     """Return all members, with folders, in the order of the format (section 1): index.json, index.jwt, byte order."""
     by_name = {member.name: member for member in members}
-    for name in list(by_name):
-        for end, char in enumerate(name):
-            if char == "/":
-                by_name.setdefault(name[: end + 1], Member(name[: end + 1]))
+    folders = {name[: slash.end()] for name in by_name for slash in re.finditer("/", name)}
+    by_name = {folder: Member(folder) for folder in folders} | by_name
     first = [by_name.pop(name) for name in ("index.json", "index.jwt") if name in by_name]
     return first + [by_name[name] for name in sorted(by_name, key=str.encode)]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from otabuild.assembly.assemble import add_otaclient_package, add_sys_config, members, stored_file
+from otabuild.assembly.assemble import add_otaclient_package, add_sys_config, members, stored_files
 from otabuild.errors import FormatError, InputError, IntegrityError, StorageError
 from otabuild.format.digest import Descriptor, blob_name, format_digest
 from otabuild.format.media_types import OTACLIENT_ARTIFACT, OTACLIENT_MANIFEST, SYS_CONFIG
@@ -154,5 +154,5 @@ def test_every_file_of_an_image_is_listed(cache: Cache, signature: bytes | None)
 
 def test_a_blob_that_is_no_longer_stored_is_named(cache: Cache) -> None:
     with pytest.raises(DamagedBlobError) as caught:
-        stored_file("name", blob(b"gone"), cache)
+        list(stored_files({"name": blob(b"gone")}, cache))
     assert (caught.value.where, caught.value.digest) == ("name", blob(b"gone").digest)
