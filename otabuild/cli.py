@@ -157,7 +157,13 @@ class _Parsers:
         """List the commands that are added next under this heading."""
         self._helps = self.groups[name]
 
-    def add_parser(self, name: str, *, help: str, usage: str | None = None) -> argparse.ArgumentParser:  # noqa: A002  (argparse's name)
+    def add_parser(
+        self,
+        name: str,
+        *,
+        help: str,  # noqa: A002  (argparse's name)
+        usage: str | None = None,
+    ) -> argparse.ArgumentParser:
         """See argparse."""
         self._helps[name] = help
         made = self._parsers.add_parser(

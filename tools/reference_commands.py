@@ -66,7 +66,8 @@ def _roff(text: str) -> str:
 
 def named_commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Yield the commands of a parser by their full names; a group such as `pki` is none."""
-    groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001  (the same)
+    kind = argparse._SubParsersAction  # noqa: SLF001  (the same)
+    groups = [action for action in parser._actions if isinstance(action, kind)]  # noqa: SLF001  (the same)
     if not groups:
         yield name, parser
     for word, command in groups[0].choices.items() if groups else ():

@@ -50,7 +50,8 @@ def answer(parser: argparse.ArgumentParser) -> None:
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
-        commands = next(action.choices for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001  (argparse has no other way)
+        kind = argparse._SubParsersAction  # noqa: SLF001  (argparse has no other way)
+        commands = next(action.choices for action in parser._actions if isinstance(action, kind))  # noqa: SLF001  (the same)
         for command in commands.values():
             for action in command._actions:  # noqa: SLF001  (the same)
                 _set_completer(action, command, list(commands))

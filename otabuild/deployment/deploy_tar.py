@@ -202,7 +202,9 @@ def _record(key: str, value: bytes) -> bytes:
     return b"%d%s" % (length, body)
 
 
-def _ustar(kind: bytes, name: bytes, target: bytes, size: int, mode: int, uid: int, gid: int) -> bytes:  # noqa: PLR0917 the fields of the header
+def _ustar(  # noqa: PLR0917 the fields of the header
+    kind: bytes, name: bytes, target: bytes, size: int, mode: int, uid: int, gid: int
+) -> bytes:
     uid, gid = (number if number <= _OCTAL_7 else 0 for number in (uid, gid))
     device = b"0000000\0" * 2 if kind == b"3" else bytes(16)
     fields = (

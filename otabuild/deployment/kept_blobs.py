@@ -140,7 +140,8 @@ def _open_own(folder: str) -> int:
     try:
         _check_own(os.fstat(fd), folder)
         if not try_lock(fd):
-            raise StateError("another deployment is writing to this target", where=folder, hint="let it finish")  # noqa: TRY301 as the check
+            busy = "another deployment is writing to this target"
+            raise StateError(busy, where=folder, hint="let it finish")  # noqa: TRY301 as the check
     except BaseException:
         os.close(fd)
         raise

@@ -123,7 +123,8 @@ def check_unique(query: Query, statements: Iterable[str], where: str) -> None:
             if not {"primary", "unique"} & set(words):
                 continue
             # The plus sign keeps SQLite from believing that the values differ anyway.
-            sql = f"SELECT +{name} FROM {table} NOT INDEXED GROUP BY +{name} HAVING count(*) > 1 LIMIT 1"  # noqa: S608 all names are the format's
+            twice = f"GROUP BY +{name} HAVING count(*) > 1 LIMIT 1"
+            sql = f"SELECT +{name} FROM {table} NOT INDEXED {twice}"  # noqa: S608 all names are the format's
             for (value,) in query(sql):
                 shown = value.hex() if isinstance(value, bytes) else repr(value)
                 what = f"two rows with one {name}, which must be unique"
@@ -140,7 +141,8 @@ def type_checks(statements: Iterable[str]) -> Iterator[tuple[str, str]]:
         key, *_ = columns[0]
         found = " || ' ' || ".join(f"typeof({name})" for name, *_ in columns)
         wrong = " OR ".join(f"typeof({name}) NOT IN {_types(kind, words)}" for name, kind, *words in columns)
-        yield table, f"SELECT {key}, {found} FROM {table} NOT INDEXED WHERE {wrong} LIMIT 1"  # noqa: S608 all names are the format's
+        sql = f"SELECT {key}, {found} FROM {table} NOT INDEXED WHERE {wrong} LIMIT 1"  # noqa: S608 all names are the format's
+        yield table, sql
 
 
 def _types(kind: str, words: list[str]) -> str:

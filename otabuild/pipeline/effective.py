@@ -84,5 +84,6 @@ def _plain(keys: tuple[Key, ...], value: Any) -> Any:
     if isinstance(value, OciReference):
         if value.reference is None:
             return value.layout
-        return f"{value.layout}{'@' if value.reference.startswith('sha256:') else ':'}{value.reference}"
+        sign = "@" if value.reference.startswith("sha256:") else ":"
+        return f"{value.layout}{sign}{value.reference}"
     return f"{value:04o}" if keys[-1] == "mode" and value is not None else value

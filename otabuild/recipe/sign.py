@@ -56,7 +56,8 @@ class ServiceKey(str):
 
 _SERVICES = {
     "awskms": r"[^/]*/.+",
-    "gcpkms": r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[^/]+",
+    "gcpkms": r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+"
+    r"/cryptoKeys/[^/]+/cryptoKeyVersions/[^/]+",
     "azurekms": r"[^/]+/[^/]+(/[^/]+)?",
     "hashivault": r".*[^/]",
 }

@@ -225,8 +225,10 @@ class Cache:
         Blobs used at `spare` (Unix nanoseconds) or later are kept, and so are blobs that were never marked as used. If
         the file system does not support holes, space is freed only when a whole pack is dropped.
         """
-        older = """FROM (SELECT digest, used, sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total
-            FROM blobs) WHERE total > ? AND used BETWEEN 1 AND ?"""
+        older = """FROM (
+                SELECT digest, used,
+                    sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total FROM blobs)
+            WHERE total > ? AND used BETWEEN 1 AND ?"""
         with self._lock, self._errors():
             dropped = self._db.execute(
                 f"DELETE FROM blobs WHERE digest IN (SELECT digest {older})",  # noqa: S608 -- a constant
