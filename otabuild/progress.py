@@ -35,7 +35,7 @@ class _Live:
     owner = 0
     what = ""
     done = total = 0
-    since = said = 0.0
+    since = said = next_look = 0.0
     drawn = False
     ended = threading.Event()
 
@@ -100,8 +100,11 @@ def show_progress(what: str, done: int, total: int) -> None:
     with _Live.lock:
         now = time.monotonic()
         if _Live.what != what:
-            _Live.what, _Live.since, _Live.said = what, now, now
+            _Live.what, _Live.since, _Live.said, _Live.next_look = what, now, now, now
         _Live.done, _Live.total = done, total
+        if now < _Live.next_look:  # called for each of many small contents, and looking takes longer than these
+            return
+        _Live.next_look = now + _TICK_SECONDS
         if _is_live():
             _start()
         elif now - _Live.said > _QUIET_SECONDS and total:
