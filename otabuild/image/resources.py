@@ -7,7 +7,6 @@ top. A loop with a counter resolves it, and a cycle merely exceeds the counter.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from operator import attrgetter, itemgetter
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -101,8 +100,7 @@ def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryvi
         end -= len(chunk)
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMember(Generic[U]):
+class GroupMember(NamedTuple, Generic[U]):
     """A content of a group: its row, and how to make it (`plan`) or its position in the group's bundle.
 
     `use` is what the caller wants the content for.
@@ -114,8 +112,7 @@ class GroupMember(Generic[U]):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Group(Generic[U]):
+class Group(NamedTuple, Generic[U]):
     """Contents that are made together: all wanted ones of a bundle, or a few without a bundle."""
 
     bundle: Plan | None
@@ -141,6 +138,10 @@ class ResourceTable:
     def rows(self) -> Iterator[ResourceRow]:
         """Yield every row."""
         return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY resource_id"))
+
+    def ids(self) -> Iterator[int]:
+        """Yield the id of every row, in order."""
+        return (row[0] for row in self.database.query("SELECT resource_id FROM rs_manifest ORDER BY resource_id"))
 
     def leaves(self) -> dict[bytes, int]:
         """Return the size in bytes of every stored blob that a row stands for, by digest."""

@@ -81,7 +81,7 @@ class _Ids:
 
     def __init__(self, resources: ResourceTable, ids: Iterable[int]) -> None:
         self._resources = resources
-        self._known = array("q", (row.resource_id for row in resources.rows()))
+        self._known = array("q", resources.ids())
         self._marks = bytearray(len(self._known) + 1)
         for resource_id in ids:
             self._marks[self._place(resource_id)] = 1
