@@ -64,7 +64,7 @@ class Contents(Generic[T]):
 
     Attributes:
         payload: of an open image.
-        places_of: returns the places of a content, by digest; called in one thread.
+        places_of: returns the places of a content, by digest; called in one thread at a time.
         all_places: returns the digest and the places of every content, which takes less time than asking for each.
         write: makes one place, called from worker threads with what fills it; returns whether the content is there.
         reuse: old trees, or None.

@@ -85,7 +85,7 @@ class Blobs:
         """Yield items in their order, and fetch the blobs that they need before they are read, if that saves time.
 
         Args:
-            items: what is worked on; taken ahead, in the calling thread.
+            items: what is worked on; taken ahead, by whoever asks for the next one.
             blobs_of: returns the blobs that an item needs, in the order in which they will be read.
         """
         if not self._source.is_remote:

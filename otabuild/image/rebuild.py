@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
 from typing import TypeVar
 
@@ -28,40 +28,36 @@ class _StoppedError(Exception):
 
 
 def run_parallel(work: Callable[[T, threading.Event], None], items: Iterable[T]) -> None:
-    """Call `work` with each item in a few threads; only a few items are taken ahead.
+    """Call `work` with each item in a few threads.
 
+    Each thread takes its next item itself, one thread at a time: handing items over takes longer than most of the work.
     The first error stops everything and is raised; `work` gets an event that tells it to stop.
     """
-    stop = threading.Event()
-    running: set[Future[None]] = set()
+    stop, turn, left = threading.Event(), threading.Lock(), iter(items)
+
+    def run() -> None:
+        while not stop.is_set():
+            with turn:
+                item = next(left, None)
+            if item is None:
+                return
+            work(item, stop)
+
     with ThreadPoolExecutor(_WORKERS) as pool:
         try:
-            for item in items:
-                if len(running) >= 2 * _WORKERS:
-                    running = _reap(running)
-                running.add(_submit(pool, work, item, stop))
-            while running:
-                running = _reap(running)
+            running = [_submit(pool, run) for _ in range(_WORKERS)]
+            for future in as_completed(running):
+                future.result()
         except BaseException:
             stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
             raise
 
 
-def _submit(
-    pool: ThreadPoolExecutor, work: Callable[[T, threading.Event], None], item: T, stop: threading.Event
-) -> Future[None]:
+def _submit(pool: ThreadPoolExecutor, run: Callable[[], None]) -> Future[None]:
     try:
-        return pool.submit(work, item, stop)
+        return pool.submit(run)
     except RuntimeError as error:
         raise StorageError("cannot start a thread", observed=error) from error
-
-
-def _reap(running: set[Future[None]]) -> set[Future[None]]:
-    done, running = wait(running, return_when=FIRST_COMPLETED)
-    for future in done:
-        future.result()
-    return running
 
 
 def rebuild(
@@ -74,7 +70,7 @@ def rebuild(
     """Rebuild contents in parallel, and pass each to `deliver`.
 
     Args:
-        groups: what to rebuild, as `ResourceTable.groups` returns it; iterated in the calling thread only.
+        groups: what to rebuild, as `ResourceTable.groups` returns it; iterated in the worker threads, in one at a time.
         blobs: the blobs of the image.
         deliver: called from worker threads with a member of a group and an opener of its content. It must read to the
             end, and must not use what it read if that raised an error.
