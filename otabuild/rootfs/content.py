@@ -117,7 +117,9 @@ def stat_key(status: os.stat_result) -> StatKey:
     Times outside of what 64 bits of nanoseconds can tell (the years 1678 to 2262), as dead clocks and zero times of
     other languages leave them, count as the nearest that can be told.
     """
-    times = (min(max(time, _TIMES.start), _TIMES.stop - 1) for time in (status.st_mtime_ns, status.st_ctime_ns))
+    times = status.st_mtime_ns, status.st_ctime_ns
+    if not (times[0] in _TIMES and times[1] in _TIMES):  # asked first: this runs for every file
+        times = min(max(times[0], _TIMES.start), _TIMES.stop - 1), min(max(times[1], _TIMES.start), _TIMES.stop - 1)
     return StatKey(status.st_dev, status.st_ino, status.st_size, *times)
 
 

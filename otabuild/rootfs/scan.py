@@ -191,10 +191,13 @@ def _entries_of(found: Input, opening: Opening, euid: int, options: RootfsOption
     return transforms.not_empty(entries, where=found.location) if options.whole else entries
 
 
+RELEASE_FILES = frozenset({"/etc/os-release", "/usr/lib/os-release", "/etc/nv_tegra_release"})
+"""The entries that `release_files` looks at."""
+
+
 def release_files(entries: Iterable[Entry]) -> ReleaseFiles:
     """Find `/etc/os-release` (through its link) and `/etc/nv_tegra_release` in the entries of a scan."""
-    wanted = {"/etc/os-release", "/usr/lib/os-release", "/etc/nv_tegra_release"}
-    found = {entry.path: entry for entry in entries if entry.path in wanted}
+    found = {entry.path: entry for entry in entries if entry.path in RELEASE_FILES}
 
     def content(path: str) -> bytes | None:
         entry = found.get(path)

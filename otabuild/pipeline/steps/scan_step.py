@@ -17,6 +17,7 @@ from otabuild.pipeline.step import KeyPart, Outcome, Step
 from otabuild.recipe.named_files import naming_key, problem_at
 from otabuild.rootfs.entry import RACY_NS, Entry
 from otabuild.rootfs.scan import (
+    RELEASE_FILES,
     RootfsOptions,
     fingerprint,
     must_run_again,
@@ -24,7 +25,7 @@ from otabuild.rootfs.scan import (
     release_files,
     scan,
 )
-from otabuild.rootfs.stream import read_entries, write_entries
+from otabuild.rootfs.stream import write_entries
 from otabuild.storage import files, publishing
 
 _RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
@@ -91,13 +92,12 @@ class ScanStep(Step[ScanInputs, Scanned]):
         """See `Step.run`."""
         (entries,) = self.outputs
         options, warn, now_ns = inputs.options, self.workspace.warn, self.workspace.now_ns
-        newest = _Newest(newest_archive(options))
+        watched = _Watched(newest_archive(options))
         with sealed_archives(self.workspace) as archives:
             result = scan(options, euid=os.geteuid(), work=archives)
             with publishing.replacing_stream(entries) as file:
-                counts = write_entries(file, newest.watch(result.entries))
-            with open(entries, "rb") as file:
-                release = release_files(read_entries(file))
+                counts = write_entries(file, watched.watch(result.entries))
+            release = release_files(watched.release)
         notes = result.notes
         for pattern in notes.unmatched_patterns:
             warn(inputs.unmatched[pattern])
@@ -120,21 +120,24 @@ class ScanStep(Step[ScanInputs, Scanned]):
             "dropped xattrs": dict(notes.dropped_xattrs + notes.foreign_xattrs),
             "patterns without a match": notes.unmatched_patterns,
         }
-        racy = newest.time_ns >= now_ns - RACY_NS
+        racy = watched.time_ns >= now_ns - RACY_NS
         scanned = Scanned(files.hash_file(entries), counts.size, system_of(release), now_ns if racy else None)
         if must_run_again(options, work=self.workspace.archives):
             return Outcome(scanned, report, _HIDDEN)
         return Outcome(scanned, report, _RACY if racy else "")
 
 
-class _Newest:
-    """Passes entries on, and records the newest time of any file, starting at `time_ns`."""
+class _Watched:
+    """Passes entries on, and records the newest time of any file, starting at `time_ns`, and what names the system."""
 
     def __init__(self, time_ns: int) -> None:
         self.time_ns = time_ns
+        self.release: list[Entry] = []
 
     def watch(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         for entry in entries:
             if entry.content is not None and (key := entry.content.stat_key) is not None:
                 self.time_ns = max(self.time_ns, key.mtime_ns, key.ctime_ns)
+            if entry.path in RELEASE_FILES:
+                self.release.append(entry)
             yield entry
