@@ -220,9 +220,10 @@ _query(
     "the inode is missing, or not of the table's type",
     """SELECT path, printf('%o', mode) FROM ft_dir LEFT JOIN ft_inode USING (inode_id)
         WHERE mode IS NULL OR mode & 0xF000 <> 0x4000
-        UNION ALL SELECT path, printf('%o', mode) FROM ft_regular LEFT JOIN ft_inode USING (inode_id)
-        WHERE mode IS NULL OR mode & 0xF000 <> 0x8000
-        UNION ALL SELECT path, printf('%o', mode) FROM ft_non_regular LEFT JOIN ft_inode USING (inode_id)
+        UNION ALL SELECT path, printf('%o', mode) FROM ft_regular
+        LEFT JOIN ft_inode USING (inode_id) WHERE mode IS NULL OR mode & 0xF000 <> 0x8000
+        UNION ALL SELECT path, printf('%o', mode) FROM ft_non_regular
+        LEFT JOIN ft_inode USING (inode_id)
         WHERE mode IS NULL OR mode & 0xF000 NOT IN (0xA000, 0x2000)""",
 )
 _query(
@@ -282,8 +283,8 @@ _query(
     "table.target",
     "A symlink has a target: a BLOB of 1 to 4095 bytes of UTF-8 without NUL (sections 6 and 12).",
     "a symlink without a legal target",
-    """SELECT path, target_problem(meta) AS problem FROM ft_non_regular JOIN ft_inode USING (inode_id)
-        WHERE mode & 0xF000 = 0xA000 AND problem IS NOT NULL""",
+    """SELECT path, target_problem(meta) AS problem FROM ft_non_regular
+        JOIN ft_inode USING (inode_id) WHERE mode & 0xF000 = 0xA000 AND problem IS NOT NULL""",
 )
 _query(
     "table.whiteout",
