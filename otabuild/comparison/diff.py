@@ -203,8 +203,9 @@ class _RootfsDiffs:
         if pair[0] == pair[1]:
             return PayloadDiff("", "same")
         if pair not in self._known:
-            entries = diff_entries(before.entries(), after.entries())
-            found = _diff_inventories(read_inventory(before), read_inventory(after))
+            old, new = list(before.entries()), list(after.entries())
+            entries = diff_entries(old, new)
+            found = _diff_inventories(read_inventory(before, old), read_inventory(after, new))
             self._known[pair] = replace(found, entries=entries)
         return self._known[pair]
 

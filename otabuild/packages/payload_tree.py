@@ -31,13 +31,14 @@ class Tree:
         folders: every directory; the root is the empty text, so that a path is a folder, a slash and a name.
     """
 
-    def __init__(self, payload: Payload) -> None:
+    def __init__(self, payload: Payload, entries: Iterable[FileEntry]) -> None:
+        """Take the entries of a payload, in path order."""
         self._payload = payload
         self._resources = payload.image.resources  # a damaged image is an error, not the note of a database
         self.files: dict[str, FileEntry] = {}
         self.links: dict[str, str] = {}
         self.folders = {""}
-        for entry in payload.entries():
+        for entry in entries:
             if entry.digest is not None:
                 self.files[entry.path] = entry
             elif entry.is_directory:

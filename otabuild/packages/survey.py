@@ -11,6 +11,7 @@ from otabuild.errors import InputError, LimitError
 from otabuild.format.digest import Reading
 from otabuild.format.os_release import parse_os_release
 from otabuild.image.image import Payload
+from otabuild.image.tables import FileEntry
 from otabuild.packages.apk import read_apk
 from otabuild.packages.dpkg import read_dpkg
 from otabuild.packages.go import read_go
@@ -76,16 +77,20 @@ class Inventory:
         return tuple(package for package in self.packages if place in package.files)
 
 
-def read_inventory(payload: Payload) -> Inventory:
+def read_inventory(payload: Payload, entries: Iterable[FileEntry] | None = None) -> Inventory:
     """Read all packages of a payload.
 
     A database that is wrong is a note, and whatever else can be read is told. Reading takes bounded time and memory.
+
+    Args:
+        payload: of an open image.
+        entries: its entries, in path order, if the caller has read them already.
 
     Raises:
         IntegrityError, FilterError, TableError: the image is damaged.
         StorageError: no space for a temporary file.
     """
-    tree = Tree(payload)
+    tree = Tree(payload, payload.entries() if entries is None else entries)
     packages: list[InstalledPackage] = []
     notes: list[UnreadDatabase] = []
     for type_, read in _SYSTEM.items():
