@@ -78,8 +78,10 @@ def read_npm(tree: Tree) -> Iterator[Found]:
 def npm_folder(path: str) -> str:
     """Return the folder of the npm package that a file is in; the empty text if it is in none."""
     above, found, below = path.rpartition("/node_modules/")
+    if not found:
+        return ""
     name = "/".join(below.split("/")[: 2 if below.startswith("@") else 1])
-    return f"{above}{found}{name}" if found and below.startswith(f"{name}/") else ""
+    return f"{above}{found}{name}" if below.startswith(f"{name}/") else ""
 
 
 def _npm_package(path: str, raw: bytes, files: tuple[str, ...]) -> Iterator[InstalledPackage]:
