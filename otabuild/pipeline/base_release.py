@@ -221,10 +221,10 @@ class _StoredForms:
         self._blobs: dict[int, ResourceRow] = {}
         self._members: defaultdict[int, list[BundleMember]] = defaultdict(list)
         self.singles: dict[bytes, StoredContent] = {}
-        if believed:  # asking for the row of each blob by its id would take longer than all the rest
-            self._blobs = {row.resource_id: row for row in image.resources.rows() if row.filter_applied is None}
         for row in image.resources.rows():
             applied = _filter(row)
+            if believed and applied is None:  # our tables begin with the blobs, so that filters name what was met
+                self._blobs[row.resource_id] = row
             if isinstance(applied, Bundled):
                 member = BundleMember(Blob(row.digest, row.size), applied.offset)
                 self._members[applied.bundle_id].append(member)
