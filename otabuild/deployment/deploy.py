@@ -70,7 +70,7 @@ def deploy(
         drop_left(path)
     check_target(path, payload.image)
     with keeping(payload.image, path) as kept:
-        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
+        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse)
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
         payload.image.blobs.budget.check_size(demands.content_size, payload.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from otabuild.deployment.contents import Transfer
+from otabuild.deployment.old_trees import OldTrees
 from otabuild.errors import TrustError
 from otabuild.findings import demand
 from otabuild.image.image import Payload
@@ -43,8 +44,17 @@ class Deployed:
         }
 
 
-def check_deployable(payload: Payload, policy: TrustPolicy | None, now: int, *, insecure_no_verify: bool) -> str | None:
+def check_deployable(
+    payload: Payload,
+    policy: TrustPolicy | None,
+    now: int,
+    *,
+    insecure_no_verify: bool,
+    reuse: OldTrees | None = None,
+) -> str | None:
     """Verify the signature of the image, unless told otherwise, and every rule about a payload and its tables.
+
+    From a server, each table comes while there is something else to do; so old trees are asked to open theirs meanwhile.
 
     Returns:
         The subject of the signing certificate, or None if the signature was not checked.
@@ -58,10 +68,15 @@ def check_deployable(payload: Payload, policy: TrustPolicy | None, now: int, *, 
         if policy is None:
             raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
         signer = verify_sign(image, policy, now).chain[0].subject
+    image.blobs.expect(payload.manifest.file_table)
     demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
     read_sys_config_of(payload)
-    demand(FileTableSubject(payload.file_table))
-    demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, payload.file_table))
-    demand(ResourcesSubject(image.resources, image.blobs.size_of, reached_by(payload.file_table, image.resources)))
-    demand(JoinSubject(payload.file_table, image.resources))
+    if reuse is not None:
+        reuse.open_tables()
+    file_table = payload.file_table
+    image.blobs.expect(image.index.resource_table)
+    demand(FileTableSubject(file_table))
+    demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, file_table))
+    demand(ResourcesSubject(image.resources, image.blobs.size_of, reached_by(file_table, image.resources)))
+    demand(JoinSubject(file_table, image.resources))
     return signer

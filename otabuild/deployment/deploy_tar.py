@@ -57,7 +57,7 @@ def deploy_tar(
         raise StateError("the target is not a plain file", where=path)
     payload.image.source.check_apart(path)
     with keeping(payload.image, path) as kept:
-        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify)
+        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse)
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
         payload.image.blobs.budget.check_size(demands.content_size, payload.name)

@@ -16,7 +16,7 @@ from otabuild.errors import IntegrityError, OtabuildError, StateError, StorageEr
 from otabuild.format.digest import Blob, blob_name
 from otabuild.image.image import Image
 from otabuild.storage import files, fs, fs_at
-from otabuild.storage.backend import Backend, BackendFile, extent, range_of, reading
+from otabuild.storage.backend import Backend, BackendFile, Wanted, extent, range_of, reading
 from otabuild.storage.lock import try_lock
 
 _BLOBS = "blobs/sha256/"
@@ -48,6 +48,10 @@ class KeptBlobs(Backend):
         """Begin to fetch blobs in the order in which they are named; whoever reads one waits for it."""
         for blob in blobs:
             self._begin(blob_name(blob.digest), blob.size)
+
+    def expect(self, file: Wanted) -> None:
+        """See `Backend`."""
+        self._begin(*file)
 
     def _begin(self, name: str, size: int | None) -> Future[None]:
         with self._lock:

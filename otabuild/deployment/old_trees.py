@@ -91,6 +91,16 @@ class OldTrees:
     def __exit__(self, *_: object) -> None:
         self._close.close()
 
+    def open_tables(self) -> None:
+        """Open the file tables of the images, for `look_for`.
+
+        Raises:
+            TableError, IntegrityError: one of them is invalid.
+        """
+        for image in self._images:
+            for payload in image.payloads:
+                payload.file_table  # noqa: B018 -- a cached property
+
     def look_for(self, wanted: Mapping[bytes, int]) -> None:
         """Find out which contents the trees may have.
 

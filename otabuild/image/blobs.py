@@ -13,7 +13,7 @@ from otabuild.format.compat import STRICT, Compat
 from otabuild.format.digest import Blob, Descriptor, blob_name, format_digest
 from otabuild.image.ahead import FetchAhead
 from otabuild.image.bounds import Bounds, ContentBudget
-from otabuild.storage.backend import CHUNK, Backend
+from otabuild.storage.backend import CHUNK, Backend, Wanted
 
 T = TypeVar("T")
 Chunk = bytes | memoryview
@@ -102,6 +102,10 @@ class Blobs:
         """Say that nobody will read blobs any more that `fetching` was told of."""
         if self._ahead is not None:
             self._ahead.forget(blobs)
+
+    def expect(self, descriptor: Descriptor) -> None:
+        """Say that the blob for a descriptor will soon be read, so that what takes long to come is asked for early."""
+        self._source.expect(Wanted(blob_name(descriptor.digest), descriptor.size))
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
         """Return the whole blob for a descriptor.

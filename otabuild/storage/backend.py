@@ -126,6 +126,9 @@ class Backend(ABC):
         """Return the bytes of several files; raises as `chunks`. None stands for one that `chunks` should be asked for."""
         return [b"".join(self.chunks(file.name)) for file in files]
 
+    def expect(self, file: Wanted) -> None:  # noqa: B027 -- most places answer at once
+        """Say that a file will soon be read as a whole: a place that keeps it begins to fetch it."""
+
     def check_rest(self) -> None:  # noqa: B027 -- most places leave nothing out
         """Check what opening and reading left out, so that then nothing of the container is unchecked.
 

@@ -19,13 +19,14 @@ from otabuild.deployment.kept_blobs import keeping
 from otabuild.deployment.old_trees import OldTrees
 from otabuild.errors import InputError, StateError, StoreError
 from otabuild.format.compat import STRICT
+from otabuild.format.digest import blob_name
 from otabuild.image.image import Image, open_image
 from otabuild.storage import fs
 from otabuild.stores.store import Store
 from otabuild.stores.store_backend import StoreBackend
 from tests.image.products import Tree, build, noise, update_pair
 from tests.image.worlds import IS_ROOT
-from tests.stores.fault_proxy import fault_proxy, gathers
+from tests.stores.fault_proxy import Exchange, fault_proxy, gathers, pass_on
 from tests.stores.images import put_release, stored_members
 from tests.stores.memory_store import MemoryStore
 from tests.stores.servers import needs_nginx, nginx
@@ -326,6 +327,23 @@ def test_what_another_deployment_is_fetching_is_not_removed(store: BreakingStore
         with pytest.raises(StateError, match="exists"):
             deploy_as("tree", new, tmp_path / "new")
         assert (tmp_path / ".new.otabuild-fetched").is_dir()
+
+
+@needs_nginx
+def test_the_file_table_is_asked_for_before_the_config_is_there(tmp_path: Path) -> None:
+    both = gathers(2)
+
+    def fault(exchange: Exchange) -> None:
+        (both if len(proxy.seen) in (3, 4) else pass_on)(exchange)  # after index.json and manifest
+
+    build(tmp_path / "image", NEW, **{"output-dir": "served/image"})
+    (tmp_path / "server").mkdir()
+    with nginx(tmp_path / "server", tmp_path / "image/served") as address, fault_proxy(address) as proxy:
+        proxy.fault = fault
+        with open_image(f"{proxy.address}/image") as image:
+            deploy_as("tree", image, tmp_path / "new")
+            table = image.payload("main").manifest.file_table
+        assert any(blob_name(table.digest) in request for request in proxy.seen[2:4])
 
 
 @needs_nginx
