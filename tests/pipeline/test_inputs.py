@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_a_base_that_is_a_folder_and_was_filled_anew(old: World) -> None:
     assert "store" in old.built()
 
 
-@pytest.mark.parametrize("name", ["otaclient-arm64.squashfs", "otaclient-x86_64.patch"])
+@pytest.mark.parametrize("name", ["otaclient-arm64.squashfs", "otaclient-x86_64.squashfs", "otaclient-x86_64.patch"])
 @pytest.mark.parametrize("damage", ["changed", "gone"])
 def test_a_file_of_an_otaclient_release(old: World, name: str, damage: str) -> None:
     old.release()
@@ -91,6 +92,8 @@ def test_a_file_of_an_otaclient_release(old: World, name: str, damage: str) -> N
     with pytest.raises(OtabuildError, match=name) as caught:
         old.build()
     assert isinstance(caught.value, IntegrityError) is (damage == "changed")
+    if damage == "changed":
+        assert re.match(r"v\.yaml:\d+:\d+: otaclient-package\.release-dir: ", caught.value.where)
 
 
 def test_a_certificate_that_expired_a_second_ago(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -87,6 +88,10 @@ class IndexStep(Step[IndexInputs, Indexed]):
         """See `Step.outputs`."""
         names = ["index.json", "blobs", *(["release"] if self.recipe.otaclient_package else [])]
         return tuple(map(self.path, names))
+
+    def naming(self) -> AbstractContextManager[None]:
+        """See `Step.naming`."""
+        return self.naming_key()
 
     def inputs(self) -> IndexInputs:
         """See `Step.inputs`."""
