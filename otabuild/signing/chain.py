@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import groupby, pairwise, product
 from typing import TypeVar
 
 from cryptography import x509
@@ -67,6 +67,23 @@ def in_order(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
         ordered.append(parent)
         rest.remove(parent)
     return (*ordered, *rest)
+
+
+def paths_up(chain: Sequence[Certificate]) -> Iterator[tuple[Certificate, ...]]:
+    """Yield the paths from the signing certificate upwards; there are several if more than one CA certified a CA.
+
+    Such certificates have one name and one key, and stand side by side in the chain. A path has one of them.
+    """
+    yield from product(chain[:1], *_authorities(chain))
+
+
+def _authorities(chain: Sequence[Certificate]) -> list[list[Certificate]]:
+    """Return the certificates of each CA above the signing certificate."""
+
+    def name_and_key(certificate: Certificate) -> tuple[x509.Name, object]:
+        return certificate.x509.subject, certificate.p256_key or certificate.fingerprint
+
+    return [list(certificates) for _, certificates in groupby(chain[1:], name_and_key)]
 
 
 def chain_problems(
@@ -240,13 +257,16 @@ def check_signing_certificate(subject: ChainSubject) -> Iterator[Finding]:
 @_chain_rule("chain.authorities", ChainSubject)
 def check_authorities(subject: ChainSubject) -> Iterator[Finding]:
     """Every other certificate is of a CA that may issue the one below it."""
-    for below, certificate in enumerate(subject.chain[1:]):
-        yield from _authority(certificate, below)
+    for below, certificates in enumerate(_authorities(subject.chain)):
+        for certificate in certificates:
+            yield from _authority(certificate, below)
 
 
 @_chain_rule("chain.order", ChainSubject)
 def check_order(subject: ChainSubject) -> Iterator[Finding]:
-    """Every certificate is followed by that of its issuer, whose key signed it."""
+    """Every certificate is followed by that of its issuer, whose key signed it; an issuer may have several."""
+    if any(all(child.is_issued_by(parent) for child, parent in pairwise(path)) for path in paths_up(subject.chain)):
+        return
     for child, parent in pairwise(subject.chain):
         yield from _link(child, parent, subject.chain)
 

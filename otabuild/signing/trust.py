@@ -24,7 +24,14 @@ from cryptography.x509.verification import (
 
 from otabuild.errors import OtabuildError, TrustError
 from otabuild.signing.certificates import Certificate, read_certificates
-from otabuild.signing.chain import VERIFICATION, authority_problems, chain_problems, usage_problem, validity_problems
+from otabuild.signing.chain import (
+    VERIFICATION,
+    authority_problems,
+    chain_problems,
+    paths_up,
+    usage_problem,
+    validity_problems,
+)
 from otabuild.signing.revocation import RevocationList, check_revocation
 from otabuild.storage.fs import storage_error
 
@@ -93,11 +100,12 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
         raise problem
     # Clients build paths: a root that an older one signed as well may stand in the chain, and be an anchor itself.
     candidates = [
-        (chain[: length + 1], anchor)
-        for length, last in reversed([*enumerate(chain)])
+        (path[: length + 1], anchor)
+        for path in paths_up(chain)
+        for length, last in reversed([*enumerate(path)])
         for anchor in policy.anchors
         if anchor.is_self_signed and last.is_issued_by(anchor)
-        if all(anchor.is_vouched_for_by(other) for other in chain[length + 1 : length + 2])
+        if all(anchor.is_vouched_for_by(other) for other in path[length + 1 : length + 2])
     ]
     refusals: list[OtabuildError] = []
     for path, anchor in candidates:

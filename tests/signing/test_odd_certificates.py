@@ -137,6 +137,48 @@ def test_a_certificate_behind_the_root_must_be_of_its_key() -> None:
         verify_chain(chain_of_two, TrustPolicy(anchors=pki.anchors(new)), pki.NOW)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_an_intermediate_that_two_roots_signed_leads_to_both(*, swapped: bool) -> None:
+    """Clients find a path from either of its certificates; a path length counts CAs, not their certificates."""
+    roots = [pki.issue(f"side root {number}", path_length=2) for number in range(2)]
+    uppers = [pki.issue("upper", root, ca=True, path_length=1) for root in roots]
+    lower = pki.issue("lower", uppers[0], ca=True, path_length=0)
+    signer = pki.issue("signs", lower)
+    whole = pki.chain(signer, lower, *(reversed(uppers) if swapped else uppers))
+    assert not list(chain_problems(whole, MOMENTS))
+    for root in roots:
+        assert verify_chain(whole, TrustPolicy(anchors=pki.anchors(root)), pki.NOW).x509 == root.certificate
+    with pytest.raises(TrustError, match="does not end at a trusted root"):
+        verify_chain(whole, TrustPolicy(anchors=pki.anchors(pki.root())), pki.NOW)
+
+
+def test_of_two_certificates_of_a_ca_the_one_that_the_policy_allows_is_taken() -> None:
+    roots = [pki.issue(f"side root {number}") for number in range(2)]
+    narrow = pki.issue("side", roots[0], ca=True, eku=[pki.SERVER_AUTH])
+    wide = pki.issue("side", roots[1], ca=True)
+    whole = pki.chain(pki.issue("signs", wide, eku=[pki.CODE_SIGNING]), narrow, wide)
+    strict = TrustPolicy(anchors=pki.anchors(*roots), strict_eku=True)
+    assert verify_chain(whole, strict, pki.NOW).x509 == roots[1].certificate
+    with pytest.raises(TrustError, match="excludes code signing"):
+        verify_chain(whole, TrustPolicy(anchors=pki.anchors(roots[0]), strict_eku=True), pki.NOW)
+
+
+@pytest.mark.parametrize("stranger", ["key", "name", "signer", "expired", "apart"])
+def test_what_stands_beside_a_ca_must_be_of_it(stranger: str) -> None:
+    root, other = pki.issue("side root 0"), pki.issue("side root 1")
+    ca = pki.issue("side", root, ca=True)
+    leaf = pki.issue("signs", ca)
+    beside = {
+        "key": [leaf, ca, pki.issue("side", other, ca=True, own_key=pki.key("stranger"))],
+        "name": [leaf, ca, pki.issue("beside", other, ca=True, own_key=pki.key("side"))],
+        "signer": [leaf, pki.issue("signs", other), ca],
+        "expired": [leaf, ca, pki.issue("side", other, ca=True, not_after=pki.NOW - 1)],
+        "apart": [leaf, ca, pki.issue("extra", root, ca=True), pki.issue("side", other, ca=True)],
+    }[stranger]
+    with pytest.raises(TrustError):
+        verify_chain(pki.chain(*beside), TrustPolicy(anchors=pki.anchors(root, other)), pki.NOW)
+
+
 @pytest.mark.parametrize("of_root", [False, True])
 def test_a_ca_that_is_not_for_code_signing(*, of_root: bool) -> None:
     """Refused by a strict policy, a note otherwise; any extended key usage, or code signing among it, is fine."""
