@@ -73,7 +73,7 @@ def store_contents(
     Raises:
         InputChangedError, InputUnreadableError, StorageError: see ContentStore.
     """
-    with _Run(plan, environment, base) as run:
+    with _StoreRun(plan, environment, base) as run:
         run.begin_large(chain.from_iterable(tree() for tree in trees))
         digests = [run.add_tree(tree()) for tree in trees]
         if base:
@@ -119,7 +119,7 @@ class _Single:
         self.stored, self.met = stored, False
 
 
-class _Run:
+class _StoreRun:
     """One pass over all trees; a context manager around its threads."""
 
     def __init__(self, plan: StoragePlan, environment: Environment, base: Base | None) -> None:

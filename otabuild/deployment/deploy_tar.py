@@ -68,7 +68,7 @@ def deploy_tar(
     return Deployed(path, payload.name, signer, demands.inodes, demands.content_size, transfer)
 
 
-class _Place(NamedTuple):
+class _ContentPlace(NamedTuple):
     """Where the content of a file is in the tar, and how many bytes it has."""
 
     offset: int
@@ -150,16 +150,16 @@ class _Tar:
             self._offsets.add(entry, offset)
         return offset + -(-entry.size // _BLOCK) * _BLOCK
 
-    def _places_of(self, digest: bytes) -> list[_Place]:
+    def _places_of(self, digest: bytes) -> list[_ContentPlace]:
         return self._placed(self._plan.with_content(digest))
 
-    def _all_places(self) -> Iterator[tuple[bytes, list[_Place]]]:
+    def _all_places(self) -> Iterator[tuple[bytes, list[_ContentPlace]]]:
         return ((digest, self._placed(files)) for digest, files in self._plan.contents())
 
-    def _placed(self, files: list[list[FileEntry]]) -> list[_Place]:
-        return [_Place(self._offsets.of(paths[0]), paths[0].size) for paths in files]
+    def _placed(self, files: list[list[FileEntry]]) -> list[_ContentPlace]:
+        return [_ContentPlace(self._offsets.of(paths[0]), paths[0].size) for paths in files]
 
-    def _write_content(self, place: _Place, fill: Fill) -> bool:
+    def _write_content(self, place: _ContentPlace, fill: Fill) -> bool:
         is_there = fill(self._fd, place.offset, self._name)
         if is_there:
             self._tally.add(place.size)

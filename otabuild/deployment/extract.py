@@ -69,7 +69,7 @@ def extract(payload: Payload, path: str, target: StrPath, *, progress: Progress 
         raise InputError(
             "not a directory", where=f"{payload.name}: {path}", hint="`otabuild cat` prints the content of a file"
         )
-    plan = TreePlan(_Part(payload.file_table, entry.path))
+    plan = TreePlan(_Subtree(payload.file_table, entry.path))
     size = plan.content_size()
     payload.image.blobs.budget.check_size(size, payload.name)
     with making_target(name) as root:
@@ -82,7 +82,7 @@ def extract(payload: Payload, path: str, target: StrPath, *, progress: Progress 
     return Extracted(name, payload.name, entry.path, size)
 
 
-class _Part(FileTable):
+class _Subtree(FileTable):
     """The part of a file table below a folder, as seen from there, with what a user without privileges can write."""
 
     def __init__(self, table: FileTable, folder: str) -> None:

@@ -30,7 +30,7 @@ PKCS11_MODULE = "PKCS11_MODULE_PATH"
 
 
 @dataclass(frozen=True)
-class _Kind:
+class _KeyKind:
     """What a build does with one kind of key; the model of its keys in `recipe/sign` is the other half.
 
     Attributes:
@@ -63,12 +63,12 @@ def _token(key: Pkcs11Key, passphrase: Passphrase | None, workspace: Workspace) 
     return Pkcs11Signer(key.pkcs11, passphrase, module=workspace.environ.get(PKCS11_MODULE))
 
 
-_KINDS: Mapping[type, _Kind] = {
-    FileKey: _Kind(_file, lambda key, _: input_hashes([key.file]), lambda key: str(key.file), repeats=True),
-    EnvKey: _Kind(_variable, _variable_state, lambda key: f"environment variable {key.env}", repeats=True),
-    CommandKey: _Kind(lambda key, _passphrase, _workspace: CommandSigner(key.command)),
-    ServiceKey: _Kind(lambda key, _passphrase, _workspace: KeyServiceSigner(key)),
-    Pkcs11Key: _Kind(_token, place=lambda key: str(key.pkcs11.partition("?")[0])),
+_KINDS: Mapping[type, _KeyKind] = {
+    FileKey: _KeyKind(_file, lambda key, _: input_hashes([key.file]), lambda key: str(key.file), repeats=True),
+    EnvKey: _KeyKind(_variable, _variable_state, lambda key: f"environment variable {key.env}", repeats=True),
+    CommandKey: _KeyKind(lambda key, _passphrase, _workspace: CommandSigner(key.command)),
+    ServiceKey: _KeyKind(lambda key, _passphrase, _workspace: KeyServiceSigner(key)),
+    Pkcs11Key: _KeyKind(_token, place=lambda key: str(key.pkcs11.partition("?")[0])),
 }
 """Every kind of key but `external`, whose signatures are made outside."""
 

@@ -59,7 +59,7 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
     Raises:
         InputError: the archive is damaged or hostile.
     """
-    tree = _Tree(reader.where)
+    tree = _ArchiveTree(reader.where)
     for member in read_members(reader, layer=layer):
         if not layer:
             tree.begin(member.archive)
@@ -81,7 +81,7 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
     return Archive(tree.entries, tree.links)
 
 
-class _Tree:
+class _ArchiveTree:
     """The entries read so far, and hard links whose target did not exist when they were read (path -> target)."""
 
     def __init__(self, where: str) -> None:

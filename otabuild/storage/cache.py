@@ -44,7 +44,7 @@ FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
 
 
-class _Place(NamedTuple):
+class _BlobPlace(NamedTuple):
     """The location of a blob: a file, and the offset in bytes where the blob starts."""
 
     path: str
@@ -102,7 +102,7 @@ class Cache:
         found: dict[Blob, Callable[[], Iterator[bytes]]] = {}
         query = "SELECT digest, size, pack, offset FROM blobs WHERE digest IN ({})"
         for digest, size, pack, offset in self._each(query, (blob.digest for blob in blobs)):
-            found[Blob(digest, size)] = partial(_place_chunks, _Place(self._pack_path(pack), offset), size)
+            found[Blob(digest, size)] = partial(_place_chunks, _BlobPlace(self._pack_path(pack), offset), size)
         return found
 
     def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
@@ -207,10 +207,10 @@ class Cache:
         with self._lock, self._errors():
             self._db.commit()
 
-    def _blobs(self) -> Iterator[tuple[Blob, _Place]]:
+    def _blobs(self) -> Iterator[tuple[Blob, _BlobPlace]]:
         """Yield every blob and its location, in location order."""
         rows = self._all("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset")
-        return ((Blob(digest, size), _Place(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
+        return ((Blob(digest, size), _BlobPlace(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
 
     def usage(self) -> tuple[int, int, int]:
         """Return the number of blobs, their bytes, and the bytes of the cache on disk."""
@@ -357,7 +357,7 @@ def _nothing() -> Iterator[bytes]:
     return iter(())
 
 
-def _place_chunks(place: _Place, size: int) -> Iterator[bytes]:
+def _place_chunks(place: _BlobPlace, size: int) -> Iterator[bytes]:
     try:
         fd = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

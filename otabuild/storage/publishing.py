@@ -82,11 +82,11 @@ def replacing_stream(path: str) -> Iterator[BinaryIO]:
     Raises:
         StorageError: the file cannot be created, written or renamed.
     """
-    with replacing(path) as fd, io.BufferedWriter(_Writer(fd, path), _BUFFER) as file:
+    with replacing(path) as fd, io.BufferedWriter(_RawFile(fd, path), _BUFFER) as file:
         yield file
 
 
-class _Writer(io.RawIOBase):
+class _RawFile(io.RawIOBase):
     """Writes everything to a descriptor in each call."""
 
     def __init__(self, fd: int, path: str) -> None:

@@ -264,14 +264,14 @@ def test_there_are_no_more_threads_than_workers(tmp_path: Path, watched: Watched
 @pytest.mark.parametrize(("mebibytes", "jobs"), [(1, 16), (8, 8), (12, 4), (16, 4), (32, 2), (64, 2)])
 def test_what_is_in_progress_takes_32_mebibytes_per_worker(cache: Cache, mebibytes: int, jobs: int) -> None:
     ended: list[int] = []
-    with store._Run(replace(PLAN, bundle_max=mebibytes << 20), environment(cache, 2), None) as run:
+    with store._StoreRun(replace(PLAN, bundle_max=mebibytes << 20), environment(cache, 2), None) as run:
         for number in range(jobs + 2):
             run._start(partial(ended.append, number))
         assert ended == [0, 1]
 
 
 def test_what_has_not_begun_when_a_run_fails_never_does(cache: Cache) -> None:
-    run = store._Run(PLAN, environment(cache, 1), None)
+    run = store._StoreRun(PLAN, environment(cache, 1), None)
     run._pool.submit(run.store.stop.wait, 10)
     waiting = run._pool.submit(int)
     with pytest.raises(KeyError), run:
