@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 from typing import Any
 
 from otabuild.errors import FilterError, Finding, IntegrityError, OtabuildError, TableError
@@ -89,12 +90,16 @@ class _Ids:
 
     def add_parts(self, level: int) -> bool:
         """Add what the rows of a level (from 1) are made of, as the next level; return whether that is anything."""
-        for row in self._resources.rows():
-            if self._marks[self._place(row.resource_id)] == level:
+        for row, mark in zip(self._resources.rows(), self._marks, strict=False):
+            if mark == level:
                 for place in map(self._place, _named_by(row)):
                     self._marks[place] = self._marks[place] or level + 1
         self._marks[-1] = 0
         return level + 1 in self._marks
+
+    def rows(self) -> Iterator[ResourceRow]:
+        """Yield these rows, in the order of their ids."""
+        return compress(self._resources.rows(), self._marks)
 
     def in_neither(self, other: _Ids) -> Iterator[int]:
         """Yield the rows of the table that are in neither of two sets of its rows."""

@@ -323,7 +323,7 @@ class _Run:
         Raises:
             BoundsError: they exceed the bounds of the image.
         """
-        sizes = [row.size for row in needed.resources.rows() if row.resource_id in needed.contents]
+        sizes = [row.size for row in needed.contents.rows()]
         self.counts |= {"contents": len(sizes), "content-bytes": sum(sizes)}
         self.image.blobs.budget.check_size(sum(sizes), NAME)
         self.tally.total += sum(sizes)
