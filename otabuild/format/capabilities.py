@@ -56,13 +56,13 @@ def format_capability(value: bytes) -> str:
     (magic,) = struct.unpack_from("<I", value)
     if _SIZES.get(magic & 0xFF000000) != len(value):
         return value.hex()
-    words = struct.unpack_from("<4I" if len(value) >= 20 else "<2I", value, 4)
-    # Pairs of permitted and inheritable: first the low 32 capabilities of both, then the high ones.
-    words_permitted, words_inheritable = words[0::2], words[1::2]
-    permitted = sum(word << 32 * i for i, word in enumerate(words_permitted))
-    inheritable = sum(word << 32 * i for i, word in enumerate(words_inheritable))
+    permitted = inheritable = 0
+    # The low 32 capabilities, permitted and inheritable, and then the high ones, which the first revision lacks.
+    for i, (more_permitted, more_inheritable) in enumerate(struct.iter_unpack("<2I", value[4:20])):
+        permitted |= more_permitted << 32 * i
+        inheritable |= more_inheritable << 32 * i
     by_flags: dict[str, list[str]] = {}
-    for number in range(64):
+    for number in range((permitted | inheritable).bit_length()):
         held = ("i" if inheritable >> number & 1 else "") + ("p" if permitted >> number & 1 else "")
         if held:
             by_flags.setdefault(("e" if magic & 1 else "") + held, []).append(_name(number))

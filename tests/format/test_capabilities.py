@@ -62,6 +62,7 @@ def test_a_text_that_is_none(text: str, why: str) -> None:
         (packed(0), "none"),
         (packed(1 << 40 | 1 << 41 | 1 << 63), "cap_checkpoint_restore,cap_41,cap_63+p"),
         (struct.pack("<3I", 0x01000001, 1, 2), "cap_chown+ep cap_dac_override+ei"),
+        (struct.pack("<3I", 0x01000000, 1 << 31, 1 << 31), "cap_setfcap+ip"),
         (packed(1, magic=0x03000001) + bytes(4), "cap_chown+ep"),
         (packed(1)[:-1], packed(1)[:-1].hex()),
         (packed(1, magic=0x04000000), packed(1, magic=0x04000000).hex()),
