@@ -14,7 +14,7 @@ ALLOWED = {
     ("format/table_schema.py", "sqlite3.connect"): "a database in memory",
     ("image/image.py", "tempfile.SpooledTemporaryFile"): "has no name: nothing to find, nothing to leave behind",
     ("image/image.py", "tempfile.gettempdir"): "only asks for the room there",
-    ("storage/cache.py", "sqlite3.connect"): "SQLite writes its own files; the cache may be lost",
+    ("storage/cache_database.py", "sqlite3.connect"): "SQLite writes its own files; the cache may be lost",
     ("storage/cache.py", "os.open"): "a pack that is there, to punch holes, which is announced",
     ("storage/sqlite_write.py", "os.open"): "a file that is there, to write to, which is announced",
     ("storage/sqlite_read.py", "open"): "a file that loses its name before anything is written to it",
