@@ -50,9 +50,11 @@ def snapshot(root: Path) -> list[tuple[object, ...]]:
 def test_a_folder_of_an_overlay_or_later_source_replaces_no_link(tmp_path: Path) -> None:
     base = make_tree(tmp_path / "base", {"lib": "usr/lib", "usr/lib/ld.so": b"1"})
     over = make_tree(tmp_path / "over", {"lib/modules/x": b"2"})
-    for chosen in options(base, overlays=[over]), options(base, over):
-        with pytest.raises(InputError, match="move its entries to /usr/lib"):
+    other = make_tree(tmp_path / "other", {"etc/x": b"3"})
+    for chosen in options(base, overlays=[over]), options(base, over), options(base, other, overlays=[over]):
+        with pytest.raises(InputError, match="move its entries to /usr/lib") as caught:
             scanned(chosen)
+        assert caught.value.where == f"{base}, {over}: /lib"
     found = scanned(replace(options(base, overlays=[over]), exclude=("/lib",)))
     assert found["/lib"].is_directory
 
