@@ -1,4 +1,4 @@
-"""The chores of the project, each on the required Pythons: `nox`, `nox -s tests-3.12`, `nox -s lint`."""
+"""The chores of the project, on the required Pythons: `nox`, `nox -s tests-3.12`, `nox -s lint`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _PINNED = ("--constraint", "constraints.txt")
 
 
 def _install(session: nox.Session, group: str) -> None:
-    """Install the project with a dependency group at pinned versions; the pinned pip supports groups."""
+    """Install the project and a dependency group at pinned versions, with a pip that knows
+    groups.
+    """
     session.install(*_PINNED, "pip")
     session.install(*_PINNED, "--editable", ".", "--group", group)
 
@@ -54,7 +56,9 @@ def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows."""
     project = nox.project.load_toml("pyproject.toml")["project"]
     lowest = Path(session.create_tmp()) / "lowest.txt"
-    bounds = [re.match(r"([\w-]+)>=([\w.]+)", requirement) for requirement in project["dependencies"]]
+    bounds = [
+        re.match(r"([\w-]+)>=([\w.]+)", requirement) for requirement in project["dependencies"]
+    ]
     lowest.write_text("".join(f"{bound[1]}=={bound[2]}\n" for bound in bounds if bound))
     session.install(*_PINNED, "pip")
     session.install("--constraint", str(lowest), "--editable", ".", "--group", "test")
@@ -63,7 +67,7 @@ def minimums(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Build the site, follow every link, run every command in it, and check that generated pages are up to date."""
+    """Build the site, follow links, run its commands, and check that generated pages are new."""
     _install(session, "dev")
     session.run("pytest", "tests/test_docs.py", "tests/docs", *session.posargs)
     session.run("zensical", "build", "--strict", "--clean")

@@ -1,4 +1,4 @@
-"""Shared parts of all benchmarks: the trees, the tar, the artifact, and the commands of the compared tools."""
+"""Shared parts of all benchmarks: trees, tar, artifact, and commands of the compared tools."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ class Bench:
 
     def warm(self, tree: Path) -> None:
         """Read a tree once, so that every side finds it in the page cache."""
-        self.meter.run(Side("warm up", _pipe('tar -C "$1" -c . | cat > /dev/null', tree), self.work))
+        self.meter.run(
+            Side("warm up", _pipe('tar -C "$1" -c . | cat > /dev/null', tree), self.work)
+        )
 
     @functools.cached_property
     def tarball(self) -> Path:
@@ -66,16 +68,33 @@ class Bench:
         return path
 
     def tar_zstd(self, path: Path) -> Side:
-        """`tar -c | zstd -9 -T2` of the rootfs; the content of /dev is excluded, as in the recipe."""
-        script = 'tar -C "$1" --xattrs --xattrs-include="*" --exclude="./dev/*" -c . | zstd -q -9 -T2 -o "$2"'
+        """`tar -c | zstd -9 -T2` of the rootfs, without the content of /dev, as in the recipe."""
+        script = (
+            'tar -C "$1" --xattrs --xattrs-include="*" --exclude="./dev/*" -c . | zstd '
+            '-q -9 -T2 -o "$2"'
+        )
         command = _pipe(script, self.rootfs, path)
-        return Side("tar -c | zstd -9 -T2", command, self.work, lambda: path.unlink(missing_ok=True))
+        return Side(
+            "tar -c | zstd -9 -T2", command, self.work, lambda: path.unlink(missing_ok=True)
+        )
 
     def mksquashfs(self, path: Path) -> Side:
         """`mksquashfs -comp zstd -Xcompression-level 9` of the rootfs."""
-        options = ["-comp", "zstd", "-Xcompression-level", "9", "-no-progress", "-quiet", "-processors", WORKERS]
+        options = [
+            "-comp",
+            "zstd",
+            "-Xcompression-level",
+            "9",
+            "-no-progress",
+            "-quiet",
+            "-processors",
+            WORKERS,
+        ]
         return Side(
-            "mksquashfs", ["mksquashfs", self.rootfs, path, *options], self.work, lambda: path.unlink(missing_ok=True)
+            "mksquashfs",
+            ["mksquashfs", self.rootfs, path, *options],
+            self.work,
+            lambda: path.unlink(missing_ok=True),
         )
 
     def untar(self, tarball: Path, folder: Path) -> Side:

@@ -1,4 +1,4 @@
-"""Benchmarks of builds: cold, without changes, with one changed file, from an archive, and the bytes built."""
+"""Benchmarks of builds: cold, unchanged, of one changed file, of an archive; and their bytes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def unchanged(bench: Bench) -> Iterator[Figure]:
 
 def nothing_changed(bench: Bench, project: Project, name: str, target: float) -> Iterator[Figure]:
     """A build with nothing to do, compared with the start of the interpreter; target in seconds."""
-    ours, nothing = bench.meter.compare(project.again("otabuild, nothing changed"), python_pass(bench), times=_QUICK)
+    ours, nothing = bench.meter.compare(
+        project.again("otabuild, nothing changed"), python_pass(bench), times=_QUICK
+    )
     yield _more(f"{name}: wall, over python -c pass", ours, nothing, target)
     yield Figure(f"{name}: CPU", ours.cpu, "s")
     yield Figure(f"{name}: files-hashed", project.report()["files-hashed"], target=0)
@@ -79,7 +81,9 @@ def one_file(bench: Bench) -> Iterator[Figure]:
     project, changing = bench.project("one-file", tree), tree / "changing-file"
     _write_noise(changing)
     time.sleep(_RACY)
-    changed = project.again("otabuild, one file changed").but(prepare=lambda: _write_noise(changing))
+    changed = project.again("otabuild, one file changed").but(
+        prepare=lambda: _write_noise(changing)
+    )
     whole, ours = bench.meter.compare(project.cold("otabuild, cold, copied tree"), changed)
     totals = project.report()
     yield ratio("one 4 KiB file changed / cold build: wall", ours.wall, whole.wall, 0.15)
@@ -95,16 +99,21 @@ def archive(bench: Bench) -> Iterator[Figure]:
     directory = bench.project("update", bench.rootfs)
     packed = Project(bench.work / "archive", {"tar": str(bench.tarball)})
     ours, plain = bench.meter.compare(
-        packed.cold("otabuild, cold, from tar.zst"), directory.cold("otabuild, cold, from directory")
+        packed.cold("otabuild, cold, from tar.zst"),
+        directory.cold("otabuild, cold, from directory"),
     )
     yield ratio("cold build from tar.zst / from directory: wall", ours.wall, plain.wall, 1.3)
     yield peak("from tar.zst: peak memory", ours, 300)
     yield from nothing_changed(bench, packed, "from tar.zst, nothing changed", 0.9)
-    yield Figure("artifacts of both that differ", len({_sha256(p.artifact) for p in (packed, directory)}) - 1, target=0)
+    yield Figure(
+        "artifacts of both that differ",
+        len({_sha256(p.artifact) for p in (packed, directory)}) - 1,
+        target=0,
+    )
 
 
 def same_bytes(bench: Bench) -> Iterator[Figure]:
-    """Cold builds under different conditions, and of a copy of the tree: how many artifacts differ from the first."""
+    """How many artifacts of cold builds differ: under other conditions, and of a copy."""
     first = bench.built
     wanted = _sha256(first.artifact)
     copied = bench.project("copied", bench.copy_of_rootfs("copy"))
@@ -123,11 +132,15 @@ def same_bytes(bench: Bench) -> Iterator[Figure]:
         *((f"built by {python}", first, {}, python) for python in bench.pythons),
     ):
         bench.meter.run(project.cold(name, python).but(environ=environ))
-        yield Figure(f"other bytes with: {name}", int(_sha256(project.artifact) != wanted), target=0)
+        yield Figure(
+            f"other bytes with: {name}", int(_sha256(project.artifact) != wanted), target=0
+        )
 
 
 def _more(name: str, ours: Usage, theirs: Usage, target: float) -> Figure:
-    return Figure(name, ours.wall - theirs.wall, "s", target, source=f"{ours.wall:.3f} - {theirs.wall:.3f} s")
+    return Figure(
+        name, ours.wall - theirs.wall, "s", target, source=f"{ours.wall:.3f} - {theirs.wall:.3f} s"
+    )
 
 
 def _write_noise(path: Path) -> None:

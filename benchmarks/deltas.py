@@ -1,4 +1,4 @@
-"""Benchmarks of deploying the difference: from a path, by URL on this machine, and over an emulated slow line."""
+"""Benchmarks of deploying the difference: by path, by URL, and over an emulated slow line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def reuse(bench: Bench) -> Iterator[Figure]:
     full = deploying(bench, bench.built_second)
     near = _reusing(bench, bench.built_second.artifact)
     with _served(bench) as address:
-        whole, from_path, by_url, floor = bench.meter.compare(full, near, _reusing(bench, address), _copying(bench))
+        whole, from_path, by_url, floor = bench.meter.compare(
+            full, near, _reusing(bench, address), _copying(bench)
+        )
         due, done = _due(bench), _done(bench, address)
     yield ratio("deploy --reuse, from a path / full: wall", from_path.wall, whole.wall, 0.35)
     yield ratio("deploy --reuse, from a path / full: CPU", from_path.cpu, whole.cpu)
@@ -36,7 +38,12 @@ def reuse(bench: Bench) -> Iterator[Figure]:
     yield ratio("deploy --reuse, by URL / full: wall", by_url.wall, whole.wall, 0.35)
     yield peak("deploy --reuse, by URL: peak memory", by_url, 250)
     yield Figure("requests: fetched minus cost", done["requests"] - due["total-requests"], target=0)
-    yield Figure("bytes: fetched minus cost", done["bytes"] - due["total"], target=0, source=f"{due['total']:,}")
+    yield Figure(
+        "bytes: fetched minus cost",
+        done["bytes"] - due["total"],
+        target=0,
+        source=f"{due['total']:,}",
+    )
     shutil.rmtree(bench.work / "deployed")
 
 
@@ -50,7 +57,12 @@ def slow(bench: Bench) -> Iterator[Figure]:
         (everything,) = bench.meter.compare(_deploying(bench, url))
     shortest = _shortest(due["total"])
     yield ratio("slow line, --reuse: wall / line", far.wall, shortest, 1.15)
-    yield Figure("slow line, --reuse: more wall than on this machine", far.wall - near.wall, "s", 1.15 * shortest)
+    yield Figure(
+        "slow line, --reuse: more wall than on this machine",
+        far.wall - near.wall,
+        "s",
+        1.15 * shortest,
+    )
     yield peak("slow line, --reuse: peak memory", far, 250)
     whole = due["full-download"] + due["metadata"] + due["documents"]
     yield ratio("slow line, whole: wall / line", everything.wall, _shortest(whole), 1.15)
@@ -84,10 +96,14 @@ def _reusing(bench: Bench, image: str | Path) -> Side:
 
 def _copying(bench: Bench) -> Side:
     """What every such deployment does at least: copy the old tree, and hash each copy."""
-    script = 'cp -a "$1" "$2" && find "$2" -type f -print0 | xargs -0 -P 2 -n 500 sha256sum > /dev/null'
+    script = (
+        'cp -a "$1" "$2" && find "$2" -type f -print0 | xargs -0 -P 2 -n 500 sha256sum > /dev/null'
+    )
     target = bench.work / "deployed"
     command: list[str | Path] = ["sh", "-c", script, "copy", bench.work / "old-tree", target]
-    return Side("cp -a, sha256sum", command, bench.work, lambda: shutil.rmtree(target, ignore_errors=True))
+    return Side(
+        "cp -a, sha256sum", command, bench.work, lambda: shutil.rmtree(target, ignore_errors=True)
+    )
 
 
 def _due(bench: Bench) -> dict[str, Any]:
@@ -98,7 +114,9 @@ def _due(bench: Bench) -> dict[str, Any]:
 def _done(bench: Bench, address: str) -> dict[str, int]:
     side = _reusing(bench, address)
     side.prepare()
-    fetched: dict[str, int] = answer(Side(side.name, [*side.command, "--json"], side.folder))["fetched"]
+    fetched: dict[str, int] = answer(Side(side.name, [*side.command, "--json"], side.folder))[
+        "fetched"
+    ]
     return fetched
 
 
@@ -109,7 +127,11 @@ def _served(bench: Bench) -> Iterator[str]:
     folder = root / "image-directory"
     if not folder.exists():
         fresh(root)
-        answer(bench.built_second.command("pull", "pull", bench.built_second.artifact, "-o", f"{folder}/", "--json"))
+        answer(
+            bench.built_second.command(
+                "pull", "pull", bench.built_second.artifact, "-o", f"{folder}/", "--json"
+            )
+        )
     fresh(bench.work / "nginx")
     with nginx(bench.work / "nginx", root) as address:
         yield f"{address}/{folder.name}"

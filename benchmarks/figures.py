@@ -43,7 +43,9 @@ class Figure:
     def line(self) -> str:
         """Return the figure as a row of the table."""
         target = "" if self.target is None else f"{self.bound} {_number(self.target)} {self.unit}"
-        return _row(self.name, f"{_number(self.value)} {self.unit}", target, self.verdict, self.source)
+        return _row(
+            self.name, f"{_number(self.value)} {self.unit}", target, self.verdict, self.source
+        )
 
 
 def head() -> str:
@@ -52,10 +54,18 @@ def head() -> str:
 
 
 def ratio(
-    name: str, ours: float, theirs: float, target: float | None = None, *, unit: str = "s", bound: Bound = "<="
+    name: str,
+    ours: float,
+    theirs: float,
+    target: float | None = None,
+    *,
+    unit: str = "s",
+    bound: Bound = "<=",
 ) -> Figure:
     """Return the figure `ours / theirs`; both are in `unit`."""
-    return Figure(name, ours / theirs, "", target, bound, f"{_number(ours)} / {_number(theirs)} {unit}")
+    return Figure(
+        name, ours / theirs, "", target, bound, f"{_number(ours)} / {_number(theirs)} {unit}"
+    )
 
 
 def peak(name: str, usage: Usage, target: float | None = None) -> Figure:

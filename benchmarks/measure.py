@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _ENVIRON = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-"""The environment of every command. Python may keep compiled modules, as an installed program does."""
+"""The environment of every command. Python may keep compiled modules, as an installed program
+does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Usage:
 
     @classmethod
     def median(cls, runs: Sequence[Usage]) -> Usage:
-        """Return the median of each number; of the peaks the largest, because a limit must never be exceeded."""
+        """Return the median of each number; of peaks the largest: no limit may be exceeded."""
         return cls(
             statistics.median(run.wall for run in runs),
             statistics.median(run.cpu for run in runs),
@@ -60,9 +61,16 @@ class Side:
     prepare: Callable[[], object] = nothing
     environ: Mapping[str, str] = field(default_factory=dict)
 
-    def but(self, *, prepare: Callable[[], object] | None = None, environ: Mapping[str, str] | None = None) -> Side:
+    def but(
+        self,
+        *,
+        prepare: Callable[[], object] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> Side:
         """Return a copy with another preparation, or with more variables."""
-        return replace(self, prepare=prepare or self.prepare, environ={**self.environ, **(environ or {})})
+        return replace(
+            self, prepare=prepare or self.prepare, environ={**self.environ, **(environ or {})}
+        )
 
 
 class Meter:
@@ -104,7 +112,11 @@ class Meter:
             log.flush()
             started = time.monotonic()
             process = subprocess.Popen(
-                side.command, cwd=side.folder, env={**_ENVIRON, **side.environ}, stdout=log, stderr=log
+                side.command,
+                cwd=side.folder,
+                env={**_ENVIRON, **side.environ},
+                stdout=log,
+                stderr=log,
             )
             _, status, used = os.wait4(process.pid, 0)
             os.sync()

@@ -20,7 +20,7 @@ ENVIRON = {"OTABUILD_JOBS": WORKERS, "SOURCE_DATE_EPOCH": "1735689600"}
 
 
 class Project:
-    """A separate project for one rootfs and one storage profile. Projects only share the certificates.
+    """A separate project for one rootfs and storage profile; projects share certificates only.
 
     Args:
         folder: its folder; created if missing.
@@ -29,7 +29,9 @@ class Project:
         keys: more keys of the recipe; None leaves one out.
     """
 
-    def __init__(self, folder: Path, source: dict[str, str], profile: str = "update", **keys: Any) -> None:
+    def __init__(
+        self, folder: Path, source: dict[str, str], profile: str = "update", **keys: Any
+    ) -> None:
         self.folder = folder
         self.artifact = folder / "dist/image.zip"
         self.ca = folder.parent / "pki/root-ca.pem"
@@ -38,7 +40,13 @@ class Project:
         (folder / "recipes").mkdir(parents=True, exist_ok=True)
         (folder / "dodo.py").write_text("from otabuild.tasks import *\n")
         (folder / "recipes/image.yaml").write_text(
-            json.dumps({key: value for key, value in {**_recipe(source, profile), **keys}.items() if value is not None})
+            json.dumps(
+                {
+                    key: value
+                    for key, value in {**_recipe(source, profile), **keys}.items()
+                    if value is not None
+                }
+            )
         )
 
     def forget(self) -> None:
@@ -51,14 +59,17 @@ class Project:
         return Side(name, [python, "-m", "doit", "build"], self.folder, self.forget, ENVIRON)
 
     def again(self, name: str) -> Side:
-        """`doit build` after an earlier build, but without its report: each build then writes its own."""
+        """`doit build` after an earlier build, without its report: each build writes its own."""
         report = Path(f"{self.artifact}.report.json")
         command = [sys.executable, "-m", "doit", "build"]
         return Side(name, command, self.folder, lambda: report.unlink(missing_ok=True), ENVIRON)
 
     def report(self) -> dict[str, int]:
-        """Return the totals of the last build's report, which is in the work directory if there is no artifact."""
-        places = (Path(f"{self.artifact}.report.json"), self.folder / "build/release/image.report.json")
+        """Return the totals of the last build's report, wherever it is."""
+        places = (
+            Path(f"{self.artifact}.report.json"),
+            self.folder / "build/release/image.report.json",
+        )
         path = next(place for place in places if place.exists())
         totals: dict[str, int] = json.loads(path.read_bytes())["totals"]
         return totals
@@ -70,13 +81,19 @@ class Project:
 
     def command(self, name: str, verb: str, *arguments: str | Path) -> Side:
         """Return a command on an image."""
-        return Side(name, [sys.executable, "-m", "otabuild", verb, *arguments], self.folder, environ=ENVIRON)
+        return Side(
+            name, [sys.executable, "-m", "otabuild", verb, *arguments], self.folder, environ=ENVIRON
+        )
 
 
 def answer(side: Side) -> dict[str, Any]:
     """Return the JSON that a command prints, without measuring it."""
     done = subprocess.run(
-        side.command, cwd=side.folder, env={**ENVIRON, "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, check=True
+        side.command,
+        cwd=side.folder,
+        env={**ENVIRON, "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        check=True,
     )
     found: dict[str, Any] = json.loads(done.stdout)
     return found

@@ -14,7 +14,9 @@ from benchmarks.project import Project, answer
 def deploy(bench: Bench) -> Iterator[Figure]:
     """Deployment, including verification, compared with zstd -dc | tar -x."""
     target, unpacked = bench.work / "deployed", bench.work / "unpacked"
-    ours, tar = bench.meter.compare(deploying(bench, bench.built), bench.untar(bench.tarball, unpacked))
+    ours, tar = bench.meter.compare(
+        deploying(bench, bench.built), bench.untar(bench.tarball, unpacked)
+    )
     yield ratio("deploy / zstd -dc | tar -x: wall", ours.wall, tar.wall, 2)
     yield ratio("deploy / zstd -dc | tar -x: CPU", ours.cpu, tar.cpu)
     yield peak("deploy: peak memory", ours, 250)
@@ -26,7 +28,9 @@ def deploying(bench: Bench, project: Project) -> Side:
     """Deployment of a project's artifact to `deployed`, which is removed before each run."""
     target = bench.work / "deployed"
     trust = ("--ca", project.ca, "--image", project.artifact)
-    side = project.command("deploy-image", "deploy-image", *trust, "--ecu-id", "main", "--rootfs-dir", target)
+    side = project.command(
+        "deploy-image", "deploy-image", *trust, "--ecu-id", "main", "--rootfs-dir", target
+    )
     return side.but(prepare=lambda: shutil.rmtree(target, ignore_errors=True))
 
 
@@ -39,7 +43,9 @@ def verify(bench: Bench) -> Iterator[Figure]:
         verifying(project),
         Side("zstd -t", ["zstd", "-q", "-t", bench.tarball], bench.work),
     )
-    yield ratio("verify --shallow / sha256sum of the artifact: wall", shallow.wall, sha256sum.wall, 2)
+    yield ratio(
+        "verify --shallow / sha256sum of the artifact: wall", shallow.wall, sha256sum.wall, 2
+    )
     yield peak("verify --shallow: peak memory", shallow, 250)
     yield ratio("verify / zstd -t of the tar: wall", whole.wall, test.wall, 3)
     yield ratio("verify / zstd -t of the tar: CPU", whole.cpu, test.cpu)
@@ -48,7 +54,9 @@ def verify(bench: Bench) -> Iterator[Figure]:
 
 def verifying(project: Project, *options: str) -> Side:
     """Verification of a project's artifact."""
-    return project.command(" ".join(("verify", *options)), "verify", project.artifact, "--ca", project.ca, *options)
+    return project.command(
+        " ".join(("verify", *options)), "verify", project.artifact, "--ca", project.ca, *options
+    )
 
 
 def update(bench: Bench) -> Iterator[Figure]:
@@ -60,12 +68,19 @@ def update(bench: Bench) -> Iterator[Figure]:
     yield Figure("update: metadata (both tables)", found["metadata"] / MB, "MB", 3.3)
     yield Figure("update: requests for contents", found["requests"])
     yield Figure("update: all bytes fetched", found["total"] / MB, "MB")
-    yield ratio("first install: requests / contents", bench.built_second.blobs(), found["resources"], unit="")
+    yield ratio(
+        "first install: requests / contents",
+        bench.built_second.blobs(),
+        found["resources"],
+        unit="",
+    )
 
 
 def diff(bench: Bench) -> Iterator[Figure]:
     """The differences between the two."""
-    side = bench.built.command("diff", "diff", bench.built.artifact, bench.built_second.artifact, "--ecu-id", "main")
+    side = bench.built.command(
+        "diff", "diff", bench.built.artifact, bench.built_second.artifact, "--ecu-id", "main"
+    )
     (ours,) = bench.meter.compare(side, times=3)
     yield Figure("diff: wall", ours.wall, "s", 1.5, source=f"CPU {ours.cpu:.2f} s")
     yield peak("diff: peak memory", ours)

@@ -1,7 +1,8 @@
-"""Measure otabuild against public tools, on your own rootfs: `python -m benchmarks.run ROOTFS --second ROOTFS2`.
+"""Measure otabuild: `python -m benchmarks.run ROOTFS --second ROOTFS2`.
 
-Every command ends with a sync of the file systems. Compared commands run in turn, A B A B, with a warm page cache. Only
-ratios are portable: seconds depend on the machine. Nothing is asserted: PASS or MISS is shown beside each target.
+Every command ends with a sync of the file systems. Compared commands run in turn, A B A B, with a
+warm page cache. Only ratios are portable: seconds depend on the machine. Nothing is asserted: PASS
+or MISS is shown beside each target.
 """
 
 from __future__ import annotations
@@ -50,7 +51,14 @@ def main() -> int:
     args.work.mkdir(parents=True, exist_ok=True)
     meter = Meter(args.work / "commands.log", args.rounds)
     second = args.second and args.second.resolve()
-    bench = Bench(args.work.resolve(), args.rootfs.resolve(), second, tuple(args.entries), tuple(args.python), meter)
+    bench = Bench(
+        args.work.resolve(),
+        args.rootfs.resolve(),
+        second,
+        tuple(args.entries),
+        tuple(args.python),
+        meter,
+    )
     machine = _machine()
     print("\n".join(f"{name}: {value}" for name, value in machine.items()))
     print(f"rounds: {args.rounds}; work: {bench.work}\n\n{head()}", flush=True)
@@ -63,9 +71,14 @@ def main() -> int:
     missed = sum(figure.verdict == "MISS" for figures in found.values() for figure in figures)
     print(f"\n{missed} missed")
     if args.json:
-        figures = {name: [{**asdict(f), "verdict": f.verdict} for f in each] for name, each in found.items()}
+        figures = {
+            name: [{**asdict(f), "verdict": f.verdict} for f in each]
+            for name, each in found.items()
+        }
         samples = {name: [asdict(usage) for usage in runs] for name, runs in meter.samples.items()}
-        args.json.write_text(json.dumps({"machine": machine, "figures": figures, "samples": samples}, indent=2))
+        args.json.write_text(
+            json.dumps({"machine": machine, "figures": figures, "samples": samples}, indent=2)
+        )
     return 0
 
 
@@ -73,16 +86,29 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("rootfs", type=Path, help="the tree to build; it is only read")
     parser.add_argument("--second", type=Path, help="the same tree after an update")
-    parser.add_argument("--only", nargs="+", choices=_BENCHMARKS, metavar="NAME", help=", ".join(_BENCHMARKS))
-    parser.add_argument("--rounds", type=int, default=3, help="how often each side runs (default: %(default)s)")
+    parser.add_argument(
+        "--only", nargs="+", choices=_BENCHMARKS, metavar="NAME", help=", ".join(_BENCHMARKS)
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="how often each side runs (default: %(default)s)"
+    )
     parser.add_argument("--json", type=Path, help="write figures and samples there, too")
     parser.add_argument(
-        "--work", type=Path, default=Path("build/benchmarks"), help="folder for what is made (default: %(default)s)"
+        "--work",
+        type=Path,
+        default=Path("build/benchmarks"),
+        help="folder for what is made (default: %(default)s)",
     )
     parser.add_argument(
-        "--entries", type=int, nargs="+", default=(20_000, 200_000), help="entries of the trees of `scale`"
+        "--entries",
+        type=int,
+        nargs="+",
+        default=(20_000, 200_000),
+        help="entries of the trees of `scale`",
     )
-    parser.add_argument("--python", nargs="+", default=(), help="more interpreters with otabuild, for `same-bytes`")
+    parser.add_argument(
+        "--python", nargs="+", default=(), help="more interpreters with otabuild, for `same-bytes`"
+    )
     return parser.parse_args()
 
 

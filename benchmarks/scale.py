@@ -26,15 +26,23 @@ def scale(bench: Bench) -> Iterator[Figure]:
     for more in others:
         small, large = starmap(bench.project, (_tree(bench, entries) for entries in (less, more)))
         few, many = bench.meter.compare(
-            small.cold(f"otabuild, cold, {less} entries"), large.cold(f"otabuild, cold, {more} entries")
+            small.cold(f"otabuild, cold, {less} entries"),
+            large.cold(f"otabuild, cold, {more} entries"),
         )
         name = f"{more:,} entries"
         costs = f"cost of an entry, {name} / {less:,}"
-        yield ratio(f"{costs}: wall", many.wall / more * 1000, few.wall / less * 1000, 1.25, unit="ms")
+        yield ratio(
+            f"{costs}: wall", many.wall / more * 1000, few.wall / less * 1000, 1.25, unit="ms"
+        )
         yield ratio(f"{costs}: CPU", many.cpu / more * 1000, few.cpu / less * 1000, 1.25, unit="ms")
         yield ratio(f"{name}, cold build: CPU / wall", many.cpu, many.wall)
         yield peak(f"{name}, cold build: peak memory", many, _memory(more, 300, 1200))
-        yield ratio(f"{name}, cold build: memory of an entry", many.peak - few.peak, more - less, unit="bytes")
+        yield ratio(
+            f"{name}, cold build: memory of an entry",
+            many.peak - few.peak,
+            more - less,
+            unit="bytes",
+        )
         yield from nothing_changed(bench, large, f"{name}, nothing changed", 3 * more / 200_000)
         yield from _reading(bench, large, name, _memory(more, 250, 600))
 

@@ -1,4 +1,4 @@
-"""Benchmarks of releases in a store: SeaweedFS on this machine, against rclone with the same files."""
+"""Benchmarks of releases in a store: a local SeaweedFS, against rclone with the same files."""
 
 from __future__ import annotations
 
@@ -29,12 +29,15 @@ _PARALLEL = ("--transfers", "16", "--checkers", "16", "-q")
 
 
 def publish(bench: Bench) -> Iterator[Figure]:
-    """Publishing two releases, and reading them by URL, compared with rclone and with reading the same from files."""
+    """Publishing two releases and reading them by URL, against rclone and reading files."""
     with _server(bench) as environ:
         images = {"1": bench.built, "2": bench.built_second}
         folder = _directory(bench, bench.built)
         copy = _rclone(bench, environ, "copy", folder, f"bench:{BUCKET}/copy", *_PARALLEL)
-        first, copied = bench.meter.run(_publishing(images["1"], "1", environ)), bench.meter.run(copy)
+        first, copied = (
+            bench.meter.run(_publishing(images["1"], "1", environ)),
+            bench.meter.run(copy),
+        )
         before = _blobs()
         second = bench.meter.run(_publishing(images["2"], "2", environ))
         uploaded = {name: size for name, size in _blobs().items() if name not in before}
@@ -42,11 +45,17 @@ def publish(bench: Bench) -> Iterator[Figure]:
         yield peak("publish: peak memory", first, 200)
         yield ratio("publish, second / first: wall", second.wall, first.wall, 0.25)
         with open_image(images["2"].artifact) as image:
-            new = [size for digest, size in referenced_blobs(image).items() if blob_name(digest) not in before]
+            new = [
+                size
+                for digest, size in referenced_blobs(image).items()
+                if blob_name(digest) not in before
+            ]
         stored = (sum(uploaded.values()) / MB, sum(new) / MB)
         yield ratio("publish, second: stored / its new blobs and tables", *stored, 1.02, unit="MB")
         yield from _reading(bench, environ, images)
-        check = _rclone(bench, environ, "check", folder, f"bench:{BUCKET}/copy", "--download", *_PARALLEL)
+        check = _rclone(
+            bench, environ, "check", folder, f"bench:{BUCKET}/copy", "--download", *_PARALLEL
+        )
         ours, theirs = bench.meter.compare(
             _by_url(images["1"], environ, "verify", _url("1"), "--ca", images["1"].ca), check
         )
@@ -56,7 +65,7 @@ def publish(bench: Bench) -> Iterator[Figure]:
 
 
 def runner(bench: Bench) -> Iterator[Figure]:
-    """A runner that starts empty, with the last release as base: build and publish, against a cold build."""
+    """A runner that starts empty, with the last release as base, against a cold build."""
     with _server(bench) as environ:
         first, second = bench.built, bench.built_second
         bench.meter.run(_publishing(first, "1", environ))
@@ -69,9 +78,16 @@ def runner(bench: Bench) -> Iterator[Figure]:
             verify={"trust": [str(first.ca)]},
             publish={"store": _STORE, "name": "2"},
         )
-        publishing = replace(empty.cold("empty runner"), command=[sys.executable, "-m", "doit", "publish"])
-        ours, cold = bench.meter.run(publishing.but(environ=environ)), bench.meter.run(second.cold("cold build"))
-        yield ratio("build and publish on an empty runner / cold build: wall", ours.wall, cold.wall, 0.25)
+        publishing = replace(
+            empty.cold("empty runner"), command=[sys.executable, "-m", "doit", "publish"]
+        )
+        ours, cold = (
+            bench.meter.run(publishing.but(environ=environ)),
+            bench.meter.run(second.cold("cold build")),
+        )
+        yield ratio(
+            "build and publish on an empty runner / cold build: wall", ours.wall, cold.wall, 0.25
+        )
         yield ratio("build and publish on an empty runner / cold build: CPU", ours.cpu, cold.cpu)
         yield peak("empty runner: peak memory", ours)
         totals, whole = empty.report(), second.report()
@@ -81,25 +97,33 @@ def runner(bench: Bench) -> Iterator[Figure]:
         with open_image(first.artifact) as image:
             descriptors = [*image.index.manifests, *(one.manifest.config for one in image.payloads)]
             descriptors += [one.manifest.file_table for one in image.payloads]
-            limit = sum(one.size for one in descriptors) + len(image.index_raw) + len(image.token_raw or b"")
+            limit = (
+                sum(one.size for one in descriptors)
+                + len(image.index_raw)
+                + len(image.token_raw or b"")
+            )
         yield Figure("fetched of the base", totals["base-bytes"] / MB, "MB", limit / MB)
 
 
 def many_releases(bench: Bench) -> Iterator[Figure]:
-    """Looking at a folder with 100 releases of 10,000 blobs each, a tenth of which are new in each."""
+    """Looking at a folder with 100 releases of 10,000 blobs each, a tenth of them new."""
     folder = bench.work / "many-releases"
     fresh(folder)
     with open_image(bench.built.artifact) as image:
         _write_releases(folder, image.index_raw, 100, 10_000)
     for name, arguments, seconds in (("list", (), 3), ("prune", ("--keep", "50", "--dry-run"), 10)):
-        usage = bench.meter.run(bench.built.command(f"store {name}", "store", name, folder, *arguments))
-        yield Figure(f"store {name}: wall", usage.wall, "s", seconds, source=f"CPU {usage.cpu:.1f} s")
+        usage = bench.meter.run(
+            bench.built.command(f"store {name}", "store", name, folder, *arguments)
+        )
+        yield Figure(
+            f"store {name}: wall", usage.wall, "s", seconds, source=f"CPU {usage.cpu:.1f} s"
+        )
         yield peak(f"store {name}: peak memory", usage, 300)
     shutil.rmtree(folder)
 
 
 def _write_releases(folder: Path, index_raw: bytes, releases: int, blobs: int) -> None:
-    """Write releases as far as a listing looks at them: blobs are empty, and index.jwt is not one."""
+    """Write releases as far as a listing looks: blobs are empty, and index.jwt is not one."""
     index = json.loads(index_raw)
     known: list[Blob] = []
     for number in range(releases):
@@ -122,10 +146,16 @@ def _reading(bench: Bench, environ: dict[str, str], images: dict[str, Project]) 
         ("diff", [old, new, "--ecu-id", "main"], [_url("1"), _url("2"), "--ecu-id", "main"]),
     ):
         here, there = bench.meter.compare(
-            project.command(f"{name}, local", name, *local), _by_url(project, environ, name, *remote), times=3
+            project.command(f"{name}, local", name, *local),
+            _by_url(project, environ, name, *remote),
+            times=3,
         )
         yield Figure(
-            f"{name}: by URL minus local, wall", there.wall - here.wall, "s", 0.5, source=f"{there.wall:.2f} s"
+            f"{name}: by URL minus local, wall",
+            there.wall - here.wall,
+            "s",
+            0.5,
+            source=f"{there.wall:.2f} s",
         )
 
 
@@ -139,7 +169,9 @@ def _server(bench: Bench) -> Iterator[dict[str, str]]:
         os.environ.update(aws)
         config = {"TYPE": "s3", "PROVIDER": "Other", "ENDPOINT": address, "REGION": "us-east-1"}
         keys = {"ACCESS_KEY_ID": ACCESS_KEY, "SECRET_ACCESS_KEY": SECRET_KEY}
-        rclone = {f"RCLONE_CONFIG_BENCH_{name}": value for name, value in {**config, **keys}.items()}
+        rclone = {
+            f"RCLONE_CONFIG_BENCH_{name}": value for name, value in {**config, **keys}.items()
+        }
         yield {**aws, **rclone}
     shutil.rmtree(folder)
 
@@ -155,7 +187,9 @@ def _url(release: str) -> str:
 
 
 def _publishing(project: Project, release: str, environ: dict[str, str]) -> Side:
-    side = project.command(f"publish, release {release}", "publish", project.artifact, _STORE, "--name", release)
+    side = project.command(
+        f"publish, release {release}", "publish", project.artifact, _STORE, "--name", release
+    )
     return side.but(environ=environ)
 
 

@@ -4,7 +4,8 @@ import signal
 import sys
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` handles it: no traceback during imports
+    # Until `main` handles it: no traceback during imports.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from otabuild import progress
 
@@ -26,7 +27,8 @@ LONG = {
     "verify",
 }
 if (named := LONG.intersection(sys.argv[1:])) and not {"-q", "--quiet"}.intersection(sys.argv):
-    progress.show_progress(f"otabuild {' '.join(named)}", 0, 0)  # before the imports, which take a moment
+    # Before the imports, which take a moment.
+    progress.show_progress(f"otabuild {' '.join(named)}", 0, 0)
 
 from otabuild.cli import main  # noqa: E402
 

@@ -64,13 +64,18 @@ def build(
 
     Raises:
         RecipeError: the recipe cannot be loaded.
-        StateError: another build is running in the same directory, or a product's own step is for a missing rootfs.
+        StateError: another build is running in the same directory, or a product's own step is for a
+            missing rootfs.
         OtabuildError: a step failed.
     """
     driver = BuildDriver.load(recipe, workspace)
     loaded = driver.recipe
     own = own_steps()
-    before = {rootfs: function for (name, rootfs), function in own.before_scan.items() if name == loaded.name}
+    before = {
+        rootfs: function
+        for (name, rootfs), function in own.before_scan.items()
+        if name == loaded.name
+    }
     for rootfs in before.keys() - loaded.rootfs.keys():
         raise no_rootfs(loaded.name, rootfs, loaded.rootfs)
     with driver.locked(wait=wait):
@@ -94,15 +99,19 @@ def publish(
     workspace: Workspace | None = None,
     tell: Callable[[str], None] = lambda _text: None,
 ) -> Published:
-    """Publish an image as a release in a store; it is verified first, and only what the store lacks is uploaded.
+    """Verify an image, and publish it as a release in a store; upload only what the store lacks.
 
     Args:
-        image: an image directory or an artifact; or a recipe, or its path (`*.yaml`), which is built first.
-        store: a folder, or a URL of one, of a bucket or of a web server; default: as the recipe says.
+        image: an image directory or an artifact; or a recipe, or its path (`*.yaml`), which is
+            built first.
+        store: a folder, or a URL of one, of a bucket or of a web server; default: as the recipe
+            says.
         name: of the release; default: as the recipe says, or the version that index.json tells.
         unsigned: also publish an image that is not signed.
-        wait: called with who prunes, as long as somebody does, before every look; by default that is an error.
-        progress: returns what is called with bytes done and their total, for `verify` and for `upload`.
+        wait: called with who prunes, as long as somebody does, before every look; by default that
+            is an error.
+        progress: returns what is called with bytes done and their total, for `verify` and for
+            `upload`.
         workspace: of a recipe; default: that of the project in the current folder.
         tell: called with a text for each step of a recipe that runs, and why.
 
@@ -125,16 +134,22 @@ def publish(
             driver = replace(driver, workspace=replace(driver.workspace, pause=pause))
         return _publish_recipe(driver, _with(driver.recipe, store, name, unsigned=unsigned), tell)
     if store is None:
-        raise InputError("no store", where=image, hint="name a store, or a recipe that says where to publish")
+        raise InputError(
+            "no store", where=image, hint="name a store, or a recipe that says where to publish"
+        )
     with open_image(image) as opened:
         name = name or default_name(opened)
         if name is None:
             raise InputError(
                 "the image has no version that could be the name of the release",
                 where=image,
-                hint="give one with --name, or `annotations: {project: {version: …}}` in its recipe",
+                hint=(
+                    "give one with --name, or `annotations: {project: {version: …}}` in its recipe"
+                ),
             )
-        return publish_image(opened, store, name, int(time.time()), unsigned=unsigned, pause=pause, progress=progress)
+        return publish_image(
+            opened, store, name, int(time.time()), unsigned=unsigned, pause=pause, progress=progress
+        )
 
 
 def _publish_recipe(driver: BuildDriver, release: Recipe, tell: Callable[[str], None]) -> Published:
@@ -154,11 +169,14 @@ def _with(recipe: Recipe, store: str | None, name: str | None, *, unsigned: bool
         name = name or (publish.name if publish else recipe.annotations.project.version)
         if name is None:
             hint = (
-                "give one with --name, or `publish: {name: …}` or `annotations: {project: {version: …}}` in the recipe"
+                "give one with --name, or `publish: {name: …}` or `annotations: {project: "
+                "{version: …}}` in the recipe"
             )
             raise InputError("the recipe has no name for the release", where=recipe.file, hint=hint)
         store = store or (publish.store if publish else "")
         publish = PublishRecipe.model_construct(store=store, name=name)
     if unsigned:
-        verify = VerifyRecipe.model_construct(**{**(verify.__dict__ if verify else {}), "unsigned": True})
+        verify = VerifyRecipe.model_construct(
+            **{**(verify.__dict__ if verify else {}), "unsigned": True}
+        )
     return recipe.model_copy(update={"publish": publish, "verify": verify})

@@ -1,4 +1,4 @@
-"""What the logs of GitHub Actions and GitLab CI understand: parts that fold, and errors shown at their line."""
+"""What the logs of GitHub Actions and GitLab CI understand: folds, and errors beside their line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_PLACE = re.compile(r"(?:^|\s)(?P<file>[^\s:]+):(?P<line>\d+):(?P<col>\d+): (?P<what>.*)$", re.MULTILINE)
+_PLACE = re.compile(
+    r"(?:^|\s)(?P<file>[^\s:]+):(?P<line>\d+):(?P<col>\d+): (?P<what>.*)$", re.MULTILINE
+)
 
 
 def begin_group(title: str) -> str:
@@ -31,7 +33,7 @@ def end_group(title: str) -> str:
 
 @contextmanager
 def grouped(tell: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
-    """Yield a function that tells that a step begins, and why; what follows belongs to its part of the log."""
+    """Yield a function that tells that a step begins, and why; its part of the log follows."""
     title = ""
 
     def begin(text: str) -> None:
@@ -51,14 +53,17 @@ def grouped(tell: Callable[[str], None]) -> Iterator[Callable[[str], None]]:
 
 
 def annotated(text: str) -> str:
-    """Return an error message, on GitHub with what shows it beside the lines of the files that it names."""
+    """Return an error message, on GitHub with what shows it beside the lines that it names."""
     if os.environ.get("GITHUB_ACTIONS") != "true":
         return text
     found = [
-        f"::error file={_escaped(place['file'])},line={place['line']},col={place['col']},title=otabuild::{_escaped(place['what'])}"
+        "::error "
+        f"file={_escaped(place['file'])},line={place['line']},col={place['col']},title=otabuild::{_escaped(place['what'])}"
         for place in _PLACE.finditer(text)
     ]
-    return "\n".join([text, *(found or [f"::error title=otabuild::{_escaped(text.removeprefix('error: '))}"])])
+    return "\n".join(
+        [text, *(found or [f"::error title=otabuild::{_escaped(text.removeprefix('error: '))}"])]
+    )
 
 
 def _escaped(text: str) -> str:

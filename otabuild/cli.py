@@ -43,23 +43,30 @@ _MEANT = {
 _UNDECIDED = 4
 """The exit code of a command that judges an image, if this host failed."""
 _EXIT_CODES = (
-    "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 4 this host failed during a verification, "
+    "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 4 this host failed during "
+    "a verification, "
     "130 or 143 interrupted."
 )
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that suggests a similar command for an unknown one, and takes options before and after arguments."""
+    """A parser that suggests similar commands, and takes options before and after arguments."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        # From Python 3.14 on, argparse colours what goes to standard error if standard output is a terminal.
+        # From Python 3.14 on, argparse colours what goes to standard error if standard output is a
+        # terminal.
         self.color = False
         self._mixing = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse; an argument that may be missing is also found behind an option, which argparse alone cannot do."""
-        if self._mixing or not any(action.nargs == "?" for action in self._get_positional_actions()):
+        """Parse; find an argument that may be missing also behind an option.
+
+        argparse alone cannot do the latter.
+        """
+        if self._mixing or not any(
+            action.nargs == "?" for action in self._get_positional_actions()
+        ):
             return super().parse_known_args(args, namespace)
         self._mixing = True  # what it calls leads here again
         try:
@@ -75,14 +82,19 @@ class _Parser(argparse.ArgumentParser):
         super().error(f"{message}; one of {', '.join(known)}" if known else message)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        """Print help and usage; argparse's own way hides that a disk is full, and shows arguments as they are."""
+        """Print help and usage.
+
+        argparse's own way hides that a disk is full, and shows arguments as they are.
+        """
         progress.clear()
         (file or sys.stderr).write(printable_lines(message))
         (file or sys.stderr).flush()
 
     def _check_value(self, action: argparse.Action, value: str) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:  # noqa: SLF001  (argparse has no other way)
-            raise argparse.ArgumentError(None, f"no such command: {value}{_meant(str(value), action.choices)}")
+            raise argparse.ArgumentError(
+                None, f"no such command: {value}{_meant(str(value), action.choices)}"
+            )
         super()._check_value(action, value)
 
 
@@ -109,10 +121,15 @@ def make_parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     parser = _Parser(
         prog="otabuild",
-        description="Build, verify and deploy signed, reproducible over-the-air system images from YAML recipes.",
+        description=(
+            "Build, verify and deploy signed, reproducible over-the-air system "
+            "images from YAML recipes."
+        ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"otabuild {__version__}", help="print the version")
+    parser.add_argument(
+        "--version", action="version", version=f"otabuild {__version__}", help="print the version"
+    )
     common = _Parser(add_help=False)
     for group, dest in ((parser, "folders"), (common, "more_folders")):
         group.add_argument(
@@ -124,12 +141,22 @@ def make_parser() -> argparse.ArgumentParser:
             help="first change to this folder; each -C is relative to the one before",
         )
         group.add_argument(
-            "-d", "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+            "-d",
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="show the traceback of an error",
         )
         group.add_argument(
-            "-q", "--quiet", action="store_true", default=argparse.SUPPRESS, help="show warnings and results only"
+            "-q",
+            "--quiet",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="show warnings and results only",
         )
-    adder = _Parsers(parser.add_subparsers(title="commands", metavar="COMMAND", help="one of these:"), common)
+    adder = _Parsers(
+        parser.add_subparsers(title="commands", metavar="COMMAND", help="one of these:"), common
+    )
     for name in _MODULES:
         importlib.import_module(f"otabuild.commands.{name}").add(adder)
     parser.epilog = f"{_listing(adder.groups)}\n\n{_EXIT_CODES}"
@@ -220,7 +247,9 @@ def _enter(folder: str) -> None:
     try:
         os.chdir(folder)
     except OSError as error:
-        raise InputError("cannot change to this folder", where=f"-C {folder}", observed=error.strerror) from None
+        raise InputError(
+            "cannot change to this folder", where=f"-C {folder}", observed=error.strerror
+        ) from None
 
 
 def _tell(error: OtabuildError, args: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Colours of a few words on a terminal that has them: what is wrong, what to do, and what was not checked."""
+"""Colours of a few words on a terminal that has them: what is wrong, unchecked, or to be done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COLOURS = {"red": _RED, "yellow": _YELLOW, "cyan": _CYAN, "green": _GREEN}
 
 
 def has_colours(stream: TextIO) -> bool:
-    """Whether to write colours: as NO_COLOR and FORCE_COLOR say, else to a terminal that is not dumb."""
+    """Whether to write colours: as NO_COLOR and FORCE_COLOR say, else to a terminal not dumb."""
     if os.environ.get("NO_COLOR"):
         return False
     if os.environ.get("FORCE_COLOR", "0") not in ("", "0"):

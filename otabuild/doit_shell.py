@@ -1,4 +1,4 @@
-"""Parts for doit besides tasks: a state file that survives damage, and a reporter that shows each error once."""
+"""Parts for doit besides tasks: a state file that survives damage, and a reporter of errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from otabuild.storage import fs
 
 
 class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
-    """doit's memory of tasks in one SQLite file. Creates a missing folder and discards a damaged file.
+    """doit's memory of tasks in an SQLite file; makes missing folders, discards a damaged file.
 
     otabuild's own steps do not need it, but a product's tasks in the same dodo.py do.
     """
@@ -38,27 +38,36 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
                 self._begin_anew(error, name, codec, options)
         self._conn.execute("pragma busy_timeout = 30000")
 
-    def _begin_anew(self, damage: Exception, name: str, codec: Any, options: dict[str, Any]) -> None:
+    def _begin_anew(
+        self, damage: Exception, name: str, codec: Any, options: dict[str, Any]
+    ) -> None:
         if os.path.lexists(name):
             fs.rename(name, f"{name}.corrupt")
         try:
             super().__init__(name, codec, **options)
-        except DatabaseException:  # which hides the error that it was made from, and says that the file is damaged
-            seen, hint = damage.__context__ or damage, f"look at the space and the rights on {fs.disk_of(name)}"
-            raise StorageError("cannot use doit's memory of tasks", where=name, observed=seen, hint=hint) from None
+        # Which hides the error that it was made from, and says that the file is damaged.
+        except DatabaseException:
+            seen, hint = (
+                damage.__context__ or damage,
+                f"look at the space and the rights on {fs.disk_of(name)}",
+            )
+            raise StorageError(
+                "cannot use doit's memory of tasks", where=name, observed=seen, hint=hint
+            ) from None
 
     def dump(self) -> None:
         """Write what doit remembers."""
         try:
             super().dump()
-        except sqlite3.OperationalError as error:  # doit would show a traceback, and not the end of the run
+        # Doit would show a traceback, and not the end of the run.
+        except sqlite3.OperationalError as error:
             self._conn.close()
             with progress.above():
                 warning = f"warning: {self.name}: doit cannot remember this run ({error})"
                 print(painted(warning, sys.stderr), file=sys.stderr)
 
     def _check_rows(self) -> None:
-        """Decode everything: SQLite does not notice a flipped bit in a value, and doit would fail on it later."""
+        """Decode everything: a flipped bit escapes SQLite, and doit would fail on it later."""
         for row in self._conn.execute("select * from doit"):
             if not isinstance(row["task_data"], dict):
                 raise sqlite3.DataError(row["task_id"])
@@ -77,12 +86,13 @@ at_end: list[Callable[[dict[str, Record]], None]] = []
 
 
 class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
-    """Shows one line for each task when it starts and one message for each error, each at once, also on pipes."""
+    """Shows one line for each task when it starts, one message for each error, each at once."""
 
     desc = "one line for each task, one message for each error"
 
     def __init__(self, outstream: Any, options: Any) -> None:
-        super().__init__(outstream or sys.stdout, options)  # doit keeps the stream from before `open_streams`
+        # Doit keeps the stream from before `open_streams`.
+        super().__init__(outstream or sys.stdout, options)
         self._started = time.monotonic()
         self._began: dict[str, float] = {}  # `doit -n` runs several tasks at a time
         self._records: dict[str, Record] = {}
@@ -121,7 +131,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     def add_success(self, task: Task) -> None:
         """Record what a task did."""
-        self._records[task.name] = Record(True, time.monotonic() - self._began[task.name], dict(task.values))
+        self._records[task.name] = Record(
+            True, time.monotonic() - self._began[task.name], dict(task.values)
+        )
         self._end_group(task)
 
     def skip_uptodate(self, task: Task) -> None:
@@ -143,9 +155,13 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             self._group = ""
             self.write(f"{end_group(task.name)}\n")
 
-    def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:  # doit's
+    # doit's.
+    def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:
         fail = result["exception"]
-        self.write(annotated(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}") + "\n")
+        self.write(
+            annotated(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}")
+            + "\n"
+        )
 
     def complete_run(self) -> None:
         """Show doit's own messages, the reports and the time."""
@@ -161,7 +177,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
             raise SystemExit(1)  # doit derives the exit code of a run from tasks only
 
     def _finish(self) -> bool:
-        """Do the work of the end of a run; show each known error, and return whether one occurred."""
+        """Do the work of the end of a run; show each known error; return whether there was one."""
         failed = False
         for finish in at_end:
             try:
@@ -176,5 +192,6 @@ def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback:
     progress.clear()
     if issubclass(kind, KeyboardInterrupt):
         print("interrupted; the steps that were finished stay finished", file=sys.stderr)
-        raise SystemExit(130)  # otherwise Python terminates itself by the signal, which is not an exit code
+        # Otherwise Python terminates itself by the signal, which is not an exit code.
+        raise SystemExit(130)
     sys.__excepthook__(kind, error, traceback)

@@ -1,6 +1,7 @@
 """Drives the build of a recipe: for Python (`api`), for doit (`tasks`) and for the commands.
 
-doit runs the steps itself, in processes of its own. It shares the rest: what the steps are, and how a run ends.
+doit runs the steps itself, in processes of its own. It shares the rest: what the steps are, and how
+a run ends.
 """
 
 from __future__ import annotations
@@ -36,8 +37,12 @@ class BuildDriver:
     workspace: Workspace
 
     @classmethod
-    def load(cls, recipe: Recipe | str | os.PathLike[str], workspace: Workspace | None = None) -> Self:
-        """Load a recipe, unless it is loaded; the default workspace is that of the project in the current folder.
+    def load(
+        cls, recipe: Recipe | str | os.PathLike[str], workspace: Workspace | None = None
+    ) -> Self:
+        """Load a recipe, unless it is loaded.
+
+        The default workspace is that of the project in the current folder.
 
         Raises:
             RecipeError: the recipe cannot be loaded.
@@ -64,7 +69,9 @@ class BuildDriver:
         return summarize_base(self.recipe, self.workspace.now, self.workspace.warn)
 
     def run(self, tell: Callable[[str], None]) -> tuple[Made, list[Done]]:
-        """Run every outdated step, and end the run; callers hold the lock. Return what was made, and what was done.
+        """Run every outdated step, and end the run.
+
+        Callers hold the lock. Returns what was made, and what was done.
 
         Args:
             tell: called with a text for each step that runs, and why.
@@ -82,7 +89,10 @@ class BuildDriver:
         return made, done
 
     def run_up_to_signature(self, tell: Callable[[str], None]) -> None:
-        """Run the outdated ones of the steps that need no signature, as `run` does; nothing is built, so nothing ends."""
+        """Run the outdated ones of the steps that need no signature, as `run` does.
+
+        Nothing is built, so nothing ends.
+        """
         unsigned = [step for step in self.steps if not isinstance(step, SignStep | ArtifactStep)]
         try:
             run_steps(unsigned, time.monotonic, tell)
@@ -90,11 +100,15 @@ class BuildDriver:
             progress.clear()
 
     def artifact_reasons(self, tell: Callable[[str], None]) -> tuple[str, ...]:
-        """Run the outdated steps before the artifact, and return why it would be written anew; empty if it is current.
+        """Run outdated steps before the artifact; return why it would be written anew, if it would.
 
         The artifact itself is not touched. Callers hold the lock.
         """
-        run_steps([step for step in self.steps if not isinstance(step, ArtifactStep)], time.monotonic, tell)
+        run_steps(
+            [step for step in self.steps if not isinstance(step, ArtifactStep)],
+            time.monotonic,
+            tell,
+        )
         return ArtifactStep(self.recipe, self.workspace).decide().reasons
 
     def write_report(self, done: Iterable[Done]) -> Made:

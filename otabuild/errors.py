@@ -1,7 +1,8 @@
 """Every error that otabuild raises on purpose: one root class, and one sentence for each subclass.
 
-Core code raises these errors, and only the shell displays them. An error says what is wrong, where, what was observed,
-what was expected, and what to do about it. So does a `Finding`, which is collected instead of raised.
+Core code raises these errors, and only the shell displays them. An error says what is wrong, where,
+what was observed, what was expected, and what to do about it. So does a `Finding`, which is
+collected instead of raised.
 """
 
 from __future__ import annotations
@@ -27,7 +28,13 @@ class OtabuildError(Exception):
     """
 
     def __init__(
-        self, what: str, *, where: object = "", observed: object = None, expected: object = None, hint: str = ""
+        self,
+        what: str,
+        *,
+        where: object = "",
+        observed: object = None,
+        expected: object = None,
+        hint: str = "",
     ) -> None:
         super().__init__(what)
         self.what = what
@@ -37,13 +44,15 @@ class OtabuildError(Exception):
         self.hint = hint
 
     def at(self, place: object) -> Self:
-        """Return this error, with its place inside of something larger: a file, a folder, a key of a recipe."""
+        """Return this error, with its place inside something larger: file, folder or recipe key."""
         self.where = ": ".join(filter(None, (str(place), self.where)))
         return self
 
     def to_value(self) -> dict[str, object]:
         """Return the error as plain JSON values."""
-        return {name: getattr(self, name) for name in ("what", "where", "observed", "expected", "hint")}
+        return {
+            name: getattr(self, name) for name in ("what", "where", "observed", "expected", "hint")
+        }
 
     def __str__(self) -> str:
         """Return the message on one line, and the hint on a separate line."""
@@ -51,7 +60,7 @@ class OtabuildError(Exception):
 
 
 class Place(NamedTuple):
-    """A place in a file: line and column count from 1 (0: the file as a whole), and the path of keys there."""
+    """A place in a file: line and column from 1 (0: the whole file), and the path of keys there."""
 
     file: str
     line: int = 0
@@ -74,8 +83,10 @@ class Finding:
         observed: what was found.
         expected: what should have been found.
         hint: what to do next.
-        severity: whether it fails a verification (error), is advice (warning), or only worth knowing (note).
-        rule: the id of the rule that found it; a check need not know it, `otabuild.findings` fills it in.
+        severity: whether it fails a verification (error), is advice (warning), or only worth
+            knowing (note).
+        rule: the id of the rule that found it; a check need not know it, `otabuild.findings` fills
+            it in.
     """
 
     where: str | Place
@@ -91,7 +102,8 @@ class Finding:
         """Make a finding from an error that a check raised.
 
         Raises:
-            StorageError: the error itself, if this host failed: that says nothing about what is checked.
+            StorageError: the error itself, if this host failed: that says nothing about what is
+                checked.
         """
         if isinstance(error, StorageError):
             raise error
@@ -99,12 +111,20 @@ class Finding:
 
     def error(self, kind: type[E]) -> E:
         """Return the finding as an error of a class."""
-        return kind(self.what, where=self.where, observed=self.observed, expected=self.expected, hint=self.hint)
+        return kind(
+            self.what,
+            where=self.where,
+            observed=self.observed,
+            expected=self.expected,
+            hint=self.hint,
+        )
 
     def to_value(self) -> dict[str, str]:
         """Return the finding as plain JSON values, without those it does not have."""
         names = ("rule", "where", "what", "observed", "expected", "severity", "hint")
-        return {name: str(value) for name in names if (value := getattr(self, name)) not in (None, "")}
+        return {
+            name: str(value) for name in names if (value := getattr(self, name)) not in (None, "")
+        }
 
     @property
     def place(self) -> Place:
@@ -118,11 +138,11 @@ class Finding:
 
     @property
     def facts(self) -> str:
-        """Where it is, what is wrong, and what was observed and expected, on one line, safe to print."""
+        """Where it is, what is wrong, what was observed and expected; one line, safe to print."""
         return _facts(self)
 
     def __str__(self) -> str:
-        """Return severity, finding and rule on one line, safe to print, and the hint on a separate line."""
+        """Return severity, finding and rule on a line, safe to print, and the hint on another."""
         return _with_hint(f"{self.severity}: {_facts(self)} [{self.rule}]", self.hint)
 
 
@@ -190,7 +210,7 @@ class UnsupportedEntryError(InputError):
 
 
 class MisplacedEntryError(InputError):
-    """An entry of a rootfs where it cannot be, because of another one: below a link, or a file over a directory."""
+    """An entry of a rootfs where another keeps it from being: below a link, or on a directory."""
 
 
 class TrustError(OtabuildError):
@@ -226,7 +246,9 @@ class NotVerifiedError(IntegrityError):
 
     def __str__(self) -> str:
         """Return the message, and each finding on a separate line."""
-        return "\n".join([super().__str__(), *(f"{finding}" for finding in self.findings)]).replace("\n", "\n  ")
+        return "\n".join([super().__str__(), *(f"{finding}" for finding in self.findings)]).replace(
+            "\n", "\n  "
+        )
 
 
 class LimitError(OtabuildError):
@@ -250,18 +272,22 @@ class StorageError(OtabuildError):
 
 
 class StoreError(StorageError):
-    """A store or web server did not do what it was asked (not reached, refused, too slow, broken answer)."""
+    """A store or web server failed: not reached, refused, too slow, or with a broken answer."""
 
 
 def how_to_install(extra: str) -> str:
-    """Return a hint: what provides an extra. Nothing is published under the name of the package, so it says no name."""
+    """Return a hint: what provides an extra.
+
+    It names no package, because nothing is published under the name of this one.
+    """
     return f"install it, in your clone of otabuild: `pip install -c constraints.txt '.[{extra}]'`"
 
 
 def printable(text: object) -> str:
     """Return text that is safe to print on one line.
 
-    Control characters, those that change the direction of text, lone surrogates and the like are escaped as in Python.
+    Control characters, those that change the direction of text, lone surrogates and the like are
+    escaped as in Python.
     """
     shown = str(text)
     if shown.isprintable():
@@ -279,6 +305,6 @@ def printable_lines(text: str) -> str:
 
 
 def printable_json(value: object) -> str:
-    r"""Return a value as indented JSON that is safe to print: what `printable` escapes is written as `\uXXXX`."""
+    r"""Return a value as indented JSON, safe to print: `printable`'s escapes become `\uXXXX`."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

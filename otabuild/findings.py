@@ -1,7 +1,8 @@
 """The registry of all rules: of verify, of lint, of recipes and of certificate chains.
 
-A rule checks one kind of subject and reports what is wrong with it. It does not know other rules, or the origin of its
-subject: it turns rows and documents into findings. Every rule is registered once, where its check is defined.
+A rule checks one kind of subject and reports what is wrong with it. It does not know other rules,
+or the origin of its subject: it turns rows and documents into findings. Every rule is registered
+once, where its check is defined.
 """
 
 from __future__ import annotations
@@ -94,7 +95,9 @@ def findings_of(subject: object) -> Iterator[Finding]:
 
 
 def run_rules(subject: object) -> Iterator[Finding]:
-    """Yield the findings of all rules about this kind of subject: at most 20 per rule, then that there are more.
+    """Yield the findings of all rules about a kind of subject.
+
+    At most 20 per rule, then that there are more.
 
     If a check raises an OtabuildError, the error is its finding.
     """
@@ -102,9 +105,13 @@ def run_rules(subject: object) -> Iterator[Finding]:
         try:
             for number, found in enumerate(each.findings(subject)):
                 if number == SHOWN:
-                    yield Finding(found.where, "and more of the same", severity=each.severity, rule=each.id)
+                    yield Finding(
+                        found.where, "and more of the same", severity=each.severity, rule=each.id
+                    )
                     break
-                yield replace(found, observed=_shortened(found.observed), expected=_shortened(found.expected))
+                yield replace(
+                    found, observed=_shortened(found.observed), expected=_shortened(found.expected)
+                )
         except OtabuildError as error:
             yield Finding.of_error(each.id, error)
 
@@ -114,7 +121,7 @@ def _shortened(fact: object) -> str | None:
 
 
 def errors_of(subject: object) -> Iterator[OtabuildError]:
-    """Yield the findings of all rules about a subject whose severity is error, each as an error of its rule's class."""
+    """Yield the errors that all rules about a subject find, each of its rule's class."""
     for each in _rules_about(subject):
         if each.severity == "error":
             for found in each.findings(subject):

@@ -1,7 +1,7 @@
 """Progress on stderr: one line that is alive on a terminal, an occasional plain line in a log.
 
-A thread draws the line anew a few times a second, so that it also moves while a step counts nothing. Whoever prints
-something else does so within `above`, which takes the line away meanwhile.
+A thread draws the line anew a few times a second, so that it also moves while a step counts
+nothing. Whoever prints something else does so within `above`, which takes the line away meanwhile.
 """
 
 from __future__ import annotations
@@ -65,11 +65,13 @@ def tell(text: str) -> None:
 
 
 def fitted(text: str, stream: TextIO) -> str:
-    """Return text for people, with lines broken between words where a terminal would break them anywhere."""
+    """Return text for people, with lines broken between words where a terminal would break any."""
     if not (stream.isatty() and (columns := os.get_terminal_size(stream.fileno()).columns)):
         return text
     lines = (
-        textwrap.wrap(line, columns, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False)
+        textwrap.wrap(
+            line, columns, subsequent_indent="   ", break_long_words=False, break_on_hyphens=False
+        )
         for line in text.splitlines()
     )
     return "\n".join(line for wrapped in lines for line in wrapped)
@@ -92,7 +94,10 @@ def clear() -> None:
 
 
 def show_progress(what: str, done: int, total: int) -> None:
-    """Record that `done` bytes of `total` (0: unknown) are done; may be called from any thread. Show nothing of ""."""
+    """Record that `done` bytes of `total` (0: unknown) are done; show nothing of "".
+
+    May be called from any thread.
+    """
     if not what:
         clear()
     if _quiet or not what:
@@ -102,7 +107,8 @@ def show_progress(what: str, done: int, total: int) -> None:
         if _Live.what != what:
             _Live.what, _Live.since, _Live.said, _Live.next_look = what, now, now, now
         _Live.done, _Live.total = done, total
-        if now < _Live.next_look:  # called for each of many small contents, and looking takes longer than these
+        # Called for each of many small contents, and looking takes longer than these.
+        if now < _Live.next_look:
             return
         _Live.next_look = now + _TICK_SECONDS
         if _is_live():
@@ -113,7 +119,10 @@ def show_progress(what: str, done: int, total: int) -> None:
 
 
 def _start() -> None:
-    """Start the thread, except in a process that somebody else's terminal is only lent to, such as those of `doit -n`."""
+    """Start the thread, unless the terminal is only lent to this process.
+
+    So are those of processes of `doit -n`.
+    """
     if _Live.owner not in (0, os.getpid()):
         return
     _Live.owner = os.getpid()
@@ -164,7 +173,10 @@ def _erase() -> None:
 
 
 def _before_fork() -> None:
-    """End the thread: a process with threads should not be copied, and no copy may wait for a lock of a thread it lacks."""
+    """End the thread: a process with threads should not be copied.
+
+    No copy may wait for a lock of a thread that it lacks.
+    """
     clear()
     if _Live.thread is not None:
         _Live.thread.join()

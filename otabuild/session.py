@@ -37,7 +37,8 @@ FAILURES = (OtabuildError, OSError, MemoryError, RuntimeError)
 
 _LOCKED = "OTABUILD_LOCKED"
 WAIT = "OTABUILD_WAIT"
-"""Environment variable that says to wait for others: for a build in the same folder, or a pruner of the store."""
+"""Environment variable that says to wait for others: for a build in the same folder, or a pruner of
+the store."""
 _LOOK_AGAIN = 2
 """Seconds between two looks whether somebody still prunes."""
 _held: dict[str, WorkLock] = {}
@@ -46,7 +47,7 @@ _users: Counter[str] = Counter()
 
 @dataclass(frozen=True)
 class Settings:
-    """`[tool.otabuild]` of the project's pyproject.toml; all paths are relative to the current folder."""
+    """`[tool.otabuild]` of the pyproject.toml; paths are relative to the current folder."""
 
     recipes: str = "recipes"
     work: str = WORK
@@ -57,14 +58,19 @@ class Settings:
 def project_root() -> str:
     """Return the folder of the project that the current folder is in, relative to it.
 
-    It is the nearest one with a dodo.py or pyproject.toml about otabuild, or a work directory. The search ends with
-    the git repository and where folders belong to somebody else; if it finds none, it is the current folder.
+    It is the nearest one with a dodo.py or pyproject.toml about otabuild, or a work directory. The
+    search ends with the git repository and where folders belong to somebody else; if it finds none,
+    it is the current folder.
     """
     folder = os.getcwd()
     owner = os.stat(folder).st_uid
     while not _is_root(folder):
         above = os.path.dirname(folder)
-        if above == folder or os.path.lexists(os.path.join(folder, ".git")) or os.stat(above).st_uid != owner:
+        if (
+            above == folder
+            or os.path.lexists(os.path.join(folder, ".git"))
+            or os.stat(above).st_uid != owner
+        ):
             return os.curdir
         folder = above
     return os.path.relpath(folder)
@@ -79,7 +85,7 @@ def _is_root(folder: str) -> bool:
 
 
 def load_settings() -> Settings:
-    """Return the settings of the project that the current folder is in, or the defaults if it has none.
+    """Return the settings of the project around the current folder, or the defaults.
 
     Raises:
         InputError: pyproject.toml cannot be read, or has unknown settings.
@@ -91,10 +97,13 @@ def load_settings() -> Settings:
             table = tomllib.load(file).get("tool", {}).get("otabuild", {})
     except FileNotFoundError:
         table = {}
-    except (OSError, ValueError, RecursionError) as error:  # tomllib has no limit on nesting but the interpreter's
+    # Tomllib has no limit on nesting but the interpreter's.
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("cannot read the settings", where=path, observed=error) from None
     known = {"recipes", "work", "cache-size"}
-    wrong = sorted(key for key, value in table.items() if key not in known or not isinstance(value, str))
+    wrong = sorted(
+        key for key, value in table.items() if key not in known or not isinstance(value, str)
+    )
     if wrong:
         raise InputError(
             "settings that are unknown or not strings",
@@ -111,11 +120,15 @@ def load_settings() -> Settings:
         return Settings(recipes, work, CACHE_LIMIT if size is None else parse_size(size), root)
     except InputError as error:
         where = f"{path} [tool.otabuild] cache-size"
-        raise InputError(error.what, where=where, observed=error.observed, expected=error.expected) from None
+        raise InputError(
+            error.what, where=where, observed=error.observed, expected=error.expected
+        ) from None
 
 
 def make_workspace(settings: Settings | None = None) -> Workspace:
-    """Make the workspace of this process in the current folder; the default settings are those of the folder.
+    """Make the workspace of this process in the current folder.
+
+    The default settings are those of the folder.
 
     Raises:
         InputError: as for `load_settings`, or OTABUILD_JOBS is not a number.
@@ -141,7 +154,10 @@ def _warn(message: str) -> None:
 
 
 def _cache_key() -> bytes:
-    """Return this user's key of the cache; where none can be kept, one for this run and its worker processes."""
+    """Return this user's key of the cache.
+
+    Where none can be kept, it is one for this run and its worker processes.
+    """
     try:
         return user_key(os.environ)
     except (StateError, StorageError) as error:
@@ -155,14 +171,21 @@ def _workers() -> int:
     if not text:
         return os.cpu_count() or 1
     if not re.fullmatch("0*[1-9][0-9]{0,3}", text):
-        raise InputError("not a number of threads", where="OTABUILD_JOBS", observed=text[:40], expected="1 to 9999")
+        raise InputError(
+            "not a number of threads",
+            where="OTABUILD_JOBS",
+            observed=text[:40],
+            expected="1 to 9999",
+        )
     return int(text)
 
 
 def _ask(what: str) -> bytes:
     hint = "use `passphrase: {env: NAME}`"
     if sys.stdin is None or not sys.stdin.isatty():
-        raise InputError("there is no terminal to ask for the passphrase", where="standard input", hint=hint)
+        raise InputError(
+            "there is no terminal to ask for the passphrase", where="standard input", hint=hint
+        )
     progress.clear()
     try:
         return getpass.getpass(what).encode()
@@ -170,7 +193,9 @@ def _ask(what: str) -> bytes:
         raise InputError("no passphrase was given", where="standard input", hint=hint) from None
     except UnicodeError:
         raise InputError(
-            "the passphrase is not valid text in the encoding of this terminal", where="standard input", hint=hint
+            "the passphrase is not valid text in the encoding of this terminal",
+            where="standard input",
+            hint=hint,
         ) from None
 
 
@@ -210,7 +235,7 @@ def _tell_waiting(work: str, holder: str) -> None:
 
 @contextmanager
 def locked(work: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the lock of a work directory for a while, unless the process already holds it; errors as for `hold_lock`."""
+    """Hold the lock of a work directory, unless the process does; errors as for `hold_lock`."""
     path = os.path.abspath(work)
     hold_lock(work, wait=wait)
     try:
@@ -224,7 +249,10 @@ def locked(work: str, *, wait: bool = False) -> Iterator[None]:
 
 
 def lock_or_exit() -> None:
-    """Hold the lock of this project's work directory, or show the reason and exit, where doit would do neither."""
+    """Hold the lock of this project's work directory, or show the reason and exit.
+
+    doit would do neither.
+    """
     with exit_on_error():
         hold_lock(load_settings().work)
 
@@ -243,18 +271,22 @@ def exit_on_error() -> Iterator[None]:
 def speak_utf8() -> None:
     """Start this process again in Python's UTF-8 mode, unless file names are UTF-8 already.
 
-    Names of files are bytes, and those of an image are UTF-8. Python would decode names, arguments and output by the
-    locale, so under a locale of another encoding the same tree would give another image.
+    Names of files are bytes, and those of an image are UTF-8. Python would decode names, arguments
+    and output by the locale, so under a locale of another encoding the same tree would give another
+    image.
     """
     if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606  # ourselves
 
 
 def open_streams() -> None:
-    """Connect closed standard streams to nothing; otherwise, the next opened file would take their place.
+    """Connect closed standard streams to nothing.
 
-    What a stream's encoding does not have is escaped: a name that a terminal cannot show is no reason to stop. Each
-    line is written at once, also to a pipe, because a log of both streams must have them in their order.
+    Otherwise, the next opened file would take their place.
+
+    What a stream's encoding does not have is escaped: a name that a terminal cannot show is no
+    reason to stop. Each line is written at once, also to a pipe, because a log of both streams must
+    have them in their order.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -278,11 +310,15 @@ def known(error: Exception) -> OtabuildError | None:
     if isinstance(error, OtabuildError):
         return error
     if isinstance(error, OSError):
-        if error.errno == errno.ENOSPC and not error.filename:  # everything but our output has a name
+        # Everything but our output has a name.
+        if error.errno == errno.ENOSPC and not error.filename:
             return StorageError("cannot write", where="standard output", observed=error.strerror)
         hint = "`otabuild --debug` shows where"
         return StorageError(
-            "the operating system failed", where=error.filename or "", observed=error.strerror or error, hint=hint
+            "the operating system failed",
+            where=error.filename or "",
+            observed=error.strerror or error,
+            hint=hint,
         )
     if isinstance(error, MemoryError):
         return StorageError("not enough memory", hint="set OTABUILD_JOBS to a smaller number")
@@ -301,7 +337,10 @@ def keep_own_access() -> None:
 
 
 def handle_signals() -> None:
-    """Let signals end the process like an exception, so that no partial files remain; ignored signals stay ignored."""
+    """Let signals end the process like an exception, so that no partial files remain.
+
+    Ignored signals stay ignored.
+    """
     fs.interrupted = None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # SIG_IGN is set by nohup, for example
@@ -309,7 +348,9 @@ def handle_signals() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    fs.interrupted = KeyboardInterrupt if number == signal.SIGINT else partial(SystemExit, 128 + number)
+    fs.interrupted = (
+        KeyboardInterrupt if number == signal.SIGINT else partial(SystemExit, 128 + number)
+    )
     raise fs.interrupted()
 
 

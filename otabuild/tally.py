@@ -34,4 +34,6 @@ class Tally:
             StorageError: something was not done.
         """
         if self._done != self.total:
-            raise StorageError("not everything was written", where=where, observed=self._done, expected=self.total)
+            raise StorageError(
+                "not everything was written", where=where, observed=self._done, expected=self.total
+            )

@@ -1,9 +1,10 @@
 """The doit tasks of every recipe: `from otabuild.tasks import *` in a dodo.py.
 
-doit only schedules. The stamp of a step decides whether it must run (see otabuild.pipeline.step), so a killed run, a
-lost database or a needless call changes nothing. Settings come from `[tool.otabuild]` of pyproject.toml: `recipes`,
-the folder of recipes (default `recipes`), `work`, the work directory (default `build/.otabuild`), and `cache-size`, how
-much it keeps for later builds (default `20GiB`).
+doit only schedules. The stamp of a step decides whether it must run (see otabuild.pipeline.step),
+so a killed run, a lost database or a needless call changes nothing. Settings come from
+`[tool.otabuild]` of pyproject.toml: `recipes`, the folder of recipes (default `recipes`), `work`,
+the work directory (default `build/.otabuild`), and `cache-size`, how much it keeps for later builds
+(default `20GiB`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,21 @@ from typing import Any, NamedTuple
 
 from otabuild import progress
 
-_OTHERS = {"clean", "dumpdb", "forget", "help", "ignore", "info", "list", "reset-dep", "strace", "tabcompletion"}
+_OTHERS = {
+    "clean",
+    "dumpdb",
+    "forget",
+    "help",
+    "ignore",
+    "info",
+    "list",
+    "reset-dep",
+    "strace",
+    "tabcompletion",
+}
 if "doit" in sys.argv[0] and not _OTHERS.intersection(sys.argv[1:2]):
-    progress.show_progress("doit", 0, 0)  # before the other imports and the recipes, which take a moment
+    # Before the other imports and the recipes, which take a moment.
+    progress.show_progress("doit", 0, 0)
     atexit.register(progress.clear)
 
 # ruff: noqa: E402  (everything else comes after the first sign of life)
@@ -74,7 +87,7 @@ _KINDS = {
 
 
 class _Project(NamedTuple):
-    """The valid recipes and all their steps by name, and the errors of the others by the name of their task."""
+    """The valid recipes and all their steps by name, and errors of others by their tasks' names."""
 
     workspace: Workspace
     drivers: dict[str, BuildDriver]
@@ -93,7 +106,9 @@ def _project() -> _Project:
         raise InvalidDodoFile(str(error)) from None
     if not recipes and not broken:
         progress.clear()
-        raise InvalidDodoFile(f"{settings.recipes}: no recipe (*.yaml) found; `otabuild init` writes one")
+        raise InvalidDodoFile(
+            f"{settings.recipes}: no recipe (*.yaml) found; `otabuild init` writes one"
+        )
     drivers = {name: BuildDriver(recipe, workspace) for name, recipe in recipes.items()}
     steps = {
         step.name: step
@@ -103,8 +118,13 @@ def _project() -> _Project:
     return _Project(workspace, drivers, steps, _named(broken, drivers))
 
 
-def _named(broken: Mapping[str, OtabuildError], recipes: Collection[str]) -> dict[str, OtabuildError]:
-    """Return errors by task names made from file stems; the names are valid in doit and not used by valid recipes."""
+def _named(
+    broken: Mapping[str, OtabuildError], recipes: Collection[str]
+) -> dict[str, OtabuildError]:
+    """Return errors by task names made from file stems.
+
+    The names are valid in doit and not used by valid recipes.
+    """
     named: dict[str, OtabuildError] = {}
     for stem, error in broken.items():
         name = re.sub("[^A-Za-z0-9._-]", "_", stem)
@@ -136,7 +156,11 @@ class _Current:
 
     def __repr__(self) -> str:
         decision = self.decisions.get(self.name)
-        return "; ".join(decision.reasons) if decision and decision.reasons else self.undecided or "nothing changed"
+        return (
+            "; ".join(decision.reasons)
+            if decision and decision.reasons
+            else self.undecided or "nothing changed"
+        )
 
 
 def run_step(name: str) -> dict[str, Any] | TaskFailed:
@@ -144,7 +168,8 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
     try:
         session.hold_lock(_project().workspace.work)
         step = _project().steps[name]
-        decision = _Current.decisions.pop(name, None) or step.decide()  # doit may have asked in another process
+        # Doit may have asked in another process.
+        decision = _Current.decisions.pop(name, None) or step.decide()
         reasons = decision.reasons or ("nothing changed, but doit was told to run it anyway",)
         with progress.above():
             for reason in reasons:
@@ -160,7 +185,7 @@ def run_step(name: str) -> dict[str, Any] | TaskFailed:
 
 
 def _whose(name: str) -> str:
-    """Return what a line about a task begins with: its name where `doit -n` runs several at a time."""
+    """Return how a line about a task begins: with its name where `doit -n` runs several."""
     return f"{name}: " if multiprocessing.parent_process() is not None else ""
 
 
@@ -220,7 +245,9 @@ def refuse(message: str) -> TaskFailed:
     return TaskFailed(message)
 
 
-def _task(name: str, doc: str, action: tuple[Callable[..., Any], list[str]], after: Iterable[str] = ()) -> Task:
+def _task(
+    name: str, doc: str, action: tuple[Callable[..., Any], list[str]], after: Iterable[str] = ()
+) -> Task:
     """Make a task that doit always runs."""
     kind, _, rest = name.partition(":")
     return {
@@ -255,12 +282,19 @@ def task__steps() -> Iterator[Task]:
             listing = f"list what {artifact} contains"
             yield _task(f"inspect:{name}", listing, (run_inspect, [artifact]), [f"build:{name}"])
         yield _task(
-            f"repro:{name}", f"build {name} twice from scratch, and compare", (run_repro, [name]), [f"input*:{name}/*"]
+            f"repro:{name}",
+            f"build {name} twice from scratch, and compare",
+            (run_repro, [name]),
+            [f"input*:{name}/*"],
         )
     for name, error in project.broken.items():
-        hint = f"\n  hint: the others can still be built: doit {' '.join(f'build:{good}' for good in project.drivers)}"
+        hint = (
+            "\n  hint: the others can still be built: doit "
+            f"{' '.join(f'build:{good}' for good in project.drivers)}"
+        )
         message = f"{error}{hint if project.drivers else ''}"
-        for kind in _KINDS:  # every kind: `doit verify` must not pass because a recipe cannot be read
+        # Every kind: `doit verify` must not pass because a recipe cannot be read.
+        for kind in _KINDS:
             yield _task(f"{kind}:{name}", "!! this recipe is broken", (refuse, [message]))
 
 
@@ -287,15 +321,23 @@ def _unknown(step: str, recipe: str, rootfs: str | None = None) -> OtabuildError
     _, drivers, _, broken = _project()
     if recipe not in drivers:
         known = ", ".join(drivers) or None
-        hint = f"fix build:{', build:'.join(broken)}" if broken else "correct the name where the step is registered"
-        return StateError("a step for a recipe that does not exist", where=step, expected=known, hint=hint)
+        hint = (
+            f"fix build:{', build:'.join(broken)}"
+            if broken
+            else "correct the name where the step is registered"
+        )
+        return StateError(
+            "a step for a recipe that does not exist", where=step, expected=known, hint=hint
+        )
     known_rootfs = drivers[recipe].recipe.rootfs
     if rootfs is not None and rootfs not in known_rootfs:
         return no_rootfs(recipe, rootfs, known_rootfs)
     return None
 
 
-def _own(name: str, function: Callable[..., None], error: OtabuildError | None, after: Iterable[str] = ()) -> Task:
+def _own(
+    name: str, function: Callable[..., None], error: OtabuildError | None, after: Iterable[str] = ()
+) -> Task:
     doc = (function.__doc__ or "your own step").strip().splitlines()[0]
     return _task(name, doc, (refuse, [str(error)]) if error else (run_own, [name]), after)
 
@@ -307,14 +349,23 @@ def _write_reports(records: dict[str, Record]) -> None:
         if f"build:{name}" not in records:
             continue
         done = [
-            Done(step.name, tuple(values.get("reasons", ())), {}, values.get("counts", {}), record.seconds)
+            Done(
+                step.name,
+                tuple(values.get("reasons", ())),
+                {},
+                values.get("counts", {}),
+                record.seconds,
+            )
             for step in project.steps.values()
-            if step.name.partition(":")[2].partition("/")[0] == name and (record := records.get(step.name))
+            if step.name.partition(":")[2].partition("/")[0] == name
+            and (record := records.get(step.name))
             for values in [record.values]
         ]
         made = driver.write_report(done)
         with progress.above():
-            print(progress.fitted(f"{made.describe()}\n   {work_line(done)}", sys.stdout), flush=True)
+            print(
+                progress.fitted(f"{made.describe()}\n   {work_line(done)}", sys.stdout), flush=True
+            )
 
 
 def _limit_cache(records: dict[str, Record]) -> None:

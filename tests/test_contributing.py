@@ -26,4 +26,4 @@ def test_the_reading_list_exists_and_can_be_read_in_an_evening() -> None:
     listed = re.findall(r"^\d+\. `(otabuild/[\w/]+\.py)`", PAGE, re.MULTILINE)
     lines = sum(len((ROOT / name).read_text(encoding="utf-8").splitlines()) for name in listed)
     assert len(listed) >= 12
-    assert 2000 <= lines <= 3000, lines
+    assert 2000 <= lines <= 3200, lines

@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_TYPES = {tarfile.REGTYPE: "file", tarfile.DIRTYPE: "directory", tarfile.SYMTYPE: "symlink", tarfile.CHRTYPE: "device"}
+_TYPES = {
+    tarfile.REGTYPE: "file",
+    tarfile.DIRTYPE: "directory",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.CHRTYPE: "device",
+}
 _XATTR = "SCHILY.xattr."
 
 Facts = dict[str, Any]
@@ -73,13 +78,18 @@ def _facts_of_tree(tree: Path, owner: tuple[int, int]) -> dict[str, Facts]:
         if kind != stat.S_IFDIR:
             groups.setdefault(status.st_ino, []).append(name)
         facts[name] = {
-            "type": {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}.get(kind, "device"),
+            "type": {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}.get(
+                kind, "device"
+            ),
             "mode": oct(stat.S_IMODE(status.st_mode)),
             "owner": owner,
-            "content": hashlib.sha256(path.read_bytes()).hexdigest() if kind == stat.S_IFREG else None,
+            "content": hashlib.sha256(path.read_bytes()).hexdigest()
+            if kind == stat.S_IFREG
+            else None,
             "target": os.readlink(path) if kind == stat.S_IFLNK else None,
             "attributes": {
-                key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)
+                key: os.getxattr(path, key, follow_symlinks=False)
+                for key in os.listxattr(path, follow_symlinks=False)
             },
         }
     return _with_groups(facts, groups.values())

@@ -1,7 +1,8 @@
 """`make demo`: the product in a minute.
 
-It makes a signed artifact from a tree of files, verifies it, deploys it to a tar and compares both. Then it makes the next
-release, shows what changed and what a device fetches, and that a copy with one wrong byte is refused.
+It makes a signed artifact from a tree of files, verifies it, deploys it to a tar and compares both.
+Then it makes the next release, shows what changed and what a device fetches, and that a copy with
+one wrong byte is refused.
 """
 
 from __future__ import annotations
@@ -31,16 +32,36 @@ def main() -> int:
     ca = ["--ca-dir", "build/demo/pki"]
     _run("doit", "build:demo")
     _run("doit", "verify:demo")
-    _run("otabuild", "deploy-image", "dist/demo.zip", "--ecu-id", "main", "--to-tar", str(tar.relative_to(_ROOT)), *ca)
+    _run(
+        "otabuild",
+        "deploy-image",
+        "dist/demo.zip",
+        "--ecu-id",
+        "main",
+        "--to-tar",
+        str(tar.relative_to(_ROOT)),
+        *ca,
+    )
     found = list(differences(tar, _WORK / "rootfs", (0, 0)))
     for difference in found:
         print(difference)
-    print("the deployed tar and the rootfs " + (f"differ in {len(found)} places" if found else "are equal"))
+    print(
+        "the deployed tar and the rootfs "
+        + (f"differ in {len(found)} places" if found else "are equal")
+    )
     _next_release()
     _run("otabuild", "build", "build/demo/next.yaml")
     _run("otabuild", "diff", "dist/demo.zip", "build/demo/next.zip", "--ecu-id", "main")
     _run("otabuild", "cost", "dist/demo.zip", "build/demo/next.zip", "--ecu-id", "main")
-    _run("otabuild", "report", "build/demo/next.zip", "--base", "dist/demo.zip", "-o", "build/demo/report.html")
+    _run(
+        "otabuild",
+        "report",
+        "build/demo/next.zip",
+        "--base",
+        "dist/demo.zip",
+        "-o",
+        "build/demo/report.html",
+    )
     _tamper()
     _run("otabuild", "verify", "build/demo/tampered.zip", *ca, code=1)
     print("one byte was changed, and the copy was refused")
@@ -50,7 +71,10 @@ def main() -> int:
         print(f"SHA-256   {hashlib.file_digest(file, 'sha256').hexdigest()}")
     print("report    build/demo/report.html: open it in a browser")
     print(f"time      {time.monotonic() - started:.1f} s")
-    print(f"try next  {_BIN.relative_to(_ROOT)}/otabuild ls -R dist/demo.zip --ecu-id main, or docs/tutorial.md")
+    print(
+        f"try next  {_BIN.relative_to(_ROOT)}/otabuild ls -R dist/demo.zip --ecu-id main, or "
+        "docs/tutorial.md"
+    )
     return 1 if found else 0
 
 
@@ -68,7 +92,9 @@ def _next_release() -> None:
     """Change the rootfs, and write the recipe of the release that follows."""
     rootfs = _WORK / "rootfs"
     (rootfs / "etc/hostname").write_text("demo-2\n", encoding="utf-8")
-    (rootfs / "usr/share/new").write_text("".join(f"{number}\n" for number in range(50_000)), encoding="utf-8")
+    (rootfs / "usr/share/new").write_text(
+        "".join(f"{number}\n" for number in range(50_000)), encoding="utf-8"
+    )
     (rootfs / "usr/share/copy-2").unlink()
     text = (_ROOT / "recipes/demo.yaml").read_text(encoding="utf-8")
     for old, new in {

@@ -36,7 +36,12 @@ def make_rootfs(root: Path) -> None:
     (root / "opt/nowhere").symlink_to("missing/target")
     os.link(root / "usr/bin/tool", root / "usr/bin/tool-again")
     os.link(root / "usr/bin/tool", root / "opt/tool")
-    modes = {"usr/bin/tool": 0o755, "usr/bin/privileged": 0o4755, "etc/secret": 0o600, "home/user": 0o2750}
+    modes = {
+        "usr/bin/tool": 0o755,
+        "usr/bin/privileged": 0o4755,
+        "etc/secret": 0o600,
+        "home/user": 0o2750,
+    }
     for path, mode in modes.items():
         (root / path).chmod(mode)
     (root / "tmp").mkdir()
@@ -59,7 +64,9 @@ def _files(root: Path, rng: random.Random) -> None:
         "usr/lib/model.bin": rng.randbytes(33 << 20),
         "usr/lib/zeros.bin": bytes(5 << 20),
     }
-    contents |= {f"usr/share/doc-{n}.txt": f"page {n}\n".encode() * rng.randint(1, 3000) for n in range(300)}
+    contents |= {
+        f"usr/share/doc-{n}.txt": f"page {n}\n".encode() * rng.randint(1, 3000) for n in range(300)
+    }
     for path, content in contents.items():
         (root / path).write_bytes(content)
         (root / path).chmod(0o644)

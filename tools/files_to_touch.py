@@ -45,8 +45,13 @@ def files(kind: Kind) -> list[str]:
 
 def table() -> str:
     """Return the table in Markdown."""
-    rows = [f"| {kind.what} | {kind.example} | {', '.join(f'`{name}`' for name in files(kind))} |" for kind in KINDS]
-    return "\n".join(["| to add | as an example | touch, below otabuild/ |", "|---|---|---|", *rows])
+    rows = [
+        f"| {kind.what} | {kind.example} | {', '.join(f'`{name}`' for name in files(kind))} |"
+        for kind in KINDS
+    ]
+    return "\n".join(
+        ["| to add | as an example | touch, below otabuild/ |", "|---|---|---|", *rows]
+    )
 
 
 if __name__ == "__main__":

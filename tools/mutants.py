@@ -1,15 +1,17 @@
 """`make mutants`: break the core in every small way that mutmut knows, print what survived.
 
-Each room is mutated in a copy of the project below `build/mutants/`, and tested by the tests beside it; a second
-run repeats what changed and what survived. The copy differs from the source in two ways that change nothing it does:
+Each room is mutated in a copy of the project below `build/mutants/`, and tested by the tests beside
+it; a second run repeats what changed and what survived. The copy differs from the source in two
+ways that change nothing it does:
 
-- `@decorator` above a function is written as a call below it, because mutmut leaves decorated functions alone, and these
-  are the rules of verify among others.
-- Sentences are written as f-strings, which mutmut leaves alone: how a message is worded is not a behaviour. That it is
-  there, with its place and its facts, is: mutants that take one of them away count.
+- `@decorator` above a function is written as a call below it, because mutmut leaves decorated
+  functions alone, and these are the rules of verify among others.
+- Sentences are written as f-strings, which mutmut leaves alone: how a message is worded is not a
+  behaviour. That it is there, with its place and its facts, is: mutants that take one of them away
+  count.
 
-Mutants that no test can notice, because the program does the same with them, are listed in `equivalent_mutants.txt` beside
-this file and do not count.
+Mutants that no test can notice, because the program does the same with them, are listed in
+`equivalent_mutants.txt` beside this file and do not count.
 """
 
 from __future__ import annotations
@@ -32,28 +34,51 @@ _ROOT = Path(__file__).resolve().parent.parent
 _EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 _ROOMS = ("assembly", "verification", "format", "signing", "rootfs")
 _MORE_TESTS = {"verification": ("tests/image", "tests/test_rules.py")}
-"""Where else a room is tested: early images, other payloads and packages are made, read and verified in one place."""
+"""Where else a room is tested: early images, other payloads and packages are made, read and
+verified in one place."""
 _SURVIVED, _UNTESTED, _LEFT_OUT, _LATE = (0,), (5, 33), 34, (-24, 24, 36, 152, 255)
-"""Exit codes of the tests under a mutant: all green; no test reached it; not in the sample; did not come to an end.
+"""Exit codes of the tests under a mutant: all green; no test reached it; not in the sample; did not
+come to an end.
 
 Any other means that it was noticed, and so does the last."""
-_SLOW = ("memory", "bombs", "spoilt", "any_json", "brackets_in_strings", "holes_take_no_room", "F1-long-chain")
-"""Tests that take seconds, by parts of their names. Every survivor would run them, and a room would take days."""
+_SLOW = (
+    "memory",
+    "bombs",
+    "spoilt",
+    "any_json",
+    "brackets_in_strings",
+    "holes_take_no_room",
+    "F1-long-chain",
+)
+"""Tests that take seconds, by parts of their names. Every survivor would run them, and a room would
+take days."""
 _SENTENCE = re.compile(r"[a-z,:] [a-z]")
 _SQL = re.compile(r"\s*(?:[A-Z]+ |\()")
-_GENERATE = "from mutmut.__main__ import copy_src_dir, create_mutants; copy_src_dir(); create_mutants(1)"
+_GENERATE = (
+    "from mutmut.__main__ import copy_src_dir, create_mutants; copy_src_dir(); create_mutants(1)"
+)
 
 
 def main() -> int:
     """Run mutmut on the named rooms (default: all); return 1 if a score is too low."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("rooms", nargs="*", default=_ROOMS, help="such as `assembly`")
     parser.add_argument("--jobs", default="2", help="tests at the same time")
-    parser.add_argument("--least", type=float, default=95, help="the lowest score in percent that is good enough")
-    parser.add_argument("--sample", type=int, help="run only so many mutants of each room, drawn at random")
+    parser.add_argument(
+        "--least", type=float, default=95, help="the lowest score in percent that is good enough"
+    )
+    parser.add_argument(
+        "--sample", type=int, help="run only so many mutants of each room, drawn at random"
+    )
     parser.add_argument("--seed", type=int, default=1, help="what they are drawn with")
     options = parser.parse_args()
-    known = {line for line in _EQUIVALENT.read_text("utf-8").splitlines() if line and not line.startswith("#")}
+    known = {
+        line
+        for line in _EQUIVALENT.read_text("utf-8").splitlines()
+        if line and not line.startswith("#")
+    }
     scores = []
     for room in options.rooms:
         begin = time.monotonic()
@@ -69,7 +94,8 @@ def main() -> int:
 def prepare(room: str) -> Path:
     """Bring the copy of the project that a room is mutated in up to date, and return it."""
     folder = _ROOT / "build/mutants" / room
-    shutil.rmtree(folder / "mutants/tests", ignore_errors=True)  # mutmut does not take away what is gone
+    # Mutmut does not take away what is gone.
+    shutil.rmtree(folder / "mutants/tests", ignore_errors=True)
     for path in _ROOT.glob("otabuild/**/*"):
         if path.is_file() and "__pycache__" not in path.parts:
             data = path.read_bytes()
@@ -83,12 +109,21 @@ def prepare(room: str) -> Path:
         "source_paths": ["otabuild/"],
         "only_mutate": [f"otabuild/{room}/*"],
         "also_copy": ["docs/", "recipes/", "tools/", "CHANGELOG.md"],
-        "pytest_add_cli_args": ["-p", "no:cacheprovider", "-q", "-k", f"not ({' or '.join(_SLOW)})"],
+        "pytest_add_cli_args": [
+            "-p",
+            "no:cacheprovider",
+            "-q",
+            "-k",
+            f"not ({' or '.join(_SLOW)})",
+        ],
         "pytest_add_cli_args_test_selection": [f"tests/{room}", *_MORE_TESTS.get(room, ())],
         "timeout_constant": 10,
     }
     lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-    _write(folder / "pyproject.toml", ((_ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + lines).encode())
+    _write(
+        folder / "pyproject.toml",
+        ((_ROOT / "pyproject.toml").read_text() + "\n[tool.mutmut]\n" + lines).encode(),
+    )
     return folder
 
 
@@ -102,7 +137,8 @@ def _write(path: Path, data: bytes) -> None:
 def _mutmut(folder: Path, *arguments: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:  # tests that are killed leave theirs behind
         command = ["env", f"TMPDIR={scratch}", sys.executable, *arguments]
-        subprocess.run(command, cwd=folder, check=False)  # what it did not run counts below as not noticed
+        # What it did not run counts below as not noticed.
+        subprocess.run(command, cwd=folder, check=False)
 
 
 def mutable(source: str) -> str:
@@ -114,7 +150,10 @@ class _Mutable(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> list[ast.stmt]:
         self.generic_visit(node)
         found: list[ast.stmt] = [node]
-        if {name.id for name in node.decorator_list if isinstance(name, ast.Name)} & {"staticmethod", "classmethod"}:
+        if {name.id for name in node.decorator_list if isinstance(name, ast.Name)} & {
+            "staticmethod",
+            "classmethod",
+        }:
             return found
         function = ast.Name(node.name)
         calls = (ast.Call(decorator, [function], []) for decorator in reversed(node.decorator_list))
@@ -130,7 +169,11 @@ class _Mutable(ast.NodeTransformer):
         return node if isinstance(node.value, ast.Constant) else ast.Expr(self.visit(node.value))
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
-        is_sentence = isinstance(node.value, str) and _SENTENCE.search(node.value) and not _SQL.match(node.value)
+        is_sentence = (
+            isinstance(node.value, str)
+            and _SENTENCE.search(node.value)
+            and not _SQL.match(node.value)
+        )
         return ast.JoinedStr([node]) if is_sentence else node
 
 
@@ -138,7 +181,9 @@ def choose(folder: Path, room: str, sample: int | None, seed: int) -> set[str]:
     """Return the mutants of the sample, or all; have mutmut run those not noticed yet."""
     metas = {path: json.loads(path.read_text("utf-8")) for path in _metas(folder, room)}
     names = [name for meta in metas.values() for name in meta["exit_code_by_key"]]
-    chosen = set(names if sample is None else random.Random(seed).sample(names, min(sample, len(names))))
+    chosen = set(
+        names if sample is None else random.Random(seed).sample(names, min(sample, len(names)))
+    )
     for path, meta in metas.items():
         codes = meta["exit_code_by_key"]
         for name, code in codes.items():
@@ -169,7 +214,13 @@ def print_score(folder: Path, room: str, chosen: set[str], known: set[str]) -> f
             elif what in known:
                 counts["equivalent"] += 1
             else:
-                kind = "not run" if code is None else "survived" if code in _SURVIVED else "without a test"
+                kind = (
+                    "not run"
+                    if code is None
+                    else "survived"
+                    if code in _SURVIVED
+                    else "without a test"
+                )
                 counts[kind] += 1
                 print(what if kind == "survived" else f"{what} ({kind})")
     noticed = counts["noticed"] + counts["timeout"]
@@ -186,7 +237,10 @@ def changed_lines(source: str) -> dict[str, str]:
     for name, lines in functions.items():
         original = functions.get(name.rpartition("__mutmut_")[0] + "__mutmut_orig")
         if original and original is not lines:
-            found[name] = " ".join(line.strip() for line in lines if line not in original) or "a line is missing"
+            found[name] = (
+                " ".join(line.strip() for line in lines if line not in original)
+                or "a line is missing"
+            )
     return found
 
 

@@ -38,7 +38,10 @@ def man_page() -> str:
         f'.TH OTABUILD 1 "" "otabuild {__version__}" "User Commands"',
         *(".SH NAME", rf"otabuild \- {_roff((parser.description or '').rstrip('.'))}"),
         *(".SH SYNOPSIS", r"\fBotabuild\fR [\fIoptions\fR] \fIcommand\fR [\fIarguments\fR]"),
-        *(".SH DESCRIPTION", "Results go to standard output, messages and progress to standard error."),
+        *(
+            ".SH DESCRIPTION",
+            "Results go to standard output, messages and progress to standard error.",
+        ),
         *(".SH OPTIONS", "Every command takes these, too, except the version:"),
         *_options(action for action in parser._actions if action.option_strings),  # noqa: SLF001  (argparse has no other way)
         ".SH COMMANDS",
@@ -61,10 +64,13 @@ def _roff(text: str) -> str:
     escaped = re.sub("`([^`]+)`", r"\\fB\1\\fR", escaped)
     escaped = "".join(sign if sign.isascii() else rf"\[u{ord(sign):04X}]" for sign in escaped)
     lines = textwrap.wrap(escaped, 79, break_long_words=False, break_on_hyphens=False)
-    return "\n".join(f"\\&{line}" if line.startswith(".") else line for line in lines)  # a dot begins a macro
+    # A dot begins a macro.
+    return "\n".join(f"\\&{line}" if line.startswith(".") else line for line in lines)
 
 
-def named_commands(parser: argparse.ArgumentParser, name: str) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+def named_commands(
+    parser: argparse.ArgumentParser, name: str
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Yield the commands of a parser by their full names; a group such as `pki` is none."""
     kind = argparse._SubParsersAction  # noqa: SLF001  (the same)
     groups = [action for action in parser._actions if isinstance(action, kind)]  # noqa: SLF001  (the same)
@@ -85,7 +91,9 @@ def _usage(action: argparse.Action) -> str:
     value = action.metavar or "|".join(map(str, action.choices or ())) or action.dest.upper()
     if not action.option_strings:
         return str(value)
-    return ", ".join(option if action.nargs == 0 else f"{option} {value}" for option in action.option_strings)
+    return ", ".join(
+        option if action.nargs == 0 else f"{option} {value}" for option in action.option_strings
+    )
 
 
 def _help(action: argparse.Action) -> str:

@@ -1,4 +1,4 @@
-"""Generates the reference pages about recipes, errors and rules as Markdown, from the code itself."""
+"""Generates the reference pages about recipes, errors and rules, from the code itself."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ def recipe_page() -> str:
     lines = [
         "# Recipe keys\n",
         (
-            f"{WRITTEN} Paths are relative to the recipe. Text may contain `${{env:NAME}}`, `${{env:NAME:-default}}`, "
-            "`${git:commit}`, `${git:branch}`, `${git:describe}` and `${date}`. An unknown key is an error. For editors "
+            f"{WRITTEN} Paths are relative to the recipe. Text may contain `${{env:NAME}}`, "
+            f"`${{env:NAME:-default}}`, "
+            "`${git:commit}`, `${git:branch}`, `${git:describe}` and `${date}`. An unknown key is "
+            "an error. For editors "
             "there is the [JSON Schema](recipe.schema.json); `otabuild schema` prints it.\n"
         ),
     ]
@@ -91,7 +93,10 @@ def _model(name: str, model: dict[str, Any]) -> Iterator[str]:
 def _profiles() -> Iterator[str]:
     """Yield the numbers of each storage profile."""
     yield "The profiles set these numbers. The first four can be overridden by their keys.\n"
-    yield f"| number | {' | '.join(f'`{name}`' for name in PROFILES)} |\n|---|{'---|' * len(PROFILES)}"
+    yield (
+        f"| number | {' | '.join(f'`{name}`' for name in PROFILES)} "
+        f"|\n|---|{'---|' * len(PROFILES)}"
+    )
     for number, show in _NUMBERS.items():
         yield f"| {number} | {' | '.join(show(plan) for plan in PROFILES.values())} |"
     yield ""
@@ -104,9 +109,13 @@ _NUMBERS: dict[str, Callable[[StoragePlan], str]] = {
     "`compress-level`": lambda plan: str(plan.compress_level),
     "largest bundle (grows with `bundle-size`)": lambda plan: human_size(plan.bundle_max),
     "share of directories that begin a bundle": lambda plan: f"{plan.folder_share:.3g}",
-    "bundles end where a hash of the name says so": lambda plan: "yes" if plan.cut_by_name else "no, only when full",
+    "bundles end where a hash of the name says so": lambda plan: (
+        "yes" if plan.cut_by_name else "no, only when full"
+    ),
     "largest content stored uncompressed without a try": lambda plan: human_size(plan.compress_min),
-    "smallest ratio (content / frame) at which a frame is kept": lambda plan: str(plan.compress_ratio),
+    "smallest ratio (content / frame) at which a frame is kept": lambda plan: str(
+        plan.compress_ratio
+    ),
 }
 
 
@@ -130,7 +139,9 @@ def kind(value: dict[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "const" in value or "enum" in value:
         choices = value.get("enum", [value.get("const")])
-        return " or ".join(f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in choices)
+        return " or ".join(
+            f"`{choice if isinstance(choice, str) else json.dumps(choice)}`" for choice in choices
+        )
     if choices := value.get("anyOf") or value.get("oneOf"):
         return _either([kind(choice) for choice in choices])
     if value.get("type") == "array":
@@ -163,14 +174,20 @@ def cell(text: str) -> str:
 
 def errors_page() -> str:
     """Return the page of exit codes and all classes of errors."""
-    classes = [found for _, found in inspect.getmembers(errors, inspect.isclass) if issubclass(found, Exception)]
+    classes = [
+        found
+        for _, found in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(found, Exception)
+    ]
     lines = [
         f"# Errors and exit codes\n\n{WRITTEN}\n",
         _EXIT_CODES,
         "## Errors\n",
         (
-            "Every error that a user can cause or fix is an `otabuild.OtabuildError`, with `what`, `where`, `observed`, "
-            "`expected` and `hint`. Any other exception is a bug. All classes are in `otabuild.errors`.\n"
+            "Every error that a user can cause or fix is an `otabuild.OtabuildError`, with `what`, "
+            "`where`, `observed`, "
+            "`expected` and `hint`. Any other exception is a bug. All classes are in "
+            "`otabuild.errors`.\n"
         ),
         "| class | is a | meaning |\n|---|---|---|",
     ]
@@ -181,7 +198,9 @@ def errors_page() -> str:
 
 
 def _notes() -> str:
-    return ", ".join(f"`{id_}`" for id_, rule in rules_of("lint").items() if rule.severity == "note")
+    return ", ".join(
+        f"`{id_}`" for id_, rule in rules_of("lint").items() if rule.severity == "note"
+    )
 
 
 def rules_page() -> str:
@@ -189,9 +208,12 @@ def rules_page() -> str:
     lines = [
         f"# Rules\n\n{WRITTEN}\n\n## Rules of verify\n",
         (
-            "`otabuild verify` prints the rule of each finding in brackets. An error fails the verification. A note does "
-            "not, unless you pass `--strict`. Two more rules are not in the table: `signature` reports a signature that is "
-            "not valid, and `blob` reports a stored blob that is damaged. Section numbers are those of the"
+            "`otabuild verify` prints the rule of each finding in brackets. An error fails the "
+            "verification. A note does "
+            "not, unless you pass `--strict`. Two more rules are not in the table: `signature` "
+            "reports a signature that is "
+            "not valid, and `blob` reports a stored blob that is damaged. Section numbers are "
+            "those of the"
             " [format](format.md).\n"
         ),
         "| rule | severity | demands |\n|---|---|---|",
@@ -201,16 +223,21 @@ def rules_page() -> str:
     lines += [
         "\n## Rules of lint\n",
         (
-            "`otabuild lint` finds what causes trouble on devices although the image is valid. `--ignore RULE` silences a rule. "
+            "`otabuild lint` finds what causes trouble on devices although the image is valid. "
+            "`--ignore RULE` silences a rule. "
             f"Findings of {_notes()} are notes: they fail with `--strict` only.\n"
         ),
         "| rule | why | what to do |\n|---|---|---|",
     ]
-    lines += [f"| `{id_}` | {cell(rule.doc)} | {cell(rule.hint)} |" for id_, rule in rules_of("lint").items()]
+    lines += [
+        f"| `{id_}` | {cell(rule.doc)} | {cell(rule.hint)} |"
+        for id_, rule in rules_of("lint").items()
+    ]
     lines += [
         "\n## Rules of certificate chains\n",
         (
-            "The preflight of a build and `verify-sign` stop at the first that is broken; `verify` reports all of them as "
+            "The preflight of a build and `verify-sign` stop at the first that is broken; `verify` "
+            "reports all of them as "
             "`signature`. Whether the chain ends at a trusted root is checked after these.\n"
         ),
         "| rule | demands |\n|---|---|",
@@ -219,7 +246,8 @@ def rules_page() -> str:
     lines += [
         "\n## Rules of recipes\n",
         (
-            "These are about several keys of a recipe; [Recipe keys](recipe.md) tells what each key accepts. Every one that "
+            "These are about several keys of a recipe; [Recipe keys](recipe.md) tells what each "
+            "key accepts. Every one that "
             "is broken is reported.\n"
         ),
         "| rule | demands |\n|---|---|",

@@ -61,15 +61,22 @@ def add_otaclient_package(release_dir: str, cache: Cache, *, legacy: bool) -> St
 
     Raises:
         FormatError: its manifest.json does not follow the format.
-        InputError, IntegrityError: a file is missing, not a regular file, or has the wrong size or checksum.
+        InputError, IntegrityError: a file is missing, not a regular file, or has the wrong size or
+        checksum.
     """
     where = os.path.join(release_dir, RELEASE_MANIFEST)
     raw = files.read_file(where, limits.DOCUMENT)
     release, manifest, descriptor = build_package(raw, where)
     wanted = release.packages if legacy else release.squashfs
-    stored = {p.filename: _add_package(os.path.join(release_dir, p.filename), p, cache) for p in wanted}
+    stored = {
+        p.filename: _add_package(os.path.join(release_dir, p.filename), p, cache) for p in wanted
+    }
     folder = {RELEASE_MANIFEST: cache.add(raw), **stored}
-    blobs = [folder[RELEASE_MANIFEST], cache.add(manifest), *(stored[p.filename] for p in release.squashfs)]
+    blobs = [
+        folder[RELEASE_MANIFEST],
+        cache.add(manifest),
+        *(stored[p.filename] for p in release.squashfs),
+    ]
     return StoredPackage(descriptor, blobs, folder)
 
 
@@ -77,7 +84,9 @@ def _add_package(path: str, package: Package, cache: Cache) -> Blob:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise InputError("cannot read a file of the otaclient release", where=path, observed=error.strerror) from None
+        raise InputError(
+            "cannot read a file of the otaclient release", where=path, observed=error.strerror
+        ) from None
     with open(fd, "rb") as file:
         writer = cache.new_blob(package.size)
         while chunk := file.read(min(_CHUNK, package.size + 1 - writer.size)):

@@ -1,7 +1,7 @@
-"""What an earlier release has already: a device with it only fetches what is new, and nothing is compressed again.
+"""What an earlier release has already: devices fetch, and builds compress, only what is new.
 
-If a trusted signer vouches for the release, what its table says is believed, and its blobs are not even read until the
-image is written. If not, its bundles are used by their bytes only.
+If a trusted signer vouches for the release, what its table says is believed, and its blobs are not
+even read until the image is written. If not, its bundles are used by their bytes only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Base:
     Args:
         bundles: each has one leaf, compressed or not.
         read: returns the bytes of a blob of that release, checked against its digest.
-        singles: how contents are stored that are in no bundle, by digest; only of a release that is trusted.
+        singles: how contents are stored that are in no bundle, by digest; only of a release that is
+            trusted.
         is_trusted: whether a trusted signer vouches for the release.
 
     Attributes:
@@ -50,7 +51,11 @@ class Base:
     @cached_property
     def bundle_of(self) -> Mapping[bytes, int]:
         """Maps the digest of a content to the number of its bundle."""
-        return {part.blob.digest: number for number, bundle in enumerate(self.bundles) for part in bundle.members}
+        return {
+            part.blob.digest: number
+            for number, bundle in enumerate(self.bundles)
+            for part in bundle.members
+        }
 
     def single(self, blob: Blob, plan: StoragePlan) -> StoredContent | None:
         """Return how a content is stored by itself, if a build with this plan might store it so."""
@@ -61,7 +66,7 @@ class Base:
         return stored
 
     def settle(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
-        """Reuse a bundle with the wanted contents as its only members; see `take` if the release is not trusted."""
+        """Reuse a bundle of just the wanted contents; see `take` if the release is not trusted."""
         if not self.is_trusted:
             return self.take(bundle, wanted, cache)
         places = {part.blob.digest: part for part in bundle.members}
@@ -71,7 +76,8 @@ class Base:
     def take(self, bundle: Bundle, wanted: Sequence[Blob], cache: Cache) -> Bundle:
         """Store a bundle of the earlier release; only the wanted contents remain members.
 
-        The release's description of its bundle is not trusted: every wanted content is checked against its digest.
+        The release's description of its bundle is not trusted: every wanted content is checked
+        against its digest.
 
         Raises:
             IntegrityError: a content is not at the place that the release names.
@@ -80,11 +86,17 @@ class Base:
         stored = self._read(leaf)
         size = bundle.stored.content.size
         where = f"bundle {bundle.stored.content.digest.hex()} of the earlier release"
-        content = b"".join(decompress([stored], size, size, where)) if bundle.stored.compressed else stored
+        content = (
+            b"".join(decompress([stored], size, size, where))
+            if bundle.stored.compressed
+            else stored
+        )
         places = {part.blob.digest: part for part in bundle.members}
         parts = tuple(places[blob.digest] for blob in wanted)
         for blob, offset in parts:
             if hashlib.sha256(content[offset : offset + blob.size]).digest() != blob.digest:
-                raise IntegrityError("a content is not where the resource table says it is", where=where)
+                raise IntegrityError(
+                    "a content is not where the resource table says it is", where=where
+                )
         cache.add(stored)
         return Bundle.with_members(bundle.stored, parts)

@@ -1,4 +1,4 @@
-"""Cuts the sequence of small contents into bundles (section 7), by what is in it instead of by position."""
+"""Cuts the sequence of small contents into bundles (section 7), by content, not by position."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from otabuild.assembly.plan import StoragePlan
 class Chunker:
     """Decides where one bundle ends and the next starts; members come in path order.
 
-    A member starts a bundle if the hash of its path, scaled by its size, says so, or if it is the first of a directory
-    and the hash of the directory's name says so. Both depend only on that member, so an insertion changes only one
-    bundle.
+    A member starts a bundle if the hash of its path, scaled by its size, says so, or if it is the
+    first of a directory and the hash of the directory's name says so. Both depend only on that
+    member, so an insertion changes only one bundle.
     """
 
     def __init__(self, plan: StoragePlan) -> None:
@@ -23,7 +23,9 @@ class Chunker:
     def starts_new(self, path: str, size: int) -> bool:
         """Whether a content of this path and size (in bytes) starts a new bundle."""
         directory = path.rpartition("/")[0]
-        cut = self._size > 0 and (self._size + size > self._plan.bundle_max or self._picks(path, directory, size))
+        cut = self._size > 0 and (
+            self._size + size > self._plan.bundle_max or self._picks(path, directory, size)
+        )
         self._size = size if cut else self._size + size
         self._directory = directory
         return cut

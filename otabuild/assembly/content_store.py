@@ -1,4 +1,4 @@
-"""Turns bytes into stored blobs: hashes them, compresses them if this pays, and slices what is larger than a leaf."""
+"""Turns bytes into stored blobs: hashes them, compresses them if this pays, slices large ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from otabuild.storage.cache import BlobWriter, Cache
 from otabuild.storage.compress import compress, compressor, library_version
 
 _ONE_SHOT = 8 * MIB
-"""Up to this size a content is kept in memory: it is read, hashed, looked up, and compressed only if it is new."""
+"""Up to this size a content is kept in memory: it is read, hashed, looked up, and compressed only
+if it is new."""
 _SAMPLE = 64 * KIB
 _COMPRESSED = (
     b"\x28\xb5\x2f\xfd",  # zstd
@@ -31,7 +32,8 @@ _COMPRESSED = (
     b"\xff\xd8\xff",  # JPEG
 )
 _FORM = 1
-"""Part of every cache key. Increase it when the same input is stored in a different way than before."""
+"""Part of every cache key. Increase it when the same input is stored in a different way than
+before."""
 
 
 class StoppedError(OtabuildError):
@@ -59,7 +61,11 @@ class Counts:
 
     def to_value(self) -> dict[str, int]:
         """Return the amounts under the names that the build report uses."""
-        return {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if not name.startswith("_")}
+        return {
+            name.replace("_", "-"): getattr(self, name)
+            for name in self.__slots__
+            if not name.startswith("_")
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +144,9 @@ class ContentStore:
         blob = Blob(hashlib.sha256(data).digest(), len(data))
         stored = self._store_new(data, blob, self._plan.bundle_level)
         blobs = [member.blob for member in members]
-        self._cache.remember(self._key(b"bundle", *(member.digest for member in blobs)), list(stored))
+        self._cache.remember(
+            self._key(b"bundle", *(member.digest for member in blobs)), list(stored)
+        )
         return Bundle.of(stored, blobs)
 
     def _load(self, content: Content) -> bytes:
@@ -158,7 +166,8 @@ class ContentStore:
     def _store_new(self, data: bytes, blob: Blob, level: int) -> StoredContent:
         if self.stop.is_set():
             raise StoppedError("stopped")
-        if blob.size > self._plan.compress_min:  # no probe: incompressible data costs little at these levels
+        # No probe: incompressible data costs little at these levels.
+        if blob.size > self._plan.compress_min:
             frame = compress(data, level)
             self.counts.add(blobs_compressed=1, bytes_compressed=len(data))
             if len(frame) * self._plan.compress_ratio <= len(data):
@@ -167,7 +176,10 @@ class ContentStore:
         return StoredContent(blob, None, (self._cache.add(data),))
 
     def _pays(self, sample: bytes) -> bool:
-        """Whether to try to compress content that starts like this. A failed attempt costs a second read."""
+        """Whether to try to compress content that starts like this.
+
+        A failed attempt costs a second read.
+        """
         if sample.startswith(_COMPRESSED):
             return False
         return len(compress(sample, 1)) * self._plan.compress_ratio <= len(sample)
@@ -176,7 +188,8 @@ class ContentStore:
         """Hash and compress a large content in one read, and cut its frame into slices."""
         digest = content.digest
         if digest is None and self._base is not None and self._base.singles:
-            digest = self._hash(content)  # one more read costs less than compressing what the base has
+            # One more read costs less than compressing what the base has.
+            digest = self._hash(content)
         if digest is not None and (stored := self.find(Blob(digest, content.size))) is not None:
             self._progress(content.size)
             return stored
@@ -202,7 +215,9 @@ class ContentStore:
             slices.write(frame.flush())
             self.counts.add(blobs_compressed=1, bytes_compressed=content.size)
         whole = slices.finish()
-        return StoredContent(Blob(digest.digest(), content.size), whole if frame else None, tuple(slices.leaves))
+        return StoredContent(
+            Blob(digest.digest(), content.size), whole if frame else None, tuple(slices.leaves)
+        )
 
     def _hash(self, content: Content) -> bytes:
         digest = hashlib.sha256()
@@ -219,7 +234,7 @@ class ContentStore:
             yield chunk
 
     def _recall(self, key: bytes, members: Sequence[Blob]) -> StoredContent | None:
-        """Return how contents are stored: as the cache says, or as it proves if somebody else wrote the record."""
+        """Return how contents are stored: as the cache says, or proves about records of others."""
         value = self._cache.recall(key)
         if value is None:
             stored = self._proven(key, members)

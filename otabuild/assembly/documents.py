@@ -82,7 +82,11 @@ def payload_descriptor(spec: PayloadSpec, raw_manifest: bytes) -> Descriptor:
     """Return the descriptor of a payload's manifest for the index."""
     blob = Descriptor.of(raw_manifest, OCI_MANIFEST)
     return Descriptor.make(
-        OCI_MANIFEST, blob.digest, blob.size, artifact_type=PAYLOAD_ARTIFACT, annotations=_identity(spec)
+        OCI_MANIFEST,
+        blob.digest,
+        blob.size,
+        artifact_type=PAYLOAD_ARTIFACT,
+        annotations=_identity(spec),
     )
 
 
@@ -97,7 +101,8 @@ def index(
     """Return index.json of a finalized image.
 
     Args:
-        manifests: descriptors of the payloads, the otaclient package and the resource table, in this order.
+        manifests: descriptors of the payloads, the otaclient package and the resource table, in
+            this order.
         annotations: the annotations of the recipe, by full keys.
         blobs: every blob of the image, once.
         created_at: Unix seconds of the build.

@@ -95,7 +95,11 @@ class _Writer:
             self._put(ft.Directory(row.path, inode_id))
             self.counts.directories += 1
         else:
-            self._put(ft.NonRegular(row.path, inode_id, None if row.target is None else row.target.encode()))
+            self._put(
+                ft.NonRegular(
+                    row.path, inode_id, None if row.target is None else row.target.encode()
+                )
+            )
             self.counts.non_regular += 1
 
     def flush(self) -> None:
@@ -129,7 +133,10 @@ class _Writer:
         return self._inodes
 
     def _resource(self, row: TreeRow, inode_id: int) -> int:
-        """Return the id of a content. It is that of the first inode with it: similar indexes compress better."""
+        """Return the id of a content.
+
+        It is that of the first inode with it: similar indexes compress better.
+        """
         assert row.digest is not None
         known = self._resources.get(row.digest)
         if known is not None:

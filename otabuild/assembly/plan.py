@@ -1,8 +1,8 @@
 """The storage plan: the numbers that decide how each distinct content is stored (section 7).
 
-Contents of 1 to 64 bytes are inlined in the file table. Small contents are bundled: members are in path order, and
-`chunker` decides where a bundle ends. Other contents are compressed individually if this pays, and sliced if they are
-larger than a leaf.
+Contents of 1 to 64 bytes are inlined in the file table. Small contents are bundled: members are in
+path order, and `chunker` decides where a bundle ends. Other contents are compressed individually if
+this pays, and sliced if they are larger than a leaf.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class StoragePlan:
         return list(asdict(self).values())
 
 
-# Measured, see docs/performance.md. Levels above 9 cost bundles much time and save only 0.2 % of the image.
+# Measured, see docs/performance.md. Levels above 9 cost bundles much time and save only 0.2 % of
+# the image.
 PROFILES: Mapping[str, StoragePlan] = {
     "update": StoragePlan(
         bundle_member_max=16 * KIB,

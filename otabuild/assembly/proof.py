@@ -1,8 +1,9 @@
 """Proves by content alone what a cache of somebody else says about a stored content.
 
-A record of the cache that this user did not write may name any bytes. Its leaves are read once, and must contain just
-the wanted contents, in the one form that `ContentStore` would have chosen; all but the level of the compression follows
-from that. What cannot be proven, such as that compression did not pay, is made again.
+A record of the cache that this user did not write may name any bytes. Its leaves are read once, and
+must contain just the wanted contents, in the one form that `ContentStore` would have chosen; all
+but the level of the compression follows from that. What cannot be proven, such as that compression
+did not pay, is made again.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from otabuild.storage.cache import Cache
 from otabuild.storage.zstd import decompress
 
 
-def is_proven(stored: StoredContent, members: Sequence[Blob], plan: StoragePlan, cache: Cache) -> bool:
-    """Whether the leaves of a stored content are in the cache, and contain these members one after the other.
+def is_proven(
+    stored: StoredContent, members: Sequence[Blob], plan: StoragePlan, cache: Cache
+) -> bool:
+    """Whether the leaves of a stored content are in the cache, and contain these members in turn.
 
     Args:
         stored: what a record of the cache says; nothing of it is trusted.
@@ -30,7 +33,11 @@ def is_proven(stored: StoredContent, members: Sequence[Blob], plan: StoragePlan,
         cache: has the leaves.
     """
     size = stored.content.size
-    if not _is_plain(stored) or size != sum(member.size for member in members) or not _is_form(stored, plan):
+    if (
+        not _is_plain(stored)
+        or size != sum(member.size for member in members)
+        or not _is_form(stored, plan)
+    ):
         return False
     whole = hashlib.sha256()
     try:
@@ -54,22 +61,35 @@ def is_proven(stored: StoredContent, members: Sequence[Blob], plan: StoragePlan,
 
 def _is_plain(stored: StoredContent) -> bool:
     """Whether a record read from anywhere consists of digests and sizes at all."""
-    blobs: list[Any] = [stored.content, *stored.leaves, *([stored.compressed] if stored.compressed else [])]
-    return bool(stored.leaves) and all(type(digest) is bytes and type(size) is int for digest, size in blobs)
+    blobs: list[Any] = [
+        stored.content,
+        *stored.leaves,
+        *([stored.compressed] if stored.compressed else []),
+    ]
+    return bool(stored.leaves) and all(
+        type(digest) is bytes and type(size) is int for digest, size in blobs
+    )
 
 
 def may_be_stored(stored: StoredContent, plan: StoragePlan) -> bool:
     """Whether content of this size might be stored in this form and cut into these leaves."""
     size, whole = stored.content.size, stored.compressed or stored.content
-    if stored.compressed and not (size > plan.compress_min and whole.size * plan.compress_ratio <= size):
+    if stored.compressed and not (
+        size > plan.compress_min and whole.size * plan.compress_ratio <= size
+    ):
         return False
     *full, last = (leaf.size for leaf in stored.leaves)
     return set(full) <= {LEAF} and 0 < last <= LEAF and sum(full) + last == whole.size
 
 
 def _is_form(stored: StoredContent, plan: StoragePlan) -> bool:
-    """Whether content of this size would be stored in this form: only compressing a large one shows that it does not pay."""
-    return may_be_stored(stored, plan) and (stored.compressed is not None or stored.content.size <= plan.compress_min)
+    """Whether content of this size would be stored in this form.
+
+    Only compressing a large one shows that it does not pay.
+    """
+    return may_be_stored(stored, plan) and (
+        stored.compressed is not None or stored.content.size <= plan.compress_min
+    )
 
 
 def _leaves(stored: StoredContent, cache: Cache) -> Iterator[bytes]:

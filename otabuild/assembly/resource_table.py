@@ -1,4 +1,4 @@
-"""The resource table of an image: one row for each content and for each blob that a filter needs (section 7)."""
+"""The resource table: a row for each content and for each blob that a filter needs (section 7)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _WHOLE = -1
 
 
 class _Made(NamedTuple):
-    """The parts of a resource, by digest: none for a leaf. `offset` is the offset in a bundle, or _WHOLE."""
+    """The parts of a resource, by digest: none for a leaf.
+
+    `offset` is the offset in a bundle, or _WHOLE.
+    """
 
     size: int
     parts: tuple[bytes, ...] = ()
@@ -31,11 +34,13 @@ class _Made(NamedTuple):
 class Resources:
     """Rows whose references are still digests.
 
-    A digest may have two roles: the frame of one file can itself be a file of the rootfs. A leaf stays a leaf, because
-    slices and clients need its blob unchanged. Rows that nothing needs are left out.
+    A digest may have two roles: the frame of one file can itself be a file of the rootfs. A leaf
+    stays a leaf, because slices and clients need its blob unchanged. Rows that nothing needs are
+    left out.
 
-    Nearly all contents of a large tree are members of bundles, and no filter names a member. So memory holds only what is
-    stored by itself, and members that have a second role there; all others pass by.
+    Nearly all contents of a large tree are members of bundles, and no filter names a member. So
+    memory holds only what is stored by itself, and members that have a second role there; all
+    others pass by.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -55,9 +60,12 @@ class Resources:
                 self._ids[digest] = _FIRST_ID + len(self._ids)
 
     def rows(self) -> Iterator[ResourceRow]:
-        """Yield the rows of the table by ascending id. Rows of a kind are together, which compresses best.
+        """Yield the rows of the table by ascending id.
 
-        Leaves and bundles come first, because filters name them, then bundle members, then single contents by size.
+        Rows of a kind are together, which compresses best.
+
+        Leaves and bundles come first, because filters name them, then bundle members, then single
+        contents by size.
         """
         return (
             ResourceRow(_FIRST_ID + number, digest, made.size, self._filter(made))
@@ -66,13 +74,21 @@ class Resources:
 
     def leaves(self) -> Iterator[Blob]:
         """Yield the blobs that the image must contain."""
-        return (Blob(digest, made.size) for digest in self._ids if not (made := self._made[digest]).parts)
+        return (
+            Blob(digest, made.size)
+            for digest in self._ids
+            if not (made := self._made[digest]).parts
+        )
 
     def _add_stored(self, item: StoredContent) -> None:
         whole = item.compressed or item.content
-        self._made.setdefault(whole.digest, _Made(whole.size, tuple(leaf.digest for leaf in item.leaves)))
+        self._made.setdefault(
+            whole.digest, _Made(whole.size, tuple(leaf.digest for leaf in item.leaves))
+        )
         if item.compressed is not None:
-            self._made.setdefault(item.content.digest, _Made(item.content.size, (item.compressed.digest,), _WHOLE))
+            self._made.setdefault(
+                item.content.digest, _Made(item.content.size, (item.compressed.digest,), _WHOLE)
+            )
 
     def _filter(self, made: _Made) -> bytes | None:
         if not made.parts:
@@ -99,7 +115,10 @@ class Resources:
         for bundle in self._bundles:
             whole = (bundle.stored.content.digest,)
             for member, offset in bundle.members:
-                yield member.digest, self._made.get(member.digest) or _Made(member.size, whole, offset)
+                yield (
+                    member.digest,
+                    self._made.get(member.digest) or _Made(member.size, whole, offset),
+                )
         for single in self._singles:
             yield single.content.digest, self._made[single.content.digest]
 
@@ -111,7 +130,7 @@ class Resources:
         yield from (bundle.stored.content.digest for bundle in self._bundles)
 
     def _needed(self) -> set[bytes]:
-        """Return all that contents are made of, and those contents that are more than members of a bundle."""
+        """Return all that contents are made of, and the contents that are not only in a bundle."""
         needed: set[bytes] = set()
         for digest, made in self._contents():
             self._need(digest, made, needed)

@@ -1,6 +1,7 @@
-"""Turns rootfs entries into stored contents: reads each file at most once, makes bundles and blobs in parallel.
+"""Turns rootfs entries into stored contents: reads files once, makes bundles and blobs in parallel.
 
-The result depends only on the trees and the plan, not on the content of the cache or the scheduling of threads.
+The result depends only on the trees and the plan, not on the content of the cache or the scheduling
+of threads.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from otabuild.storage.cache import Cache
 _Known = tuple[bytes | None, bytes | None]
 """Digest and inlined content of a file, as far as they are known."""
 _LARGE = MIB
-"""Contents over this size are started first, the largest ahead, so that none runs alone at the end."""
+"""Contents over this size are started first, the largest ahead, so that none runs alone at the
+end."""
 _BATCH = 1000
 _BACKLOG, _BACKLOG_BYTES = 8, 32 * MIB
-"""Bundles and contents in progress per worker, to bound memory: as many bundles as these bytes hold, at most 8."""
+"""Bundles and contents in progress per worker, to bound memory: as many bundles as these bytes
+hold, at most 8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,15 @@ def store_contents(
     """Store every content of the trees.
 
     Args:
-        trees: for each rootfs a function that returns its entries in path order; it may be called several times.
+        trees: for each rootfs a function that returns its entries in path order; it may be called
+            several times.
         plan: how contents are stored.
         environment: cache, workers, time and progress.
         base: an earlier release; its bundles are reused while they are still worth it.
 
     Returns:
-        The storage of all contents; the rows of each tree, to be read once; and the counts of the work done.
+        The storage of all contents; the rows of each tree, to be read once; and the counts of the
+        work done.
 
     Raises:
         InputChangedError, InputUnreadableError, StorageError: see ContentStore.
@@ -109,8 +114,8 @@ class _Digests:
 class _Single:
     """A content stored by itself.
 
-    `stored` is None until its thread has finished; `met` is whether the pass over the trees has met it, so that its
-    bytes are counted once for each path.
+    `stored` is None until its thread has finished; `met` is whether the pass over the trees has met
+    it, so that its bytes are counted once for each path.
     """
 
     __slots__ = ("met", "stored")
@@ -130,7 +135,9 @@ class _StoreRun:
         self._plan, self._environment = plan, environment
         self._pool = ThreadPoolExecutor(environment.workers)
         self._under_way: deque[Callable[[], None]] = deque()
-        self._backlog = environment.workers * max(1, min(_BACKLOG, _BACKLOG_BYTES // plan.bundle_max))
+        self._backlog = environment.workers * max(
+            1, min(_BACKLOG, _BACKLOG_BYTES // plan.bundle_max)
+        )
         self._singles: dict[StatKey | bytes, _Single] = {}
         self._bundles: list[Bundle | None] = []
         self._bundled: set[bytes] = set()
@@ -148,14 +155,21 @@ class _StoreRun:
         self._pool.shutdown(cancel_futures=kind is not None)
 
     def begin_large(self, entries: Iterable[Entry]) -> None:
-        """Start the largest contents first, so that no core is idle while the last one is compressed."""
-        large = [(entry, entry.content) for entry in entries if entry.content and entry.content.size > _LARGE]
+        """Start the largest contents first, so that no core is idle at the end."""
+        large = [
+            (entry, entry.content)
+            for entry in entries
+            if entry.content and entry.content.size > _LARGE
+        ]
         large.sort(key=lambda found: -found[1].size)
         for _, content, (digest, _) in self._known(large):
             self._single(content, digest)
 
     def add_tree(self, entries: Iterable[Entry]) -> _Digests:
-        """Take every regular file of a tree; return their digests, which are complete when the run is finished."""
+        """Take every regular file of a tree.
+
+        Returns their digests, which are complete when the run is finished.
+        """
         self._cache_knows_files = self._environment.cache.knows_files()  # of earlier trees, too
         found = _Digests()
         linked: dict[str, bytes | _Single] = {}
@@ -174,7 +188,7 @@ class _StoreRun:
         return found
 
     def settle_base(self) -> None:
-        """Reuse bundles of the earlier release that are still worth it; bundle the other waiting contents."""
+        """Reuse bundles of the earlier release that are still worth it; bundle what else waits."""
         assert self._base is not None
         left = []
         for number, members in self._waiting.items():
@@ -197,7 +211,11 @@ class _StoreRun:
 
     def storage(self) -> Storage:
         """Return everything that is stored, in order of first occurrence."""
-        singles = {single.stored.content.digest: single.stored for single in self._singles.values() if single.stored}
+        singles = {
+            single.stored.content.digest: single.stored
+            for single in self._singles.values()
+            if single.stored
+        }
         return Storage(list(singles.values()), [bundle for bundle in self._bundles if bundle])
 
     def _add(self, path: str, content: Content, known: _Known) -> bytes | _Single:
@@ -210,9 +228,10 @@ class _StoreRun:
                 self._environment.progress(content.size)
             single.met = True
             return single
-        # Small contents are read here and not in a thread: handing over a few hundred bytes costs more than hashing them.
-        # `data` may then be given to the bundle, so that no file is read twice; a base may make the bundle unnecessary,
-        # so what waits for it keeps only where to read, or memory would hold every small file of the tree.
+        # Small contents are read here and not in a thread: handing over a few hundred bytes costs
+        # more than hashing them. `data` may then be given to the bundle, so that no file is read
+        # twice; a base may make the bundle unnecessary, so what waits for it keeps only where to
+        # read, or memory would hold every small file of the tree.
         data = inline
         if digest is None or (is_inlined(content.size) and inline is None):
             data = load_content(content)
@@ -239,8 +258,13 @@ class _StoreRun:
             self._end_bundle()
         self._members.append(member)
 
-    def _known(self, files: Iterable[tuple[Entry, Content]]) -> Iterator[tuple[Entry, Content, _Known]]:
-        """Yield the files with what is known of them without reading them; the cache is asked for many at a time."""
+    def _known(
+        self, files: Iterable[tuple[Entry, Content]]
+    ) -> Iterator[tuple[Entry, Content, _Known]]:
+        """Yield the files with what is known without reading them.
+
+        The cache is asked for many at a time.
+        """
         left = iter(files)
         while batch := list(islice(left, _BATCH)):
             contents = (content for _, content in batch if content.digest is None)
@@ -251,12 +275,14 @@ class _StoreRun:
                 yield entry, content, known or (content.digest, None)
 
     def _single(self, content: Content, digest: bytes | None) -> _Single:
-        """Store a content by itself, unless this run already has it under its digest or its stat key."""
+        """Store a content by itself, unless this run has it under its digest or stat key."""
         key = content.stat_key if content.stat_key in self._singles else digest or content.stat_key
         assert key is not None
         single = self._singles.get(key)
         if single is None:
-            single = self._singles[key] = _Single(self.store.find(Blob(digest, content.size)) if digest else None)
+            single = self._singles[key] = _Single(
+                self.store.find(Blob(digest, content.size)) if digest else None
+            )
             if single.stored is None:
                 future = self._pool.submit(self.store.store_file, content._replace(digest=digest))
                 self._start(partial(self._end_single, single, future, content, digest))
@@ -311,7 +337,9 @@ class _StoreRun:
         self._hashed.clear()
 
 
-def _rows(entries: Iterable[Entry], digests: Iterable[bytes], inline: Mapping[bytes, bytes]) -> Iterator[TreeRow]:
+def _rows(
+    entries: Iterable[Entry], digests: Iterable[bytes], inline: Mapping[bytes, bytes]
+) -> Iterator[TreeRow]:
     """Yield the tree with its digests; hard-link groups are numbered in path order."""
     groups: dict[str, int] = {}
     found = iter(digests)

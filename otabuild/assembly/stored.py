@@ -1,4 +1,4 @@
-"""How each content is stored: what the store step finds out, and what the resource table will list (section 7)."""
+"""How each content is stored: what the store step finds out, and the resource table will list."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from otabuild.format.digest import Blob
 
 
 class StoredContent(NamedTuple):
-    """How bytes are stored: compressed or not, in one leaf or in slices (in order, including repeats)."""
+    """How bytes are stored: compressed or not, in one leaf or in slices (in order, repeats too)."""
 
     content: Blob
     compressed: Blob | None
@@ -19,7 +19,7 @@ class StoredContent(NamedTuple):
 
     @classmethod
     def of(cls, value: Sequence[Any]) -> Self:
-        """Convert from plain lists or tuples, as MessagePack returns them; equal blobs become one object."""
+        """Convert from plain lists or tuples, as of MessagePack; equal blobs become one object."""
         content, compressed, leaves = value
         known: dict[Blob, Blob] = {}
 
@@ -57,13 +57,19 @@ class Bundle(NamedTuple):
     @classmethod
     def with_members(cls, stored: StoredContent, members: Iterable[BundleMember]) -> Self:
         """Return the bundle in which these contents are at these positions."""
-        return cls(stored, bytes(msgpack.packb([value for blob, offset in members for value in (*blob, offset)])))
+        return cls(
+            stored,
+            bytes(msgpack.packb([value for blob, offset in members for value in (*blob, offset)])),
+        )
 
     @property
     def members(self) -> tuple[BundleMember, ...]:
         """Return the contents."""
         values = iter(msgpack.unpackb(self.packed))
-        return tuple(BundleMember(Blob(*blob), offset) for *blob, offset in zip(values, values, values, strict=True))
+        return tuple(
+            BundleMember(Blob(*blob), offset)
+            for *blob, offset in zip(values, values, values, strict=True)
+        )
 
 
 class Storage(NamedTuple):
@@ -81,7 +87,7 @@ class Storage(NamedTuple):
 
     @classmethod
     def read(cls, file: IO[bytes]) -> Self:
-        """Read what `write` wrote, one item at a time, because hundreds of thousands are possible."""
+        """Read what `write` wrote, one item at a time: hundreds of thousands are possible."""
         items = msgpack.Unpacker(file)
         singles = [StoredContent.of(next(items)) for _ in range(next(items))]
         return cls(singles, [Bundle(StoredContent.of(stored), packed) for stored, packed in items])

@@ -1,7 +1,8 @@
-"""A rootfs in the form of the tables: entries with the digests of their contents, and nothing of the build host.
+"""A rootfs in the form of the tables: entries with digests of contents, nothing of the build host.
 
-It is stored in a file of the work directory, one MessagePack row per entry. Therefore memory does not grow with the
-tree, and the next steps depend only on what is in the image: not on times, inode numbers or paths of the host.
+It is stored in a file of the work directory, one MessagePack row per entry. Therefore memory does
+not grow with the tree, and the next steps depend only on what is in the image: not on times, inode
+numbers or paths of the host.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import msgpack
 class TreeRow(NamedTuple):
     """An entry.
 
-    `xattrs` is packed. `digest` (32 bytes) and `size` belong to a regular file; `inline` is its content if the file
-    table contains it. Rows with the same `link` (not None) are hard links of one inode.
+    `xattrs` is packed. `digest` (32 bytes) and `size` belong to a regular file; `inline` is its
+    content if the file table contains it. Rows with the same `link` (not None) are hard links of
+    one inode.
     """
 
     path: str

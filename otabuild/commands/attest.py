@@ -27,15 +27,27 @@ def add(parsers: Parsers) -> None:
     attest = parsers.add_parser(
         "attest", help="sign a statement about a built image: how it was made, or what is in it"
     )
-    attest.add_argument("recipe", metavar="RECIPE", help="the recipe of the image, which must be built")
-    attest.add_argument("--sbom", action="store_true", help="attest its bill of materials instead of its provenance")
     attest.add_argument(
-        "--builder-id", metavar="URI", help="who builds; default: OTABUILD_BUILDER_ID of the environment"
+        "recipe", metavar="RECIPE", help="the recipe of the image, which must be built"
+    )
+    attest.add_argument(
+        "--sbom", action="store_true", help="attest its bill of materials instead of its provenance"
+    )
+    attest.add_argument(
+        "--builder-id",
+        metavar="URI",
+        help="who builds; default: OTABUILD_BUILDER_ID of the environment",
     )
     outside = attest.add_mutually_exclusive_group()
-    outside.add_argument("--request", metavar="FILE", help="write what has to be signed outside to this file")
-    outside.add_argument("--answer", metavar="FILE", help="the signature of the request, as for sign-finish")
-    attest.add_argument("-o", "--output", metavar="FILE", help="the attestation; default: beside the artifact")
+    outside.add_argument(
+        "--request", metavar="FILE", help="write what has to be signed outside to this file"
+    )
+    outside.add_argument(
+        "--answer", metavar="FILE", help="the signature of the request, as for sign-finish"
+    )
+    attest.add_argument(
+        "-o", "--output", metavar="FILE", help="the attestation; default: beside the artifact"
+    )
     add_json(attest)
     attest.set_defaults(run=run_attest)
 
@@ -43,8 +55,12 @@ def add(parsers: Parsers) -> None:
 def add_attestations(parser: argparse.ArgumentParser) -> None:
     """Add the options that name attestations to check."""
     group = parser.add_argument_group("attestations, which the same trust applies to")
-    group.add_argument("--provenance", metavar="FILE", help="check that this says how this image was made")
-    group.add_argument("--sbom", metavar="FILE", help="check that this is its attested bill of materials")
+    group.add_argument(
+        "--provenance", metavar="FILE", help="check that this says how this image was made"
+    )
+    group.add_argument(
+        "--sbom", metavar="FILE", help="check that this is its attested bill of materials"
+    )
 
 
 def check_attestations(
@@ -58,12 +74,17 @@ def check_attestations(
     from otabuild.verification.attested import check_subjects
 
     found = {}
-    for name, path, kind in (("provenance", args.provenance, PROVENANCE), ("sbom", args.sbom, SBOM)):
+    for name, path, kind in (
+        ("provenance", args.provenance, PROVENANCE),
+        ("sbom", args.sbom, SBOM),
+    ):
         if path is None:
             continue
         if policy is None:
             raise InputError(
-                "needs a trust anchor", where=f"--{name}", hint="name CA certificates with --ca or --ca-dir"
+                "needs a trust anchor",
+                where=f"--{name}",
+                hint="name CA certificates with --ca or --ca-dir",
             )
         statement = verify_attestation(read_file(path, LIMIT), path, kind, policy, now).statement
         check_subjects(statement, image, path)
@@ -101,9 +122,13 @@ def run_attest(args: argparse.Namespace) -> int:
         if args.sbom
         else attesting.provenance_statement(recipe, workspace, builder)
     )
-    path = args.output or f"{beside(recipe, workspace)}{SBOM_ATTESTATION if args.sbom else PROVENANCE}"
+    path = (
+        args.output or f"{beside(recipe, workspace)}{SBOM_ATTESTATION if args.sbom else PROVENANCE}"
+    )
     asked = (
-        attesting.request(recipe, workspace, statement, os.path.basename(path)) if args.request or args.answer else None
+        attesting.request(recipe, workspace, statement, os.path.basename(path))
+        if args.request or args.answer
+        else None
     )
     if asked and args.request:
         write_file(args.request, asked.to_json())
@@ -111,7 +136,9 @@ def run_attest(args: argparse.Namespace) -> int:
         emit(args, value, [f"{args.request}: sign sha256:{asked.digest.hex()} for {path}"])
         return 0
     if asked:
-        write_file(path, attesting.with_answer(asked, statement, read_file(args.answer), args.answer))
+        write_file(
+            path, attesting.with_answer(asked, statement, read_file(args.answer), args.answer)
+        )
     else:
         write_file(path, attesting.attest(recipe, workspace, statement))
     emit(args, {"attestation": path, "about": about}, [path])
@@ -131,5 +158,8 @@ def _check_built(driver: BuildDriver) -> None:
             "the artifact is not what the recipe would make now",
             where=driver.recipe.output or driver.recipe.file,
             observed="; ".join(reasons),
-            hint=f"otabuild build {driver.recipe.file}; with `timestamp: now`, every build is different",
+            hint=(
+                f"otabuild build {driver.recipe.file}; with `timestamp: now`, "
+                "every build is different"
+            ),
         )

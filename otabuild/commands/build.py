@@ -18,7 +18,8 @@ def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     parsers.group("Build")
     init = parsers.add_parser(
-        "init", help="start a product: write a commented recipe, its JSON Schema, dodo.py and .gitignore"
+        "init",
+        help="start a product: write a commented recipe, its JSON Schema, dodo.py and .gitignore",
     )
     init.add_argument(
         "path",
@@ -30,25 +31,40 @@ def add(parsers: Parsers) -> None:
     add_json(init)
     init.set_defaults(run=run_init)
 
-    build = parsers.add_parser("build", help="build the artifact of a recipe; only what changed is redone")
+    build = parsers.add_parser(
+        "build", help="build the artifact of a recipe; only what changed is redone"
+    )
     build.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
-    build.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")
+    build.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait while another build is running in the same directory",
+    )
     add_json(build)
     build.set_defaults(run=run_build)
 
-    plan = parsers.add_parser("plan", help="show which steps a build would run, and why; nothing is written")
+    plan = parsers.add_parser(
+        "plan", help="show which steps a build would run, and why; nothing is written"
+    )
     plan.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     add_json(plan)
     plan.set_defaults(run=run_plan)
 
     schema = parsers.add_parser(
-        "schema", help="print the JSON Schema of recipes, for editors, or of what a command prints with --json"
+        "schema",
+        help=(
+            "print the JSON Schema of recipes, for editors, or of what a command prints with --json"
+        ),
     )
-    schema.add_argument("command", metavar="COMMAND", nargs="*", help="such as build; default: recipes")
+    schema.add_argument(
+        "command", metavar="COMMAND", nargs="*", help="such as build; default: recipes"
+    )
     schema.set_defaults(run=run_schema)
 
     parsers.group("Maintenance")
-    version = parsers.add_parser("version", help="print the version, and those of the libraries that bytes depend on")
+    version = parsers.add_parser(
+        "version", help="print the version, and those of the libraries that bytes depend on"
+    )
     add_json(version)
     version.set_defaults(run=run_version)
 
@@ -95,13 +111,19 @@ def run_schema(args: argparse.Namespace) -> int:
 
     command = " ".join(args.command)
     if command and command not in COMMANDS:
-        raise InputError("not a command with --json", observed=command, expected=", ".join(COMMANDS))
-    print(json.dumps(output_schema(command) if command else json_schema(), ensure_ascii=False, indent=2))
+        raise InputError(
+            "not a command with --json", observed=command, expected=", ".join(COMMANDS)
+        )
+    print(
+        json.dumps(
+            output_schema(command) if command else json_schema(), ensure_ascii=False, indent=2
+        )
+    )
     return 0
 
 
 def run_init(args: argparse.Namespace) -> int:
-    """Write a starter recipe and the files that a product needs around it; never overwrite a file."""
+    """Write a starter recipe and the files that a product needs around it; overwrite nothing."""
     from otabuild.errors import InputError, StateError
     from otabuild.recipe.fields import is_name
     from otabuild.recipe.schema import json_schema
@@ -115,14 +137,24 @@ def run_init(args: argparse.Namespace) -> int:
             "not the name of a recipe",
             where=args.path,
             observed=file,
-            expected="letters, digits, dots, dashes and underscores, starting with a letter or digit, then .yaml or .yml",
+            expected=(
+                "letters, digits, dots, dashes and underscores, starting with a letter or digit, "
+                "then .yaml or .yml"
+            ),
             hint="otabuild init recipes/NAME.yaml",
         )
     if os.path.lexists(args.path):
-        raise StateError("this file already exists", where=args.path, hint="name another file: otabuild init PATH")
+        raise StateError(
+            "this file already exists",
+            where=args.path,
+            hint="name another file: otabuild init PATH",
+        )
     files = {
         args.path: starter_recipe(name, keep_owners=keeps_owners(args.path, euid=os.geteuid())),
-        os.path.join(folder, "recipe.schema.json"): json.dumps(json_schema(), ensure_ascii=False, indent=2) + "\n",
+        os.path.join(folder, "recipe.schema.json"): json.dumps(
+            json_schema(), ensure_ascii=False, indent=2
+        )
+        + "\n",
     }
     settings = session.load_settings()
     with_doit = os.path.abspath(folder) == os.path.abspath(settings.recipes)

@@ -25,13 +25,15 @@ def add(parsers: Parsers) -> None:
         type=option_type(parse_size),
         help="prune: leave at most this much, such as 5GiB; default: cache-size of the project",
     )
-    cache.add_argument("--wait", action="store_true", help="wait while a build is running in the same directory")
+    cache.add_argument(
+        "--wait", action="store_true", help="wait while a build is running in the same directory"
+    )
     add_json(cache)
     cache.set_defaults(run=run_cache)
 
 
 def run_cache(args: argparse.Namespace) -> int:
-    """Show how much is kept, drop the least recently used data, or read every blob and drop damaged ones."""
+    """Show how much is kept, drop the least recently used, or read all and drop damaged blobs."""
     workspace = session.make_workspace()
     session.hold_lock(workspace.work, wait=args.wait)
     return {"show": _show, "prune": _prune, "verify": _verify}[args.action](args, workspace)
@@ -71,7 +73,12 @@ def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
     emit(
         args,
         value,
-        [f"dropped {human_size(freed)}; {counted(after.blobs, 'blob')}, {human_size(after.blob_bytes)}, left"],
+        [
+            (
+                f"dropped {human_size(freed)}; {counted(after.blobs, 'blob')}, "
+                f"{human_size(after.blob_bytes)}, left"
+            )
+        ],
     )
     return 0
 

@@ -14,7 +14,10 @@ from otabuild.errors import OtabuildError
 if TYPE_CHECKING:
     from otabuild.image.image import Image
 
-_LOAD_ZSH = 'if [ -n "${ZSH_VERSION-}" ] && ! whence compdef > /dev/null; then autoload -U compinit && compinit; fi\n'
+_LOAD_ZSH = (
+    'if [ -n "${ZSH_VERSION-}" ] && ! whence compdef > /dev/null; then autoload -U compinit && '
+    "compinit; fi\n"
+)
 _IMAGES = {"A", "B", "BASE", "IMAGE", "NEW", "OLD"}
 _NO_FILES = {"CN", "COMMAND", "DAYS", "MINUTES", "RULE", "SIZE", "TIME", "WHERE", "sha256:HEX"}
 """Names of values for which no file stands."""
@@ -24,7 +27,11 @@ def add(parsers: Parsers) -> None:
     """Add the command."""
     parsers.group("Maintenance")
     completion = parsers.add_parser(
-        "completion", help='print a script that completes commands, options and values: eval "$(otabuild completion)"'
+        "completion",
+        help=(
+            'print a script that completes commands, options and values: eval "$(otabuild '
+            'completion)"'
+        ),
     )
     completion.add_argument(
         "shell",
@@ -46,7 +53,7 @@ def run_completion(args: argparse.Namespace) -> int:
 
 
 def answer(parser: argparse.ArgumentParser) -> None:
-    """Answer the shell's question for the words that may follow, and exit; return if this process was not asked."""
+    """Answer the shell's question for the words that may follow, and exit; return if not asked."""
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
@@ -89,7 +96,8 @@ def _rules(**_words: object) -> list[str]:
 
 
 def _ecu_ids(parsed_args: argparse.Namespace, **_words: object) -> list[str]:
-    with suppress(OtabuildError), _image(parsed_args) as image:  # nothing to offer is all that an error means here
+    # Nothing to offer is all that an error means here.
+    with suppress(OtabuildError), _image(parsed_args) as image:
         return sorted({payload.ecu for payload in image.payloads})
     return []
 

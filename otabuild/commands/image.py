@@ -1,4 +1,4 @@
-"""list-image, inspect-index, inspect-blob, lookup-image, get-filetable, get-resourcetable, ls, cat, stat, otaclient."""
+"""Commands about one image, such as list-image, inspect-blob, get-filetable, ls, cat, otaclient."""
 
 from __future__ import annotations
 
@@ -56,7 +56,8 @@ def add(parsers: Parsers) -> None:
     index.set_defaults(run=run_index)
 
     blob = parsers.add_parser(
-        "inspect-blob", help="print a blob by its digest, or write it to a file; its bytes are verified"
+        "inspect-blob",
+        help="print a blob by its digest, or write it to a file; its bytes are verified",
     )
     add_image(blob)
     blob.add_argument(
@@ -78,21 +79,32 @@ def add(parsers: Parsers) -> None:
     add_json(lookup)
     lookup.set_defaults(run=run_lookup)
 
-    for name, table in (("get-filetable", "file table of a payload"), ("get-resourcetable", "resource table")):
-        parser = parsers.add_parser(name, help=f"write the {table} to a file, as an SQLite database")
+    for name, table in (
+        ("get-filetable", "file table of a payload"),
+        ("get-resourcetable", "resource table"),
+    ):
+        parser = parsers.add_parser(
+            name, help=f"write the {table} to a file, as an SQLite database"
+        )
         add_image(parser)
         if name == "get-filetable":
             add_payload(parser)
-        parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the file to write")
+        parser.add_argument(
+            "-o", "--output", required=True, metavar="FILE", help="the file to write"
+        )
         add_json(parser)
         add_compat(parser)
         parser.set_defaults(run=run_table)
 
     _add_paths(parsers)
 
-    package = parsers.add_parser("otaclient-package", help="list or export the otaclient package of an image")
+    package = parsers.add_parser(
+        "otaclient-package", help="list or export the otaclient package of an image"
+    )
     add_image(package)
-    package.add_argument("-o", "--output", metavar="DIR", help="write the release folder to this new folder")
+    package.add_argument(
+        "-o", "--output", metavar="DIR", help="write the release folder to this new folder"
+    )
     add_json(package)
     package.set_defaults(run=run_otaclient)
 
@@ -108,9 +120,14 @@ def _add_paths(parsers: Parsers) -> None:
         add_image(parser)
         add_payload(parser)
         if name == "ls":
-            parser.add_argument("path", nargs="?", default="/", metavar="PATH", help=f"{_PATH}; default: /")
             parser.add_argument(
-                "-R", "--recursive", action="store_true", help="list everything below, with whole paths"
+                "path", nargs="?", default="/", metavar="PATH", help=f"{_PATH}; default: /"
+            )
+            parser.add_argument(
+                "-R",
+                "--recursive",
+                action="store_true",
+                help="list everything below, with whole paths",
             )
         else:
             parser.add_argument("path", metavar="PATH", help=_PATH)
@@ -123,12 +140,19 @@ def _add_paths(parsers: Parsers) -> None:
 
     extract = parsers.add_parser(
         "extract",
-        help="write a directory of a payload to a new one that is yours, without owners, attributes and whiteouts",
+        help=(
+            "write a directory of a payload to a new one that is yours, without owners, attributes "
+            "and whiteouts"
+        ),
     )
     add_image(extract)
     add_payload(extract)
-    extract.add_argument("path", metavar="PATH", help="absolute path of a directory in the rootfs, such as /etc")
-    extract.add_argument("-o", "--output", metavar="DIR", required=True, help="the directory to make")
+    extract.add_argument(
+        "path", metavar="PATH", help="absolute path of a directory in the rootfs, such as /etc"
+    )
+    extract.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the directory to make"
+    )
     add_json(extract)
     add_bounds(extract)
     add_compat(extract)
@@ -158,7 +182,9 @@ def _image_lines(found: ImageList) -> Iterator[str]:
         {
             "created": utc(created) if isinstance(created, int) else None,
             "signer": found.signer and f"{found.signer}{signed} (not checked)",
-            "project": " ".join(str(part) for key in ("name", "version") if (part := short[f"project.{key}"])),
+            "project": " ".join(
+                str(part) for key in ("name", "version") if (part := short[f"project.{key}"])
+            ),
             "platform": short["platform"],
         }
     )
@@ -174,7 +200,10 @@ def _image_lines(found: ImageList) -> Iterator[str]:
                 "rootfs": None if size is None else human_size(size),
             }
         )
-    yield from (f"partition-based payload {name} (verified, not deployed)" for name in found.partition_payloads)
+    yield from (
+        f"partition-based payload {name} (verified, not deployed)"
+        for name in found.partition_payloads
+    )
     if found.has_update_agent:
         yield "update agent package"
     if found.has_otaclient_package:
@@ -201,7 +230,10 @@ def run_index(args: argparse.Namespace) -> int:
 def _print_document(args: argparse.Namespace, document: Any) -> None:
     """Print a document as it is; with --json, an object that says whether it could be read."""
     if args.json:
-        document = {**(document if isinstance(document, dict) else {"document": document}), "ok": True}
+        document = {
+            **(document if isinstance(document, dict) else {"document": document}),
+            "ok": True,
+        }
     print(json.dumps(document, indent=2))
 
 
@@ -217,13 +249,17 @@ def run_blob(args: argparse.Namespace) -> int:
             return 0
         content = b"".join(inspect_blob(image, args.checksum))
     if sys.stdout.isatty() and not args.bytes and not _is_plain_text(content):
-        raise InputError("the blob is not text", where=args.checksum, hint="write it with -o FILE, or give --bytes")
+        raise InputError(
+            "the blob is not text",
+            where=args.checksum,
+            hint="write it with -o FILE, or give --bytes",
+        )
     sys.stdout.buffer.write(content)
     return 0
 
 
 def _is_plain_text(content: bytes) -> bool:
-    """Whether a terminal shows just this text: ASCII, without the control characters that it would obey."""
+    """Whether a terminal shows just this text: ASCII, without control characters."""
     return all(32 <= byte < 127 or byte in b"\t\n\r" for byte in content)
 
 
@@ -232,7 +268,11 @@ def run_lookup(args: argparse.Namespace) -> int:
     with opened(args, args.image) as image:
         payload = chosen(args, image)
         config = payload.config.to_value()
-        value = config if args.image_config else {"manifest": payload.manifest.to_value(), "config": config}
+        value = (
+            config
+            if args.image_config
+            else {"manifest": payload.manifest.to_value(), "config": config}
+        )
     _print_document(args, value)
     return 0
 
@@ -255,7 +295,9 @@ def run_ls(args: argparse.Namespace) -> int:
     with opened(args, args.image) as image:
         found = list(chosen(args, image).ls(args.path, recursive=args.recursive))
     # The directory itself may be listed, and that of the root has no name.
-    names = [entry.path if args.recursive else posixpath.basename(entry.path) or "/" for entry in found]
+    names = [
+        entry.path if args.recursive else posixpath.basename(entry.path) or "/" for entry in found
+    ]
     emit(args, {"entries": [entry.to_value() for entry in found]}, map(_line, found, names))
     return 0
 
@@ -287,8 +329,13 @@ def run_extract(args: argparse.Namespace) -> int:
     from otabuild.deployment.extract import extract
 
     with opened(args, args.image) as image:
-        found = extract(chosen(args, image), args.path, args.output, progress=partial(show_progress, "extract"))
-    line = f"{found.target}: {found.path} of {found.payload}, {human_size(found.content_size)}, signature NOT checked"
+        found = extract(
+            chosen(args, image), args.path, args.output, progress=partial(show_progress, "extract")
+        )
+    line = (
+        f"{found.target}: {found.path} of {found.payload}, {human_size(found.content_size)}, "
+        "signature NOT checked"
+    )
     emit(args, found.to_value(), [printable(line)])
     return 0
 

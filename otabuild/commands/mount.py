@@ -8,7 +8,16 @@ import signal
 import subprocess
 import threading
 
-from otabuild.commands.output import Parsers, add_bounds, add_compat, add_image, add_payload, chosen, opened, say
+from otabuild.commands.output import (
+    Parsers,
+    add_bounds,
+    add_compat,
+    add_image,
+    add_payload,
+    chosen,
+    opened,
+    say,
+)
 from otabuild.errors import InputError, how_to_install, printable
 from otabuild.progress import tell
 
@@ -19,7 +28,11 @@ def add(parsers: Parsers) -> None:
     """Add the command."""
     parsers.group("Look")
     mount = parsers.add_parser(
-        "mount", help="show a payload as a read-only directory until it is unmounted (needs the extra `mount`)"
+        "mount",
+        help=(
+            "show a payload as a read-only directory until it is unmounted "
+            "(needs the extra `mount`)"
+        ),
     )
     add_image(mount)
     add_payload(mount)
@@ -35,10 +48,14 @@ def run_mount(args: argparse.Namespace) -> int:
         from otabuild.deployment.fuse_mount import mount
     except (ImportError, OSError) as error:  # no mfusepy, or no libfuse
         hint = f"{how_to_install('mount')}, and FUSE (Debian: fuse3)"
-        raise InputError("mounting needs an extra", where=args.directory, observed=error, hint=hint) from None
+        raise InputError(
+            "mounting needs an extra", where=args.directory, observed=error, hint=hint
+        ) from None
     with opened(args, args.image) as image:
         payload = chosen(args, image)
-        name = printable(f"{args.directory}: payload {payload.name}, read-only, signature NOT checked")
+        name = printable(
+            f"{args.directory}: payload {payload.name}, read-only, signature NOT checked"
+        )
         tell(f"{name}; Ctrl-C or `fusermount3 -u` ends it")
         _unmount_at_signal(os.path.abspath(args.directory))  # FUSE changes to the root
         mount(payload, args.directory, warn=lambda text: say(f"error: {text}"))
@@ -46,7 +63,7 @@ def run_mount(args: argparse.Namespace) -> int:
 
 
 def _unmount_at_signal(directory: str) -> None:
-    """Let a thread wait for the signals: Python's own handlers would not run while FUSE waits in C."""
+    """Let a thread wait for signals: Python's own handlers would not run while FUSE waits in C."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
 
     def wait() -> None:

@@ -19,11 +19,18 @@ if TYPE_CHECKING:
 def add(parsers: Parsers) -> None:
     """Add the command of this module."""
     parsers.group("Release")
-    offline = parsers.add_parser("offline", help="write what devices without a network fetch, for a USB stick")
-    offline.add_argument(
-        "images", metavar="IMAGE", nargs="+", help="images to update to, signed: artifacts (ZIP), directories or URLs"
+    offline = parsers.add_parser(
+        "offline", help="write what devices without a network fetch, for a USB stick"
     )
-    offline.add_argument("-o", "--output", metavar="DIR", required=True, help="the folder, such as that of the stick")
+    offline.add_argument(
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="images to update to, signed: artifacts (ZIP), directories or URLs",
+    )
+    offline.add_argument(
+        "-o", "--output", metavar="DIR", required=True, help="the folder, such as that of the stick"
+    )
     offline.add_argument(
         "--base",
         metavar="IMAGE",
@@ -46,11 +53,19 @@ def run_offline(args: argparse.Namespace) -> int:
             name = path.rstrip("/").rpartition("/")[2].removesuffix(".zip")
             if name in images:
                 other = images[name].path
-                raise InputError("two images of the same name", where=path, observed=other, hint="rename one of them")
+                raise InputError(
+                    "two images of the same name",
+                    where=path,
+                    observed=other,
+                    hint="rename one of them",
+                )
             images[name] = stack.enter_context(opened(args, path))
         bases = [stack.enter_context(opened(args, path)) for path in args.base]
         stick = write_stick(images, args.output, bases, progress=partial(show_progress, "offline"))
     amount = f"{counted(stick.files, 'file')}, {human_size(stick.size)}"
-    lines = [f"{stick.folder}/data: {amount}", *(f"{stick.folder}/releases/{name}" for name in stick.releases)]
+    lines = [
+        f"{stick.folder}/data: {amount}",
+        *(f"{stick.folder}/releases/{name}" for name in stick.releases),
+    ]
     emit(args, stick.to_value(), map(printable, lines))
     return 0

@@ -27,11 +27,14 @@ Parsers = Any
 """argparse's subparsers object; its type has no public name."""
 
 
-def emit(args: argparse.Namespace, value: Mapping[str, object], lines: Iterable[str], *, ok: bool = True) -> None:
+def emit(
+    args: argparse.Namespace, value: Mapping[str, object], lines: Iterable[str], *, ok: bool = True
+) -> None:
     """Print a result: one JSON document with --json, otherwise the lines.
 
-    The document is an object, and its `ok` says whether the command succeeds, unless the value has one already.
-    If images were opened by URL, the document also says how many requests that took, and how many bytes came.
+    The document is an object, and its `ok` says whether the command succeeds, unless the value has
+    one already. If images were opened by URL, the document also says how many requests that took,
+    and how many bytes came.
     """
     progress.clear()
     if args.json:
@@ -42,7 +45,9 @@ def emit(args: argparse.Namespace, value: Mapping[str, object], lines: Iterable[
 
 
 def _with_traffic(args: argparse.Namespace, value: dict[str, object]) -> dict[str, object]:
-    counts = [found for source in getattr(args, "sources", ()) if (found := source.traffic()) is not None]
+    counts = [
+        found for source in getattr(args, "sources", ()) if (found := source.traffic()) is not None
+    ]
     if not counts:
         return value
     requests, size = map(sum, zip(*counts, strict=True))
@@ -57,23 +62,36 @@ def say(text: str) -> None:
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the option of every command that prints data."""
-    parser.add_argument("--json", action="store_true", help="print one JSON document on standard output")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON document on standard output"
+    )
 
 
-def add_image(parser: argparse.ArgumentParser, name: str = "image", which: str = "an image") -> None:
+def add_image(
+    parser: argparse.ArgumentParser, name: str = "image", which: str = "an image"
+) -> None:
     """Add the argument of every command that reads an image."""
-    parser.add_argument(name, metavar=name.upper(), help=f"{which}: an artifact (ZIP) or a directory, or its URL")
+    parser.add_argument(
+        name, metavar=name.upper(), help=f"{which}: an artifact (ZIP) or a directory, or its URL"
+    )
 
 
 def add_payload(parser: argparse.ArgumentParser, *, all_without: bool = False) -> None:
-    """Add the options that select a payload; with `all_without`, all ECUs are meant if none is named.
+    """Add the options that select a payload; with `all_without`, naming no ECU means all.
 
     `chosen` reads them.
     """
-    which = "id of the ECU; without it, all ECUs together" if all_without else "id of the ECU (required)"
+    which = (
+        "id of the ECU; without it, all ECUs together"
+        if all_without
+        else "id of the ECU (required)"
+    )
     parser.add_argument("--ecu-id", metavar="ID", help=which)
     parser.add_argument(
-        "--release-key", choices=("dev", "prd"), default="dev", help="release key of the payload; default: %(default)s"
+        "--release-key",
+        choices=("dev", "prd"),
+        default="dev",
+        help="release key of the payload; default: %(default)s",
     )
 
 
@@ -84,13 +102,19 @@ def chosen(args: argparse.Namespace, image: Image) -> Payload:
     """
     if args.ecu_id is None:
         names = ", ".join(payload.name for payload in image.payloads) or "none"
-        args.parser.error(printable(f"--ecu-id is required; ECU ids and release keys of {image.path}: {names}"))
+        args.parser.error(
+            printable(f"--ecu-id is required; ECU ids and release keys of {image.path}: {names}")
+        )
     return image.payload(args.ecu_id, args.release_key)
 
 
 def add_compat(parser: argparse.ArgumentParser) -> None:
     """Add the option to read images of early builders."""
-    parser.add_argument("--compat", action="store_true", help="also read images of the reference builder 0.3 to 0.10")
+    parser.add_argument(
+        "--compat",
+        action="store_true",
+        help="also read images of the reference builder 0.3 to 0.10",
+    )
 
 
 def add_bounds(parser: argparse.ArgumentParser) -> None:
@@ -130,7 +154,7 @@ def bounds(args: argparse.Namespace) -> Bounds | None:
 
 @contextmanager
 def opened(args: argparse.Namespace, path: str) -> Iterator[Image]:
-    """Open an image for a command, and tell at the end what was met that the format does not allow."""
+    """Open an image for a command, and tell at the end what in it the format does not allow."""
     from otabuild.image.image import open_image
 
     with open_image(path, compat=getattr(args, "compat", False), bounds=bounds(args)) as image:

@@ -22,13 +22,21 @@ _FEW = 3
 def add(parsers: Parsers) -> None:
     """Add the command."""
     parsers.group("Look")
-    packages = parsers.add_parser("packages", help="list the packages in an image, from the databases in its payloads")
+    packages = parsers.add_parser(
+        "packages", help="list the packages in an image, from the databases in its payloads"
+    )
     add_image(packages)
     add_selection(packages)
     what = packages.add_mutually_exclusive_group()
     what.add_argument("--files", action="store_true", help="also list the files of each package")
-    what.add_argument("--owner", metavar="PATH", help="only the packages that this file belongs to; exit 1 without any")
-    what.add_argument("--unpackaged", action="store_true", help="list the files that belong to no package instead")
+    what.add_argument(
+        "--owner",
+        metavar="PATH",
+        help="only the packages that this file belongs to; exit 1 without any",
+    )
+    what.add_argument(
+        "--unpackaged", action="store_true", help="list the files that belong to no package instead"
+    )
     add_json(packages)
     add_compat(packages)
     packages.set_defaults(run=run_packages)
@@ -37,7 +45,9 @@ def add(parsers: Parsers) -> None:
 def add_selection(parser: argparse.ArgumentParser) -> None:
     """Add the options that select payloads; without them, all."""
     parser.add_argument("--ecu-id", metavar="ID", help="only the payloads of this ECU")
-    parser.add_argument("--release-key", choices=("dev", "prd"), help="only the payloads of this release key")
+    parser.add_argument(
+        "--release-key", choices=("dev", "prd"), help="only the payloads of this release key"
+    )
 
 
 def selected(args: argparse.Namespace, image: Image) -> list[Payload]:
@@ -52,7 +62,9 @@ def selected(args: argparse.Namespace, image: Image) -> list[Payload]:
         if args.ecu_id in (None, payload.ecu) and args.release_key in (None, payload.release_key)
     ]
     if not found:
-        names = ", ".join(payload.name for payload in image.payloads) or "an image that has a payload"
+        names = (
+            ", ".join(payload.name for payload in image.payloads) or "an image that has a payload"
+        )
         raise InputError("no such payload", where=args.image, observed=args.ecu_id, expected=names)
     return found
 
@@ -64,7 +76,9 @@ def run_packages(args: argparse.Namespace) -> int:
     with opened(args, args.image) as image:
         found = list(read_inventories(selected(args, image)))
     listed = {payload.name: _listed(args, payload, inventory) for payload, inventory in found}
-    values = [_value(args, payload, inventory, listed[payload.name]) for payload, inventory in found]
+    values = [
+        _value(args, payload, inventory, listed[payload.name]) for payload, inventory in found
+    ]
     is_found = args.owner is None or any(listed.values())
     emit(args, {"payloads": values}, _lines(args, found, listed), ok=is_found)
     for note in dict.fromkeys(note.why for _, inventory in found for note in inventory.notes):
@@ -75,7 +89,9 @@ def run_packages(args: argparse.Namespace) -> int:
     return 1
 
 
-def _listed(args: argparse.Namespace, payload: Payload, inventory: Inventory) -> tuple[InstalledPackage, ...]:
+def _listed(
+    args: argparse.Namespace, payload: Payload, inventory: Inventory
+) -> tuple[InstalledPackage, ...]:
     if args.owner is None:
         return inventory.packages
     try:
@@ -85,14 +101,19 @@ def _listed(args: argparse.Namespace, payload: Payload, inventory: Inventory) ->
 
 
 def _value(
-    args: argparse.Namespace, payload: Payload, inventory: Inventory, listed: Iterable[InstalledPackage]
+    args: argparse.Namespace,
+    payload: Payload,
+    inventory: Inventory,
+    listed: Iterable[InstalledPackage],
 ) -> dict[str, object]:
     files = list(inventory.unpackaged) if args.unpackaged else len(inventory.unpackaged)
     return {
         "payload": payload.name,
         "distribution": dict(zip(("id", "version"), inventory.distribution, strict=True)),
         "kernels": list(inventory.kernels),
-        "packages": [{**p.to_value(), **({"files": list(p.files)} if args.files else {})} for p in listed],
+        "packages": [
+            {**p.to_value(), **({"files": list(p.files)} if args.files else {})} for p in listed
+        ],
         "unpackaged": files,
         "notes": [note.why for note in inventory.notes],
     }
@@ -109,7 +130,9 @@ def _lines(
         twin = told.setdefault(id(inventory), payload.name)
         number = counted(len(inventory.packages), "package")
         head = f"{number}, {counted(len(inventory.unpackaged), 'file')} of no package"
-        yield printable(f"payload {payload.name}: {head if twin == payload.name else f'the same as {twin}'}")
+        yield printable(
+            f"payload {payload.name}: {head if twin == payload.name else f'the same as {twin}'}"
+        )
         if twin == payload.name and args.unpackaged:
             yield from map(printable, inventory.unpackaged)
         elif twin == payload.name:
@@ -121,8 +144,13 @@ def _lines(
 def _line(package: InstalledPackage) -> str:
     """Describe a package on one line: what it is, what it was built from, and its licences."""
     source = f"{package.source} {package.source_version}".strip()
-    about = [package.architecture, f"of {source}" if source != f"{package.name} {package.version}".strip() else ""]
-    licenses = package.licenses if len(package.licenses) <= _FEW else [f"{len(package.licenses)} licenses"]
+    about = [
+        package.architecture,
+        f"of {source}" if source != f"{package.name} {package.version}".strip() else "",
+    ]
+    licenses = (
+        package.licenses if len(package.licenses) <= _FEW else [f"{len(package.licenses)} licenses"]
+    )
     about += [f"part of {package.part_of}" if package.part_of else "", ", ".join(licenses)]
     told = "; ".join(filter(None, about if source else [about[0], *about[2:]]))
     return f"{package.type} {package.name} {package.version}" + (f"  ({told})" if told else "")

@@ -20,7 +20,10 @@ def add(parsers: Parsers) -> None:
         "demo",
         parents=[parsers.common],
         help="make a root, an intermediate and a signing certificate, for tests only",
-        description="Make a root, an intermediate and a signing certificate with their keys. For tests only.",
+        description=(
+            "Make a root, an intermediate and a signing certificate with their "
+            "keys. For tests only."
+        ),
     )
     demo.add_argument("directory", metavar="DIR", help="the folder to write them to")
     add_json(demo)
@@ -30,10 +33,15 @@ def add(parsers: Parsers) -> None:
         "request",
         parents=[parsers.common],
         help="make a key, and the request with which a CA certifies it",
-        description="Make a signing key, and the request (CSR) with which a CA certifies it: DIR/sign.key, DIR/sign.csr.",
+        description=(
+            "Make a signing key, and the request (CSR) with which a CA certifies it: DIR/sign.key, "
+            "DIR/sign.csr."
+        ),
     )
     request.add_argument("directory", metavar="DIR", help="the folder to write them to")
-    request.add_argument("--subject", metavar="NAME", required=True, help="such as CN=OTA release 2027,O=Example")
+    request.add_argument(
+        "--subject", metavar="NAME", required=True, help="such as CN=OTA release 2027,O=Example"
+    )
     add_json(request)
     request.set_defaults(run=run_request, parser=request)
 
@@ -41,15 +49,30 @@ def add(parsers: Parsers) -> None:
         "check",
         parents=[parsers.common],
         help="check that clients would accept certificates and a key",
-        description="Check certificates, and their key and root if given, against every rule that clients have.",
+        description=(
+            "Check certificates, and their key and root if given, against every "
+            "rule that clients have."
+        ),
     )
-    check.add_argument("--certificate", metavar="FILE", required=True, help="the signing certificate (PEM)")
     check.add_argument(
-        "--chain", action="append", default=[], metavar="FILE", help="an intermediate one; can be repeated"
+        "--certificate", metavar="FILE", required=True, help="the signing certificate (PEM)"
     )
-    check.add_argument("--ca", action="append", default=[], metavar="PATH", help="a trusted root; can be repeated")
+    check.add_argument(
+        "--chain",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="an intermediate one; can be repeated",
+    )
+    check.add_argument(
+        "--ca", action="append", default=[], metavar="PATH", help="a trusted root; can be repeated"
+    )
     check.add_argument("--key", metavar="FILE", help="the private key of the certificate (PEM)")
-    check.add_argument("--passphrase-env", metavar="NAME", help="the environment variable with the key's passphrase")
+    check.add_argument(
+        "--passphrase-env",
+        metavar="NAME",
+        help="the environment variable with the key's passphrase",
+    )
     add_json(check)
     check.set_defaults(run=run_check, parser=check)
 
@@ -82,7 +105,9 @@ def run_check(args: argparse.Namespace) -> int:
     from otabuild.signing.trust import TrustPolicy, load_anchors
 
     warnings: list[str] = []
-    passphrase = passphrase_from_env(args.passphrase_env, os.environ) if args.passphrase_env else None
+    passphrase = (
+        passphrase_from_env(args.passphrase_env, os.environ) if args.passphrase_env else None
+    )
     chain = load_chain(args.certificate, args.chain)
     key = read_key_file(args.key, passphrase, warnings.append).public_key() if args.key else None
     policy = TrustPolicy(anchors=load_anchors(args.ca)) if args.ca else None

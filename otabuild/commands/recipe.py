@@ -11,13 +11,19 @@ from otabuild.commands.output import Parsers, add_json, emit
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     parsers.group("Build")
-    show = parsers.add_parser("show", help="show what a recipe comes to: every key, its value, and where it came from")
+    show = parsers.add_parser(
+        "show", help="show what a recipe comes to: every key, its value, and where it came from"
+    )
     show.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     add_json(show)
     show.set_defaults(run=run_show)
 
     check = parsers.add_parser(
-        "check", help="check a recipe, its keys, certificates and files as a build would first, without building"
+        "check",
+        help=(
+            "check a recipe, its keys, certificates and files as a build "
+            "would first, without building"
+        ),
     )
     check.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
     add_json(check)
@@ -31,7 +37,9 @@ def run_show(args: argparse.Namespace) -> int:
 
     recipe = load_recipe(args.recipe)
     found = list(effective(recipe))
-    lines = [f"{one.key} = {json.dumps(one.value, ensure_ascii=False)}  # {one.origin}" for one in found]
+    lines = [
+        f"{one.key} = {json.dumps(one.value, ensure_ascii=False)}  # {one.origin}" for one in found
+    ]
     keys = [{"key": one.key, "value": one.value, "from": one.origin} for one in found]
     emit(args, {"recipe": recipe.name, "keys": keys}, lines)
     return 0

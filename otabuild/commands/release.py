@@ -34,18 +34,31 @@ _SHOWN = 10
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     parsers.group("Release")
-    diff = parsers.add_parser("diff", help="show what changed between two images: files, packages, configuration")
+    diff = parsers.add_parser(
+        "diff", help="show what changed between two images: files, packages, configuration"
+    )
     add_image(diff, "a", "the older image")
     add_image(diff, "b", "the newer image")
     diff.add_argument("--ecu-id", metavar="ID", help="compare the payloads of this ECU only")
     diff.add_argument(
-        "--format", choices=("text", "markdown", "json"), default="text", help="markdown fits a pull request"
+        "--format",
+        choices=("text", "markdown", "json"),
+        default="text",
+        help="markdown fits a pull request",
     )
-    diff.add_argument("--json", action="store_const", dest="format", const="json", help="the same as --format json")
+    diff.add_argument(
+        "--json",
+        action="store_const",
+        dest="format",
+        const="json",
+        help="the same as --format json",
+    )
     add_compat(diff)
     diff.set_defaults(run=run_diff)
 
-    cost = parsers.add_parser("cost", help="show what a device that runs BASE fetches to get to NEW, and why")
+    cost = parsers.add_parser(
+        "cost", help="show what a device that runs BASE fetches to get to NEW, and why"
+    )
     add_image(cost, "base", "the image that devices run now")
     add_image(cost, "new", "the image to update to")
     add_payload(cost, all_without=True)
@@ -59,19 +72,33 @@ def add(parsers: Parsers) -> None:
     add_compat(cost)
     cost.set_defaults(run=run_cost)
 
-    report = parsers.add_parser("report", help="write an HTML page: what is in an image, and what it costs")
+    report = parsers.add_parser(
+        "report", help="write an HTML page: what is in an image, and what it costs"
+    )
     add_image(report)
-    report.add_argument("--base", metavar="OLD", help="the image that devices run now: also show what changes")
-    report.add_argument("-o", "--output", metavar="FILE", required=True, help="the HTML file to write")
+    report.add_argument(
+        "--base", metavar="OLD", help="the image that devices run now: also show what changes"
+    )
+    report.add_argument(
+        "-o", "--output", metavar="FILE", required=True, help="the HTML file to write"
+    )
     add_json(report)
     add_compat(report)
     report.set_defaults(run=run_report)
 
-    lint = parsers.add_parser("lint", help="find what may cause trouble on the device although the image is valid")
-    lint.add_argument(
-        "subject", metavar="RECIPE|IMAGE", help="a recipe (YAML), an artifact (ZIP) or a directory, or its URL"
+    lint = parsers.add_parser(
+        "lint", help="find what may cause trouble on the device although the image is valid"
     )
-    lint.add_argument("--base", metavar="OLD", help="the image that devices run now: also find what is newly risky")
+    lint.add_argument(
+        "subject",
+        metavar="RECIPE|IMAGE",
+        help="a recipe (YAML), an artifact (ZIP) or a directory, or its URL",
+    )
+    lint.add_argument(
+        "--base",
+        metavar="OLD",
+        help="the image that devices run now: also find what is newly risky",
+    )
     lint.add_argument(
         "--ignore",
         metavar="RULE",
@@ -80,7 +107,9 @@ def add(parsers: Parsers) -> None:
         type=option_type(checked(_check_rule)),
         help="a rule to silence; repeatable",
     )
-    lint.add_argument("--strict", action="store_true", help="also fail for what is only worth knowing (notes)")
+    lint.add_argument(
+        "--strict", action="store_true", help="also fail for what is only worth knowing (notes)"
+    )
     add_json(lint)
     add_compat(lint)
     lint.set_defaults(run=run_lint)
@@ -107,13 +136,21 @@ def run_cost(args: argparse.Namespace) -> int:
     with opened(args, args.base) as base, opened(args, args.new) as new:
         found = cost(base, new, args.ecu_id, args.release_key)
     name = f"{args.ecu_id or 'all ECUs'}/{args.release_key}"
-    about = {"base": args.base, "new": args.new, "ecu": args.ecu_id, "release-key": args.release_key}
+    about = {
+        "base": args.base,
+        "new": args.new,
+        "ecu": args.ecu_id,
+        "release-key": args.release_key,
+    }
     head = printable(f"update of {name} from {args.base} to {args.new}")
     fits = budget is None or found.total <= budget
     emit(args, {**about, **found.to_value()}, [head, *_cost_lines(found)], ok=fits)
     if budget is None or fits:
         return 0
-    say(f"error: a device fetches {human_size(found.total)}, more than --max-download {human_size(budget)}")
+    say(
+        f"error: a device fetches {human_size(found.total)}, more than --max-download "
+        f"{human_size(budget)}"
+    )
     return 1
 
 
@@ -122,12 +159,18 @@ def _cost_lines(found: Cost) -> Iterator[str]:
     yield f"  contents   {human_size(found.download)} in {counted(found.requests, 'request')}"
     yield f"  tables     {human_size(found.metadata)}"
     yield f"  documents  {human_size(found.documents)}"
-    yield f"changed    {found.changed} of {counted(found.resources, 'content')}, {human_size(found.changed_bytes)}"
+    yield (
+        f"changed    {found.changed} of {counted(found.resources, 'content')}, "
+        f"{human_size(found.changed_bytes)}"
+    )
     yield f"without a base the contents are {human_size(found.full_download)}"
     yield f"disk       {human_size(found.peak_disk)} at most"
     for file in found.files:
         more = f" and {len(file.paths) - 1} more" if len(file.paths) > 1 else ""
-        yield f"{human_size(file.download):>11}  {printable(file.paths[0])}{more} ({human_size(file.size)}): {file.why}"
+        yield (
+            f"{human_size(file.download):>11}  {printable(file.paths[0])}{more} "
+            f"({human_size(file.size)}): {file.why}"
+        )
 
 
 def run_report(args: argparse.Namespace) -> int:

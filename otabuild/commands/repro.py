@@ -39,13 +39,22 @@ _IMAGE, _WORK = "image.zip", "work"
 def add(parsers: Parsers) -> None:
     """Add the command."""
     parsers.group("Build")
-    repro = parsers.add_parser("repro", help="build twice from scratch under different conditions, and compare")
-    repro.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
-    repro.add_argument("--wait", action="store_true", help="wait while another build is running in the same directory")
-    repro.add_argument(
-        "--provenance", metavar="FILE", help="build as this says instead, and compare with what it is about"
+    repro = parsers.add_parser(
+        "repro", help="build twice from scratch under different conditions, and compare"
     )
-    repro.add_argument("--once", metavar="DIR", help=argparse.SUPPRESS)  # one of the two builds, in its own process
+    repro.add_argument("recipe", metavar="RECIPE", help="a recipe (YAML)")
+    repro.add_argument(
+        "--wait",
+        action="store_true",
+        help="wait while another build is running in the same directory",
+    )
+    repro.add_argument(
+        "--provenance",
+        metavar="FILE",
+        help="build as this says instead, and compare with what it is about",
+    )
+    # One of the two builds, in its own process.
+    repro.add_argument("--once", metavar="DIR", help=argparse.SUPPRESS)
     add_json(repro)
     repro.set_defaults(run=run_repro)
 
@@ -55,7 +64,8 @@ class Reproduced(NamedTuple):
 
     Attributes:
         sha256: of both artifacts, as hex.
-        signature: false if they were built without one, because the signer makes a different one each time.
+        signature: false if they were built without one, because the signer makes a different one
+            each time.
         difference: the first object in which they differ.
         images: where both are kept if they differ.
     """
@@ -86,7 +96,10 @@ def run_repro(args: argparse.Namespace) -> int:
 
 
 def _run_recorded(args: argparse.Namespace, recipe: Recipe) -> int:
-    """Build at the recorded time, and compare with the recorded digests; exit with 1 if any differs."""
+    """Build at the recorded time, and compare with the recorded digests.
+
+    It exits with 1 if any differs.
+    """
     from otabuild.format.dsse import LIMIT, Envelope
     from otabuild.format.statement import Statement
     from otabuild.pipeline.recorded import changed_inputs, differing, recorded_timestamp
@@ -104,8 +117,12 @@ def _run_recorded(args: argparse.Namespace, recipe: Recipe) -> int:
     inputs = changed_inputs(statement, again) if difference else []
     if not difference:
         fs.remove_tree(folder)
-    lines = [f"{recipe.name}: {'NOT reproduced' if difference else 'reproduced'} from {args.provenance}"]
-    lines += [f"  differs: {name}" for name in difference] + [f"  changed input: {name}" for name in inputs]
+    lines = [
+        f"{recipe.name}: {'NOT reproduced' if difference else 'reproduced'} from {args.provenance}"
+    ]
+    lines += [f"  differs: {name}" for name in difference] + [
+        f"  changed input: {name}" for name in inputs
+    ]
     say("the signature of the provenance was not checked: `otabuild verify --provenance` does that")
     value = {"reproduced": not difference, "differs": difference, "changed-inputs": inputs}
     emit(args, value, map(printable, lines), ok=not difference)
@@ -114,17 +131,25 @@ def _run_recorded(args: argparse.Namespace, recipe: Recipe) -> int:
 
 def describe(name: str, found: Reproduced) -> str:
     """Describe the result in one line."""
-    without = "" if found.signature else " (compared without signature: this signer makes a different one each time)"
+    without = (
+        ""
+        if found.signature
+        else " (compared without signature: this signer makes a different one each time)"
+    )
     if found.difference:
-        return f"{name}: NOT reproducible{without}: {found.difference} (see {' and '.join(found.images)})"
+        return (
+            f"{name}: NOT reproducible{without}: {found.difference} (see "
+            f"{' and '.join(found.images)})"
+        )
     return f"{name}: reproducible{without}  sha256:{found.sha256[0]}"
 
 
 def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
-    """Build a recipe twice from scratch, each time in a separate process with different surroundings.
+    """Build a recipe twice from scratch, each time in a process with different surroundings.
 
     Raises:
-        StateError: a build failed and has reported why, or another process is using the work directory.
+        StateError: a build failed and has reported why, or another process is using the work
+            directory.
     """
     from otabuild.image.image import open_image
     from otabuild.pipeline.first_difference import first_difference
@@ -172,4 +197,7 @@ def _build_once(recipe: Recipe, folder: str) -> None:
     workspace = session.make_workspace()
     sign: Sign | None = recipe.sign if recipe.sign and signs_alike(recipe.sign) else None
     output = {"output": os.path.join(folder, _IMAGE), "output_dir": None, "sign": sign}
-    build(recipe.model_copy(update=output), workspace=replace(workspace, work=os.path.join(folder, _WORK)))
+    build(
+        recipe.model_copy(update=output),
+        workspace=replace(workspace, work=os.path.join(folder, _WORK)),
+    )

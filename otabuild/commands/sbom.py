@@ -13,12 +13,20 @@ from otabuild.errors import printable
 def add(parsers: Parsers) -> None:
     """Add the command."""
     parsers.group("Look")
-    sbom = parsers.add_parser("sbom", help="write the bill of materials of an image (needs the extra `sbom`)")
+    sbom = parsers.add_parser(
+        "sbom", help="write the bill of materials of an image (needs the extra `sbom`)"
+    )
     add_image(sbom)
     add_selection(sbom)
-    sbom.add_argument("--format", choices=("cyclonedx",), default="cyclonedx", help="its form: CycloneDX 1.6 JSON")
-    sbom.add_argument("--unpackaged", action="store_true", help="also list the files that belong to no package")
-    sbom.add_argument("--vex", metavar="FILE", help="check that this VEX document is about components of it")
+    sbom.add_argument(
+        "--format", choices=("cyclonedx",), default="cyclonedx", help="its form: CycloneDX 1.6 JSON"
+    )
+    sbom.add_argument(
+        "--unpackaged", action="store_true", help="also list the files that belong to no package"
+    )
+    sbom.add_argument(
+        "--vex", metavar="FILE", help="check that this VEX document is about components of it"
+    )
     sbom.add_argument(
         "-o",
         "--output",

@@ -34,39 +34,75 @@ _RECIPES = (".yaml", ".yml")
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     parsers.group("Sign")
-    sign = parsers.add_parser("sign", help="sign an image again, or for the first time, without building it")
+    sign = parsers.add_parser(
+        "sign", help="sign an image again, or for the first time, without building it"
+    )
     add_image(sign)
     _add_certificate(sign)
     sign.add_argument(
-        "--key", help="PATH of a PEM file, env:NAME, pkcs11:URI, URI of a key service, or command:PROGRAM ARGUMENTS"
+        "--key",
+        help=(
+            "PATH of a PEM file, env:NAME, pkcs11:URI, URI of a key "
+            "service, or command:PROGRAM ARGUMENTS"
+        ),
     )
     sign.add_argument(
-        "--passphrase", metavar="WHERE", help="env:NAME, fd:NUMBER or prompt; never the passphrase itself"
+        "--passphrase",
+        metavar="WHERE",
+        help="env:NAME, fd:NUMBER or prompt; never the passphrase itself",
     )
-    sign.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt; no key")
-    sign.add_argument("-o", "--output", metavar="IMAGE", help="write to this path; default: replace the image")
+    sign.add_argument(
+        "--attach",
+        action="append",
+        metavar="FILE",
+        help="a stored index.jwt or metadata.jwt; no key",
+    )
+    sign.add_argument(
+        "-o", "--output", metavar="IMAGE", help="write to this path; default: replace the image"
+    )
     _add_unchecked(sign)
     add_json(sign)
     sign.set_defaults(run=run_sign)
 
-    prepare = parsers.add_parser("sign-prepare", help="write what has to be signed by a key that no build machine sees")
-    prepare.add_argument("target", metavar="RECIPE|IMAGE", help="a recipe (built up to its signature), or an image")
+    prepare = parsers.add_parser(
+        "sign-prepare", help="write what has to be signed by a key that no build machine sees"
+    )
+    prepare.add_argument(
+        "target", metavar="RECIPE|IMAGE", help="a recipe (built up to its signature), or an image"
+    )
     _add_certificate(prepare)
     prepare.add_argument(
-        "-o", "--output", metavar="FILE", default="request.json", help="the request to write; default: %(default)s"
+        "-o",
+        "--output",
+        metavar="FILE",
+        default="request.json",
+        help="the request to write; default: %(default)s",
     )
-    prepare.add_argument("--digest", action="store_true", help="print each digest to sign, in hex and in base64")
+    prepare.add_argument(
+        "--digest", action="store_true", help="print each digest to sign, in hex and in base64"
+    )
     _add_unchecked(prepare)
     add_json(prepare)
     prepare.set_defaults(run=run_prepare)
 
-    finish = parsers.add_parser("sign-finish", help="take the answer to a signing request, and complete the artifact")
+    finish = parsers.add_parser(
+        "sign-finish", help="take the answer to a signing request, and complete the artifact"
+    )
     finish.add_argument("target", metavar="RECIPE|IMAGE", help="what the request was written for")
-    finish.add_argument("--answer", action="append", metavar="FILE", help="DER, raw, base64, hex, or a KMS response")
-    finish.add_argument("--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt")
-    finish.add_argument("--request", action="append", default=[], metavar="FILE", help="the request (for an image)")
     finish.add_argument(
-        "-o", "--output", metavar="IMAGE", help="for an image: write to this path; default: replace the image"
+        "--answer", action="append", metavar="FILE", help="DER, raw, base64, hex, or a KMS response"
+    )
+    finish.add_argument(
+        "--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt"
+    )
+    finish.add_argument(
+        "--request", action="append", default=[], metavar="FILE", help="the request (for an image)"
+    )
+    finish.add_argument(
+        "-o",
+        "--output",
+        metavar="IMAGE",
+        help="for an image: write to this path; default: replace the image",
     )
     _add_unchecked(finish)
     add_json(finish)
@@ -75,7 +111,9 @@ def add(parsers: Parsers) -> None:
 
 def _add_unchecked(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--unchecked", action="store_true", help="sign an image that verify refuses, such as one of another tool"
+        "--unchecked",
+        action="store_true",
+        help="sign an image that verify refuses, such as one of another tool",
     )
 
 
@@ -83,10 +121,18 @@ def _add_certificate(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for an image")
     group.add_argument("--certificate", metavar="FILE", help="the signing certificate (PEM)")
     group.add_argument(
-        "--chain", action="append", default=[], metavar="FILE", help="intermediate certificate, in order; repeatable"
+        "--chain",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="intermediate certificate, in order; repeatable",
     )
     group.add_argument(
-        "--ca", action="append", default=[], metavar="PATH", help="the root certificate that the chain must end at"
+        "--ca",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the root certificate that the chain must end at",
     )
     group.add_argument(
         "--timestamp",
@@ -105,11 +151,19 @@ def run_sign(args: argparse.Namespace) -> int:
         return _complete(args, _tokens(args.attach), args.attach)
     if not (args.certificate and args.key):
         raise InputError(
-            "nothing to sign with", where="otabuild sign", hint="give --certificate and --key, or --attach"
+            "nothing to sign with",
+            where="otabuild sign",
+            hint="give --certificate and --key, or --attach",
         )
-    sign, workspace, timestamp = _sign_options(args), session.make_workspace(), _timestamp(args.timestamp)
+    sign, workspace, timestamp = (
+        _sign_options(args),
+        session.make_workspace(),
+        _timestamp(args.timestamp),
+    )
     with opened(args, args.image) as image:
-        signing = Signing(_chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace))
+        signing = Signing(
+            _chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace)
+        )
         _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
 
@@ -123,7 +177,11 @@ def run_prepare(args: argparse.Namespace) -> int:
         requests = _prepare_recipe(args.target)
     else:
         if not args.certificate:
-            raise InputError("no certificate", where="otabuild sign-prepare", hint="give --certificate and --chain")
+            raise InputError(
+                "no certificate",
+                where="otabuild sign-prepare",
+                hint="give --certificate and --chain",
+            )
         workspace, timestamp = session.make_workspace(), _timestamp(args.timestamp)
         chain = _chain(args.certificate, args.chain)
         with opened(args, args.target) as image:
@@ -136,7 +194,9 @@ def run_prepare(args: argparse.Namespace) -> int:
         path = args.output if number == 0 else f"{stem}.{request.name}{extension}"
         write_file(path, request.to_json())
         base64 = b64encode(request.digest).decode()
-        written.append({"request": path, "for": request.name, "sha256": request.digest.hex(), "base64": base64})
+        written.append(
+            {"request": path, "for": request.name, "sha256": request.digest.hex(), "base64": base64}
+        )
     line = "{sha256} {base64} {for}" if args.digest else "{request}: sign sha256:{sha256} for {for}"
     emit(args, {"requests": written}, [line.format(**one) for one in written])
     if not written:
@@ -157,7 +217,11 @@ def run_finish(args: argparse.Namespace) -> int:
     """Accept answers, and complete the artifact."""
     files = [*(args.answer or ()), *(args.attach or ())]
     if not files:
-        raise InputError("no answer", where="otabuild sign-finish", hint="give --answer FILE or --attach index.jwt")
+        raise InputError(
+            "no answer",
+            where="otabuild sign-finish",
+            hint="give --answer FILE or --attach index.jwt",
+        )
     if args.target.endswith(_RECIPES):
         return _finish_recipe(args, files)
     args.image = args.target
@@ -178,7 +242,10 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
                 where=path,
                 observed=f"sha256:{request.digest.hex()}",
                 expected=" or ".join(f"sha256:{one.digest.hex()}" for one in requests),
-                hint="write it again with `otabuild sign-prepare`; with `timestamp: now` every build is different",
+                hint=(
+                    "write it again with `otabuild sign-prepare`; with `timestamp: now` every "
+                    "build is different"
+                ),
             )
     found = [match_answer(_read(path), requests, path) for path in answers]
     known = sign.known()
@@ -192,22 +259,35 @@ def _finish_recipe(args: argparse.Namespace, answers: list[str]) -> int:
     return 0
 
 
-def _complete(args: argparse.Namespace, requests: list[tuple[str, SigningRequest]], answers: list[str]) -> int:
+def _complete(
+    args: argparse.Namespace, requests: list[tuple[str, SigningRequest]], answers: list[str]
+) -> int:
     """Write an image with signatures made for requests, or with the tokens that contain them."""
     from otabuild.format import index_jwt
     from otabuild.pipeline.resign import Signing
     from otabuild.signing.certificates import Certificate
 
-    about = next(((path, request) for path, request in requests if request.name == index_jwt.NAME), None)
+    about = next(
+        ((path, request) for path, request in requests if request.name == index_jwt.NAME), None
+    )
     if about is None:
-        raise InputError("no request for index.jwt", where=args.image, hint="give --request, or --attach index.jwt")
+        raise InputError(
+            "no request for index.jwt",
+            where=args.image,
+            hint="give --request, or --attach index.jwt",
+        )
     path, request = about
     token = index_jwt.parse_signing_input(request.signing_input)
     if token.issued_at is None:
         raise InputError("no signing time (iat)", where=path)
-    chain = tuple(Certificate(found, f"{path}: certificate {number}") for number, found in enumerate(token.chain))
+    chain = tuple(
+        Certificate(found, f"{path}: certificate {number}")
+        for number, found in enumerate(token.chain)
+    )
     workspace = session.make_workspace()
-    signing = Signing(chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers))
+    signing = Signing(
+        chain, token.issued_at, answers=tuple((_read(answer), answer) for answer in answers)
+    )
     with opened(args, args.image) as image:
         _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
@@ -219,7 +299,8 @@ def _check(args: argparse.Namespace, image: Image, signing: Signing, workspace: 
     from otabuild.signing.preflight import preflight
     from otabuild.signing.trust import TrustPolicy, load_anchors
 
-    anchors = getattr(args, "ca", [])  # sign-finish has no such option: its request was checked when it was written
+    # sign-finish has no such option: its request was checked when it was written.
+    anchors = getattr(args, "ca", [])
     policy = TrustPolicy(anchors=load_anchors(anchors)) if anchors else None
     public_key = signing.signer.public_key if signing.signer else None
     warnings = preflight(signing.chain, public_key, signing.issued_at, workspace.now, policy=policy)
@@ -232,9 +313,17 @@ def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: 
     from otabuild.pipeline.resign import resign
 
     if is_url(args.output or args.image):
-        hint = "name a file with -o, and publish it as a new release: what is published never changes"
-        raise InputError("a signed image is not written to a URL", where=args.output or args.image, hint=hint)
-    output, subject, time_signed = args.output or args.image, signing.chain[0].subject, utc(signing.issued_at)
+        hint = (
+            "name a file with -o, and publish it as a new release: what is published never changes"
+        )
+        raise InputError(
+            "a signed image is not written to a URL", where=args.output or args.image, hint=hint
+        )
+    output, subject, time_signed = (
+        args.output or args.image,
+        signing.chain[0].subject,
+        utc(signing.issued_at),
+    )
     progress = partial(workspace.progress, f"sign {output}")
     resign(image, output, signing, workers=workspace.workers, progress=progress)
     value = {"image": output, "signer": subject, "signed-at": time_signed}
@@ -249,7 +338,9 @@ def _driver(path: str) -> tuple[BuildDriver, SignStep]:
 
     driver = BuildDriver.load(path)
     if driver.recipe.sign is None:
-        raise InputError("the recipe does not sign its image", where=path, hint="add a `sign` section")
+        raise InputError(
+            "the recipe does not sign its image", where=path, hint="add a `sign` section"
+        )
     session.hold_lock(driver.workspace.work)
     return driver, SignStep(driver.recipe, driver.workspace)
 
@@ -293,7 +384,9 @@ def _words(command: str) -> tuple[str, ...]:
     try:
         return tuple(shlex.split(command))
     except ValueError as error:
-        raise InputError("no command", where="--key", observed=error, hint="close every quote") from None
+        raise InputError(
+            "no command", where="--key", observed=error, hint="close every quote"
+        ) from None
 
 
 def _chain(certificate: str, intermediates: list[str] | tuple[str, ...]) -> tuple[Certificate, ...]:
@@ -320,7 +413,7 @@ def _requests(paths: list[str]) -> list[tuple[str, SigningRequest]]:
 
 
 def _tokens(paths: list[str] | tuple[()]) -> list[tuple[str, SigningRequest]]:
-    """Return what stored tokens sign, except tokens of legacy clients, which have no certificate."""
+    """Return what stored tokens sign, except those of legacy clients, without a certificate."""
     from otabuild.format.index_jwt import NAME, parse_index_jwt
     from otabuild.signing.signing_request import SigningRequest
 

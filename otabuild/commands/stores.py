@@ -15,7 +15,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_image, add_json, checked, emit, opened, option_type, say
+from otabuild.commands.output import (
+    Parsers,
+    add_image,
+    add_json,
+    checked,
+    emit,
+    opened,
+    option_type,
+    say,
+)
 from otabuild.format.sizes import counted, human_size
 from otabuild.format.times import DAY, parse_time, utc
 from otabuild.progress import fitted, show_progress, tell
@@ -30,9 +39,13 @@ if TYPE_CHECKING:
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     parsers.group("Release")
-    publish = parsers.add_parser("publish", help="verify an image, and publish it as a release in a store")
+    publish = parsers.add_parser(
+        "publish", help="verify an image, and publish it as a release in a store"
+    )
     publish.add_argument(
-        "image", metavar="IMAGE|RECIPE", help="an artifact, an image directory, or the recipe of an image, built first"
+        "image",
+        metavar="IMAGE|RECIPE",
+        help="an artifact, an image directory, or the recipe of an image, built first",
     )
     _add_store(publish, nargs="?", default="; default: as the recipe says")
     publish.add_argument(
@@ -41,15 +54,25 @@ def add(parsers: Parsers) -> None:
         type=option_type(checked(_check_name)),
         help="the name of the release; default: as the recipe says, or the version in index.json",
     )
-    publish.add_argument("--unsigned", action="store_true", help="also publish an image that is not signed")
-    publish.add_argument("--wait", action="store_true", help="wait while somebody is pruning the store")
+    publish.add_argument(
+        "--unsigned", action="store_true", help="also publish an image that is not signed"
+    )
+    publish.add_argument(
+        "--wait", action="store_true", help="wait while somebody is pruning the store"
+    )
     add_json(publish)
     publish.set_defaults(run=run_publish)
 
-    pull = parsers.add_parser("pull", help="write a release of a store as an artifact or a directory")
+    pull = parsers.add_parser(
+        "pull", help="write a release of a store as an artifact or a directory"
+    )
     add_image(pull)
     pull.add_argument(
-        "-o", "--output", metavar="FILE|DIR/", required=True, help="an artifact; a directory, if it ends in a slash"
+        "-o",
+        "--output",
+        metavar="FILE|DIR/",
+        required=True,
+        help="an artifact; a directory, if it ends in a slash",
     )
     add_json(pull)
     pull.set_defaults(run=run_pull)
@@ -57,7 +80,9 @@ def add(parsers: Parsers) -> None:
 
 
 def _add_group(parsers: Parsers) -> None:
-    group = parsers.add_parser("store", help="list, show, withdraw and prune the releases in a store")
+    group = parsers.add_parser(
+        "store", help="list, show, withdraw and prune the releases in a store"
+    )
     actions = group.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     def action(name: str, what: str) -> argparse.ArgumentParser:
@@ -76,34 +101,51 @@ def _add_group(parsers: Parsers) -> None:
     show.add_argument("name", metavar="NAME", help="a release")
     show.set_defaults(run=run_show)
 
-    verify = action("verify", "read every blob of every release, and name what is damaged or missing")
+    verify = action(
+        "verify", "read every blob of every release, and name what is damaged or missing"
+    )
     verify.add_argument(
-        "--repair-from", metavar="IMAGE", help="put what is damaged or missing right, as far as this image has it"
+        "--repair-from",
+        metavar="IMAGE",
+        help="put what is damaged or missing right, as far as this image has it",
     )
     verify.set_defaults(run=run_verify)
 
-    withdraw = action("withdraw", "no longer offer releases to vehicles; those under way can still finish")
+    withdraw = action(
+        "withdraw", "no longer offer releases to vehicles; those under way can still finish"
+    )
     withdraw.add_argument("names", metavar="NAME", nargs="+", help="a release")
     _add_dry_run(withdraw)
     withdraw.set_defaults(run=run_withdraw)
 
     prune = action("prune", "withdraw old releases, and remove what no release needs any more")
     prune.add_argument(
-        "--keep", metavar="N", type=_number, help="withdraw all but the N releases that were published last"
+        "--keep",
+        metavar="N",
+        type=_number,
+        help="withdraw all but the N releases that were published last",
     )
     prune.add_argument(
         "--keep-since",
         metavar="TIME",
         type=option_type(parse_time),
-        help="withdraw what was published before this time (ISO 8601); with --keep, what either keeps is kept",
+        help=(
+            "withdraw what was published before this time (ISO 8601); with --keep, what either "
+            "keeps is kept"
+        ),
     )
-    prune.add_argument("--release", metavar="NAME", nargs="+", default=[], help="withdraw these releases")
+    prune.add_argument(
+        "--release", metavar="NAME", nargs="+", default=[], help="withdraw these releases"
+    )
     prune.add_argument(
         "--grace",
         metavar="DAYS",
         type=_days,
         default=7 * DAY,
-        help="how long withdrawn releases are kept for vehicles under way; longer than any publishing takes; default: 7",
+        help=(
+            "how long withdrawn releases are kept for vehicles under way; longer than any "
+            "publishing takes; default: 7"
+        ),
     )
     prune.add_argument(
         "--unfinished",
@@ -115,13 +157,18 @@ def _add_group(parsers: Parsers) -> None:
         metavar="ID",
         action="append",
         default=[],
-        help="first remove what a killed pruner left, so that publishing goes on; be sure that it runs no more",
+        help=(
+            "first remove what a killed pruner left, so that publishing goes on; be sure that it "
+            "runs no more"
+        ),
     )
     _add_dry_run(prune)
     prune.set_defaults(run=run_prune)
 
 
-def _add_store(parser: argparse.ArgumentParser, *, nargs: str | None = None, default: str = "") -> None:
+def _add_store(
+    parser: argparse.ArgumentParser, *, nargs: str | None = None, default: str = ""
+) -> None:
     what = f"a folder, s3://…, gs://…, az://… or https://…{default}"
     parser.add_argument("store", metavar="STORE", nargs=nargs, help=what)
 
@@ -183,7 +230,13 @@ def run_pull(args: argparse.Namespace) -> int:
     from otabuild.releases.pull import pull
 
     with opened(args, args.image) as image:
-        done = pull(image, args.output, int(time.time()), workers=REQUESTS, progress=partial(show_progress, "pull"))
+        done = pull(
+            image,
+            args.output,
+            int(time.time()),
+            workers=REQUESTS,
+            progress=partial(show_progress, "pull"),
+        )
     digest = "" if done.sha256 is None else f"  sha256:{done.sha256}"
     line = f"{done.target}  {human_size(done.size)} in {counted(done.files, 'file')}{digest}"
     emit(args, done.to_value(), [fitted(line, sys.stdout), *done.documents])
@@ -206,7 +259,10 @@ def run_verify(args: argparse.Namespace) -> int:
 def _checked_lines(found: CheckedStore) -> Iterator[str]:
     for one in found.damaged:
         repaired = "repaired" if one.is_repaired else "not repaired"
-        yield f"sha256:{one.blob.digest.hex()}  {one.what}, {repaired}; needed by {', '.join(one.releases)}"
+        yield (
+            f"sha256:{one.blob.digest.hex()}  {one.what}, {repaired}; needed by "
+            f"{', '.join(one.releases)}"
+        )
     yield from (f"{name}  broken: {what}" for name, what in found.broken)
     size = f"{counted(found.blobs, 'blob')}, {human_size(found.size)}"
     yield f"{counted(found.releases, 'release')} of {size}: {'whole' if found.ok else 'NOT WHOLE'}"
@@ -229,8 +285,12 @@ def run_list(args: argparse.Namespace) -> int:
 
 def _listed_line(one: Listed) -> str:
     release = one.release
-    since = {"published": release.published, "withdrawn": release.withdrawn}.get(release.state) or release.claimed
-    size = "" if one.size is None else f"  {human_size(one.size)} in {counted(one.blobs or 0, 'blob')}"
+    since = {"published": release.published, "withdrawn": release.withdrawn}.get(
+        release.state
+    ) or release.claimed
+    size = (
+        "" if one.size is None else f"  {human_size(one.size)} in {counted(one.blobs or 0, 'blob')}"
+    )
     return f"{release.id.name}  {release.state} {utc(int(since))}{size}"
 
 
@@ -240,7 +300,11 @@ def run_show(args: argparse.Namespace) -> int:
 
     with _opened(args) as store:
         found = show_release(store, args.name)
-    emit(args, {"releases": [one.to_value() for one in found]}, [line for one in found for line in _shown(one)])
+    emit(
+        args,
+        {"releases": [one.to_value() for one in found]},
+        [line for one in found for line in _shown(one)],
+    )
     return 0
 
 
@@ -282,7 +346,11 @@ def run_prune(args: argparse.Namespace) -> int:
             for left in args.remove_pruner:
                 remove_pruner(store, left)
             done = prune(store, told, secrets.token_hex(8), f"{_who()}, since {utc(now)}", utc(now))
-    emit(args, {"dry-run": args.dry_run, **done.to_value()}, _pruned_lines(done, dry_run=args.dry_run))
+    emit(
+        args,
+        {"dry-run": args.dry_run, **done.to_value()},
+        _pruned_lines(done, dry_run=args.dry_run),
+    )
     return 0
 
 

@@ -48,11 +48,15 @@ _NEED_ANCHOR = ("--crl", "--not-before", "--max-age", "--allowed-signer", "--eku
 def add(parsers: Parsers) -> None:
     """Add the commands of this module."""
     parsers.group("Verify and deploy")
-    verify = parsers.add_parser("verify", help="verify everything: signature, documents, tables, every byte")
+    verify = parsers.add_parser(
+        "verify", help="verify everything: signature, documents, tables, every byte"
+    )
     add_image(verify)
     _add_trust(verify)
     verify.add_argument(
-        "--shallow", action="store_true", help="hash every stored blob, but do not rebuild the contents"
+        "--shallow",
+        action="store_true",
+        help="hash every stored blob, but do not rebuild the contents",
     )
     verify.add_argument("--strict", action="store_true", help="treat notes as errors")
     verify.add_argument(
@@ -65,14 +69,20 @@ def add(parsers: Parsers) -> None:
     add_json(verify)
     verify.set_defaults(run=run_verify, judges=True)
 
-    sign = parsers.add_parser("verify-sign", help="verify the signature, and that it is over this index.json")
+    sign = parsers.add_parser(
+        "verify-sign", help="verify the signature, and that it is over this index.json"
+    )
     add_image(sign)
     _add_trust(sign)
-    sign.add_argument("--no-trust", action="store_true", help="check without a trust anchor, and say so")
+    sign.add_argument(
+        "--no-trust", action="store_true", help="check without a trust anchor, and say so"
+    )
     add_json(sign)
     sign.set_defaults(run=run_verify_sign, judges=True)
 
-    resources = parsers.add_parser("verify-resources", help="hash the stored blobs, and compare with their digests")
+    resources = parsers.add_parser(
+        "verify-resources", help="hash the stored blobs, and compare with their digests"
+    )
     add_image(resources)
     add_compat(resources)
     resources.add_argument(
@@ -87,36 +97,58 @@ def add(parsers: Parsers) -> None:
     resources.set_defaults(run=run_verify_resources, judges=True)
 
     deploy = parsers.add_parser(
-        "deploy-image", help="write the rootfs of a payload to a new directory or a tar file; all it reads is verified"
+        "deploy-image",
+        help=(
+            "write the rootfs of a payload to a new directory or a tar file; all "
+            "it reads is verified"
+        ),
     )
     deploy.add_argument(
-        "image", nargs="?", metavar="IMAGE", help="an image: an artifact (ZIP) or a directory, or its URL"
+        "image",
+        nargs="?",
+        metavar="IMAGE",
+        help="an image: an artifact (ZIP) or a directory, or its URL",
     )
-    deploy.add_argument("--image", dest="image_option", metavar="IMAGE", help="the same, as an option")
+    deploy.add_argument(
+        "--image", dest="image_option", metavar="IMAGE", help="the same, as an option"
+    )
     add_payload(deploy)
     target = deploy.add_mutually_exclusive_group(required=True)
-    target.add_argument("--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet")
     target.add_argument(
-        "--to-tar", metavar="FILE", type=_tar_path, help="write a tar with exact metadata; needs no root"
+        "--rootfs-dir", metavar="DIR", help="the directory to make; it must not exist yet"
+    )
+    target.add_argument(
+        "--to-tar",
+        metavar="FILE",
+        type=_tar_path,
+        help="write a tar with exact metadata; needs no root",
     )
     deploy.add_argument(
         "--reuse",
         metavar="TREE",
         action="append",
         default=[],
-        help="take contents from this directory as far as it has them, such as the rootfs of the release before; repeatable",
+        help=(
+            "take contents from this directory as far as it has them, such as the rootfs of the "
+            "release before; repeatable"
+        ),
     )
     deploy.add_argument(
         "--reuse-image",
         metavar="IMAGE",
         action="append",
         default=[],
-        help="an image that the trees were deployed from: it says where contents are, so that not every file is read; "
+        help="an image that the trees were deployed from: it says where contents are, so that not "
+        "every file is read; "
         "repeatable",
     )
     _add_trust(deploy)
-    deploy.add_argument("--insecure-no-verify", action="store_true", help="skip the signature, and nothing else")
-    deploy.add_argument("--no-owner", action="store_true", help="make the calling user the owner of every entry")
+    deploy.add_argument(
+        "--insecure-no-verify", action="store_true", help="skip the signature, and nothing else"
+    )
+    deploy.add_argument(
+        "--no-owner", action="store_true", help="make the calling user the owner of every entry"
+    )
     add_bounds(deploy)
     add_json(deploy)
     deploy.set_defaults(run=run_deploy)
@@ -133,16 +165,31 @@ def _tar_path(text: str) -> str:
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     trust = parser.add_argument_group("trust")
     trust.add_argument(
-        "--ca", action="append", default=[], metavar="PATH", help="CA certificate, or folder of them; repeatable"
+        "--ca",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="CA certificate, or folder of them; repeatable",
     )
     trust.add_argument(
-        "--ca-dir", action="append", default=[], metavar="DIR", help="folder of CA certificates; repeatable"
+        "--ca-dir",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of CA certificates; repeatable",
     )
     trust.add_argument(
-        "--crl", action="append", default=[], metavar="FILE", help="certificate revocation list; repeatable"
+        "--crl",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="certificate revocation list; repeatable",
     )
     trust.add_argument(
-        "--at", metavar="TIME", type=option_type(parse_time), help="judge dates at this time (ISO 8601) instead of now"
+        "--at",
+        metavar="TIME",
+        type=option_type(parse_time),
+        help="judge dates at this time (ISO 8601) instead of now",
     )
     trust.add_argument(
         "--not-before",
@@ -151,7 +198,10 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         help="refuse images signed before this time (replay)",
     )
     trust.add_argument(
-        "--max-age", metavar="DAYS", type=option_type(_days), help="refuse images signed longer ago than this"
+        "--max-age",
+        metavar="DAYS",
+        type=option_type(_days),
+        help="refuse images signed longer ago than this",
     )
     trust.add_argument(
         "--allowed-signer",
@@ -188,7 +238,9 @@ def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
         for option in _NEED_ANCHOR:
             if getattr(args, option[2:].replace("-", "_")) not in (None, False, []):
                 raise InputError(
-                    "needs a trust anchor", where=option, hint="name CA certificates with --ca or --ca-dir"
+                    "needs a trust anchor",
+                    where=option,
+                    hint="name CA certificates with --ca or --ca-dir",
                 )
         return None
     return TrustPolicy(
@@ -217,7 +269,10 @@ def run_verify(args: argparse.Namespace) -> int:
         raise TrustError(
             "no trust anchor was given",
             where=args.image,
-            hint="name CA certificates with --ca or --ca-dir, or check everything else with --no-signature",
+            hint=(
+                "name CA certificates with --ca or --ca-dir, or check everything else with "
+                "--no-signature"
+            ),
         )
     now = _now(args)
     with opened(args, args.image) as image:
@@ -236,7 +291,9 @@ def run_verify(args: argparse.Namespace) -> int:
     lines = [*(fitted(line, sys.stdout) for line in told), *attested_lines(attested)]
     if args.no_signature:
         lines.append(
-            "  signature NOT CHECKED" if is_signed else "  NOT SIGNED: everything but its authenticity was verified"
+            "  signature NOT CHECKED"
+            if is_signed
+            else "  NOT SIGNED: everything but its authenticity was verified"
         )
     statements = {name: statement.to_value() for name, statement in attested.items()}
     about = {"signed": is_signed, "signature-checked": not args.no_signature}
@@ -252,14 +309,20 @@ def _is_signed(image: Image) -> bool:
 
 
 def _verdict_lines(image: str, size: int | None, report: Report, now: int) -> Iterator[str]:
-    """Say whether an image is valid, what was checked, and who signed it; its size is that of all files, if known."""
-    verdict = f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
+    """Say whether an image is valid, what was checked, who signed it, and the size of its files."""
+    verdict = (
+        f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
+    )
     counts = [] if size is None else [human_size(size)]
     counts.append(counted(report.counts.get("payloads", 0), "payload"))
-    counts.append(f"{counted(report.counts.get('blobs', 0), 'blob')} of {human_size(report.counts.get('bytes', 0))}")
+    counts.append(
+        f"{counted(report.counts.get('blobs', 0), 'blob')} of "
+        f"{human_size(report.counts.get('bytes', 0))}"
+    )
     if "contents" in report.counts:
         counts.append(
-            f"{counted(report.counts['contents'], 'content')} of {human_size(report.counts['content-bytes'])}"
+            f"{counted(report.counts['contents'], 'content')} of "
+            f"{human_size(report.counts['content-bytes'])}"
         )
     yield printable(f"{image}: {verdict} ({', '.join(counts)})")
     if not (report.contents_checked or report.shallow):
@@ -274,7 +337,11 @@ def _signature_lines(signature: SignatureReport, now: int) -> Iterator[str]:
     signer, at = signature.chain[0], signature.issued_at
     when = "" if at is None else f", at {utc(at)}"
     yield f"  signed by  {signer.subject}{when}; certificate valid until {utc(signer.not_after)}"
-    yield f"  trusted    {signature.anchor.subject}" if signature.anchor else "  NOT TRUSTED: no anchor was given"
+    yield (
+        f"  trusted    {signature.anchor.subject}"
+        if signature.anchor
+        else "  NOT TRUSTED: no anchor was given"
+    )
     for certificate in signature.path:
         if certificate.expires_soon(now):
             days = counted((certificate.not_after - now) // DAY, "day")
@@ -318,7 +385,10 @@ def run_deploy(args: argparse.Namespace) -> int:
     from otabuild.deployment.deploy import deploy
     from otabuild.deployment.deploy_tar import deploy_tar
 
-    if len(images := [image for image in (args.image, args.image_option) if image is not None]) != 1:
+    if (
+        len(images := [image for image in (args.image, args.image_option) if image is not None])
+        != 1
+    ):
         args.parser.error("name one IMAGE")
     (args.image,) = images
     policy = trust_policy(args)
@@ -328,7 +398,9 @@ def run_deploy(args: argparse.Namespace) -> int:
             where=args.image,
             hint="name CA certificates with --ca or --ca-dir, or give --insecure-no-verify",
         )
-    act, target = (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
+    act, target = (
+        (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
+    )
     with opened(args, args.image) as image, _old_trees(args) as reuse:
         deployed = act(
             chosen(args, image),
@@ -342,8 +414,15 @@ def run_deploy(args: argparse.Namespace) -> int:
         )
     size = human_size(deployed.content_size)
     by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
-    line = f"{deployed.target}: payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, {size}, {by}"
-    emit(args, deployed.to_value(), [fitted(printable(line), sys.stdout), *_transfer_lines(deployed.transfer)])
+    line = (
+        f"{deployed.target}: payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, "
+        f"{size}, {by}"
+    )
+    emit(
+        args,
+        deployed.to_value(),
+        [fitted(printable(line), sys.stdout), *_transfer_lines(deployed.transfer)],
+    )
     return 0
 
 
@@ -373,7 +452,10 @@ def _transfer_lines(transfer: Transfer | None) -> Iterator[str]:
     if fetched != planned:
         yield f"(planned: {human_size(planned.bytes)} in {counted(planned.requests, 'request')})"
     if transfer.reused_contents:
-        yield f"reused: {human_size(transfer.reused_bytes)} in {counted(transfer.reused_contents, 'content')}"
+        yield (
+            f"reused: {human_size(transfer.reused_bytes)} in "
+            f"{counted(transfer.reused_contents, 'content')}"
+        )
 
 
 def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
@@ -389,4 +471,6 @@ def finding_lines(findings: Iterable[Finding]) -> Iterator[str]:
             yield from map(str, found)
             continue
         such = " and ".join(str(finding.where) for finding in found[:2])
-        yield printable(f"note: {what}: {len(found)} times, such as {such}; --json lists all [{rule}]")
+        yield printable(
+            f"note: {what}: {len(found)} times, such as {such}; --json lists all [{rule}]"
+        )

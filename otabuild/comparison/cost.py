@@ -1,7 +1,8 @@
-"""The cost of an update for a device: how much it downloads, in how many requests, and how much space it needs.
+"""The cost of an update for a device: how much it downloads, in how many requests, into what space.
 
-A device with the base reuses every content that both payloads have, by digest. For each other content it fetches the
-whole blobs that it is made of: one changed member of a bundle requires the whole bundle.
+A device with the base reuses every content that both payloads have, by digest. For each other
+content it fetches the whole blobs that it is made of: one changed member of a bundle requires the
+whole bundle.
 """
 
 from __future__ import annotations
@@ -43,7 +44,12 @@ class FileCost:
 
     def to_value(self) -> dict[str, Any]:
         """Return the cost as plain JSON values."""
-        return {"paths": list(self.paths), "size": self.size, "download": self.download, "why": self.why}
+        return {
+            "paths": list(self.paths),
+            "size": self.size,
+            "download": self.download,
+            "why": self.why,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +66,8 @@ class Cost:
         documents: bytes of index.json, index.jwt, manifest, config and sys_config.
         document_requests: requests for tables and documents.
         full_download: the value of `download` without a base.
-        peak_disk: space on the device during the update: the new rootfs (each inode once, in blocks of 4 KiB) and
-            everything that was fetched, in case the client keeps it to the end.
+        peak_disk: space on the device during the update: the new rootfs (each inode once, in blocks
+            of 4 KiB) and everything that was fetched, in case the client keeps it to the end.
         files: the contents with the highest cost.
     """
 
@@ -89,7 +95,11 @@ class Cost:
 
     def to_value(self) -> dict[str, Any]:
         """Return the cost as plain JSON values."""
-        own = {name.replace("_", "-"): getattr(self, name) for name in self.__slots__ if name != "files"}
+        own = {
+            name.replace("_", "-"): getattr(self, name)
+            for name in self.__slots__
+            if name != "files"
+        }
         return {
             **own,
             "total": self.total,
@@ -106,7 +116,8 @@ def cost(base: Image, new: Image, ecu_id: str | None = None, release_key: str = 
     Args:
         base: the image that the device runs.
         new: the image to update to.
-        ecu_id: the ECU; None for all of them together, which fetch a blob once. One that the base lacks fetches all.
+        ecu_id: the ECU; None for all of them together, which fetch a blob once. One that the base
+            lacks fetches all.
         release_key: `dev` or `prd`.
 
     Raises:
@@ -146,12 +157,16 @@ def cost(base: Image, new: Image, ecu_id: str | None = None, release_key: str = 
     )
 
 
-def _updates(base: Image, new: Image, ecu_id: str | None, release_key: str) -> list[tuple[Payload | None, Payload]]:
+def _updates(
+    base: Image, new: Image, ecu_id: str | None, release_key: str
+) -> list[tuple[Payload | None, Payload]]:
     """Return the payloads that are compared, the one of the base first."""
     if ecu_id is not None:
         return [(base.payload(ecu_id, release_key), new.payload(ecu_id, release_key))]
     held = {payload.ecu: payload for payload in base.payloads if payload.release_key == release_key}
-    found = [(held.get(after.ecu), after) for after in new.payloads if after.release_key == release_key]
+    found = [
+        (held.get(after.ecu), after) for after in new.payloads if after.release_key == release_key
+    ]
     if not found:
         raise InputError("no payload with this release key", where=new.path, observed=release_key)
     return found
@@ -169,11 +184,16 @@ def _resolved(image: Image, wanted: Mapping[bytes, int]) -> tuple[StorageForm, .
     return found
 
 
-def _most_costly(payloads: Sequence[Payload], changed: Sequence[StorageForm]) -> tuple[FileCost, ...]:
+def _most_costly(
+    payloads: Sequence[Payload], changed: Sequence[StorageForm]
+) -> tuple[FileCost, ...]:
     share = shares(changed)
     users = Counter(digest for content in changed for digest, _ in content.leaves)
     most = sorted(changed, key=lambda content: (-share[content.digest], content.digest))[:MOST]
-    return tuple(FileCost(_paths(payloads, c.digest), c.size, round(share[c.digest]), _why(c, users)) for c in most)
+    return tuple(
+        FileCost(_paths(payloads, c.digest), c.size, round(share[c.digest]), _why(c, users))
+        for c in most
+    )
 
 
 def _paths(payloads: Iterable[Payload], digest: bytes) -> tuple[str, ...]:
@@ -195,6 +215,8 @@ def _why(content: StorageForm, users: Counter[bytes]) -> str:
         }
         return f"{words[content.form]}, {stored}"
     others = max(users[digest] for digest, _ in content.leaves) - 1
-    company = f", together with {counted(others, 'other changed file')}" if others else ", all by itself"
+    company = (
+        f", together with {counted(others, 'other changed file')}" if others else ", all by itself"
+    )
     blob = content.leaves[0][0].hex()[:12]
     return f"drags in bundle {blob} of {human_size(content.bundle_size)} ({stored} stored){company}"

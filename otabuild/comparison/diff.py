@@ -23,11 +23,15 @@ from otabuild.signing.certificates import token_certificates
 PackageKind = Literal["added", "removed", "upgraded", "downgraded"]
 OnError = Callable[[str, OtabuildError], None]
 Versions = Mapping[str, tuple[str, ...]]
-"""Versions by name; with dpkg, `name:architecture` if several architectures can be installed together."""
+"""Versions by name; with dpkg, `name:architecture` if several architectures can be installed
+together."""
 
 
 class PackageChange(NamedTuple):
-    """A package that was added, removed or changed its version; several versions of a name are joined by commas."""
+    """A package that was added, removed or changed its version.
+
+    Several versions of a name are joined by commas.
+    """
 
     name: str
     kind: PackageKind
@@ -46,12 +50,15 @@ class PayloadDiff:
     Attributes:
         name: ECU and release key, such as `main/dev`.
         kind: whether both images have the payload.
-        metadata: annotations, labels (including counts of the rootfs) and other fields of manifest and config.
+        metadata: annotations, labels (including counts of the rootfs) and other fields of manifest
+            and config.
         sys_config: the lines of a unified diff.
         entries: in path order; empty if only one image has the payload.
-        packages: sorted by name; a package of a programming language is named `TYPE:NAME`, such as `npm:left-pad`.
+        packages: sorted by name; a package of a programming language is named `TYPE:NAME`, such as
+            `npm:left-pad`.
         new_licenses: licences that no package of the first image has, sorted.
-        new_unpackaged: files that belong to no package, and did not exist so in the first image, in path order.
+        new_unpackaged: files that belong to no package, and did not exist so in the first image, in
+            path order.
         system: what differs of kernel and BSP.
         rootfs_size: bytes of all regular files before and after; None without a payload or label.
         notes: what could not be compared.
@@ -107,7 +114,8 @@ class Diff:
         annotations: the annotations of index.json.
         blobs_size: bytes of all blobs before and after, according to index.json.
         payloads: every file-based payload of either image, sorted by name.
-        signature: what differs of signer and certificate, as the signatures claim; only verification checks them.
+        signature: what differs of signer and certificate, as the signatures claim; only
+            verification checks them.
         not_compared: what else the two images have, sorted.
     """
 
@@ -132,14 +140,17 @@ class Diff:
         }
 
 
-def diff(before: Image, after: Image, ecu_id: str | None = None, on_error: OnError | None = None) -> Diff:
+def diff(
+    before: Image, after: Image, ecu_id: str | None = None, on_error: OnError | None = None
+) -> Diff:
     """Compare two images payload by payload.
 
     Args:
         before: the older image.
         after: the newer one.
         ecu_id: the ECU whose payloads to compare; None for all.
-        on_error: receives the name of a payload that cannot be compared, and why; without it, the error is raised.
+        on_error: receives the name of a payload that cannot be compared, and why; without it, the
+            error is raised.
 
     Raises:
         InputError: neither image has a payload for that ECU.
@@ -149,11 +160,15 @@ def diff(before: Image, after: Image, ecu_id: str | None = None, on_error: OnErr
     names = sorted(old_payloads.keys() | new_payloads.keys())
     if ecu_id is not None and not names:
         ecus = sorted({payload.ecu for payload in (*before.payloads, *after.payloads)})
-        raise InputError("neither image has a payload for this ECU", observed=ecu_id, expected=", ".join(ecus))
+        raise InputError(
+            "neither image has a payload for this ECU", observed=ecu_id, expected=", ".join(ecus)
+        )
     rootfs, payloads = _RootfsDiffs(), list[PayloadDiff]()
     for name in names:
         try:
-            payloads.append(_diff_payload(name, old_payloads.get(name), new_payloads.get(name), rootfs))
+            payloads.append(
+                _diff_payload(name, old_payloads.get(name), new_payloads.get(name), rootfs)
+            )
         except OtabuildError as error:
             if on_error is None or isinstance(error, StorageError):
                 raise
@@ -175,16 +190,23 @@ def _payloads_for(image: Image, ecu_id: str | None) -> dict[str, Payload]:
 
 
 def _signature(image: Image) -> dict[str, object]:
-    """Return what the signature of an image claims about its signer; nothing if it has none that can be read."""
+    """Return what the signature of an image claims about its signer; nothing if unreadable."""
     try:
         signer = token_certificates(parse_index_jwt(image.token_raw or b"", compat=True))[0]
     except OtabuildError:
         return {}
-    return {"signer": signer.subject, "certificate": signer.fingerprint, "valid until": utc(signer.not_after)}
+    return {
+        "signer": signer.subject,
+        "certificate": signer.fingerprint,
+        "valid until": utc(signer.not_after),
+    }
 
 
 def _others(index: Index) -> Iterator[str]:
-    yield from (f"partition-based payload {'/'.join(payload_id(found))}" for found in index.partition_payloads)
+    yield from (
+        f"partition-based payload {'/'.join(payload_id(found))}"
+        for found in index.partition_payloads
+    )
     if index.otaclient_package is not None:
         yield "otaclient package"
     if index.update_agent is not None:
@@ -210,7 +232,9 @@ class _RootfsDiffs:
         return self._known[pair]
 
 
-def _diff_payload(name: str, before: Payload | None, after: Payload | None, rootfs: _RootfsDiffs) -> PayloadDiff:
+def _diff_payload(
+    name: str, before: Payload | None, after: Payload | None, rootfs: _RootfsDiffs
+) -> PayloadDiff:
     sizes = _rootfs_size(before), _rootfs_size(after)
     if before is None or after is None:
         return PayloadDiff(name, "added" if before is None else "removed", rootfs_size=sizes)
@@ -239,11 +263,18 @@ def _rootfs_size(payload: Payload | None) -> int | None:
 
 
 def _metadata(payload: Payload) -> dict[str, object]:
-    """Return everything in the documents of a payload except the descriptors of parts that are compared separately."""
+    """Return all in the documents of a payload but descriptors of parts compared separately."""
     config = payload.config.to_value()
-    fields = {f"config: {key}": value for key, value in config.items() if not isinstance(value, dict)}
+    fields = {
+        f"config: {key}": value for key, value in config.items() if not isinstance(value, dict)
+    }
     labels = {f"label: {key}": value for key, value in payload.config.labels.items()}
-    return {**(payload.descriptor.annotations or {}), **payload.manifest.annotations, **fields, **labels}
+    return {
+        **(payload.descriptor.annotations or {}),
+        **payload.manifest.annotations,
+        **fields,
+        **labels,
+    }
 
 
 def _aspects(before: Mapping[str, object], after: Mapping[str, object]) -> tuple[Aspect, ...]:
@@ -271,7 +302,7 @@ def _lines(sys_config: bytes | None) -> tuple[list[str], str]:
 
 
 def _diff_inventories(before: Inventory, after: Inventory) -> PayloadDiff:
-    """Compare what is installed; of a kind of package that cannot be read on one side, nothing is said but that."""
+    """Compare what is installed; of a kind of package unreadable on one side, say just that."""
     notes = (*before.notes, *after.notes)
     unread = {note.type for note in notes}
     types = {package.type for package in (*before.packages, *after.packages)}
@@ -313,7 +344,9 @@ def _versions(inventory: Inventory, type_: PackageType) -> Versions:
     return {name: tuple(sorted(versions)) for name, versions in found.items()}
 
 
-def diff_packages(type_: PackageType, before: Versions, after: Versions) -> tuple[PackageChange, ...]:
+def diff_packages(
+    type_: PackageType, before: Versions, after: Versions
+) -> tuple[PackageChange, ...]:
     """Return the packages of a kind that differ, sorted by name."""
     changes: list[PackageChange] = []
     for name in sorted(before.keys() | after.keys()):
@@ -323,13 +356,17 @@ def diff_packages(type_: PackageType, before: Versions, after: Versions) -> tupl
     return tuple(changes)
 
 
-def _kind(type_: PackageType, old: tuple[str, ...] | None, new: tuple[str, ...] | None) -> PackageKind:
-    """Return what became of a package that differs; of several installed versions, the newest counts."""
+def _kind(
+    type_: PackageType, old: tuple[str, ...] | None, new: tuple[str, ...] | None
+) -> PackageKind:
+    """Return what became of a package that differs; of several versions, the newest counts."""
     if old is None:
         return "added"
     if new is None:
         return "removed"
-    old_newest, new_newest = (max(order_key(type_, version) for version in side) for side in (old, new))
+    old_newest, new_newest = (
+        max(order_key(type_, version) for version in side) for side in (old, new)
+    )
     return "downgraded" if new_newest < old_newest else "upgraded"
 
 

@@ -67,7 +67,8 @@ def privileges(entry: FileEntry) -> list[str]:
 
 
 _facts = attrgetter("mode", "uid", "gid", "packed_xattrs", "meta", "digest", "size")
-"""What can differ in an entry; ids belong to their table. One call in C, because trees are large and mostly the same."""
+"""What can differ in an entry; ids belong to their table. One call in C, because trees are large
+and mostly the same."""
 
 
 class _Links:
@@ -90,7 +91,9 @@ class _Links:
         return {path: group for path, group in groups.items() if len(group) > 1}
 
 
-def diff_entries(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> tuple[EntryChange, ...]:
+def diff_entries(
+    before: Iterable[FileEntry], after: Iterable[FileEntry]
+) -> tuple[EntryChange, ...]:
     """Return the differences of two streams in path order, in that order."""
     old_links, new_links = _Links(), _Links()
     changes: dict[str, EntryChange] = {}
@@ -99,7 +102,9 @@ def diff_entries(before: Iterable[FileEntry], after: Iterable[FileEntry]) -> tup
         if old is None or new is None:
             entry = old or new
             assert entry is not None
-            changes[entry.path] = EntryChange(entry.path, "removed" if new is None else "added", old, new)
+            changes[entry.path] = EntryChange(
+                entry.path, "removed" if new is None else "added", old, new
+            )
             continue
         if _facts(old) != _facts(new) and (aspects := tuple(_aspects(old, new))):
             changes[old.path] = EntryChange(old.path, "changed", old, new, aspects)

@@ -16,7 +16,8 @@ _SIGNS = {"added": "+", "removed": "-", "changed": "~", "upgraded": "^", "downgr
 _SHOWN = 400
 """Maximum number of lines of a list in Markdown; fewer if the whole does not fit."""
 _FITS = 60_000
-"""Maximum size of the Markdown in bytes: a comment in a pull request has at most 65,536 characters."""
+"""Maximum size of the Markdown in bytes: a comment in a pull request has at most 65,536
+characters."""
 _LONGEST = 160
 _VALUE = 200
 _TIMES = {ann.CREATED_AT, ann.SIGNED_AT}
@@ -30,7 +31,9 @@ def text_lines(found: Diff) -> Iterator[str]:
     yield f"blobs:  {human_change(*found.blobs_size)}"
     yield from _section("not compared", (f"  {printable(name)}" for name in found.not_compared))
     yield from _section("annotations", (f"  {aspect_text(aspect)}" for aspect in found.annotations))
-    yield from _section("signature (not checked)", (f"  {aspect_text(aspect)}" for aspect in found.signature))
+    yield from _section(
+        "signature (not checked)", (f"  {aspect_text(aspect)}" for aspect in found.signature)
+    )
     told: dict[tuple[object, ...], str] = {}
     for payload in found.payloads:
         yield ""
@@ -39,9 +42,12 @@ def text_lines(found: Diff) -> Iterator[str]:
         twin = told.setdefault((payload.entries, payload.packages), payload.name)
         if twin == payload.name or not payload.entries:
             yield from _section("packages", (f"  {line}" for line in package_lines(payload)))
-            yield from _section("new licenses", (f"  + {printable(text)}" for text in payload.new_licenses))
             yield from _section(
-                "new files of no package", (f"  + {path}" for path in map(printable, payload.new_unpackaged))
+                "new licenses", (f"  + {printable(text)}" for text in payload.new_licenses)
+            )
+            yield from _section(
+                "new files of no package",
+                (f"  + {path}" for path in map(printable, payload.new_unpackaged)),
             )
         else:
             yield f"files and packages differ as those of {printable(twin)} do"
@@ -63,7 +69,11 @@ def _headline(payload: PayloadDiff) -> str:
     """Summarize the difference of a payload in one line."""
     if payload.kind != "changed":
         return payload.kind
-    counts = [f"{number} {kind}" for kind in ("added", "removed", "changed") if (number := payload.count(kind))]
+    counts = [
+        f"{number} {kind}"
+        for kind in ("added", "removed", "changed")
+        if (number := payload.count(kind))
+    ]
     noun = "entry" if len(payload.entries) == 1 else "entries"
     entries = f"{', '.join(counts)} {noun}" if counts else "the same entries"
     packages = ""
@@ -96,7 +106,9 @@ def _cut(text: str) -> str:
 def package_lines(payload: PayloadDiff) -> Iterator[str]:
     """Yield the packages that differ, one per line, safe to print."""
     for package in payload.packages:
-        versions = " -> ".join(version for version in (package.before, package.after) if version is not None)
+        versions = " -> ".join(
+            version for version in (package.before, package.after) if version is not None
+        )
         loud = "  DOWNGRADED" if package.kind == "downgraded" else ""
         yield printable(f"{_SIGNS[package.kind]} {package.name} {versions}{loud}")
 
@@ -114,7 +126,10 @@ def entry_text(entry: EntryChange, arrow: str = "->") -> str:
 
 
 def markdown_lines(found: Diff) -> list[str]:
-    """Return the difference in Markdown; lists are folded, and cut (with a count of omitted lines) until all fits."""
+    """Return the difference in Markdown.
+
+    Lists are folded, and cut (with a count of omitted lines) until all fits.
+    """
     shown = _SHOWN
     while True:
         lines = list(_markdown(found, shown))
@@ -132,18 +147,25 @@ def _markdown(found: Diff, shown: int) -> Iterator[str]:
         counts = " | ".join(str(payload.count(kind)) for kind in ("added", "removed", "changed"))
         name = _code(payload.name).replace("|", r"\|")
         state = "" if payload.kind == "changed" else f" ({payload.kind})"
-        yield f"| {name}{state} | {counts} | {len(payload.packages)} | {human_change(*payload.rootfs_size)} |"
+        yield (
+            f"| {name}{state} | {counts} | {len(payload.packages)} | "
+            f"{human_change(*payload.rootfs_size)} |"
+        )
     yield ""
     yield f"Blobs of the image: {human_change(*found.blobs_size)}"
     yield from _folded("Not compared", found.not_compared, shown)
     yield from _folded("Annotations of the image", map(aspect_text, found.annotations), shown)
-    yield from _folded("Signature (not checked)", map(aspect_text, found.signature), shown, is_open=True)
+    yield from _folded(
+        "Signature (not checked)", map(aspect_text, found.signature), shown, is_open=True
+    )
     told: dict[tuple[object, ...], str] = {}
     for payload in found.payloads:
         yield from _payload_markdown(payload, told, shown)
 
 
-def _payload_markdown(payload: PayloadDiff, told: dict[tuple[object, ...], str], shown: int) -> Iterator[str]:
+def _payload_markdown(
+    payload: PayloadDiff, told: dict[tuple[object, ...], str], shown: int
+) -> Iterator[str]:
     """Yield one payload; one with exactly the differences of another is not repeated."""
     if payload.kind != "changed":
         return
@@ -169,7 +191,7 @@ def _payload_markdown(payload: PayloadDiff, told: dict[tuple[object, ...], str],
 def _folded(
     title: str, lines: Iterable[str], shown: int, language: str = "text", *, is_open: bool = False
 ) -> Iterator[str]:
-    """Yield lines in a fold with a code block, in which Markdown or HTML from an image has no effect."""
+    """Yield lines in a fold with a code block, where no Markdown or HTML of an image has effect."""
     rows: Sequence[str] = [printable(line) for line in lines]
     if not rows:
         return

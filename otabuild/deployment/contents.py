@@ -1,4 +1,4 @@
-"""Writes the contents of a payload to their places: from old trees what they have, the rest from the image."""
+"""Writes the contents of a payload to their places, from old trees as far as they have them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from otabuild.storage import fs
 
 T = TypeVar("T")
 Fill = Callable[[int, int, str], bool]
-"""Writes a content into a file: descriptor, offset and path for messages. Returns whether the content is there."""
+"""Writes a content into a file: descriptor, offset and path for messages. Returns whether the
+content is there."""
 _BATCH = 64
 
 
@@ -37,8 +38,8 @@ class Transfer:
     """Where the bytes of a deployment came from.
 
     Attributes:
-        planned: what the image gives if the old trees have what they seem to have; for a tree that was deployed from a
-            base, what `cost` tells.
+        planned: what the image gives if the old trees have what they seem to have; for a tree that
+            was deployed from a base, what `cost` tells.
         fetched: what the image did give, from when it was opened.
         reused_contents: distinct contents that the old trees gave.
         reused_bytes: their size.
@@ -65,8 +66,10 @@ class Contents(Generic[T]):
     Attributes:
         payload: of an open image.
         places_of: returns the places of a content, by digest; called in one thread at a time.
-        all_places: returns the digest and the places of every content, which takes less time than asking for each.
-        write: makes one place, called from worker threads with what fills it; returns whether the content is there.
+        all_places: returns the digest and the places of every content, which takes less time than
+            asking for each.
+        write: makes one place, called from worker threads with what fills it; returns whether the
+            content is there.
         reuse: old trees, or None.
         kept: keeps what is fetched, if the image is remote.
     """
@@ -82,7 +85,9 @@ class Contents(Generic[T]):
     _lock: Lock = field(default_factory=Lock)
 
     def write_all(self) -> Transfer | None:
-        """Write every content to its places; return where they came from, unless it was all a local image.
+        """Write every content to its places.
+
+        Returns where they came from, unless it was all a local image.
 
         Raises:
             OtabuildError: a content is not what its digest says, or cannot be read or written.
@@ -93,7 +98,9 @@ class Contents(Generic[T]):
         wanted = self.payload.contents()
         if self.reuse is not None:
             self.reuse.look_for(wanted)
-        missing = {digest: size for digest, size in wanted.items() if not self._may_be_reused(digest)}
+        missing = {
+            digest: size for digest, size in wanted.items() if not self._may_be_reused(digest)
+        }
         planned = self._leaves(missing)
         if self.kept is not None:
             self.kept.fetch(planned)  # while the old trees are copied
@@ -101,12 +108,16 @@ class Contents(Generic[T]):
             run_parallel(self._reuse, self._batches(wanted, missing))
 
         def still_wanted(row: ResourceRow) -> list[T] | None:
-            return self.places_of(row.digest) if row.digest in missing else self._left.get(row.digest)
+            return (
+                self.places_of(row.digest) if row.digest in missing else self._left.get(row.digest)
+            )
 
         self._rebuild(still_wanted)
         fixed = [size for sizes in documents_and_tables(self.payload) for size in sizes.values()]
         traffic = self.payload.image.source.traffic()
-        fetched = self._leaves({**missing, **self._left}) if self._left and traffic is None else planned
+        fetched = (
+            self._leaves({**missing, **self._left}) if self._left and traffic is None else planned
+        )
         return Transfer(
             planned=_amount(planned, fixed),
             fetched=_amount(fetched, fixed) if traffic is None else Amount(*traffic),
@@ -125,7 +136,11 @@ class Contents(Generic[T]):
     def _batches(
         self, wanted: Mapping[bytes, int], missing: Container[bytes]
     ) -> Iterator[list[tuple[bytes, int, list[T]]]]:
-        reused = ((digest, wanted[digest], places) for digest, places in self.all_places() if digest not in missing)
+        reused = (
+            (digest, wanted[digest], places)
+            for digest, places in self.all_places()
+            if digest not in missing
+        )
         while batch := list(islice(reused, _BATCH)):
             yield batch
 

@@ -1,7 +1,7 @@
 """Deployment of a payload as a directory tree (section 11).
 
-Everything is written into a private folder beside the target and renamed into place when it is complete and durable.
-Therefore the target exists completely, or not at all.
+Everything is written into a private folder beside the target and renamed into place when it is
+complete and durable. Therefore the target exists completely, or not at all.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def deploy(
     reuse: OldTrees | None = None,
     progress: Progress | None = None,
 ) -> Deployed:
-    """Deploy a payload as a new directory with exact types, contents, owners, modes, attributes and hard links.
+    """Deploy a payload as a new directory, exact in types, contents, metadata and hard links.
 
-    The signature is verified first, then every rule about the payload, its tables and the resource table. Each content
-    is hashed while it is written.
+    The signature is verified first, then every rule about the payload, its tables and the resource
+    table. Each content is hashed while it is written.
 
     Args:
         payload: a payload of an open image.
@@ -54,13 +54,15 @@ def deploy(
         now: Unix seconds.
         insecure_no_verify: skip the signature, and nothing else.
         no_owner: let the calling user own everything.
-        reuse: trees of this machine whose contents are used as far as they are right; the rest comes from the image.
+        reuse: trees of this machine whose contents are used as far as they are right; the rest
+            comes from the image.
         progress: called with the bytes written.
 
     Raises:
         TrustError: the image is not authentic.
         StateError: the target exists, or is inside the image.
-        MetaApplyError: owners, modes, devices or attributes cannot be set here; detected before a file is written.
+        MetaApplyError: owners, modes, devices or attributes cannot be set here; detected before a
+            file is written.
         StorageError: no space left, or the operating system failed.
         OtabuildError: the image is invalid; nothing is left behind.
     """
@@ -70,7 +72,9 @@ def deploy(
         drop_left(path)
     check_target(path, payload.image)
     with keeping(payload.image, path) as kept:
-        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse)
+        signer = check_deployable(
+            payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse
+        )
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
         payload.image.blobs.budget.check_size(demands.content_size, payload.name)
@@ -79,7 +83,9 @@ def deploy(
             writer = TreeWriter(root, no_owner=no_owner)
             try:
                 _rehearse(writer, demands, path)
-                deployment = Deployment(payload, plan, writer, Tally(demands.content_size, progress))
+                deployment = Deployment(
+                    payload, plan, writer, Tally(demands.content_size, progress)
+                )
                 transfer = deployment.run(reuse, kept)
             finally:
                 writer.close()
@@ -96,7 +102,7 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
 
 @contextmanager
 def making_target(target: str) -> Iterator[int]:
-    """Yield a descriptor of a private folder beside the target; it becomes the target or is removed."""
+    """Yield a descriptor of a private folder beside the target; it becomes that or is removed."""
     parent, name = _split(target)
     busy = "another deployment is writing to this target"
     with publishing.making_folder(os.path.join(parent, name), busy=busy) as root:
@@ -105,7 +111,8 @@ def making_target(target: str) -> Iterator[int]:
 
 
 def _split(target: str) -> tuple[str, str]:
-    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
+    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another
+    # place.
     parent, name = os.path.split(target.rstrip("/"))
     return parent or ".", name
 
@@ -119,10 +126,16 @@ def check_target(target: str, image: Image) -> None:
     parent, name = _split(target)
     if name in ("", ".", ".."):
         raise StateError(
-            "does not name a directory to make", where=repr(target), hint="name one that does not exist yet"
+            "does not name a directory to make",
+            where=repr(target),
+            hint="name one that does not exist yet",
         )
     if os.path.lexists(target):
-        raise StateError("the target already exists", where=target, hint="name a directory that does not exist yet")
+        raise StateError(
+            "the target already exists",
+            where=target,
+            hint="name a directory that does not exist yet",
+        )
     if not os.path.isdir(parent):
         raise StateError("the folder of the target is missing", where=parent)
     image.source.check_apart(target)
@@ -133,12 +146,15 @@ def _check_room(root: int, demands: Demands, target: str) -> None:
     room = os.fstatvfs(root)
     if room.f_files and demands.inodes > room.f_favail:
         raise StorageError(
-            "not enough inodes", where=target, observed=f"{room.f_favail} free", expected=str(demands.inodes)
+            "not enough inodes",
+            where=target,
+            observed=f"{room.f_favail} free",
+            expected=str(demands.inodes),
         )
 
 
 class Deployment:
-    """One run: makes directories, then symlinks and whiteouts, then files, then sets metadata of directories."""
+    """One run: makes directories, then symlinks and whiteouts, then files, then sets metadata."""
 
     def __init__(self, payload: Payload, plan: TreePlan, writer: TreeWriter, tally: Tally) -> None:
         self._payload = payload
@@ -158,7 +174,12 @@ class Deployment:
             self._writer.make_non_regular(paths)
         run_parallel(self._write_inlined, _batches(self._plan.inlined()))
         contents = Contents(
-            self._payload, self._plan.with_content, self._plan.contents, self._write_content, reuse, kept
+            self._payload,
+            self._plan.with_content,
+            self._plan.contents,
+            self._write_content,
+            reuse,
+            kept,
         )
         transfer = contents.write_all()
         for entry in self._plan.directories(bottom_up=True):

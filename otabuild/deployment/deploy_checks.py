@@ -21,8 +21,8 @@ from otabuild.verification.verify_sign import verify_sign
 class Deployed:
     """The result of a deployment: the target, the signer (None: not checked), and the amounts.
 
-    `content_size` is in bytes; a content counts once for each inode with it. `transfer` is None if nothing was reused
-    and the image is on this machine.
+    `content_size` is in bytes; a content counts once for each inode with it. `transfer` is None if
+    nothing was reused and the image is on this machine.
     """
 
     target: str
@@ -52,21 +52,27 @@ def check_deployable(
     insecure_no_verify: bool,
     reuse: OldTrees | None = None,
 ) -> str | None:
-    """Verify the signature of the image, unless told otherwise, and every rule about a payload and its tables.
+    """Verify the signature of the image, unless told otherwise, and all rules about a payload.
 
-    From a server, each table comes while there is something else to do; so old trees are asked to open theirs meanwhile.
+    From a server, each table comes while there is something else to do; so old trees are asked to
+    open theirs meanwhile.
 
     Returns:
         The subject of the signing certificate, or None if the signature was not checked.
 
     Raises:
-        TrustError: the image is not signed, or not by a trusted signer, or no trust policy was given.
+        TrustError: the image is not signed, or not by a trusted signer, or no trust policy was
+            given.
         OtabuildError: the first violated rule; the rule determines the class.
     """
     image, signer = payload.image, None
     if not insecure_no_verify:
         if policy is None:
-            raise TrustError("no trust anchor was given", where=image.path, hint="name one, with --ca or --ca-dir")
+            raise TrustError(
+                "no trust anchor was given",
+                where=image.path,
+                hint="name one, with --ca or --ca-dir",
+            )
         signer = verify_sign(image, policy, now).chain[0].subject
     image.blobs.expect(payload.manifest.file_table)
     demand(DocumentsSubject(payload.name, payload.descriptor, payload.manifest, payload.config))
@@ -77,6 +83,10 @@ def check_deployable(
     image.blobs.expect(image.index.resource_table)
     demand(FileTableSubject(file_table))
     demand(LabelsSubject(f"config of {payload.name}", payload.config.labels, file_table))
-    demand(ResourcesSubject(image.resources, image.blobs.size_of, reached_by(file_table, image.resources)))
+    demand(
+        ResourcesSubject(
+            image.resources, image.blobs.size_of, reached_by(file_table, image.resources)
+        )
+    )
     demand(JoinSubject(file_table, image.resources))
     return signer

@@ -1,7 +1,8 @@
 """Deployment of a payload as a tar: exact metadata without root (section 11).
 
-The archive is POSIX pax with attributes as GNU tar, bsdtar and star write them (SCHILY.xattr). All sizes are known in
-advance, and so is the whole layout: headers are written first, then contents go to their places in any order.
+The archive is POSIX pax with attributes as GNU tar, bsdtar and star write them (SCHILY.xattr). All
+sizes are known in advance, and so is the whole layout: headers are written first, then contents go
+to their places in any order.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def deploy_tar(
 ) -> Deployed:
     """Write a payload as a tar file; arguments and checks are those of `deploy`.
 
-    Unpack it as root with `tar --xattrs --xattrs-include='*' -xpf`. The same payload always produces the same bytes.
-    With `no_owner` everything belongs to 0:0.
+    Unpack it as root with `tar --xattrs --xattrs-include='*' -xpf`. The same payload always
+    produces the same bytes. With `no_owner` everything belongs to 0:0.
 
     Raises:
         StateError: the target exists and is not a regular file, or is in the image.
@@ -57,13 +58,17 @@ def deploy_tar(
         raise StateError("the target is not a plain file", where=path)
     payload.image.source.check_apart(path)
     with keeping(payload.image, path) as kept:
-        signer = check_deployable(payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse)
+        signer = check_deployable(
+            payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse
+        )
         plan = TreePlan(payload.file_table)
         demands = plan.demands()
         payload.image.blobs.budget.check_size(demands.content_size, payload.name)
         with publishing.replacing(path, durable=True) as fd:
             staging.check_room(fd, demands.content_size, path)
-            tar = _Tar(fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner)
+            tar = _Tar(
+                fd, path, payload, plan, Tally(demands.content_size, progress), no_owner=no_owner
+            )
             transfer = tar.write(reuse, kept)
     return Deployed(path, payload.name, signer, demands.inodes, demands.content_size, transfer)
 
@@ -78,7 +83,8 @@ class _ContentPlace(NamedTuple):
 class _Offsets:
     """Where contents are in the tar: 16 bytes for each of the files, which may be millions.
 
-    otabuild numbers inodes in path order, so their numbers ascend here. Files of which that is not true are kept by path.
+    otabuild numbers inodes in path order, so their numbers ascend here. Files of which that is not
+    true are kept by path.
     """
 
     def __init__(self) -> None:
@@ -126,13 +132,15 @@ class _Tar:
         end = -(-(offset + 2 * _BLOCK) // _RECORD) * _RECORD
         with fs.change("truncate", self._name):
             os.ftruncate(self._fd, end)
-        contents = Contents(self._payload, self._places_of, self._all_places, self._write_content, reuse, kept)
+        contents = Contents(
+            self._payload, self._places_of, self._all_places, self._write_content, reuse, kept
+        )
         transfer = contents.write_all()
         self._tally.check_complete(self._name)
         return transfer
 
     def _write_entry(self, entry: FileEntry, offset: int) -> int:
-        """Write the header of an entry, and its content if it is inlined; return the offset of the next entry."""
+        """Write the header of an entry, and its content if inlined; return where the next is."""
         link = self._first_paths.get(entry.inode_id)
         if link is None and entry.links_count is not None:
             self._first_paths[entry.inode_id] = entry.path
@@ -167,7 +175,7 @@ class _Tar:
 
 
 def _header(entry: FileEntry, link: str | None) -> bytes:
-    """Return the header blocks of an entry; if it is a hard link, `link` is the path of the linked file."""
+    """Return the header blocks of an entry; `link` is the path of the file if it is a hard link."""
     kind = _HARD_LINK if link is not None else _TYPES[stat.S_IFMT(entry.mode)]
     name = f".{entry.path}" if entry.path != "/" else "./"
     name = name + "/" if kind == b"5" and not name.endswith("/") else name
@@ -183,7 +191,9 @@ def _header(entry: FileEntry, link: str | None) -> bytes:
     return _ustar(_PAX, b"././@PaxHeader", b"", len(body), 0o644, 0, 0) + _padded(body) + plain
 
 
-def _pax_records(entry: FileEntry | None, name: bytes, target: bytes, size: int) -> Iterator[tuple[str, bytes]]:
+def _pax_records(
+    entry: FileEntry | None, name: bytes, target: bytes, size: int
+) -> Iterator[tuple[str, bytes]]:
     if len(name) > 100 or not name.isascii():
         yield "path", name
     if len(target) > 100 or not target.isascii():

@@ -1,7 +1,7 @@
 """Writes a folder of a payload for somebody who wants to look at it, without any privilege.
 
-Owners, attributes, whiteouts and the bits setuid, setgid and sticky are left out: who is not root could not set them
-all, and a program that runs as root on the device should not do so here.
+Owners, attributes, whiteouts and the bits setuid, setgid and sticky are left out: who is not root
+could not set them all, and a program that runs as root on the device should not do so here.
 """
 
 from __future__ import annotations
@@ -42,11 +42,13 @@ class Extracted:
         }
 
 
-def extract(payload: Payload, path: str, target: StrPath, *, progress: Progress | None = None) -> Extracted:
-    """Write a folder of a payload as a new directory that belongs to the caller: types, contents, permissions, links.
+def extract(
+    payload: Payload, path: str, target: StrPath, *, progress: Progress | None = None
+) -> Extracted:
+    """Write a folder of a payload as a new directory of the caller: types, contents, modes, links.
 
-    Every rule about the payload and its tables is checked first, and each content is hashed while it is written. The
-    signature is not looked at.
+    Every rule about the payload and its tables is checked first, and each content is hashed while
+    it is written. The signature is not looked at.
 
     Args:
         payload: a payload of an open image.
@@ -67,7 +69,9 @@ def extract(payload: Payload, path: str, target: StrPath, *, progress: Progress 
     entry = payload.stat(path, follow=True)
     if not entry.is_directory:
         raise InputError(
-            "not a directory", where=f"{payload.name}: {path}", hint="`otabuild cat` prints the content of a file"
+            "not a directory",
+            where=f"{payload.name}: {path}",
+            hint="`otabuild cat` prints the content of a file",
         )
     plan = TreePlan(_Subtree(payload.file_table, entry.path))
     size = plan.content_size()
@@ -83,13 +87,15 @@ def extract(payload: Payload, path: str, target: StrPath, *, progress: Progress 
 
 
 class _Subtree(FileTable):
-    """The part of a file table below a folder, as seen from there, with what a user without privileges can write."""
+    """The part of a file table below a folder, with what a user without privileges can write."""
 
     def __init__(self, table: FileTable, folder: str) -> None:
         super().__init__(table.database, table.compat)
         self._prefix = folder.rstrip("/")
 
-    def select(self, query: str, condition: str = "", parameters: Iterable[object] = ()) -> Iterator[FileEntry]:
+    def select(
+        self, query: str, condition: str = "", parameters: Iterable[object] = ()
+    ) -> Iterator[FileEntry]:
         for entry in super().select(query, condition, parameters):
             if f"{entry.path}/".startswith(f"{self._prefix}/") and not stat.S_ISCHR(entry.mode):
                 yield entry._replace(

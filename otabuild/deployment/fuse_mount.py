@@ -1,7 +1,8 @@
 """Shows a payload as a directory by FUSE, read-only; the optional extra `mount` brings the library.
 
-Everything is read from the image when somebody asks for it, and verified then. Of the contents, only those of open
-files are kept. This module imports its library at once, so only who mounts imports it.
+Everything is read from the image when somebody asks for it, and verified then. Of the contents,
+only those of open files are kept. This module imports its library at once, so only who mounts
+imports it.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ _FOREVER = 3600 * 24 * 365
 def mount(payload: Payload, directory: StrPath, *, warn: Callable[[str], None]) -> None:
     """Mount a payload read-only on an existing directory, until it is unmounted.
 
-    The signature is not looked at. Owners and modes are shown as they are on the device, and only the caller can look.
+    The signature is not looked at. Owners and modes are shown as they are on the device, and only
+    the caller can look.
 
     Args:
         payload: a payload of an open image.
         directory: where to mount it.
-        warn: called with what is wrong with the image, where somebody reads it; the reader gets EIO.
+        warn: called with what is wrong with the image, where somebody reads it; the reader gets
+            EIO.
 
     Raises:
         InputError: the directory does not exist.
@@ -44,14 +47,24 @@ def mount(payload: Payload, directory: StrPath, *, warn: Callable[[str], None]) 
     place = os.fspath(directory)
     if not os.path.isdir(place):
         raise InputError(
-            "no such directory to mount on", where=place, hint="mkdir it; what is in it is hidden meanwhile"
+            "no such directory to mount on",
+            where=place,
+            hint="mkdir it; what is in it is hidden meanwhile",
         )
     payload.stat("/")
     name = payload.name.replace(",", "_")
-    options = {"ro": True, "fsname": f"otabuild:{name}", "nothreads": True, "foreground": True, "use_ino": True}
+    options = {
+        "ro": True,
+        "fsname": f"otabuild:{name}",
+        "nothreads": True,
+        "foreground": True,
+        "use_ino": True,
+    }
     lasting = dict.fromkeys(("attr_timeout", "entry_timeout", "negative_timeout"), _FOREVER)
     try:
-        mfusepy.FUSE(_View(payload, warn), place, encoding="utf-8", kernel_cache=True, **options, **lasting)
+        mfusepy.FUSE(
+            _View(payload, warn), place, encoding="utf-8", kernel_cache=True, **options, **lasting
+        )
     except RuntimeError as error:
         raise StorageError(
             "the directory was not mounted",
@@ -106,8 +119,14 @@ class _View(mfusepy.Operations):  # type: ignore[misc]  # mfusepy has no types
     def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:  # noqa: ARG002
         here = self._entry(path)
         with self._told():
-            named = [(".", here), ("..", here), *((basename(entry.path), entry) for entry in self._payload.ls(path))]
-        return [(name, {"st_ino": entry.inode_id, "st_mode": entry.mode}, 0) for name, entry in named]
+            named = [
+                (".", here),
+                ("..", here),
+                *((basename(entry.path), entry) for entry in self._payload.ls(path)),
+            ]
+        return [
+            (name, {"st_ino": entry.inode_id, "st_mode": entry.mode}, 0) for name, entry in named
+        ]
 
     def readlink(self, path: str) -> str:
         return self._entry(path).target or ""

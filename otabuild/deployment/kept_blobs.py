@@ -1,7 +1,8 @@
-"""Blobs of a remote image, kept beside the target until the deployment is complete, so that it can go on after a kill.
+"""Blobs of a remote image, kept beside the target so that a deployment can go on after a kill.
 
-A blob is fetched into a file with `.part` at the end of its name, hashed, and renamed to its digest. What a killed run
-left is taken up: whole blobs after hashing, parts by asking for the rest. A part that turns out wrong is fetched again.
+A blob is fetched into a file with `.part` at the end of its name, hashed, and renamed to its
+digest. What a killed run left is taken up: whole blobs after hashing, parts by asking for the rest.
+A part that turns out wrong is fetched again.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class KeptBlobs(Backend):
         self._threads = ThreadPoolExecutor(_REQUESTS)
 
     def fetch(self, blobs: Iterable[Blob]) -> None:
-        """Begin to fetch blobs in the order in which they are named; whoever reads one waits for it."""
+        """Begin to fetch blobs in the order in which they are named; readers wait for theirs."""
         for blob in blobs:
             self._begin(blob_name(blob.digest), blob.size)
 
@@ -74,7 +75,8 @@ class KeptBlobs(Backend):
                 error: OtabuildError = IntegrityError("digest differs from its name", where=name)
             except IntegrityError as raised:
                 error = raised
-            fs.unlink(part, missing_ok=True)  # also a part of another run may be wrong, or longer than the blob
+            # Also a part of another run may be wrong, or longer than the blob.
+            fs.unlink(part, missing_ok=True)
             if is_last:
                 raise error
 
@@ -136,7 +138,7 @@ class KeptBlobs(Backend):
 
 
 def _open_own(folder: str) -> int:
-    """Make a folder that only this user may change, or make sure that an existing one is such, and lock it."""
+    """Make a folder that only this user may change, or make sure that it is one, and lock it."""
     if not os.path.lexists(folder):
         fs.mkdir(folder, 0o700)
     with reading(folder):
@@ -164,10 +166,11 @@ def _check_own(status: os.stat_result, folder: str) -> None:
 
 @contextmanager
 def keeping(image: Image, target: str) -> Iterator[KeptBlobs | None]:
-    """Keep what is fetched of an image beside a target, if the image is remote, until the block ends.
+    """Keep what is fetched of a remote image beside a target until the block ends.
 
-    The folder `.NAME.otabuild-fetched` is removed, unless the network or this machine was in the way: then the next run
-    goes on with it, or removes it if its image is on this machine. Nothing but index.json and index.jwt should have been read of the image before.
+    The folder `.NAME.otabuild-fetched` is removed, unless the network or this machine was in the
+    way: then the next run goes on with it, or removes it if its image is on this machine. Nothing
+    but index.json and index.jwt should have been read of the image before.
 
     Raises:
         StateError, StorageError: the folder cannot be used.
@@ -191,7 +194,7 @@ def keeping(image: Image, target: str) -> Iterator[KeptBlobs | None]:
 
 
 def drop_left(target: str) -> None:
-    """Remove what a killed run kept beside a target that is there now, unless another deployment uses it."""
+    """Remove what a killed run kept beside a finished target, unless a deployment uses it."""
     folder = _folder_of(target)
     if not os.path.lexists(folder):
         return

@@ -1,7 +1,7 @@
 """Contents that trees on this machine already have, so that they need not be fetched or rebuilt.
 
-What a tree holds is only a guess until a content is copied: the copy is hashed, wherever it came from. So a tree may be
-damaged, or change while it is read, and it is never changed here.
+What a tree holds is only a guess until a content is copied: the copy is hashed, wherever it came
+from. So a tree may be damaged, or change while it is read, and it is never changed here.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ class _Place(NamedTuple):
 class OldTrees:
     """Trees that may have contents of a payload, for use in a `with` statement.
 
-    With the images that the trees were deployed from, their file tables say where a content is. Without, files are
-    found by size and then by digest, which reads them.
+    With the images that the trees were deployed from, their file tables say where a content is.
+    Without, files are found by size and then by digest, which reads them.
     """
 
     def __init__(self, trees: Sequence[StrPath], images: Sequence[Image] = ()) -> None:
@@ -117,7 +117,8 @@ class OldTrees:
                 self._search(tree, wanted)
 
     def _read_tables(self, wanted: Mapping[bytes, int]) -> None:
-        # A content may have several paths, and payloads may share them: each is kept once, in the order of the tables.
+        # A content may have several paths, and payloads may share them: each is kept once, in the
+        # order of the tables.
         known: defaultdict[bytes, dict[str, None]] = defaultdict(dict)
         for image in self._images:
             for payload in image.payloads:
@@ -150,7 +151,7 @@ class OldTrees:
         return digest in self._places
 
     def copy(self, digest: bytes, size: int, target: int, offset: int, path: str) -> bool:
-        """Copy a content into an open file, which must be readable, too; may be called by several threads.
+        """Copy a content into an open file, also readable; may be called by several threads.
 
         Args:
             digest: its SHA-256, 32 bytes.
@@ -160,7 +161,8 @@ class OldTrees:
             path: of the target, for messages.
 
         Returns:
-            Whether the target has the content now; if not, its bytes from the offset on may be anything.
+            Whether the target has the content now; if not, its bytes from the offset on may be
+            anything.
 
         Raises:
             StorageError: the target could not be written.
@@ -192,7 +194,10 @@ def _opened(tree: StrPath, stack: ExitStack) -> _Tree:
 
 
 def _files(tree: _Tree) -> Iterator[tuple[str, int]]:
-    """Yield path and size of each regular file; other file systems are not entered, and what cannot be read is left out."""
+    """Yield path and size of each regular file.
+
+    Other file systems are not entered, and what cannot be read is left out.
+    """
     device, todo = tree.device, ["/"]
     while todo:
         path = todo.pop()
@@ -207,7 +212,7 @@ def _files(tree: _Tree) -> Iterator[tuple[str, int]]:
 
 
 def _opened_file(place: _Place, size: int) -> int | None:
-    """Return a descriptor of a file of a tree; None if there is no file of this size in plain folders."""
+    """Return a descriptor of a file of a tree; None if plain folders hold none of this size."""
     try:
         folder, name = place.tree.folders.parent_of(place.path)
         fd = os.open(name, _FILE, dir_fd=folder)

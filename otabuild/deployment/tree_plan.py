@@ -9,7 +9,8 @@ from itertools import groupby
 
 from otabuild.image.tables import DIRECTORIES, NON_REGULARS, REGULARS, FileEntry, FileTable
 
-# An inode without links_count is a separate file for each of its paths, as clients write it (section 12).
+# An inode without links_count is a separate file for each of its paths, as clients write it
+# (section 12).
 _CONTENT_SIZE = """(SELECT sum(size) FROM (SELECT min(resource_id) AS resource_id
         FROM ft_regular JOIN ft_inode USING (inode_id)
         GROUP BY inode_id, CASE WHEN links_count IS NULL THEN path END)
@@ -29,7 +30,8 @@ class Demands:
         inodes: the number of inodes.
         content_size: bytes of all contents, each inode counted once.
         owners: every (uid, gid).
-        samples: one example entry for each kind of entry (S_IFMT bits), attribute name and set of special mode bits.
+        samples: one example entry for each kind of entry (S_IFMT bits), attribute name and set of
+            special mode bits.
     """
 
     inodes: int
@@ -54,29 +56,46 @@ class TreePlan:
 
     def inlined(self) -> Iterator[list[FileEntry]]:
         """Yield regular files with inlined content; each list has the paths of one inode."""
-        return _by_inode(self._table.select(REGULARS, "WHERE contents IS NOT NULL ORDER BY ft_regular.inode_id, path"))
+        return _by_inode(
+            self._table.select(
+                REGULARS, "WHERE contents IS NOT NULL ORDER BY ft_regular.inode_id, path"
+            )
+        )
 
     def with_content(self, digest: bytes) -> list[list[FileEntry]]:
-        """Return the regular files with a content that is not inlined; each list has the paths of one inode."""
+        """Return the regular files with a content that is not inlined.
+
+        Each list has the paths of one inode.
+        """
         condition = "WHERE digest = ? AND contents IS NULL ORDER BY ft_regular.inode_id, path"
         return list(_by_inode(self._table.select(REGULARS, condition, (digest,))))
 
     def contents(self) -> Iterator[tuple[bytes, list[list[FileEntry]]]]:
-        """Yield the digest of each content that is not inlined, and what `with_content` returns for it."""
-        order = "WHERE contents IS NULL AND size > 0 ORDER BY ft_regular.resource_id, ft_regular.inode_id, path"
-        for digest, found in groupby(self._table.select(REGULARS, order), key=lambda entry: entry.digest):
+        """Yield the digest of each content that is not inlined, with `with_content` of it."""
+        order = (
+            "WHERE contents IS NULL AND size > 0 ORDER BY ft_regular.resource_id, "
+            "ft_regular.inode_id, path"
+        )
+        for digest, found in groupby(
+            self._table.select(REGULARS, order), key=lambda entry: entry.digest
+        ):
             yield digest or b"", list(_by_inode(found))
 
     def content_size(self) -> int:
         """Return the bytes of all contents, each inode counted once."""
         return sum(
-            paths[0].size for paths in _by_inode(self._table.select(REGULARS, "ORDER BY ft_regular.inode_id, path"))
+            paths[0].size
+            for paths in _by_inode(
+                self._table.select(REGULARS, "ORDER BY ft_regular.inode_id, path")
+            )
         )
 
     def demands(self) -> Demands:
         """Return what the target must support."""
         query = self._table.database.query
-        owners = frozenset((uid, gid) for uid, gid in query("SELECT DISTINCT uid, gid FROM ft_inode"))
+        owners = frozenset(
+            (uid, gid) for uid, gid in query("SELECT DISTINCT uid, gid FROM ft_inode")
+        )
         samples: dict[object, FileEntry] = {}
         for select in (DIRECTORIES, NON_REGULARS, REGULARS):
             special = "mode & 0xE00 <> 0 OR xattrs IS NOT NULL OR mode & 0xF000 = 0x2000"
@@ -86,7 +105,10 @@ class TreePlan:
                 for name in entry.xattrs:
                     samples.setdefault((kind, name), entry)
         return Demands(
-            self._table.count(_INODES), self._table.count(_CONTENT_SIZE), owners, tuple(dict.fromkeys(samples.values()))
+            self._table.count(_INODES),
+            self._table.count(_CONTENT_SIZE),
+            owners,
+            tuple(dict.fromkeys(samples.values())),
         )
 
 

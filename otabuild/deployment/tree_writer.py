@@ -14,18 +14,20 @@ from otabuild.storage import fs, fs_at
 
 _PROBE = ".probe"
 _LARGE = 1 << 18
-"""Bytes of a file that the disk begins to write at once: most bytes are in few files, and the sync at the end waits less."""
+"""Bytes of a file that the disk begins to write at once: most bytes are in few files, and the sync
+at the end waits less."""
 
 FillFile = Callable[[int, str], bool]
-"""Writes a content to a descriptor, from its start; the path is for messages. Returns whether the content is there."""
+"""Writes a content to a descriptor, from its start; the path is for messages. Returns whether the
+content is there."""
 
 
 class TreeWriter:
     """Writes below one folder, from several threads.
 
-    A file is written, then gets its owner, then its mode (changing the owner clears setuid), then its attributes
-    (writing clears capabilities). Directories get their metadata last, so that nothing is inherited and everything can
-    be created.
+    A file is written, then gets its owner, then its mode (changing the owner clears setuid), then
+    its attributes (writing clears capabilities). Directories get their metadata last, so that
+    nothing is inherited and everything can be created.
 
     Args:
         root: descriptor of the folder, which is empty and private.
@@ -52,7 +54,9 @@ class TreeWriter:
         Raises:
             MetaApplyError: an owner, mode, device or attribute of the payload cannot be set here.
         """
-        samples = {(stat.S_IFMT(e.mode), e.mode & 0o7000, e.packed_xattrs): e for e in demands.samples}
+        samples = {
+            (stat.S_IFMT(e.mode), e.mode & 0o7000, e.packed_xattrs): e for e in demands.samples
+        }
         for sample in samples.values():
             self._probe(sample._replace(path=f"/{_PROBE}", contents=b""), sample.path)
         if not self._no_owner:

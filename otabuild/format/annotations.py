@@ -1,4 +1,4 @@
-"""The annotations and labels of the format, and the short keys that recipes use for them (sections 2, 3 and 4)."""
+"""The annotations and labels of the format, and their short keys in recipes (sections 2, 3, 4)."""
 
 from __future__ import annotations
 
@@ -40,11 +40,14 @@ INDEX_SHORT_KEYS: Mapping[str, str] = {
     "web-auto.cicd.release-id": f"{_WEB}.cicd.release-id",
     "web-auto.cicd.release-name": f"{_WEB}.cicd.release-name",
 }
-"""Maps the short keys of a recipe's `annotations` to the annotations of index.json that they set."""
+"""Maps the short keys of a recipe's `annotations` to the annotations of index.json that they
+set."""
 
 INDEX_STRINGS = frozenset({BUILDER_VERSION, *INDEX_SHORT_KEYS.values()})
 INDEX_COUNTS = frozenset({CREATED_AT, SIGNED_AT, BLOBS_COUNT, BLOBS_SIZE})
-PAYLOAD_STRINGS = frozenset({ECU, RELEASE_KEY, ARCHITECTURE, PLATFORM, HARDWARE_MODEL, HARDWARE_SERIES, BSP_VERSION})
+PAYLOAD_STRINGS = frozenset(
+    {ECU, RELEASE_KEY, ARCHITECTURE, PLATFORM, HARDWARE_MODEL, HARDWARE_SERIES, BSP_VERSION}
+)
 
 BASE_IMAGE = "vnd.tier4.image.base-image"
 OS_NAME = "vnd.tier4.image.os"
@@ -59,7 +62,16 @@ UNIQUE_SIZE = f"{_ROOTFS}.unique-files-entries-size"
 
 LABEL_STRINGS = frozenset({BASE_IMAGE, OS_NAME, OS_VERSION, BSP_VERSION})
 LABEL_COUNTS = frozenset(
-    {BLOBS_COUNT, BLOBS_SIZE, ROOTFS_SIZE, REGULAR_COUNT, NON_REGULAR_COUNT, DIRS_COUNT, UNIQUE_COUNT, UNIQUE_SIZE}
+    {
+        BLOBS_COUNT,
+        BLOBS_SIZE,
+        ROOTFS_SIZE,
+        REGULAR_COUNT,
+        NON_REGULAR_COUNT,
+        DIRS_COUNT,
+        UNIQUE_COUNT,
+        UNIQUE_SIZE,
+    }
 )
 
 _STRINGS = INDEX_STRINGS | PAYLOAD_STRINGS | LABEL_STRINGS
@@ -78,7 +90,8 @@ def _check_strings(annotations: dict[str, Any]) -> dict[str, Any]:
 
 
 Annotations = Annotated[dict[str, Any], AfterValidator(_check_strings)]
-"""Annotations or labels. A known string must be a string: clients refuse the whole document if it is a number."""
+"""Annotations or labels. A known string must be a string: clients refuse the whole document if it
+is a number."""
 
 
 def check_counts(annotations: Mapping[str, object], counts: frozenset[str]) -> None:

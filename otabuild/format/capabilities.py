@@ -10,10 +10,14 @@ from otabuild.errors import InputError
 _REVISION_1, _REVISION_2, _REVISION_3 = 0x01000000, 0x02000000, 0x03000000
 _SIZES = {_REVISION_1: 12, _REVISION_2: 20, _REVISION_3: 24}
 _NAMES = (
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service "
-    "net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct "
-    "sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap "
-    "mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
+    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
+    "net_bind_service "
+    "net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module "
+    "sys_rawio sys_chroot sys_ptrace sys_pacct "
+    "sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write "
+    "audit_control setfcap "
+    "mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf "
+    "checkpoint_restore"
 )
 CAPABILITIES = _NAMES.split()
 """Names of capabilities without `cap_`; the position of each is its number."""
@@ -22,7 +26,7 @@ _CLAUSE = re.compile(r"(?P<names>[a-z_,]*)[+=](?P<flags>[eip]+)")
 
 
 def parse_capability(text: str) -> bytes:
-    """Return the value of `security.capability` for a text like `cap_net_raw,cap_net_admin+ep` (revision 2, 20 bytes).
+    """Return `security.capability` for a text like `cap_net_raw+ep`, in 20 bytes of revision 2.
 
     Raises:
         InputError: the text is not a list of capabilities with flags that a file can have.
@@ -50,14 +54,15 @@ def parse_capability(text: str) -> bytes:
 
 
 def format_capability(value: bytes) -> str:
-    """Return text such as `cap_net_raw+ep` for the value of `security.capability`; hex if the value is invalid."""
+    """Return text such as `cap_net_raw+ep` for a `security.capability`; hex if it is invalid."""
     if len(value) < 4:
         return value.hex()
     (magic,) = struct.unpack_from("<I", value)
     if _SIZES.get(magic & 0xFF000000) != len(value):
         return value.hex()
     permitted = inheritable = 0
-    # The low 32 capabilities, permitted and inheritable, and then the high ones, which the first revision lacks.
+    # The low 32 capabilities, permitted and inheritable, and then the high ones, which the first
+    # revision lacks.
     for i, (more_permitted, more_inheritable) in enumerate(struct.iter_unpack("<2I", value[4:20])):
         permitted |= more_permitted << 32 * i
         inheritable |= more_inheritable << 32 * i
@@ -85,4 +90,6 @@ def _mask(names: str, text: str) -> int:
 
 
 def _bad_capability(text: str, why: str) -> InputError:
-    return InputError(f"not a capability text: {why}", observed=text[:200], expected="as in cap_net_raw+ep")
+    return InputError(
+        f"not a capability text: {why}", observed=text[:200], expected="as in cap_net_raw+ep"
+    )

@@ -1,6 +1,7 @@
-"""The border to the library's certificates: whatever bytes it is given, it ends in an error of ours or in a certificate.
+"""The border to the library's certificates: any bytes end in an error of ours or a certificate.
 
-Every certificate, of a token, a file or a request, comes through here (section 8). Lists of revoked ones use `border`.
+Every certificate, of a token, a file or a request, comes through here (section 8). Lists of revoked
+ones use `border`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _PEM_BLOCK = re.compile(rb"-----BEGIN ((?:X509 )?CERTIFICATE)-----.*?-----END \1
 def border(refusal: Callable[[Exception], OtabuildError]) -> Iterator[None]:
     """Turn whatever the library raises for odd bytes into one error of ours.
 
-    What it thinks of bytes that clients take is not for our users: a warning of it would print source lines, or end the
-    program where warnings are errors.
+    What it thinks of bytes that clients take is not for our users: a warning of it would print
+    source lines, or end the program where warnings are errors.
 
     Args:
         refusal: makes our error of an exception of the library.
@@ -114,7 +115,9 @@ def p256_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
 
 def is_signed(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -> bool:
     """Whether a signature (r and s, 64 bytes) of a SHA-256 was made with a key."""
-    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    der = encode_dss_signature(
+        int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    )
     try:
         key.verify(der, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
     except InvalidSignature:
@@ -123,12 +126,15 @@ def is_signed(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -
 
 
 def _unreadable(observed: object, where: str, hint: str) -> FormatError:
-    return FormatError("not a certificate that can be read", where=where, observed=observed, hint=hint)
+    return FormatError(
+        "not a certificate that can be read", where=where, observed=observed, hint=hint
+    )
 
 
 def _advice(error: Exception) -> str:
     if "signature_alg" in str(error):
         return (
-            "its ECDSA signature has parameters (NULL), as Java's keytool wrote before version 12: have it issued again"
+            "its ECDSA signature has parameters (NULL), as Java's keytool wrote before version 12: "
+            "have it issued again"
         )
     return ""

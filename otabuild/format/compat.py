@@ -1,7 +1,7 @@
-"""What early releases of the reference builder wrote that the format does not allow; it is read on request only.
+"""What early releases of the reference builder wrote against the format; read on request only.
 
-Whoever opens an image decides once, with one value, and everything that reads the image asks that value. It remembers
-what was met, so that a person is told.
+Whoever opens an image decides once, with one value, and everything that reads the image asks that
+value. It remembers what was met, so that a person is told.
 """
 
 from __future__ import annotations
@@ -13,10 +13,18 @@ from enum import Enum
 class Early(Enum):
     """A deviation from the format, in words for a person."""
 
-    PLAIN_FRAME = "zstd frames without a checksum, or tables without a content size (builders to 0.9.0)"
-    NOT_UNIQUE = "a resource table whose digests are not declared unique; they were counted (builders to 0.10.1)"
+    PLAIN_FRAME = (
+        "zstd frames without a checksum, or tables without a content size (builders to 0.9.0)"
+    )
+    NOT_UNIQUE = (
+        "a resource table whose digests are not declared unique; they were "
+        "counted (builders to 0.10.1)"
+    )
     SYS_CONFIG_TYPE = "a sys_config with the media type that it had at first (builders to 0.9.0)"
-    NO_LINKS = "shared inodes without links_count, which clients write as separate files (builders to 0.10.1)"
+    NO_LINKS = (
+        "shared inodes without links_count, which clients write as separate "
+        "files (builders to 0.10.1)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

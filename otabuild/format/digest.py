@@ -35,7 +35,9 @@ def parse_digest(text: str) -> bytes:
     try:
         return bytes.fromhex(_checked(text)[7:])
     except ValueError:
-        raise FormatError("not a digest", observed=text[:100], expected="sha256: and 64 lowercase hex digits") from None
+        raise FormatError(
+            "not a digest", observed=text[:100], expected="sha256: and 64 lowercase hex digits"
+        ) from None
 
 
 def format_digest(digest: bytes) -> str:
@@ -75,7 +77,7 @@ class Descriptor(Document):
 
     @property
     def reading(self) -> Reading:
-        """How the blob is to be read: one that lies about it is not the same as an honest one with its digest."""
+        """How the blob is to be read: one that lies about it is not the same as an honest one."""
         return self.digest_text, self.size, self.media_type
 
     @classmethod
@@ -118,5 +120,8 @@ class Descriptor(Document):
             )
         if len(blob) != self.size:
             raise IntegrityError(
-                "size differs from the descriptor", where=where, observed=len(blob), expected=self.size
+                "size differs from the descriptor",
+                where=where,
+                observed=len(blob),
+                expected=self.size,
             )

@@ -1,7 +1,8 @@
 """Strict JSON documents: bytes to frozen models and back.
 
-Anything that two JSON readers could understand differently is refused: duplicate keys, keys that are equal under case
-folding, NaN, a byte order mark, null. Unknown fields are kept. Signatures and hashes always cover the bytes as read.
+Anything that two JSON readers could understand differently is refused: duplicate keys, keys that
+are equal under case folding, NaN, a byte order mark, null. Unknown fields are kept. Signatures and
+hashes always cover the bytes as read.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def _few(value: object) -> object:
 
 
 Bounded = BeforeValidator(_few)
-"""Refuses a long list before its entries are checked: each wrong entry produces a kilobyte of errors."""
+"""Refuses a long list before its entries are checked: each wrong entry produces a kilobyte of
+errors."""
 
 
 def joined(problems: Iterable[str]) -> str:
@@ -37,10 +39,14 @@ def joined(problems: Iterable[str]) -> str:
 
 
 class Document(BaseModel):
-    """A JSON object of the format. Unknown fields are kept; absent optional fields are not written."""
+    """A JSON object of the format. Unknown fields are kept; absent optional ones not written."""
 
     model_config = ConfigDict(
-        frozen=True, extra="allow", validate_by_name=True, validate_by_alias=True, allow_inf_nan=False
+        frozen=True,
+        extra="allow",
+        validate_by_name=True,
+        validate_by_alias=True,
+        allow_inf_nan=False,
     )
 
     @classmethod
@@ -48,7 +54,8 @@ class Document(BaseModel):
         """Parse the bytes of a document.
 
         Raises:
-            FormatError: the bytes are not strict JSON or not this document. The message names the wrong fields.
+            FormatError: the bytes are not strict JSON or not this document. The message names the
+                wrong fields.
             LimitError: more than `limit` bytes, or nested too deeply.
         """
         return cls.from_value(parse_json(raw, where, limit), where)
@@ -63,20 +70,26 @@ class Document(BaseModel):
         try:
             document = cls.model_validate(value)
         except ValidationError as error:
-            raise FormatError(joined(_problem(dict(e)) for e in error.errors()), where=where) from None
+            raise FormatError(
+                joined(_problem(dict(e)) for e in error.errors()), where=where
+            ) from None
         absent = cls._constants() - document.model_fields_set
         if absent:
             names = (
-                f"{field.alias or name}: field required" for name, field in cls.model_fields.items() if name in absent
+                f"{field.alias or name}: field required"
+                for name, field in cls.model_fields.items()
+                if name in absent
             )
             raise FormatError(joined(names), where=where)
         return document
 
     @classmethod
     def _constants(cls) -> set[str]:
-        """Fields with one legal value. They may be omitted when making a document, but not in one that is read."""
+        """Fields with one legal value: they may be left out when a document is made, not read."""
         return {
-            name for name, field in cls.model_fields.items() if not field.is_required() and field.default is not None
+            name
+            for name, field in cls.model_fields.items()
+            if not field.is_required() and field.default is not None
         }
 
     def to_value(self) -> dict[str, Any]:
@@ -97,7 +110,9 @@ def value_path(keys: Iterable[str | int]) -> str:
 def _problem(error: dict[str, Any]) -> str:
     path = value_path(error["loc"])
     # Our own checks of a whole object name what is wrong in it.
-    is_told = error["type"] == "missing" or (error["type"] == "value_error" and isinstance(error["input"], dict))
+    is_told = error["type"] == "missing" or (
+        error["type"] == "value_error" and isinstance(error["input"], dict)
+    )
     seen = "" if is_told else f", not {error['input']!r:.80}"
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return f"{path or 'document'}: {message[:1].lower()}{message[1:]}{seen}"
@@ -116,9 +131,16 @@ def parse_json(raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Any:
         LimitError: more than `limit` bytes, or nested more than 32 deep.
     """
     if len(raw) > limit:
-        raise LimitError("document too large", where=where, observed=f"{len(raw)} bytes", expected=f"at most {limit}")
+        raise LimitError(
+            "document too large",
+            where=where,
+            observed=f"{len(raw)} bytes",
+            expected=f"at most {limit}",
+        )
     try:
-        value = load_json(raw, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        value = load_json(
+            raw, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
+        )
         _refuse_oddities(value)
     except NestingError:
         expected = f"at most {limits.JSON_DEPTH} levels"
@@ -132,7 +154,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     folded: set[str] = set()
     for key, _ in pairs:
         if key.casefold() in folded:
-            raise ValueError(f"duplicate key {key!r} (names equal but for case count as duplicates)")
+            raise ValueError(
+                f"duplicate key {key!r} (names equal but for case count as duplicates)"
+            )
         folded.add(key.casefold())
     return dict(pairs)
 

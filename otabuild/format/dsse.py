@@ -1,8 +1,8 @@
 """DSSE envelopes: signed in-toto statements about an image, with the certificates of the signer.
 
-The envelope is that of https://github.com/secure-systems-lab/dsse, version 1; the signature is ECDSA with SHA-256 in DER,
-and `x5c` has the certificates as index.jwt does. Only the exact bytes that `to_json` writes are read, so that no byte of
-an envelope can change unnoticed.
+The envelope is that of https://github.com/secure-systems-lab/dsse, version 1; the signature is
+ECDSA with SHA-256 in DER, and `x5c` has the certificates as index.jwt does. Only the exact bytes
+that `to_json` writes are read, so that no byte of an envelope can change unnoticed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from otabuild.errors import FormatError, TrustError
@@ -27,7 +30,7 @@ LIMIT = 64 * limits.MIB
 
 
 def pre_authentication(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:
-    """Return the bytes that are signed: the type of the payload and the payload, each with its length."""
+    """Return the bytes that are signed: type of the payload and payload, each with its length."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
@@ -52,14 +55,20 @@ class Envelope:
         Raises:
             TrustError: the key of the signing certificate is not P-256.
         """
-        key = signing_key(self.chain[0]).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        key = signing_key(self.chain[0]).public_bytes(
+            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+        )
         r, s = (int.from_bytes(part, "big") for part in (self.signature[:32], self.signature[32:]))
         signature = {
             "keyid": hashlib.sha256(key).hexdigest(),
             "sig": _base64(encode_dss_signature(r, s)),
             "x5c": [_base64(certificate.public_bytes(Encoding.DER)) for certificate in self.chain],
         }
-        value = {"payloadType": PAYLOAD_TYPE, "payload": _base64(self.payload), "signatures": [signature]}
+        value = {
+            "payloadType": PAYLOAD_TYPE,
+            "payload": _base64(self.payload),
+            "signatures": [signature],
+        }
         return dump_json(value) + b"\n"
 
     @classmethod
@@ -80,7 +89,9 @@ class Envelope:
             raise FormatError(
                 "not an attestation that otabuild wrote, or one that was changed",
                 where=where,
-                hint="get it again from whoever made the image; every byte of it counts, also spaces",
+                hint=(
+                    "get it again from whoever made the image; every byte of it counts, also spaces"
+                ),
             )
         return envelope
 
@@ -103,7 +114,9 @@ class Envelope:
         """
         digest = hashlib.sha256(pre_authentication(self.payload)).digest()
         if not is_signed(signing_key(self.chain[0]), digest, self.signature):
-            raise TrustError("the signature does not verify with the key of the first certificate", where=where)
+            raise TrustError(
+                "the signature does not verify with the key of the first certificate", where=where
+            )
 
 
 def _base64(raw: bytes) -> str:

@@ -31,7 +31,8 @@ _ACL_VERSION = b"\2\0\0\0"
 _ACL_OWNER, _ACL_MASK, _ACL_OTHER = 0x01, 0x10, 0x20
 _ACL_TAGS = {_ACL_OWNER: "u", 0x02: "U", 0x04: "g", 0x08: "G", _ACL_MASK: "m", _ACL_OTHER: "o"}
 _ACL_ORDER = re.compile("ugm?o|uU*gG*mo")
-"""The kinds of entries of a list, in the order that Linux demands; named users and groups need a mask."""
+"""The kinds of entries of a list, in the order that Linux demands; named users and groups need a
+mask."""
 
 TABLES = (
     """CREATE TABLE ft_inode (
@@ -44,7 +45,7 @@ TABLES = (
     """CREATE TABLE ft_dir (
     path TEXT PRIMARY KEY, inode_id INTEGER NOT NULL) WITHOUT ROWID""",
     """CREATE TABLE ft_resource (
-    resource_id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, contents BLOB)""",
+    resource_id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, contents BLOB)""",  # noqa: E501 its bytes are the format's
 )
 INDEXES = (
     "CREATE INDEX fr_resource_id_index ON ft_regular (resource_id)",
@@ -55,7 +56,7 @@ INDEXES = (
 
 
 class Inode(NamedTuple):
-    """Owner and mode; `mode` is the whole st_mode. `links_count` is None unless several paths share the inode."""
+    """Owner and whole st_mode; `links_count` is None unless several paths share the inode."""
 
     inode_id: int
     uid: int
@@ -89,7 +90,7 @@ class Directory(NamedTuple):
 
 
 class Resource(NamedTuple):
-    """A distinct content: its 32-byte digest, its size in bytes, and the content itself if it is inlined."""
+    """A distinct content: its 32-byte digest, size in bytes, and itself if it is inlined."""
 
     resource_id: int
     digest: bytes
@@ -116,7 +117,7 @@ def insert(connection: sqlite3.Connection, kind: type[Row], rows: Iterable[Row])
 
 
 def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
-    """Return the `xattrs` column of an inode: MessagePack with sorted names, or None if it has no attributes.
+    """Return the `xattrs` column of an inode: MessagePack with sorted names; None without any.
 
     Raises:
         LimitError: a name over 255 bytes, a value over 64 KiB, or more than 1 MiB packed.
@@ -133,7 +134,12 @@ def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
             )
     packed = bytes(msgpack.packb(dict(sorted(xattrs.items()))))
     if len(packed) > limits.XATTRS:
-        raise LimitError("extended attributes too large", where=where, observed=len(packed), expected=limits.XATTRS)
+        raise LimitError(
+            "extended attributes too large",
+            where=where,
+            observed=len(packed),
+            expected=limits.XATTRS,
+        )
     return packed
 
 
@@ -147,14 +153,22 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
     if packed is None:
         return {}
     if len(packed) > limits.XATTRS:
-        raise LimitError("extended attributes too large", where=where, observed=len(packed), expected=limits.XATTRS)
+        raise LimitError(
+            "extended attributes too large",
+            where=where,
+            observed=len(packed),
+            expected=limits.XATTRS,
+        )
     try:
-        pairs = msgpack.unpackb(packed, strict_map_key=True, object_pairs_hook=list, max_ext_len=0, max_array_len=0)
+        pairs = msgpack.unpackb(
+            packed, strict_map_key=True, object_pairs_hook=list, max_ext_len=0, max_array_len=0
+        )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise TableError("xattrs are not a MessagePack map", where=where, observed=error) from None
     if not isinstance(pairs, list) or not pairs:
         raise TableError(
-            "xattrs are not a MessagePack map with an entry: without attributes the column is NULL", where=where
+            "xattrs are not a MessagePack map with an entry: without attributes the column is NULL",
+            where=where,
         )
     found: dict[str, bytes] = {}
     for name, value in pairs:
@@ -166,10 +180,10 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
 
 
 def xattr_problem(name: str, value: bytes, mode: int) -> str:
-    """Return why the format cannot store an extended attribute of an inode with this mode, or an empty text.
+    """Return why the format cannot store an attribute of an inode with this mode, or nothing.
 
-    A build refuses just what verification finds: what no Linux sets, whatever the file system. How large a value may be
-    is not part of it, because that depends on the file system of the device.
+    A build refuses just what verification finds: what no Linux sets, whatever the file system. How
+    large a value may be is not part of it, because that depends on the file system of the device.
     """
     if problem := xattr_name_problem(name):
         return problem
@@ -196,7 +210,7 @@ def xattr_name_problem(name: str) -> str:
 
 
 def _capability_problem(value: bytes) -> str:
-    """Return why Linux would not set a value of `security.capability`: it takes revision 2, with one flag, only."""
+    """Return why Linux would not set a `security.capability`: only revision 2 with one flag."""
     if len(value) not in _CAPABILITY_SIZES:
         return f"has {len(value)} bytes, which matches no revision"
     revision = _CAPABILITY_SIZES.index(len(value)) + 1
@@ -222,7 +236,9 @@ def _is_acl(value: bytes) -> bool:
     if not value.startswith(_ACL_VERSION) or len(value) % 8 != 4:
         return False
     entries = list(struct.iter_unpack("<HHI", value[4:]))
-    return _ACL_ORDER.fullmatch("".join(_ACL_TAGS.get(tag, "?") for tag, _, _ in entries)) is not None and all(
+    return _ACL_ORDER.fullmatch(
+        "".join(_ACL_TAGS.get(tag, "?") for tag, _, _ in entries)
+    ) is not None and all(
         permissions <= 7 and (_ACL_TAGS[tag] not in "UG" or number <= limits.OWNER)
         for tag, permissions, number in entries
     )

@@ -62,7 +62,12 @@ def parse_filter(raw: bytes, where: str) -> Filter:
     if not colon or code not in (b"b", b"c", b"s"):
         raise FilterError("unknown filter", where=where, observed=raw[:20], expected="b:, c: or s:")
     if len(packed) > limits.FILTER_OPTIONS:
-        raise LimitError("filter options too large", where=where, observed=len(packed), expected=limits.FILTER_OPTIONS)
+        raise LimitError(
+            "filter options too large",
+            where=where,
+            observed=len(packed),
+            expected=limits.FILTER_OPTIONS,
+        )
     options = _unpack(packed, where)
     match code, options:
         case b"b", [bundle_id, offset, length] if _are_ids(options):
@@ -75,15 +80,22 @@ def parse_filter(raw: bytes, where: str) -> Filter:
         "filter options are wrong",
         where=where,
         observed=f"{code.decode()}: {options!r:.80}",
-        expected="b: [bundle id, offset, length], c: [resource id, 'zstd'] or s: [leaf id, ...], all from 0",
+        expected=(
+            "b: [bundle id, offset, length], c: [resource id, 'zstd'] or s: [leaf "
+            "id, ...], all from 0"
+        ),
     )
 
 
 def _unpack(packed: bytes, where: str) -> list[Any]:
     try:
-        options = msgpack.unpackb(packed, max_array_len=limits.SLICES, max_map_len=0, max_ext_len=0, max_bin_len=0)
+        options = msgpack.unpackb(
+            packed, max_array_len=limits.SLICES, max_map_len=0, max_ext_len=0, max_bin_len=0
+        )
     except (ValueError, msgpack.UnpackException) as error:
-        raise FilterError("filter options are not MessagePack", where=where, observed=error) from None
+        raise FilterError(
+            "filter options are not MessagePack", where=where, observed=error
+        ) from None
     if not isinstance(options, list):
         raise FilterError("filter options are not a list", where=where, observed=repr(options)[:80])
     return options

@@ -16,7 +16,7 @@ _BSP_LINE = re.compile(r"# R(?P<release>\d+) \(release\), REVISION: (?P<revision
 
 
 class ImageConfig(Document):
-    """The parts of a payload: its file table, its sys_config, and labels with the counts of its rootfs."""
+    """The parts of a payload: its file table, its sys_config, and labels with counts."""
 
     schema_version: StrictInt = Field(default=1, alias="schemaVersion", ge=1, le=1)
     media_type: Literal["application/vnd.tier4.ota.file-based-ota-image.config.v1+json"] = Field(
@@ -35,9 +35,15 @@ class ImageConfig(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.file_table.media_type not in FILE_TABLES:
-            raise ValueError(f"file_table has the media type {self.file_table.media_type!r}, not {FILE_TABLES[0]}")
+            raise ValueError(
+                f"file_table has the media type {self.file_table.media_type!r}, not "
+                f"{FILE_TABLES[0]}"
+            )
         if self.sys_config is not None and self.sys_config.media_type not in SYS_CONFIGS:
-            raise ValueError(f"sys_config has the media type {self.sys_config.media_type!r}, not {SYS_CONFIGS[0]}")
+            raise ValueError(
+                f"sys_config has the media type {self.sys_config.media_type!r}, not "
+                f"{SYS_CONFIGS[0]}"
+            )
         ann.check_counts(self.labels, ann.LABEL_COUNTS)
         if ann.BASE_IMAGE not in self.labels:
             raise ValueError(f"label {ann.BASE_IMAGE} is missing")
@@ -45,7 +51,7 @@ class ImageConfig(Document):
 
 
 def jetson_bsp_version(nv_tegra_release: bytes) -> str | None:
-    """Return the BSP version, such as `R35.4.1`, in an /etc/nv_tegra_release, or None if its first line has none."""
+    """Return the BSP version, such as `R35.4.1`, of an /etc/nv_tegra_release; None without one."""
     first = nv_tegra_release.partition(b"\n")[0].decode("utf-8", "replace")
     found = _BSP_LINE.match(first)
     return f"R{found['release']}.{found['revision']}" if found else None

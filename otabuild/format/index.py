@@ -35,14 +35,18 @@ def check_oci_layout(raw: bytes) -> None:
     """
     value = parse_json(raw, "oci-layout")
     if value != {"imageLayoutVersion": "1.0.0"}:
-        raise FormatError("unknown layout", where="oci-layout", observed=value, expected=OCI_LAYOUT.decode())
+        raise FormatError(
+            "unknown layout", where="oci-layout", observed=value, expected=OCI_LAYOUT.decode()
+        )
 
 
 class Index(Document):
     """index.json. Every typed lookup keeps the order of `manifests`."""
 
     schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
-    media_type: Literal["application/vnd.oci.image.index.v1+json"] = Field(default=OCI_INDEX, alias="mediaType")
+    media_type: Literal["application/vnd.oci.image.index.v1+json"] = Field(
+        default=OCI_INDEX, alias="mediaType"
+    )
     manifests: Annotated[tuple[Descriptor, ...], Bounded]
     annotations: ann.Annotations
 
@@ -66,7 +70,11 @@ class Index(Document):
         ids: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         for payload in (*self.payloads, *self.partition_payloads):
             ids[payload_id(payload)].append(payload.digest_text)
-        twice = [f"{ecu}/{key} ({' and '.join(all_[:2])})" for (ecu, key), all_ in ids.items() if len(all_) > 1]
+        twice = [
+            f"{ecu}/{key} ({' and '.join(all_[:2])})"
+            for (ecu, key), all_ in ids.items()
+            if len(all_) > 1
+        ]
         if twice:
             raise ValueError(f"two payloads share ecu and release key: {', '.join(twice)}")
         # All payloads of files share one table. Only an image of partitions alone does without.
@@ -75,7 +83,10 @@ class Index(Document):
         if tables > 1 or (tables == 0 and not only_partitions):
             raise ValueError(f"{tables} resource tables: expected exactly one")
         # Of two packages, one client would install the first and another the last.
-        for what, kind in (("otaclient", OTACLIENT_MANIFEST), ("update agent", UPDATE_AGENT_MANIFEST)):
+        for what, kind in (
+            ("otaclient", OTACLIENT_MANIFEST),
+            ("update agent", UPDATE_AGENT_MANIFEST),
+        ):
             count = sum(d.media_type == kind for d in self.manifests)
             if count > 1:
                 raise ValueError(f"{count} {what} packages: at most one is allowed")
@@ -83,12 +94,15 @@ class Index(Document):
 
     @property
     def payloads(self) -> tuple[Descriptor, ...]:
-        """The descriptors of file-based image payloads; those with an unknown release key are in `unknown`."""
+        """The descriptors of file-based image payloads.
+
+        Those with an unknown release key are in `unknown`.
+        """
         return self._payloads_of(PAYLOAD_ARTIFACT)
 
     @property
     def partition_payloads(self) -> tuple[Descriptor, ...]:
-        """The descriptors of partition-based payloads of the next generation, which are verified but not deployed."""
+        """The descriptors of partition-based payloads, which are verified but not deployed."""
         return self._payloads_of(PARTITION_ARTIFACT)
 
     def _payloads_of(self, artifact_type: str) -> tuple[Descriptor, ...]:
@@ -115,7 +129,9 @@ class Index(Document):
         for descriptor in self.manifests:
             if descriptor.media_type in RESOURCE_TABLES:
                 return descriptor
-        raise FormatError("no resource table: the image has no file-based payload", where="index.json")
+        raise FormatError(
+            "no resource table: the image has no file-based payload", where="index.json"
+        )
 
     @property
     def update_agent(self) -> Descriptor | None:
@@ -124,7 +140,8 @@ class Index(Document):
             (
                 d
                 for d in self.manifests
-                if d.media_type == UPDATE_AGENT_MANIFEST and d.artifact_type == UPDATE_AGENT_ARTIFACT
+                if d.media_type == UPDATE_AGENT_MANIFEST
+                and d.artifact_type == UPDATE_AGENT_ARTIFACT
             ),
             None,
         )
@@ -136,9 +153,11 @@ class Index(Document):
 
     @property
     def unknown(self) -> tuple[Descriptor, ...]:
-        """Entries that clients refuse or mistake for something else. Readers report them and never deploy them."""
+        """Entries that clients refuse or mistake; readers report them and never deploy them."""
         tables = (d for d in self.manifests if d.media_type in RESOURCE_TABLES)
-        known = {id(d) for d in (*self.payloads, *self.partition_payloads, *tables, self.update_agent)}
+        known = {
+            id(d) for d in (*self.payloads, *self.partition_payloads, *tables, self.update_agent)
+        }
         package = self.otaclient_package
         if package is not None and package.artifact_type == OTACLIENT_ARTIFACT:
             known.add(id(package))

@@ -1,7 +1,8 @@
 """index.jwt: the signature over index.json (sections 8 and 12).
 
-A JWS in compact form, ES256. Parsing is stricter than in any client: before PyJWT sees the token, this module refuses
-what two readers could understand differently and what clients in the field refuse.
+A JWS in compact form, ES256. Parsing is stricter than in any client: before PyJWT sees the token,
+this module refuses what two readers could understand differently and what clients in the field
+refuse.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ class IndexToken:
         from otabuild.format.jws import is_signed_by
 
         if not is_signed_by(self.raw, signing_key(self.chain[0])):
-            raise TrustError("the signature does not verify with the key of the first certificate", where=NAME)
+            raise TrustError(
+                "the signature does not verify with the key of the first certificate", where=NAME
+            )
 
 
 def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
@@ -73,18 +76,26 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
     Raises:
         FormatError: the token, its certificates or its claims do not follow the format.
         LimitError: it is larger than we read, or has too many certificates.
-        TrustError: the header asks for anything but ES256 with the certificates of x5c, or the signature is not 64
-            bytes.
+        TrustError: the header asks for anything but ES256 with the certificates of x5c, or the
+            signature is not 64 bytes.
     """
     if len(raw) > limits.JWT:
-        raise LimitError("token too large", where=NAME, observed=f"{len(raw)} bytes", expected=f"at most {limits.JWT}")
+        raise LimitError(
+            "token too large",
+            where=NAME,
+            observed=f"{len(raw)} bytes",
+            expected=f"at most {limits.JWT}",
+        )
     if raw != raw.rstrip():
         raise FormatError("white space after the token, which clients refuse", where=NAME)
     parts = raw.split(b".")
     if len(parts) != 3:
-        raise FormatError("not a compact JWS", where=NAME, observed=f"{len(parts)} parts", expected="3")
+        raise FormatError(
+            "not a compact JWS", where=NAME, observed=f"{len(parts)} parts", expected="3"
+        )
     header, claims, signature = (
-        _decode(part, f"{NAME}: {name}") for part, name in zip(parts, ("header", "claims", "signature"), strict=True)
+        _decode(part, f"{NAME}: {name}")
+        for part, name in zip(parts, ("header", "claims", "signature"), strict=True)
     )
     x5c = _check_header(parse_json(header, f"{NAME}: header"))
     issued_at, image_index = _check_claims(parse_json(claims, f"{NAME}: claims"))
@@ -95,7 +106,9 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
             observed=f"{len(signature)} bytes",
             expected=SIGNATURE_SIZE,
         )
-    chain = tuple(_certificate(text, f"{NAME}: x5c[{i}]", compat=compat) for i, text in enumerate(x5c))
+    chain = tuple(
+        _certificate(text, f"{NAME}: x5c[{i}]", compat=compat) for i, text in enumerate(x5c)
+    )
     return IndexToken(raw, chain, issued_at, image_index, raw.rpartition(b".")[0], signature)
 
 
@@ -113,7 +126,9 @@ def signing_input(index_json: bytes, issued_at: int, chain: Sequence[x509.Certif
     from otabuild.format.jws import encode_unsigned
 
     claims = {"iat": issued_at, "image_index": Descriptor.of(index_json, OCI_INDEX).to_value()}
-    x5c = [base64.b64encode(certificate.public_bytes(Encoding.DER)).decode() for certificate in chain]
+    x5c = [
+        base64.b64encode(certificate.public_bytes(Encoding.DER)).decode() for certificate in chain
+    ]
     return encode_unsigned(dump_json(claims), signing_key(chain[0]), {"x5c": x5c})
 
 
@@ -123,7 +138,9 @@ def parse_signing_input(signed: bytes) -> IndexToken:
     Raises:
         FormatError, LimitError, TrustError: it does not follow the format.
     """
-    return parse_index_jwt(signed + b"." + base64.urlsafe_b64encode(bytes(SIGNATURE_SIZE)).rstrip(b"="))
+    return parse_index_jwt(
+        signed + b"." + base64.urlsafe_b64encode(bytes(SIGNATURE_SIZE)).rstrip(b"=")
+    )
 
 
 def assemble(signed: bytes, signature: bytes) -> bytes:
@@ -136,7 +153,8 @@ def assemble(signed: bytes, signature: bytes) -> bytes:
     Raises:
         FormatError: `signed` is not a signing input that otabuild made.
         LimitError: the chain makes the token larger than readers accept.
-        TrustError: the signature was not made over these bytes with the key of the first certificate.
+        TrustError: the signature was not made over these bytes with the key of the first
+            certificate.
     """
     token = parse_index_jwt(signed + b"." + base64.urlsafe_b64encode(signature).rstrip(b"="))
     token.verify_signature()
@@ -149,7 +167,9 @@ def _decode(part: bytes, where: str) -> bytes:
         decoded = base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
         if base64.urlsafe_b64encode(decoded).rstrip(b"=") == part:
             return decoded
-    raise FormatError("not canonical base64url (no padding, no white space, no `+` or `/`)", where=where)
+    raise FormatError(
+        "not canonical base64url (no padding, no white space, no `+` or `/`)", where=where
+    )
 
 
 def _check_header(header: Any) -> list[str]:
@@ -158,7 +178,12 @@ def _check_header(header: Any) -> list[str]:
         raise FormatError("not a JSON object", where=where)
     for name, due in (("alg", "ES256"), ("typ", "JWT")):
         if header.get(name) != due:
-            raise TrustError(f"`{name}` is not {due}", where=where, observed=repr(header.get(name))[:80], expected=due)
+            raise TrustError(
+                f"`{name}` is not {due}",
+                where=where,
+                observed=repr(header.get(name))[:80],
+                expected=due,
+            )
     unknown = sorted(header.keys() - {"alg", "typ", "x5c"})
     if unknown:
         raise TrustError(
@@ -172,7 +197,10 @@ def _check_header(header: Any) -> list[str]:
         raise FormatError("`x5c` is not a list of at least one certificate", where=where)
     if len(x5c) > limits.CERTIFICATES:
         raise LimitError(
-            "too many certificates in x5c", where=where, observed=len(x5c), expected=f"at most {limits.CERTIFICATES}"
+            "too many certificates in x5c",
+            where=where,
+            observed=len(x5c),
+            expected=f"at most {limits.CERTIFICATES}",
         )
     return x5c
 
@@ -191,7 +219,9 @@ def _check_claims(claims: Any) -> tuple[int | None, Descriptor]:
         )
     issued_at = claims.get("iat")
     if "iat" in claims and not (type(issued_at) is int and 0 <= issued_at <= limits.TIME):
-        raise FormatError("`iat` is not a Unix time in whole seconds", where=where, observed=repr(issued_at)[:80])
+        raise FormatError(
+            "`iat` is not a Unix time in whole seconds", where=where, observed=repr(issued_at)[:80]
+        )
     if "image_index" not in claims:
         raise FormatError("`image_index` is missing", where=where)
     image_index = Descriptor.from_value(claims["image_index"], f"{where}: image_index")

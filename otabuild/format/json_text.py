@@ -30,7 +30,8 @@ def load_json(raw: bytes | bytearray, **hooks: Any) -> Any:
         ValueError: not UTF-8, or not JSON.
     """
     text = raw.decode("utf-8")
-    # The parser's own limit depends on the version of Python and on the stack of the thread. So it never gets there.
+    # The parser's own limit depends on the version of Python and on the stack of the thread. So it
+    # never gets there.
     depth = 0
     for found in _STRINGS_AND_BRACKETS.finditer(text):
         if found[0] in ("[", "{"):

@@ -1,4 +1,7 @@
-"""ES256 tokens in compact form, by PyJWT. Import it where it is used: PyJWT loads an HTTP client with it."""
+"""ES256 tokens in compact form, by PyJWT.
+
+Import it where it is used: PyJWT loads an HTTP client with it.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,10 @@ def is_signed_by(token: bytes, key: ec.EllipticCurvePublicKey) -> bool:
     return True
 
 
-def encode_unsigned(payload: bytes, key: ec.EllipticCurvePublicKey, headers: dict[str, Any]) -> bytes:
-    """Return what is signed, `header.payload`, for a token that the private part of a P-256 key will sign."""
+def encode_unsigned(
+    payload: bytes, key: ec.EllipticCurvePublicKey, headers: dict[str, Any]
+) -> bytes:
+    """Return what is signed, `header.payload`, for a token that a P-256 key will sign."""
     jws = jwt.PyJWS(algorithms=[])
     jws.register_algorithm("ES256", _SignedElsewhere(ECAlgorithm.SHA256, ec.SECP256R1))
     pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -29,7 +34,7 @@ def encode_unsigned(payload: bytes, key: ec.EllipticCurvePublicKey, headers: dic
 
 
 class _SignedElsewhere(ECAlgorithm):
-    """ES256 without a private key: a Signer (file, token, key service) makes the signature later."""
+    """ES256 without a private key: a Signer (file, token, key service) will make the signature."""
 
     def sign(self, msg: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:  # noqa: ARG002  # PyJWT's signature
         return b""

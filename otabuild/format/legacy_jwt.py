@@ -1,7 +1,7 @@
-"""metadata.jwt and certificate.pem: what the previous generation of clients reads first (section 9).
+"""metadata.jwt and certificate.pem: what clients of the previous generation read first (section 9).
 
-metadata.jwt resembles a JWS but is not one: it has base64url with padding, a list of claims, and a DER signature.
-The claims are the same for every image, except for the digest of certificate.pem.
+metadata.jwt resembles a JWS but is not one: it has base64url with padding, a list of claims, and a
+DER signature. The claims are the same for every image, except for the digest of certificate.pem.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def legacy_certificate(signing_certificate: x509.Certificate) -> bytes:
 
 def legacy_signing_input(certificate_pem: bytes) -> bytes:
     """Return the bytes to sign, `header.claims`, for the bytes of certificate.pem."""
-    return b".".join(base64.urlsafe_b64encode(dump_json(part)) for part in (_HEADER, _claims(certificate_pem)))
+    return b".".join(
+        base64.urlsafe_b64encode(dump_json(part)) for part in (_HEADER, _claims(certificate_pem))
+    )
 
 
 def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> bytes:
@@ -55,7 +57,9 @@ def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> 
     Raises:
         TrustError: the signature was not made over these bytes with the key of that certificate.
     """
-    der = encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+    der = encode_dss_signature(
+        int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    )
     raw = signed + b"." + base64.urlsafe_b64encode(der)
     verify_legacy_jwt(raw, certificate_pem)
     return raw
@@ -77,13 +81,23 @@ def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
         TrustError: the signature does not verify.
     """
     if len(raw) > limits.JWT:
-        raise LimitError("token too large", where=NAME, observed=f"{len(raw)} bytes", expected=f"at most {limits.JWT}")
+        raise LimitError(
+            "token too large",
+            where=NAME,
+            observed=f"{len(raw)} bytes",
+            expected=f"at most {limits.JWT}",
+        )
     parts = raw.split(b".")
     if len(parts) != 3:
         raise FormatError("not a token of three parts", where=NAME, observed=f"{len(parts)} parts")
     header, claims, signature = (_decode(part) for part in parts)
     if parse_json(header, f"{NAME}: header") != _HEADER:
-        raise FormatError("unknown header", where=NAME, observed=header[:200], expected=dump_json(_HEADER).decode())
+        raise FormatError(
+            "unknown header",
+            where=NAME,
+            observed=header[:200],
+            expected=dump_json(_HEADER).decode(),
+        )
     # Compare as text, because 1 equals true in Python.
     if _text(parse_json(claims, f"{NAME}: claims")) != _text(_claims(certificate_pem)):
         raise FormatError(
@@ -94,9 +108,13 @@ def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
         )
     certificate = parse_pem_certificate(certificate_pem, CERTIFICATE_NAME)
     try:
-        signing_key(certificate).verify(signature, raw.rpartition(b".")[0], ec.ECDSA(hashes.SHA256()))
+        signing_key(certificate).verify(
+            signature, raw.rpartition(b".")[0], ec.ECDSA(hashes.SHA256())
+        )
     except InvalidSignature:
-        raise TrustError("the signature does not verify with the key of certificate.pem", where=NAME) from None
+        raise TrustError(
+            "the signature does not verify with the key of certificate.pem", where=NAME
+        ) from None
     return certificate
 
 

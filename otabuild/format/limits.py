@@ -16,7 +16,8 @@ JSON_DEPTH = 32
 ENTRIES = 4096
 """Payloads of an index, layers of a manifest, packages of a release."""
 YAML_NODES = 250_000
-"""Values of a YAML document, with every alias written out: 10,000 payloads, or a list of as many lines as fit."""
+"""Values of a YAML document, with every alias written out: 10,000 payloads, or a list of as many
+lines as fit."""
 YAML_SCALAR = 200
 """Maximum number of characters in a value that is not text."""
 CERTIFICATES = 6

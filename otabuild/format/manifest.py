@@ -13,10 +13,12 @@ from otabuild.format.media_types import FILE_TABLES, IMAGE_CONFIG, OCI_MANIFEST
 
 
 class Manifest(Document):
-    """An OCI image manifest whose config is an image config and whose only layer is a file table."""
+    """An OCI image manifest: its config is an image config, its only layer a file table."""
 
     schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
-    media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(default=OCI_MANIFEST, alias="mediaType")
+    media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(
+        default=OCI_MANIFEST, alias="mediaType"
+    )
     artifact_type: Literal["application/vnd.tier4.ota.file-based-ota-image.v1"] | None = Field(
         default=None, alias="artifactType"
     )
@@ -27,11 +29,15 @@ class Manifest(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.config.media_type != IMAGE_CONFIG:
-            raise ValueError(f"config has the media type {self.config.media_type!r}, not {IMAGE_CONFIG}")
+            raise ValueError(
+                f"config has the media type {self.config.media_type!r}, not {IMAGE_CONFIG}"
+            )
         if len(self.layers) != 1:
             raise ValueError(f"{len(self.layers)} layers: expected exactly one, the file table")
         if self.layers[0].media_type not in FILE_TABLES:
-            raise ValueError(f"the layer has the media type {self.layers[0].media_type!r}, not {FILE_TABLES[0]}")
+            raise ValueError(
+                f"the layer has the media type {self.layers[0].media_type!r}, not {FILE_TABLES[0]}"
+            )
         for key in (ann.ECU, ann.ARCHITECTURE):
             if not self.annotations.get(key):
                 raise ValueError(f"annotation {key} is missing")

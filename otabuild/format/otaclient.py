@@ -1,4 +1,4 @@
-"""The otaclient package: a release folder's manifest.json, and the manifest blob in the image (section 9)."""
+"""The otaclient package: a release's manifest.json, and the manifest in the image (section 9)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ RELEASE_MANIFEST = "manifest.json"
 
 
 def _file_name(text: str) -> str:
-    if text in ("", ".", "..", RELEASE_MANIFEST) or "/" in text or "\\" in text or not text.isprintable():
+    if (
+        text in ("", ".", "..", RELEASE_MANIFEST)
+        or "/" in text
+        or "\\" in text
+        or not text.isprintable()
+    ):
         raise ValueError("is not a safe name for a file of the release folder")
     if len(text.encode()) > limits.NAME:
         raise ValueError(f"is longer than {limits.NAME} bytes")
@@ -43,11 +48,17 @@ class Package(Document):
     def descriptor(self) -> Descriptor:
         """Return the layer for this package in the image."""
         return Descriptor(
-            media_type=OTACLIENT_SQUASHFS, digest_text=self.checksum, size=self.size, annotations=self._annotations()
+            media_type=OTACLIENT_SQUASHFS,
+            digest_text=self.checksum,
+            size=self.size,
+            annotations=self._annotations(),
         )
 
     def _annotations(self) -> dict[str, Any]:
-        return {key: getattr(self, key) for key in ("version", "type", "architecture", "size", "checksum")}
+        return {
+            key: getattr(self, key)
+            for key in ("version", "type", "architecture", "size", "checksum")
+        }
 
 
 class Release(Document):
@@ -72,10 +83,15 @@ class Release(Document):
 
 
 class PackageManifest(Document):
-    """The OCI manifest of an otaclient package: its config is the release's manifest.json, its layers the packages."""
+    """The OCI manifest of an otaclient package.
+
+    Its config is the release's manifest.json, its layers are the packages.
+    """
 
     schema_version: StrictInt = Field(default=2, alias="schemaVersion", ge=2, le=2)
-    media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(default=OCI_MANIFEST, alias="mediaType")
+    media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(
+        default=OCI_MANIFEST, alias="mediaType"
+    )
     artifact_type: Literal["application/vnd.tier4.otaclient.release-package.v1"] | None = Field(
         default=None, alias="artifactType"
     )
@@ -86,17 +102,23 @@ class PackageManifest(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.config.media_type != OTACLIENT_MANIFEST:
-            raise ValueError(f"config has the media type {self.config.media_type!r}, not {OTACLIENT_MANIFEST}")
+            raise ValueError(
+                f"config has the media type {self.config.media_type!r}, not {OTACLIENT_MANIFEST}"
+            )
         for number, layer in enumerate(self.layers):
             if layer.media_type != OTACLIENT_SQUASHFS:
-                raise ValueError(f"layer {number} has the media type {layer.media_type!r}, not {OTACLIENT_SQUASHFS}")
+                raise ValueError(
+                    f"layer {number} has the media type {layer.media_type!r}, not "
+                    f"{OTACLIENT_SQUASHFS}"
+                )
         return self
 
     def check(self, release: Release, where: str) -> None:
         """Check the manifest against the release in its config.
 
         Raises:
-            FormatError: its layers are not the squashfs packages of the release, or its date differs.
+            FormatError: its layers are not the squashfs packages of the release, or its date
+                differs.
         """
         due = [package.descriptor() for package in release.squashfs]
         if sorted(map(_facts, self.layers)) != sorted(map(_facts, due)):
@@ -107,7 +129,12 @@ class PackageManifest(Document):
                 expected=", ".join(map(_facts, due)) or "none",
             )
         if (date := (self.annotations or {}).get("date")) not in (None, release.date):
-            raise FormatError("the date differs from the release's", where=where, observed=date, expected=release.date)
+            raise FormatError(
+                "the date differs from the release's",
+                where=where,
+                observed=date,
+                expected=release.date,
+            )
 
 
 def _facts(layer: Descriptor) -> str:
@@ -133,7 +160,10 @@ def build_package(release_manifest: bytes, where: str) -> tuple[Release, bytes, 
     """
     release = Release.from_json(release_manifest, where)
     if not release.squashfs:
-        hint = "an image takes packages of type squashfs; check that this is the folder of an otaclient release"
+        hint = (
+            "an image takes packages of type squashfs; check that this is the folder of an "
+            "otaclient release"
+        )
         raise FormatError("the release has no squashfs package", where=where, hint=hint)
     manifest = PackageManifest(
         artifact_type=OTACLIENT_ARTIFACT,
@@ -145,7 +175,9 @@ def build_package(release_manifest: bytes, where: str) -> tuple[Release, bytes, 
     return release, manifest, descriptor.model_copy(update={"artifact_type": OTACLIENT_ARTIFACT})
 
 
-def parse_package(manifest: bytes, release_manifest: bytes, where: str) -> tuple[PackageManifest, Release]:
+def parse_package(
+    manifest: bytes, release_manifest: bytes, where: str
+) -> tuple[PackageManifest, Release]:
     """Read the otaclient package of an image from the bytes of its manifest blob and config blob.
 
     Raises:

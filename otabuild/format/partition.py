@@ -1,7 +1,8 @@
-"""Payloads that images of the next generation have beside file-based ones: recognised and verified, never built.
+"""Payloads that next-generation images have beside file-based ones: verified, never built.
 
-A partition-based payload consists of whole images of partitions, and an update agent package of programs that install
-them. Their blobs are stored as they are: no filter, and no row of the resource table.
+A partition-based payload consists of whole images of partitions, and an update agent package of
+programs that install them. Their blobs are stored as they are: no filter, and no row of the
+resource table.
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ def uncompressed(layer: Descriptor) -> Uncompressed | None:
 
 
 class PartitionManifest(Document):
-    """The manifest of a partition-based payload: a config, and every blob that the payload ships as a layer."""
+    """The manifest of a partition-based payload: a config, and all blobs it ships as layers."""
 
     schema_version: StrictInt = Field(alias="schemaVersion", ge=2, le=2)
     media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(alias="mediaType")
-    artifact_type: Literal["application/vnd.tier4.ota.partition-based-ota-image.v1"] = Field(alias="artifactType")
+    artifact_type: Literal["application/vnd.tier4.ota.partition-based-ota-image.v1"] = Field(
+        alias="artifactType"
+    )
     config: Descriptor
     layers: Annotated[tuple[Descriptor, ...], Bounded]
     annotations: ann.Annotations
@@ -58,7 +61,9 @@ class PartitionManifest(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.config.media_type != PARTITION_CONFIG:
-            raise ValueError(f"config has the media type {self.config.media_type!r}, not {PARTITION_CONFIG}")
+            raise ValueError(
+                f"config has the media type {self.config.media_type!r}, not {PARTITION_CONFIG}"
+            )
         for key in (ann.ECU, ann.ARCHITECTURE):
             if not self.annotations.get(key):
                 raise ValueError(f"annotation {key} is missing")
@@ -66,7 +71,7 @@ class PartitionManifest(Document):
 
 
 class Part(Document):
-    """A partition, data image or firmware: its image or package, or a delta, which is shipped in place of its image."""
+    """A partition, data image or firmware: its image, its package, or a delta in its place."""
 
     name: StrictStr = Field(min_length=1)
     image: Descriptor | None = None
@@ -80,10 +85,12 @@ class Part(Document):
 
 
 class PartitionConfig(Document):
-    """The config of a partition-based payload. What a device does with each part is not judged here."""
+    """The config of a partition-based payload. What devices do with a part is not judged here."""
 
     schema_version: StrictInt = Field(alias="schemaVersion", ge=1, le=1)
-    media_type: Literal["application/vnd.tier4.ota.partition-based-ota-image.config.v1+json"] = Field(alias="mediaType")
+    media_type: Literal["application/vnd.tier4.ota.partition-based-ota-image.config.v1+json"] = (
+        Field(alias="mediaType")
+    )
     resource_digest_alg: Literal["sha256"]
     architecture: StrictStr
     image_version: StrictStr = Field(min_length=1)
@@ -97,7 +104,10 @@ class PartitionConfig(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         ann.check_counts(self.labels, ann.LABEL_COUNTS)
-        for what, parts in (("partitions", self.partitions), ("data images", self.data_images or ())):
+        for what, parts in (
+            ("partitions", self.partitions),
+            ("data images", self.data_images or ()),
+        ):
             names = Counter(part.name for part in parts)
             if len(names) != len(parts):
                 raise ValueError(f"two {what} share a name: {names.most_common(1)[0][0]}")
@@ -109,14 +119,18 @@ class PartitionConfig(Document):
         """Check the config against the manifest that names it.
 
         Raises:
-            FormatError: the layers are not the blobs of the config, in its order, or its labels do not count them.
+            FormatError: the layers are not the blobs of the config, in its order, or its labels do
+                not count them.
         """
         due = [blob.to_value() for blob in self._shipped()]
         layers = [layer.to_value() for layer in manifest.layers]
         if layers != due:
             what = "the layers are not the blobs that the config ships"
             raise FormatError(what, where=where, observed=_digests(layers), expected=_digests(due))
-        counted = {ann.BLOBS_COUNT: len(layers), ann.BLOBS_SIZE: sum(layer.size for layer in manifest.layers)}
+        counted = {
+            ann.BLOBS_COUNT: len(layers),
+            ann.BLOBS_SIZE: sum(layer.size for layer in manifest.layers),
+        }
         for key, number in counted.items():
             if self.labels.get(key) != number:
                 what = f"label {key} does not count the layers"
@@ -140,14 +154,19 @@ class UpdateAgentManifest(Document):
 
     schema_version: StrictInt = Field(alias="schemaVersion", ge=1, le=1)
     media_type: Literal["application/vnd.oci.image.manifest.v1+json"] = Field(alias="mediaType")
-    artifact_type: Literal["application/vnd.tier4.ota.update-agent.release-package.v1"] = Field(alias="artifactType")
+    artifact_type: Literal["application/vnd.tier4.ota.update-agent.release-package.v1"] = Field(
+        alias="artifactType"
+    )
     layers: Annotated[tuple[Descriptor, ...], Bounded]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for number, layer in enumerate(self.layers):
             if layer.media_type != UPDATE_AGENT_BUNDLE:
-                raise ValueError(f"layer {number} has the media type {layer.media_type!r}, not {UPDATE_AGENT_BUNDLE}")
+                raise ValueError(
+                    f"layer {number} has the media type {layer.media_type!r}, not "
+                    f"{UPDATE_AGENT_BUNDLE}"
+                )
             for key in (f"{_AGENT}.type", f"{_AGENT}.version"):
                 if type((layer.annotations or {}).get(key)) is not str:
                     raise ValueError(f"layer {number} lacks the annotation {key}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from otabuild.errors import InputError
 
 _LONGEST = 128
-"""In bytes: with a digest, and while it is written, it must still be a name that every file system takes."""
+"""In bytes: with a digest, and while it is written, it must still be a name that every file system
+takes."""
 
 
 def check_release_name(name: str) -> None:
@@ -25,6 +26,8 @@ def check_release_name(name: str) -> None:
         raise InputError(
             "not a name for a release",
             observed=repr(name[:_LONGEST]),
-            expected=f"1 to {_LONGEST} bytes of printable text without / \\ or @ that begins with no dot",
+            expected=(
+                f"1 to {_LONGEST} bytes of printable text without / \\ or @ that begins with no dot"
+            ),
             hint="such as 1.4.2",
         )

@@ -17,7 +17,7 @@ EARLY = (TABLES[0].replace(" UNIQUE", ""), "CREATE INDEX rst_digest_idx ON rs_ma
 
 
 class ResourceRow(NamedTuple):
-    """A resource: its 32-byte digest, its size in bytes, and the packed filter that produces it, or None for a blob."""
+    """A resource: its 32-byte digest, its size in bytes, and its packed filter; None for a blob."""
 
     resource_id: int
     digest: bytes

@@ -19,7 +19,11 @@ def parse_size(text: str) -> int:
     """
     found = re.fullmatch(SIZE, text)
     if found is None:
-        raise InputError("is not a size", observed=text[:50], expected="bytes, or a number with KiB, MiB, GiB or TiB")
+        raise InputError(
+            "is not a size",
+            observed=text[:50],
+            expected="bytes, or a number with KiB, MiB, GiB or TiB",
+        )
     return int(float(found[1]) * 1024 ** _UNITS.index(found[3] or "B"))
 
 

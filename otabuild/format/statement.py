@@ -32,7 +32,9 @@ class Subject(Document):
 class Statement(Document):
     """An in-toto statement, version 1: that a predicate holds for its subjects."""
 
-    type: Literal["https://in-toto.io/Statement/v1"] = Field(default="https://in-toto.io/Statement/v1", alias="_type")
+    type: Literal["https://in-toto.io/Statement/v1"] = Field(
+        default="https://in-toto.io/Statement/v1", alias="_type"
+    )
     subject: tuple[Subject, ...]
     predicate_type: StrictStr = Field(alias="predicateType")
     predicate: dict[str, Any]

@@ -1,8 +1,8 @@
-"""YAML as a bounded tree in which every value knows its line. Recipes and sys_config are read with it.
+"""YAML as a bounded tree in which every value knows its line, for recipes and sys_config.
 
-The tree is built from parser events. This bounds its depth and size before anything is expanded. An alias shares the
-node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not write (a tag, a duplicate key)
-produces a finding, and the caller decides whether that is an error.
+The tree is built from parser events. This bounds its depth and size before anything is expanded. An
+alias shares the node of its anchor; merge keys (`<<`) are resolved. What a strict writer would not
+write (a tag, a duplicate key) produces a finding, and the caller decides whether that is an error.
 """
 
 from __future__ import annotations
@@ -48,7 +48,14 @@ class YamlError(FormatError):
     """YAML that cannot be read; `line` and `column` count from 1."""
 
     def __init__(
-        self, what: str, *, where: str, line: int, column: int, observed: object = None, hint: str = ""
+        self,
+        what: str,
+        *,
+        where: str,
+        line: int,
+        column: int,
+        observed: object = None,
+        hint: str = "",
     ) -> None:
         super().__init__(what, where=f"{where}:{line}:{column}", observed=observed, hint=hint)
         self.line, self.column = line, column
@@ -61,8 +68,8 @@ _NO_ENTRIES: Mapping[str, tuple[YamlNode, YamlNode]] = {}
 class YamlNode:
     """One value, its position (counted from 1), and its size when every alias is written out.
 
-    `text` is a scalar as written, `value` is its meaning. A list has `items`. A mapping has `pairs` of key and value,
-    in the order of the file.
+    `text` is a scalar as written, `value` is its meaning. A list has `items`. A mapping has `pairs`
+    of key and value, in the order of the file.
     """
 
     kind: Kind
@@ -77,12 +84,14 @@ class YamlNode:
     _entries: Mapping[str, tuple[YamlNode, YamlNode]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Index the pairs by their keys: a mapping may be large, and each message looks for its place."""
-        entries = {pair[0].text: pair for pair in reversed(self.pairs)} if self.pairs else _NO_ENTRIES
+        """Index the pairs by key: a mapping may be large, and each message looks for its place."""
+        entries = (
+            {pair[0].text: pair for pair in reversed(self.pairs)} if self.pairs else _NO_ENTRIES
+        )
         object.__setattr__(self, "_entries", entries)
 
     def get(self, key: str | int) -> YamlNode | None:
-        """Return the value under a key (as written) of a mapping or at an index of a list, or None."""
+        """Return the value at a key (as written) of a mapping or an index of a list, or None."""
         if self.kind == "list":
             return self.items[key] if isinstance(key, int) and 0 <= key < len(self.items) else None
         entry = self._entries.get(key) if isinstance(key, str) else None
@@ -92,7 +101,8 @@ class YamlNode:
         """Follow a path of keys as far as the tree goes, skipping keys that the tree does not have.
 
         Returns:
-            The node, the keys that lead to it, and the node of the last of these keys (or the entry of a list).
+            The node, the keys that lead to it, and the node of the last of these keys (or the entry
+            of a list).
         """
         node = name = self
         trail: list[str | int] = []
@@ -121,11 +131,12 @@ def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Finding, ...]]:
         where: the name of the file, for messages.
 
     Returns:
-        The root (of kind null for an empty file), and remarks on tags and duplicate keys in line order.
+        The root (of kind null for an empty file), and remarks on tags and duplicate keys in line
+        order.
 
     Raises:
-        YamlError: not YAML, more than one document, nested more than 32 deep, or more than 250,000 values when
-            the aliases are written out.
+        YamlError: not YAML, more than one document, nested more than 32 deep, or more than 250,000
+            values when the aliases are written out.
     """
     try:
         text = raw.decode("utf-8")
@@ -135,13 +146,15 @@ def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Finding, ...]]:
     if found := yaml.reader.Reader.NON_PRINTABLE.search(text):
         before = text[: found.start()]
         line, column = before.count("\n") + 1, found.start() - before.rfind("\n")
-        raise YamlError(f"YAML does not allow the character {found[0]!r}", where=where, line=line, column=column)
+        raise YamlError(
+            f"YAML does not allow the character {found[0]!r}", where=where, line=line, column=column
+        )
     composer = _Composer(text, where)
     return composer.document(), tuple(sorted(composer.remarks, key=lambda remark: remark.place))
 
 
 def check_constructible(raw: bytes, where: str) -> None:
-    """Check that a safe loader, as clients use it, can make values of a document that `parse_yaml` has read.
+    """Check that clients' safe loader can make values of a document that `parse_yaml` has read.
 
     Raises:
         YamlError: it has a tag that means nothing to such a loader, or that does not fit its value.
@@ -152,9 +165,12 @@ def check_constructible(raw: bytes, where: str) -> None:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = f"clients cannot read this: {error.problem or 'no value can be made of it'}"
-        raise YamlError(what, where=where, line=line, column=column, hint="remove the tag, or quote the text") from None
+        raise YamlError(
+            what, where=where, line=line, column=column, hint="remove the tag, or quote the text"
+        ) from None
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        # A constructor of the loader takes for granted that a text fits its tag, and says neither where nor why.
+        # A constructor of the loader takes for granted that a text fits its tag, and says neither
+        # where nor why.
         what = "clients cannot read this: a text does not fit its tag"
         hint = "remove the tags, or quote the text"
         raise YamlError(what, where=where, line=1, column=1, observed=error, hint=hint) from None
@@ -188,7 +204,9 @@ class _Composer:
     def _whole(self) -> YamlNode:
         root: YamlNode | None = None
         for event in self.events:
-            if isinstance(event, (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent)):
+            if isinstance(
+                event, (yaml.StreamStartEvent, yaml.StreamEndEvent, yaml.DocumentEndEvent)
+            ):
                 continue
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
@@ -213,16 +231,22 @@ class _Composer:
         else:
             node = self._mapping(event, level)
         if node.nodes > limits.YAML_NODES:
-            raise self._error(f"more than {limits.YAML_NODES} values when all aliases are written out", event)
+            raise self._error(
+                f"more than {limits.YAML_NODES} values when all aliases are written out", event
+            )
         if node.depth + level - 1 > limits.JSON_DEPTH:
-            raise self._error(f"nested more than {limits.JSON_DEPTH} deep when all aliases are written out", event)
+            raise self._error(
+                f"nested more than {limits.JSON_DEPTH} deep when all aliases are written out", event
+            )
         if event.anchor:
             self.anchors[event.anchor] = node
         return node
 
     def _alias(self, event: Any) -> YamlNode:
         if event.anchor not in self.anchors:
-            raise self._error(f"the alias *{event.anchor} has no anchor &{event.anchor} above it", event)
+            raise self._error(
+                f"the alias *{event.anchor} has no anchor &{event.anchor} above it", event
+            )
         node = self.anchors[event.anchor]
         if node is None:
             raise self._error(f"the alias *{event.anchor} is inside its own anchor", event)
@@ -232,12 +256,14 @@ class _Composer:
         line, column = _place(event)
         tag = event.tag or self.loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         kind = _KINDS.get(tag.removeprefix(_TAG), "string")
-        if kind != "string" and len(event.value) > limits.YAML_SCALAR:  # 1:1:1:… takes quadratic time to read
+        # 1:1:1:… takes quadratic time to read.
+        if kind != "string" and len(event.value) > limits.YAML_SCALAR:
             what = f"{KINDS[kind]} of more than {limits.YAML_SCALAR} characters"
             raise self._error(what, event, hint="put it in quotes if it is text")
         try:
             value = event.value if kind == "string" else _value(tag, event.value)
-        except (ValueError, OverflowError, AttributeError, LookupError):  # what PyYAML raises for `!!int foo`, by tag
+        # What PyYAML raises for `!!int foo`, by tag.
+        except (ValueError, OverflowError, AttributeError, LookupError):
             what = f"YAML reads {event.value[:80]!r} as {KINDS[kind]}, but it is not valid"
             raise self._error(what, event, hint="put it in quotes if it is text") from None
         return YamlNode(kind, line, column, text=event.value, value=value)
@@ -258,7 +284,11 @@ class _Composer:
         while not isinstance(part := next(self.events), yaml.MappingEndEvent):
             key = self._node(part, level + 1)
             if key.kind in ("list", "mapping"):
-                raise self._error("a key must be one word or text", part, hint="quote a key that begins with { or [")
+                raise self._error(
+                    "a key must be one word or text",
+                    part,
+                    hint="quote a key that begins with { or [",
+                )
             value = self._node(next(self.events), level + 1)
             size, deepest = self._grown(size, value, part), max(deepest, value.depth)
             if key.text == "<<" and isinstance(part, yaml.ScalarEvent) and part.implicit[0]:
@@ -266,12 +296,17 @@ class _Composer:
                 continue
             if key.value in own:
                 first = own[key.value][0].line
-                self._remark(part, f"the key {key.text!r} occurs twice in this mapping, first in line {first}")
+                self._remark(
+                    part,
+                    f"the key {key.text!r} occurs twice in this mapping, first in line {first}",
+                )
             own[key.value] = (key, value)
         for key, value in merged:
             own.setdefault(key.value, (key, value))
         pairs = tuple(own.values())
-        return YamlNode("mapping", *_place(event), pairs=pairs, nodes=size + len(pairs), depth=deepest + 1)
+        return YamlNode(
+            "mapping", *_place(event), pairs=pairs, nodes=size + len(pairs), depth=deepest + 1
+        )
 
     def _merge(self, value: YamlNode, event: Any) -> list[tuple[YamlNode, YamlNode]]:
         sources = value.items if value.kind == "list" else (value,)
@@ -282,7 +317,9 @@ class _Composer:
     def _grown(self, size: int, node: YamlNode, event: Any) -> int:
         size += node.nodes
         if size > limits.YAML_NODES:
-            raise self._error(f"more than {limits.YAML_NODES} values when all aliases are written out", event)
+            raise self._error(
+                f"more than {limits.YAML_NODES} values when all aliases are written out", event
+            )
         return size
 
     def _remark(self, event: Any, text: str) -> None:
@@ -296,7 +333,9 @@ class _Composer:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-        return YamlError(f"not YAML: {what}", where=self.where, line=line, column=column, hint=self._advice(line))
+        return YamlError(
+            f"not YAML: {what}", where=self.where, line=line, column=column, hint=self._advice(line)
+        )
 
     def _advice(self, line: int) -> str:
         text = self.lines[line - 1] if line <= len(self.lines) else ""
@@ -304,7 +343,10 @@ class _Composer:
             return "indent with spaces; YAML does not take tabs"
         if "${" in text:
             return "put quotes around a value with ${…} that is inside { } or [ ]"
-        return "check the indentation, the quotes and the space after each colon, here and in the line before"
+        return (
+            "check the indentation, the quotes and the space after each colon, here "
+            "and in the line before"
+        )
 
 
 def _place(event: Any) -> tuple[int, int]:

@@ -31,13 +31,17 @@ _SYSCTL = re.compile(r"[A-Za-z0-9_./*-]+ *= *[^\n]*\S")
 
 def _hostname(text: str) -> str:
     if not _HOSTNAME.fullmatch(text):
-        raise ValueError("is not a host name: expected letters, digits, dots and dashes, such as main-ecu")
+        raise ValueError(
+            "is not a host name: expected letters, digits, dots and dashes, such as main-ecu"
+        )
     return text
 
 
 def _path(text: str) -> str:
     if not text.startswith("/") or ".." in text.split("/") or "\0" in text or "\n" in text:
-        raise ValueError("is not a safe path: expected an absolute path without .., such as /etc/netplan")
+        raise ValueError(
+            "is not a safe path: expected an absolute path without .., such as /etc/netplan"
+        )
     return text
 
 
@@ -72,7 +76,10 @@ _TYPES_ALONE = "types alone"
 
 
 def _demanded(check: Callable[[T], T]) -> AfterValidator:
-    """Check a value against what otabuild writes. Skip the check if the caller wants types only, as the format does."""
+    """Check a value against what otabuild writes, not only against the types of the format.
+
+    Callers who want types only, as the format does, say so in the context.
+    """
 
     def validate(value: T, info: ValidationInfo) -> T:
         return value if info.context == _TYPES_ALONE else check(value)
@@ -85,7 +92,9 @@ AbsolutePath = Annotated[StrictStr, _demanded(_path)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow", validate_by_alias=True, validate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", validate_by_alias=True, validate_by_name=True
+    )
 
 
 class ExtraMount(_Part):
@@ -128,9 +137,9 @@ def parse_sys_config(raw: bytes, where: str) -> SysConfig:
         where: the name of the file, for messages.
 
     Raises:
-        FormatError: it is not a sys_config, has a value that no client can use, or has something that clients ignore
-            silently or read in two ways: an unknown key, a nested `otaclient:`, a tag, a duplicate key. The message
-            names the lines of such places.
+        FormatError: it is not a sys_config, has a value that no client can use, or has something
+            that clients ignore silently or read in two ways: an unknown key, a nested `otaclient:`,
+            a tag, a duplicate key. The message names the lines of such places.
         LimitError: more than 1 MiB.
     """
     config, notes = read_sys_config(raw, where)
@@ -151,12 +160,19 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     """
     if len(raw) > limits.DOCUMENT:
         expected = f"at most {limits.DOCUMENT}"
-        raise LimitError("sys_config too large", where=where, observed=f"{len(raw)} bytes", expected=expected)
+        raise LimitError(
+            "sys_config too large", where=where, observed=f"{len(raw)} bytes", expected=expected
+        )
     tree, remarks = parse_yaml(raw, where)
     check_constructible(raw, where)
     if tree.kind != "mapping":
-        raise FormatError("a sys_config is a mapping with at least a hostname", where=where, observed=KINDS[tree.kind])
-    values = {key: value for key, value in tree.plain().items() if isinstance(key, str)}  # other keys are oddities
+        raise FormatError(
+            "a sys_config is a mapping with at least a hostname",
+            where=where,
+            observed=KINDS[tree.kind],
+        )
+    # Other keys are oddities.
+    values = {key: value for key, value in tree.plain().items() if isinstance(key, str)}
     notes = [*((remark.place.line, remark.what) for remark in remarks), *_oddities(tree)]
     try:
         config = SysConfig.model_validate(values)
@@ -164,7 +180,9 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
         problems = error.errors()
         found = [_problem(problem, tree) for problem in problems]
         if any(problem["type"] != "value_error" for problem in problems):
-            raise FormatError(joined(f"line {line}: {text}" for line, text in found), where=where) from None
+            raise FormatError(
+                joined(f"line {line}: {text}" for line, text in found), where=where
+            ) from None
         notes += found
         config = SysConfig.model_validate(values, context=_TYPES_ALONE)
     return config, tuple(f"line {line}: {text}" for line, text in sorted(notes))
@@ -175,12 +193,19 @@ def _oddities(tree: YamlNode) -> list[tuple[int, str]]:
     for key, value in tree.pairs:
         if key.text == "otaclient":
             text = (
-                "clients ignore a nested otaclient: write otaclient.ecu_info and otaclient.proxy_info as one key each"
+                "clients ignore a nested otaclient: write otaclient.ecu_info and "
+                "otaclient.proxy_info as one key each"
             )
             found.append((key.line, text))
         elif key.text not in _KNOWN:
             found.append(
-                (key.line, f"unknown key {key.text!r}, which clients ignore; known are {', '.join(sorted(_KNOWN))}")
+                (
+                    key.line,
+                    (
+                        f"unknown key {key.text!r}, which clients ignore; known are "
+                        f"{', '.join(sorted(_KNOWN))}"
+                    ),
+                )
             )
         elif value.kind == "null":
             found.append((key.line, f"{key.text} has no value; leave the key out"))
@@ -196,9 +221,17 @@ def _problem(error: Any, tree: YamlNode) -> tuple[int, str]:
         return node.line, f"{path} is missing"
     seen = KINDS[node.kind] if node.kind in ("list", "mapping", "null") else repr(node.text)[:80]
     if error["type"] == "string_type" and node.kind in ("integer", "number", "boolean", "date"):
-        text = f'{path}: YAML reads {seen} as {KINDS[node.kind]}; write it in quotes: "{node.text[:80]}"'
+        text = (
+            f"{path}: YAML reads {seen} as {KINDS[node.kind]}; write it in quotes: "
+            f'"{node.text[:80]}"'
+        )
         return node.line, text
-    message = error["msg"].removeprefix("Value error, ").replace("tuple", "list").replace("dictionary", "mapping")
+    message = (
+        error["msg"]
+        .removeprefix("Value error, ")
+        .replace("tuple", "list")
+        .replace("dictionary", "mapping")
+    )
     if error["type"] == "value_error":
         return node.line, f"{path}: {seen} {message}"
     return node.line, f"{path}: {message[:1].lower()}{message[1:]}, not {seen}"

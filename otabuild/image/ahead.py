@@ -1,4 +1,4 @@
-"""Fetches the blobs that will be read next, while others are worked on: a request to a server mostly takes waiting."""
+"""Fetches the blobs that will be read next, while others are worked on: requests mostly wait."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ITEMS = 64
 
 
 class _Fetch:
-    """A blob that will be read `uses` times; its result is None if the reader should find out what is wrong."""
+    """A blob that will be read `uses` times; its result is None if the reader should see why."""
 
     def __init__(self, blob: Blob) -> None:
         self.blob = blob
@@ -33,9 +33,10 @@ class _Fetch:
 
 
 class FetchAhead:
-    """Blobs of a remote image, fetched in the order in which they will be read. Bytes are not verified here.
+    """Blobs of a remote image, fetched in the order of their reading. They are not verified here.
 
-    Whoever takes a blob that was not fetched yet gets nothing, and reads it directly, so nobody waits for another.
+    Whoever takes a blob that was not fetched yet gets nothing, and reads it directly, so nobody
+    waits for another.
     """
 
     def __init__(self, source: Backend) -> None:
@@ -72,7 +73,9 @@ class FetchAhead:
             self._fill()
 
     def _is_sound(self, blob: Blob) -> bool:
-        return not self._source.knows_sizes or self._source.size(blob_name(blob.digest)) == blob.size
+        return (
+            not self._source.knows_sizes or self._source.size(blob_name(blob.digest)) == blob.size
+        )
 
     def take(self, digest: bytes) -> bytes | None:
         """Return the bytes of a blob that was fetched, once; None if it must be read directly.
@@ -94,7 +97,7 @@ class FetchAhead:
                 self._drop(fetch)
 
     def forget(self, blobs: Iterable[Blob]) -> None:
-        """Drop what was expected to be read, and was not, because something before it is damaged."""
+        """Drop what was expected to be read, and was not, as something before it is damaged."""
         with self._lock:
             for blob in blobs:
                 if fetch := self._known.get(blob.digest):
@@ -121,7 +124,7 @@ class FetchAhead:
             self._threads.submit(self._load, run)
 
     def _next_run(self) -> list[_Fetch]:
-        """Return what is fetched together next; nothing as long as there is no room, or more may join it."""
+        """Return what is fetched together next; nothing without room, or while more may join it."""
         run: list[_Fetch] = []
         files: list[Wanted] = []
         held = self._held

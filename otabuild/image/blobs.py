@@ -25,12 +25,15 @@ class Blobs:
 
     Attributes:
         budget: what may still be spent on rebuilding contents from them.
-        compat: whether what is read from the blobs may deviate from the format as early builders did.
-        on_verified: called with the 32-byte digest of each blob that was read to its end and is good; called from any
-            thread that reads.
+        compat: whether what is read from the blobs may deviate from the format as early builders
+            did.
+        on_verified: called with the 32-byte digest of each blob that was read to its end and is
+            good; called from any thread that reads.
     """
 
-    def __init__(self, source: Backend, compat: Compat = STRICT, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self, source: Backend, compat: Compat = STRICT, bounds: Bounds | None = None
+    ) -> None:
         self._source = source
         self.compat = compat
         self.budget = ContentBudget(bounds or Bounds())
@@ -56,14 +59,14 @@ class Blobs:
         return self._source.size(blob_name(digest))
 
     def stored(self) -> dict[bytes, int] | None:
-        """Return the size in bytes of every stored blob, by the digest that is its name; None if they are not listed."""
+        """Return the size in bytes of every stored blob, by its digest; None if none are listed."""
         if not self._source.lists_blobs:
             return None
         named = ((_NAME.fullmatch(member.name), member.size) for member in self._source.members())
         return {bytes.fromhex(name[1]): size for name, size in named if name}
 
     def stream(self, digest: bytes, size: int | None = None) -> Iterator[Chunk]:
-        """Yield the bytes of a blob in parts of at most 1 MiB. They can be trusted only after the last part.
+        """Yield the bytes of a blob in parts of at most 1 MiB, trusted only after the last part.
 
         Raises:
             IntegrityError: the blob is missing, or has the wrong size or digest.
@@ -73,7 +76,12 @@ class Blobs:
         if size is not None and self._source.knows_sizes:
             stored = self._source.size(name)
             if stored is not None and stored != size:
-                raise IntegrityError("size differs from what refers to it", where=name, observed=stored, expected=size)
+                raise IntegrityError(
+                    "size differs from what refers to it",
+                    where=name,
+                    observed=stored,
+                    expected=size,
+                )
         content = None if self._ahead is None else self._ahead.take(digest)
         chunks = self._source.whole(name, size) if content is None else _parts(content)
         yield from verified(chunks, digest, size, name)
@@ -81,8 +89,10 @@ class Blobs:
             self.on_verified(digest)
 
     @contextmanager
-    def fetching(self, items: Iterable[T], blobs_of: Callable[[T], Iterable[Blob]]) -> Iterator[Iterator[T]]:
-        """Yield items in their order, and fetch the blobs that they need before they are read, if that saves time.
+    def fetching(
+        self, items: Iterable[T], blobs_of: Callable[[T], Iterable[Blob]]
+    ) -> Iterator[Iterator[T]]:
+        """Yield items in order, and fetch blobs before they are read if that saves time.
 
         Args:
             items: what is worked on; taken ahead, by whoever asks for the next one.
@@ -104,7 +114,7 @@ class Blobs:
             self._ahead.forget(blobs)
 
     def expect(self, descriptor: Descriptor) -> None:
-        """Say that the blob for a descriptor will soon be read, so that what takes long to come is asked for early."""
+        """Say that a descriptor's blob will soon be read: what takes long is asked early."""
         self._source.expect(Wanted(blob_name(descriptor.digest), descriptor.size))
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:
@@ -116,7 +126,10 @@ class Blobs:
         """
         if descriptor.size > limit:
             raise LimitError(
-                "too large", where=descriptor.digest_text, observed=descriptor.size, expected=f"at most {limit} bytes"
+                "too large",
+                where=descriptor.digest_text,
+                observed=descriptor.size,
+                expected=f"at most {limit} bytes",
             )
         return b"".join(self.stream(descriptor.digest, descriptor.size))
 
@@ -125,11 +138,14 @@ def _parts(content: bytes) -> Iterator[memoryview]:
     return (memoryview(content)[at : at + CHUNK] for at in range(0, len(content), CHUNK))
 
 
-def verified(chunks: Iterable[Chunk], digest: bytes, size: int | None, where: str) -> Iterator[Chunk]:
+def verified(
+    chunks: Iterable[Chunk], digest: bytes, size: int | None, where: str
+) -> Iterator[Chunk]:
     """Pass chunks on, and check them against size and digest.
 
     Raises:
-        IntegrityError: there are more bytes than `size`, or, at the end, fewer, or the digest is wrong.
+        IntegrityError: there are more bytes than `size`, or, at the end, fewer, or the digest is
+            wrong.
     """
     sha256 = hashlib.sha256()
     seen = 0
@@ -140,7 +156,9 @@ def verified(chunks: Iterable[Chunk], digest: bytes, size: int | None, where: st
         sha256.update(chunk)
         yield chunk
     if size is not None and seen != size:
-        raise IntegrityError("content has a different size", where=where, observed=seen, expected=size)
+        raise IntegrityError(
+            "content has a different size", where=where, observed=seen, expected=size
+        )
     if sha256.digest() != digest:
         raise IntegrityError(
             "content does not match its digest",

@@ -1,6 +1,9 @@
-"""Bounds on what is rebuilt from an image: a few KiB of frames can declare petabytes, all within the limits of section 7.
+"""Bounds on what is rebuilt from an image: a few KiB of frames can declare petabytes.
 
-Limits of single values do not help there: what counts is the sum over everything that one command makes.
+All of that would be within the limits of section 7.
+
+Limits of single values do not help there: what counts is the sum over everything that one command
+makes.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from otabuild.format.sizes import human_size
 
 
 class BoundsError(LimitError):
-    """Rebuilding contents would exceed the bounds; nothing else is rebuilt then, not even with other contents."""
+    """Rebuilding contents would exceed the bounds; then no content at all is rebuilt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,9 @@ class ContentBudget:
                 where=where,
                 observed=f"{human_size(size)} to make",
                 expected=f"at most {human_size(allowed)}",
-                hint="if the image is meant to be so large, allow more: --max-content of the command",
+                hint=(
+                    "if the image is meant to be so large, allow more: --max-content of the command"
+                ),
             )
 
     def check_time(self, where: str) -> None:
@@ -76,5 +81,10 @@ class ContentBudget:
             BoundsError: there is none.
         """
         if self._bounds.expired():
-            hint = "if the machine is slow or the image large, allow more: --max-minutes of the command"
-            raise BoundsError("rebuilding its contents takes longer than is allowed", where=where, hint=hint)
+            hint = (
+                "if the machine is slow or the image large, allow more: "
+                "--max-minutes of the command"
+            )
+            raise BoundsError(
+                "rebuilding its contents takes longer than is allowed", where=where, hint=hint
+            )

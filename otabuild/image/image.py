@@ -40,12 +40,13 @@ _LINKS = 40
 def open_image(path: StrPath, *, compat: bool = False, bounds: Bounds | None = None) -> Image:
     """Open an image directory or an artifact, for use in a `with` statement.
 
-    Everything read from it is verified by digest, starting with index.json. Use `otabuild.verify` to check that
-    index.json itself is authentic.
+    Everything read from it is verified by digest, starting with index.json. Use `otabuild.verify`
+    to check that index.json itself is authentic.
 
     Args:
         path: the image, or its URL.
-        compat: also read what releases 0.3 to 0.10 of the reference builder wrote; `Image.compat` tells what was met.
+        compat: also read what releases 0.3 to 0.10 of the reference builder wrote; `Image.compat`
+            tells what was met.
         bounds: what may be spent on rebuilding contents; default: 1 TiB, in any time.
 
     Raises:
@@ -127,12 +128,15 @@ class Image:
 
     @cached_property
     def resources(self) -> ResourceTable:
-        """The resource table, open until the image is closed; raises the same errors as `open_table`."""
+        """The resource table, open until the image is closed; raises as `open_table`."""
         return ResourceTable.open(self.blobs, self.index.resource_table)
 
     @cached_property
     def payloads(self) -> tuple[Payload, ...]:
-        """The file-based payloads in the order of index.json; entries of unknown type are in `index.unknown`."""
+        """The file-based payloads in the order of index.json.
+
+        Entries of unknown type are in `index.unknown`.
+        """
         return tuple(Payload(self, descriptor) for descriptor in self.index.payloads)
 
     def payload(self, ecu: str, release_key: str = "dev") -> Payload:
@@ -148,9 +152,11 @@ class Image:
         for descriptor in self.index.partition_payloads:
             if payload_id(descriptor) == (ecu, release_key):
                 raise FormatError(
-                    "a partition-based payload, which otabuild verifies but does not deploy or unpack",
+                    "a partition-based payload, which otabuild verifies but does "
+                    "not deploy or unpack",
                     where=f"{ecu}/{release_key}",
-                    expected=", ".join(payload.name for payload in self.payloads) or "a file-based payload",
+                    expected=", ".join(payload.name for payload in self.payloads)
+                    or "a file-based payload",
                 )
         for descriptor in self.index.unknown:
             if (descriptor.annotations or {}).get(ann.ECU) == ecu:
@@ -163,7 +169,8 @@ class Image:
             "no such payload",
             where=self.path,
             observed=f"{ecu}/{release_key}",
-            expected=", ".join(payload.name for payload in self.payloads) or "an image that has a payload",
+            expected=", ".join(payload.name for payload in self.payloads)
+            or "an image that has a payload",
         )
 
     def close(self) -> None:
@@ -177,7 +184,7 @@ class Image:
 
 
 class Payload:
-    """A payload. Nothing is read before it is requested, and everything is verified while it is read.
+    """A payload. Nothing is read before it is asked for, and everything is verified then.
 
     Attributes:
         image: the image that contains it.
@@ -204,7 +211,9 @@ class Payload:
             IntegrityError, LimitError: the blob is missing, damaged or too large.
             FormatError: it is not an image manifest.
         """
-        return Manifest.from_json(self.image.blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}")
+        return Manifest.from_json(
+            self.image.blobs.read(self.descriptor, limits.DOCUMENT), f"manifest of {self.name}"
+        )
 
     @cached_property
     def config(self) -> ImageConfig:
@@ -214,16 +223,19 @@ class Payload:
 
     @cached_property
     def sys_config(self) -> bytes | None:
-        """The sys_config as its author wrote it (YAML), or None. Raises the same errors as `manifest`."""
+        """The sys_config as its author wrote it (YAML), or None. Raises as `manifest`."""
         descriptor = self.config.sys_config
         if descriptor is not None and descriptor.media_type == SYS_CONFIG_OLD:
-            self.image.compat.accepts(Early.SYS_CONFIG_TYPE)  # refused by nobody: this is for the note
+            # Refused by nobody: this is for the note.
+            self.image.compat.accepts(Early.SYS_CONFIG_TYPE)
         return None if descriptor is None else self.image.blobs.read(descriptor, limits.DOCUMENT)
 
     @cached_property
     def file_table(self) -> FileTable:
-        """The file table, open until the image is closed; raises the same errors as `open_table`."""
-        return FileTable.open(self.image.blobs, self.manifest.file_table, f"file table of {self.name}")
+        """The file table, open until the image is closed; raises as `open_table`."""
+        return FileTable.open(
+            self.image.blobs, self.manifest.file_table, f"file table of {self.name}"
+        )
 
     def contents(self) -> dict[bytes, int]:
         """Return the size in bytes of each content that is not inlined, by digest.
@@ -242,9 +254,10 @@ class Payload:
         return self.file_table.entries()
 
     def stat(self, path: str, *, follow: bool = False) -> FileEntry:
-        """Return the entry of a path, absolute within the rootfs, as a system that runs the payload would find it.
+        """Return the entry of a path, absolute within the rootfs, as its running system finds it.
 
-        Symlinks on the way are followed; a symlink at the end is followed with `follow` or if the path ends in a slash.
+        Symlinks on the way are followed; a symlink at the end is followed with `follow` or if the
+        path ends in a slash.
 
         Raises:
             InputError: the path does not exist, or has too many symlinks.
@@ -258,7 +271,11 @@ class Payload:
         while todo and entry is not None:
             step = posixpath.normpath(posixpath.join(at, todo.pop()))
             entry = self.file_table.find(step) if entry.is_directory else None
-            if entry is not None and stat.S_ISLNK(entry.mode) and (todo or follow or path.endswith("/")):
+            if (
+                entry is not None
+                and stat.S_ISLNK(entry.mode)
+                and (todo or follow or path.endswith("/"))
+            ):
                 links += 1
                 link, after_link = f"{step} -> {entry.target}", len(todo)
                 todo += _parts(entry.target or "")
@@ -267,15 +284,22 @@ class Payload:
             else:
                 at = step
             if links > _LINKS:
-                raise InputError("too many symlinks on the way", where=f"{self.name}: {path}", observed=entry and at)
-        if entry is None and link and len(todo) >= after_link:  # a part of the target is what was not found
-            raise InputError("a symlink leads to nothing", where=f"{self.name}: {path}", observed=link)
+                raise InputError(
+                    "too many symlinks on the way",
+                    where=f"{self.name}: {path}",
+                    observed=entry and at,
+                )
+        # A part of the target is what was not found.
+        if entry is None and link and len(todo) >= after_link:
+            raise InputError(
+                "a symlink leads to nothing", where=f"{self.name}: {path}", observed=link
+            )
         if entry is None:
             raise InputError("no such path in the payload", where=f"{self.name}: {path}")
         return entry
 
     def ls(self, path: str = "/", *, recursive: bool = False) -> Iterator[FileEntry]:
-        """Yield the entries in a directory, in byte order, or the entry itself if it is not a directory.
+        """Yield the entries in a directory, in byte order, or the entry itself if it is none.
 
         With `recursive`, also the entries of the directories in it.
 
@@ -311,7 +335,9 @@ class Payload:
         row = resources.by_digest(entry.digest)
         if row is None or row.size != entry.size:
             raise FilterError(
-                "its content is not in the resource table", where=path, observed=format_digest(entry.digest)
+                "its content is not in the resource table",
+                where=path,
+                observed=format_digest(entry.digest),
             )
         chunks = resources.plan(row).stream(self.image.blobs)
         if row.size > _IN_MEMORY:

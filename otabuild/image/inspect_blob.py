@@ -42,7 +42,7 @@ def inspect_blob(image: Image, digest: str) -> Iterator[Chunk]:
 
 
 def save_blob(image: Image, digest: str, path: StrPath) -> WrittenFile:
-    """Write a blob to a file, complete and verified, or not at all; raises the same errors as `inspect_blob`."""
+    """Write a blob to a file, whole and verified, or not at all; raises as `inspect_blob`."""
     return _save(image, inspect_blob(image, digest), path)
 
 
@@ -53,12 +53,18 @@ def get_filetable(image: Image, payload: Payload, path: StrPath) -> WrittenFile:
         IntegrityError: the table is missing or damaged.
         LimitError: it decompresses to more than the limit for tables.
     """
-    return _save(image, table_chunks(image.blobs, payload.manifest.file_table, f"file table of {payload.name}"), path)
+    return _save(
+        image,
+        table_chunks(image.blobs, payload.manifest.file_table, f"file table of {payload.name}"),
+        path,
+    )
 
 
 def get_resourcetable(image: Image, path: StrPath) -> WrittenFile:
-    """Write the decompressed resource table of an image to a file; raises the same errors as `get_filetable`."""
-    return _save(image, table_chunks(image.blobs, image.index.resource_table, "resource table"), path)
+    """Write the decompressed resource table of an image to a file; raises as `get_filetable`."""
+    return _save(
+        image, table_chunks(image.blobs, image.index.resource_table, "resource table"), path
+    )
 
 
 def _save(image: Image, chunks: Iterator[Chunk], path: StrPath) -> WrittenFile:

@@ -1,4 +1,4 @@
-"""The files that an image is made of, also where they cannot be listed, or are those of all releases of a store."""
+"""The files of an image, also where none can be listed, or those of a store's releases are."""
 
 from __future__ import annotations
 
@@ -38,14 +38,18 @@ def referenced_blobs(image: Image) -> dict[bytes, int]:
 
 
 def files_of(image: Image) -> Iterator[tuple[str, int]]:
-    """Yield name and size in bytes of every file of the image: of those that are not listed, what belongs to it.
+    """Yield name and size in bytes of every file of the image, listed or known to belong to it.
 
     Raises:
         OtabuildError: as `referenced_blobs`.
     """
     source = image.source
     if source.lists_files:
-        yield from ((member.name, member.size) for member in source.members() if not member.name.endswith("/"))
+        yield from (
+            (member.name, member.size)
+            for member in source.members()
+            if not member.name.endswith("/")
+        )
     else:
         for name in ("index.json", NAME, "oci-layout"):
             if (size := source.size(name)) is not None:

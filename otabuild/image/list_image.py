@@ -31,8 +31,8 @@ class ImageList:
     """The content of an image.
 
     Attributes:
-        size: bytes of the artifact, or of all files of the directory; where they are not listed, of index.json,
-            index.jwt and the blobs, as index.json counts them.
+        size: bytes of the artifact, or of all files of the directory; where they are not listed, of
+            index.json, index.jwt and the blobs, as index.json counts them.
         signer: subject of the certificate in the signature, unchecked; None if it cannot be read.
         signed_at: Unix seconds in the signature, unchecked.
         is_artifact: whether it is a ZIP.
@@ -41,7 +41,8 @@ class ImageList:
         payloads: the file-based payloads.
         has_otaclient_package: whether the image has a package for otaclient itself.
         unknown: entries of unknown types; they are never deployed.
-        partition_payloads: names of the partition-based payloads, which are verified but not deployed.
+        partition_payloads: names of the partition-based payloads, which are verified but not
+            deployed.
         has_update_agent: whether the image has an update agent package.
     """
 
@@ -95,7 +96,9 @@ def list_image(image: Image) -> ImageList:
     """
     index = image.index
     payloads = tuple(
-        ListedPayload(payload.ecu, payload.release_key, payload.descriptor.digest_text, payload.config)
+        ListedPayload(
+            payload.ecu, payload.release_key, payload.descriptor.digest_text, payload.config
+        )
         for payload in image.payloads
     )
     return ImageList(
@@ -115,7 +118,11 @@ def list_image(image: Image) -> ImageList:
 def _size(image: Image) -> int:
     size = image.source.total_size()
     if size is None:
-        size = len(image.index_raw) + len(image.token_raw or b"") + image.index.annotations.get(ann.BLOBS_SIZE, 0)
+        size = (
+            len(image.index_raw)
+            + len(image.token_raw or b"")
+            + image.index.annotations.get(ann.BLOBS_SIZE, 0)
+        )
     return size
 
 

@@ -27,7 +27,9 @@ def members_of(image: Image, *, without: Collection[str] = ()) -> list[Member]:
         if not legal_name(name):
             raise IntegrityError("does not belong in an image", where=f"{image.path}: {name}")
         if name not in without:
-            found.append(Member(name, size, partial(image.source.chunks, name), _digest(image, name)))
+            found.append(
+                Member(name, size, partial(image.source.chunks, name), _digest(image, name))
+            )
     return found
 
 

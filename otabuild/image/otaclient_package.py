@@ -1,4 +1,4 @@
-"""The otaclient package of an image, and the files for the previous generation of clients (section 9)."""
+"""The otaclient package of an image, and the files for earlier clients (section 9)."""
 
 from __future__ import annotations
 
@@ -58,17 +58,28 @@ def legacy_files(image: Image, release: Release | None) -> Iterator[tuple[str, i
 
     Args:
         image: an open image.
-        release: that of the image's package, if it has one; the release in the folder may be another.
+        release: that of the image's package, if it has one; the release in the folder may be
+            another.
     """
     if image.source.lists_files:
-        listed = (member for member in image.source.members() if member.name.startswith(legacy_jwt.PREFIXES))
-        yield from ((member.name, member.size) for member in listed if not member.name.endswith("/"))
+        listed = (
+            member
+            for member in image.source.members()
+            if member.name.startswith(legacy_jwt.PREFIXES)
+        )
+        yield from (
+            (member.name, member.size) for member in listed if not member.name.endswith("/")
+        )
         return
     found = {RELEASE_MANIFEST, *(() if release is None else _files_of(release))}
     if (raw := image.read_file(legacy_jwt.FOLDER + RELEASE_MANIFEST, limits.DOCUMENT)) is not None:
         with suppress(FormatError):  # verification notes it
             found.update(_files_of(Release.from_json(raw, RELEASE_MANIFEST)))
-    names = {legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME, *(legacy_jwt.FOLDER + name for name in found)}
+    names = {
+        legacy_jwt.NAME,
+        legacy_jwt.CERTIFICATE_NAME,
+        *(legacy_jwt.FOLDER + name for name in found),
+    }
     for name in sorted(names):
         if (size := image.source.size(name)) is not None:
             yield name, size
@@ -130,7 +141,8 @@ def check_legacy(
 
     Raises:
         IntegrityError: as `check_legacy_folder`.
-        TrustError, FormatError: metadata.jwt is invalid, or signed with a different certificate than index.jwt.
+        TrustError, FormatError: metadata.jwt is invalid, or signed with a different certificate
+        than index.jwt.
     """
     notes = check_legacy_folder(image, package)
     token = image.read_file(legacy_jwt.NAME, limits.JWT)
@@ -140,21 +152,27 @@ def check_legacy(
     if token is not None and pem is not None:
         certificate = legacy_jwt.verify_legacy_jwt(token, pem)
         if signer is not None and certificate.public_bytes(Encoding.DER) != signer:
-            raise TrustError("not the certificate that signed the image", where=legacy_jwt.CERTIFICATE_NAME)
+            raise TrustError(
+                "not the certificate that signed the image", where=legacy_jwt.CERTIFICATE_NAME
+            )
     return notes
 
 
-def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] | None) -> tuple[OtabuildError, ...]:
-    """Check the release folder for legacy clients against the package, or, if it is another release, against itself.
+def check_legacy_folder(
+    image: Image, package: tuple[PackageManifest, Release] | None
+) -> tuple[OtabuildError, ...]:
+    """Check the release folder for legacy clients against the package, or itself if it is another.
 
-    The signature of the image covers the package, and so only files that are equal to those of the package.
+    The signature of the image covers the package, and so only files that are equal to those of the
+    package.
 
     Args:
         image: an open image.
         package: the result of `read_package`, if the image has a valid package.
 
     Returns:
-        A note on each file that the signature does not cover, and on each that its own release contradicts.
+        A note on each file that the signature does not cover, and on each that its own release
+        contradicts.
 
     Raises:
         IntegrityError: a file of the package's own release differs from the package, or is missing.
@@ -165,7 +183,10 @@ def check_legacy_folder(image: Image, package: tuple[PackageManifest, Release] |
     raw = image.read_file(prefix + RELEASE_MANIFEST, limits.DOCUMENT)
     if package is not None:
         manifest, release = package
-        due = {**_files_of(release), RELEASE_MANIFEST: Blob(manifest.config.digest, manifest.config.size)}
+        due = {
+            **_files_of(release),
+            RELEASE_MANIFEST: Blob(manifest.config.digest, manifest.config.size),
+        }
         if raw is None or hashlib.sha256(raw).digest() == manifest.config.digest:
             _check_own_release(image, found, due)
             return tuple(_not_covered(prefix + name) for name in sorted(found - due.keys()))
@@ -179,12 +200,16 @@ def _files_of(release: Release) -> dict[str, Blob]:
 def _check_own_release(image: Image, found: set[str], due: dict[str, Blob]) -> None:
     is_meant = image.source.size(legacy_jwt.NAME) is not None or not found.isdisjoint(due)
     if is_meant and (missing := due.keys() - found):
-        raise IntegrityError("legacy files are missing", where=legacy_jwt.FOLDER, expected=", ".join(sorted(missing)))
+        raise IntegrityError(
+            "legacy files are missing", where=legacy_jwt.FOLDER, expected=", ".join(sorted(missing))
+        )
     for name in sorted(found & due.keys()):
         _read_verified(image, name, due[name])
 
 
-def _notes_on_other_release(image: Image, found: set[str], raw: bytes | None) -> Iterator[OtabuildError]:
+def _notes_on_other_release(
+    image: Image, found: set[str], raw: bytes | None
+) -> Iterator[OtabuildError]:
     yield from (_not_covered(legacy_jwt.FOLDER + name) for name in sorted(found))
     if raw is None:
         return
@@ -209,4 +234,6 @@ def _read_verified(image: Image, name: str, due: Blob) -> None:
 
 
 def _not_covered(name: str) -> OtabuildError:
-    return IntegrityError("not a file of the otaclient package: the signature does not cover it", where=name)
+    return IntegrityError(
+        "not a file of the otaclient package: the signature does not cover it", where=name
+    )

@@ -30,8 +30,9 @@ class _StoppedError(Exception):
 def run_parallel(work: Callable[[T, threading.Event], None], items: Iterable[T]) -> None:
     """Call `work` with each item in a few threads.
 
-    Each thread takes its next item itself, one thread at a time: handing items over takes longer than most of the work.
-    The first error stops everything and is raised; `work` gets an event that tells it to stop.
+    Each thread takes its next item itself, one thread at a time: handing items over takes longer
+    than most of the work. The first error stops everything and is raised; `work` gets an event that
+    tells it to stop.
     """
     stop, turn, left = threading.Event(), threading.Lock(), iter(items)
 
@@ -70,11 +71,13 @@ def rebuild(
     """Rebuild contents in parallel, and pass each to `deliver`.
 
     Args:
-        groups: what to rebuild, as `ResourceTable.groups` returns it; iterated in the worker threads, in one at a time.
+        groups: what to rebuild, as `ResourceTable.groups` returns it; iterated in the worker
+            threads, in one at a time.
         blobs: the blobs of the image.
-        deliver: called from worker threads with a member of a group and an opener of its content. It must read to the
-            end, and must not use what it read if that raised an error.
-        on_error: receives the error of a content or bundle; without it, the first error stops everything.
+        deliver: called from worker threads with a member of a group and an opener of its content.
+            It must read to the end, and must not use what it read if that raised an error.
+        on_error: receives the error of a content or bundle; without it, the first error stops
+            everything.
 
     Raises:
         IntegrityError, StorageError: the first error, if `on_error` is None.
@@ -112,13 +115,17 @@ def _leaves(group: Group[T]) -> Iterator[Blob]:
         yield from () if plan is None else plan.leaves
 
 
-def _open(member: GroupMember[T], bundle: memoryview, blobs: Blobs, stop: threading.Event) -> Chunks:
+def _open(
+    member: GroupMember[T], bundle: memoryview, blobs: Blobs, stop: threading.Event
+) -> Chunks:
     row = member.row
     if member.plan is not None:
         return member.plan.stream(blobs, partial(_check, stop))
     where = f"resource {format_digest(row.digest)}"
     blobs.budget.spend(row.size, where)
-    return verified((bundle[member.offset : member.offset + row.size],), row.digest, row.size, where)
+    return verified(
+        (bundle[member.offset : member.offset + row.size],), row.digest, row.size, where
+    )
 
 
 def _check(stop: threading.Event) -> None:

@@ -1,7 +1,7 @@
 """The resource table: how each content is made of stored blobs (section 7).
 
-A slice must be a leaf, so a content is never made by a tree: it is some concatenated leaves, and at most four steps on
-top. A loop with a counter resolves it, and a cycle merely exceeds the counter.
+A slice must be a leaf, so a content is never made by a tree: it is some concatenated leaves, and at
+most four steps on top. A loop with a counter resolves it, and a cycle merely exceeds the counter.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _BY_BLOB = f"""{_WITH_BUNDLE}
     LEFT JOIN rs_manifest AS base ON base.resource_id = base_of(made.filter_applied)
     LEFT JOIN rs_manifest AS under ON under.resource_id = base_of(base.filter_applied)
     ORDER BY coalesce(under.digest, base.digest, made.digest), bundle, made.resource_id"""
-"""A bundled content is made of a bundle, which is made of a blob; so two steps lead to the first blob of nearly all."""
+"""A bundled content is made of a bundle, which is made of a blob; so two steps lead to the first
+blob of nearly all."""
 _BATCH_COUNT, _BATCH_BYTES = 64, 8 << 20
 _LOOKED_UP = 500
 """Rows for one query by digest."""
@@ -40,7 +41,7 @@ OnError = Callable[[OtabuildError], None]
 
 
 class FilterStep(NamedTuple):
-    """A step on the bytes so far, and its expected result: a resource with that `size` in bytes and that digest."""
+    """A step on the bytes so far, whose result is a resource of that `size` and digest."""
 
     filter: Filter
     digest: bytes
@@ -59,17 +60,21 @@ class Plan(NamedTuple):
         return sum(leaf.size for leaf in self.leaves) + sum(step.size for step in self.steps)
 
     def stream(self, blobs: Blobs, check: Callable[[], None] = lambda: None) -> Iterator[Chunk]:
-        """Yield the content in parts. It can be trusted only after the last part. Every step is verified, too.
+        """Yield the content in parts, trusted only after the last. Every step is verified, too.
 
         Args:
             blobs: the blobs of the image.
-            check: called with every part of every step, however few parts come out of the last; what it raises ends it.
+            check: called with every part of every step, however few parts come out of the last;
+                what it raises ends it.
 
         Raises:
             IntegrityError: a blob or the result of a step is not the expected one.
             BoundsError: the bounds of the image are exceeded.
         """
-        whole = f"resource {format_digest(self.steps[-1].digest if self.steps else self.leaves[0].digest)}"
+        whole = (
+            "resource "
+            f"{format_digest(self.steps[-1].digest if self.steps else self.leaves[0].digest)}"
+        )
         blobs.budget.spend(self.effort, whole)
 
         def watched(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
@@ -90,7 +95,7 @@ class Plan(NamedTuple):
 
 
 def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryview]:
-    """Yield the bytes from `offset` on; the bytes before and after are also read, so that they are verified."""
+    """Yield the bytes from `offset` on; those around them are also read, to verify them."""
     start, end = offset, offset + length
     for chunk in chunks:
         part = memoryview(chunk)[max(start, 0) : max(end, 0)]
@@ -101,7 +106,7 @@ def _cut(chunks: Iterable[Chunk], offset: int, length: int) -> Iterator[memoryvi
 
 
 class GroupMember(NamedTuple, Generic[U]):
-    """A content of a group: its row, and how to make it (`plan`) or its position in the group's bundle.
+    """A content of a group: its row, and how to make it (`plan`) or where in the bundle it is.
 
     `use` is what the caller wants the content for.
     """
@@ -137,15 +142,25 @@ class ResourceTable:
 
     def rows(self) -> Iterator[ResourceRow]:
         """Yield every row."""
-        return (ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY resource_id"))
+        return (
+            ResourceRow(*row) for row in self.database.query(f"{_COLUMNS} ORDER BY resource_id")
+        )
 
     def ids(self) -> Iterator[int]:
         """Yield the id of every row, in order."""
-        return (row[0] for row in self.database.query("SELECT resource_id FROM rs_manifest ORDER BY resource_id"))
+        return (
+            row[0]
+            for row in self.database.query(
+                "SELECT resource_id FROM rs_manifest ORDER BY resource_id"
+            )
+        )
 
     def leaves(self) -> dict[bytes, int]:
         """Return the size in bytes of every stored blob that a row stands for, by digest."""
-        sql = "SELECT digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
+        sql = (
+            "SELECT digest, size FROM rs_manifest WHERE filter_applied IS "
+            "NULL AND length(digest) = 32"
+        )
         return dict(self.database.query(sql))
 
     def by_id(self, resource_id: int, wanted_by: str) -> ResourceRow:
@@ -157,7 +172,9 @@ class ResourceTable:
         """
         for row in self.database.query(f"{_COLUMNS} WHERE resource_id = ?", (resource_id,)):
             return _checked(ResourceRow(*row))
-        raise FilterError("refers to a resource that does not exist", where=wanted_by, observed=resource_id)
+        raise FilterError(
+            "refers to a resource that does not exist", where=wanted_by, observed=resource_id
+        )
 
     def by_digest(self, digest: bytes) -> ResourceRow | None:
         """Return the row of a content, or None."""
@@ -169,7 +186,8 @@ class ResourceTable:
         """Return how to make a resource that `above` more steps will use.
 
         Raises:
-            FilterError: a filter cannot be parsed, or its target is missing, out of bounds, in a cycle, or too deep.
+            FilterError: a filter cannot be parsed, or its target is missing, out of bounds, in a
+                cycle, or too deep.
             LimitError: a bundle over 64 MiB, or too many slices.
             TableError: a digest or a size that no content has.
         """
@@ -178,7 +196,9 @@ class ResourceTable:
         while row.filter_applied is not None:
             if len(steps) + above == limits.FILTER_DEPTH:
                 raise FilterError(
-                    "filters in a circle, or nested too deeply", where=where, expected=limits.FILTER_DEPTH
+                    "filters in a circle, or nested too deeply",
+                    where=where,
+                    expected=limits.FILTER_DEPTH,
                 )
             here = f"resource {row.resource_id}"
             filter_ = parse_filter(row.filter_applied, here)
@@ -198,23 +218,36 @@ class ResourceTable:
             if resource_id not in known:
                 part = self.by_id(resource_id, where)
                 if part.filter_applied is not None:
-                    raise FilterError("a slice that is itself filtered", where=where, observed=resource_id)
+                    raise FilterError(
+                        "a slice that is itself filtered", where=where, observed=resource_id
+                    )
                 known[resource_id] = Blob(part.digest, part.size)
         leaves = tuple(known[resource_id] for resource_id in filter_.resource_ids)
         total = sum(leaf.size for leaf in leaves)
         if total != row.size:
-            raise FilterError("the slices do not add up to its size", where=where, observed=total, expected=row.size)
+            raise FilterError(
+                "the slices do not add up to its size",
+                where=where,
+                observed=total,
+                expected=row.size,
+            )
         return leaves
 
     def groups(
-        self, use_of: Callable[[ResourceRow], U | None], on_error: OnError | None = None, *, by_blob: bool = False
+        self,
+        use_of: Callable[[ResourceRow], U | None],
+        on_error: OnError | None = None,
+        *,
+        by_blob: bool = False,
     ) -> Iterator[Group[U]]:
         """Yield the wanted contents, grouped so that each bundle is made once.
 
         Args:
             use_of: returns what a row is wanted for, or None if it is not wanted.
-            on_error: receives the error of a row that cannot be resolved; without it, the first error is raised.
-            by_blob: whether to yield them in the order of the digests of their blobs, as an artifact stores these.
+            on_error: receives the error of a row that cannot be resolved; without it, the first
+                error is raised.
+            by_blob: whether to yield them in the order of the digests of their blobs, as an
+                artifact stores these.
 
         Raises:
             FilterError, LimitError, TableError: as `plan`.
@@ -223,19 +256,24 @@ class ResourceTable:
         return self._grouped(found, use_of, on_error or _raise)
 
     def groups_of(self, digests: Iterable[bytes]) -> Iterator[Group[bytes]]:
-        """Yield the contents with these digests as `groups` does; they are looked up, instead of reading every row.
+        """Yield the contents with these digests as `groups` does, but look them up in the table.
 
         Raises:
             FilterError, LimitError, TableError: as `plan`.
         """
         left, found = iter(digests), list[tuple[Any, ...]]()
         while some := tuple(islice(left, _LOOKED_UP)):
-            found += self.database.query(f"{_WITH_BUNDLE} WHERE made.digest IN ({','.join('?' * len(some))})", some)
+            found += self.database.query(
+                f"{_WITH_BUNDLE} WHERE made.digest IN ({','.join('?' * len(some))})", some
+            )
         found.sort(key=lambda row: (-1 if row[4] is None else row[4], row[0]))
         return self._grouped(found, attrgetter("digest"), _raise)
 
     def _grouped(
-        self, found: Iterable[tuple[Any, ...]], use_of: Callable[[ResourceRow], U | None], report: OnError
+        self,
+        found: Iterable[tuple[Any, ...]],
+        use_of: Callable[[ResourceRow], U | None],
+        report: OnError,
     ) -> Iterator[Group[U]]:
         """Yield the wanted ones of rows that are sorted by bundle, the fifth column."""
         for bundle_id, group in groupby(found, key=itemgetter(4)):
@@ -256,7 +294,10 @@ class ResourceTable:
                 yield Group(plan, bundle.size, members)
 
     def _singles(
-        self, rows: Iterable[ResourceRow], use_of: Callable[[ResourceRow], U | None], report: OnError
+        self,
+        rows: Iterable[ResourceRow],
+        use_of: Callable[[ResourceRow], U | None],
+        report: OnError,
     ) -> Iterator[GroupMember[U]]:
         for row in rows:
             if (use := use_of(row)) is None:
@@ -290,7 +331,9 @@ def _batches(members: Iterable[GroupMember[U]]) -> Iterator[Group[U]]:
         yield Group(None, 0, batch)
 
 
-def _bundled(wanted: Iterable[tuple[ResourceRow, U]], bundle: ResourceRow, report: OnError) -> Iterator[GroupMember[U]]:
+def _bundled(
+    wanted: Iterable[tuple[ResourceRow, U]], bundle: ResourceRow, report: OnError
+) -> Iterator[GroupMember[U]]:
     for row, use in wanted:
         where = f"resource {row.resource_id}"
         try:
@@ -305,10 +348,14 @@ def _bundled(wanted: Iterable[tuple[ResourceRow, U]], bundle: ResourceRow, repor
 
 
 def _checked(row: ResourceRow) -> ResourceRow:
-    """Return a row that something is made of; its numbers are used before any content is compared with them."""
+    """Return a row that something is made of; its numbers are used before contents are checked."""
     if len(row.digest) != 32 or not 0 <= row.size <= limits.FILE:
         seen = f"digest of {len(row.digest)} bytes, size {row.size}"
-        raise TableError("a digest or a size that no content has", where=f"resource {row.resource_id}", observed=seen)
+        raise TableError(
+            "a digest or a size that no content has",
+            where=f"resource {row.resource_id}",
+            observed=seen,
+        )
     return row
 
 
@@ -320,7 +367,12 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
         FilterError: the range is outside the bundle, or has a different size than the resource.
     """
     if bundle.size > limits.BUNDLE:
-        raise LimitError("bundle too large", where=where, observed=bundle.size, expected=f"at most {limits.BUNDLE}")
+        raise LimitError(
+            "bundle too large",
+            where=where,
+            observed=bundle.size,
+            expected=f"at most {limits.BUNDLE}",
+        )
     if filter_.length != row.size or filter_.offset + filter_.length > bundle.size:
         raise FilterError(
             "the range is outside the bundle, or its size differs from the resource's",
@@ -332,11 +384,15 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
 
 def _bundle_of(filter_applied: bytes | None) -> int | None:
     """Return the bundle that a filter cuts from, as a sort key; None for other filters."""
-    return _base_of(filter_applied) if filter_applied is not None and filter_applied[:2] == b"b:" else None
+    return (
+        _base_of(filter_applied)
+        if filter_applied is not None and filter_applied[:2] == b"b:"
+        else None
+    )
 
 
 def _base_of(filter_applied: bytes | None) -> int | None:
-    """Return the resource that a filter begins with, as a sort key; None without a filter, or with an invalid one."""
+    """Return the resource that a filter begins with, as a sort key; None without a valid one."""
     try:
         filter_ = parse_filter(filter_applied or b"", "")
     except OtabuildError:

@@ -35,7 +35,7 @@ class StorageForm:
 
 
 def documents_and_tables(payload: Payload) -> tuple[dict[str, int], dict[str, int]]:
-    """Return what a device reads besides contents: sizes in bytes of the documents, and of the two tables, by name."""
+    """Return sizes in bytes of what a device reads besides contents: documents and both tables."""
     image, manifest, config = payload.image, payload.manifest, payload.config.sys_config
     documents = {"index.json": len(image.index_raw)}
     if image.token_raw is not None:
@@ -49,7 +49,9 @@ def _sizes(descriptors: Iterable[Descriptor]) -> dict[str, int]:
     return {blob_name(descriptor.digest): descriptor.size for descriptor in descriptors}
 
 
-def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) -> Iterator[StorageForm]:
+def stored_contents(
+    resources: ResourceTable, wanted: Mapping[bytes, object]
+) -> Iterator[StorageForm]:
     """Yield the wanted contents (keys are digests) that are in the resource table.
 
     Raises:
@@ -62,7 +64,9 @@ def stored_contents(resources: ResourceTable, wanted: Mapping[bytes, object]) ->
             if plan is None:
                 yield StorageForm(row.digest, row.size, "bundled", shared, group.bundle_size)
             else:
-                yield StorageForm(row.digest, row.size, _form(plan), tuple(dict.fromkeys(plan.leaves)))
+                yield StorageForm(
+                    row.digest, row.size, _form(plan), tuple(dict.fromkeys(plan.leaves))
+                )
 
 
 def _form(plan: Plan) -> Form:
@@ -75,8 +79,8 @@ def _form(plan: Plan) -> Form:
 def shares(contents: Iterable[StorageForm]) -> dict[bytes, float]:
     """Return each content's share of the bytes of blobs, by digest.
 
-    A blob is divided among the contents that need it, in proportion to their sizes. All shares add up to the blobs. An
-    empty content, which only a malformed table stores, has no share.
+    A blob is divided among the contents that need it, in proportion to their sizes. All shares add
+    up to the blobs. An empty content, which only a malformed table stores, has no share.
     """
     contents = tuple(contents)
     sharers: Counter[bytes] = Counter()

@@ -17,16 +17,22 @@ from otabuild.storage.zstd import decompress
 
 
 def open_table(
-    blobs: Blobs, descriptor: Descriptor, statements: Iterable[str], name: str, early: Iterable[str] = ()
+    blobs: Blobs,
+    descriptor: Descriptor,
+    statements: Iterable[str],
+    name: str,
+    early: Iterable[str] = (),
 ) -> Database:
     """Open the table for a descriptor.
 
     Args:
         blobs: the blobs of the image.
-        descriptor: the descriptor of the table; its media type says whether the table is compressed.
+        descriptor: the descriptor of the table; its media type says whether the table is
+            compressed.
         statements: the statements that create the expected schema.
         name: the name of the table, for messages.
-        early: the statements of early builders, which may have created it if `blobs.compat` accepts that.
+        early: the statements of early builders, which may have created it if `blobs.compat` accepts
+            that.
 
     Raises:
         IntegrityError: the blob is missing, damaged or does not match the descriptor.
@@ -52,7 +58,7 @@ def open_table(
 
 
 def table_chunks(blobs: Blobs, descriptor: Descriptor, name: str) -> Iterator[Chunk]:
-    """Yield the bytes of a table as SQLite expects them, in parts; they can be trusted only after the last part.
+    """Yield the bytes of a table as SQLite expects them, trusted only after the last part.
 
     Raises:
         IntegrityError, LimitError: as `open_table`.
@@ -74,8 +80,8 @@ def _check_types(database: Database, statements: Iterable[str]) -> None:
 class FileEntry(NamedTuple):
     """One path of a payload, as recorded in the file table.
 
-    `mode` is the whole st_mode. `digest` (32 bytes), `size` (bytes) and `contents` (if inlined) belong to a regular
-    file; `meta` is the target of a symlink. `packed_xattrs` is MessagePack.
+    `mode` is the whole st_mode. `digest` (32 bytes), `size` (bytes) and `contents` (if inlined)
+    belong to a regular file; `meta` is the target of a symlink. `packed_xattrs` is MessagePack.
     """
 
     path: str
@@ -109,7 +115,9 @@ class FileEntry(NamedTuple):
         try:
             return self.meta.decode("utf-8")
         except UnicodeDecodeError:
-            raise TableError("symlink target is not UTF-8", where=self.path, observed=self.meta[:100]) from None
+            raise TableError(
+                "symlink target is not UTF-8", where=self.path, observed=self.meta[:100]
+            ) from None
 
     def to_value(self) -> dict[str, object]:
         """Return the entry as plain JSON values; attribute values and digest are hex."""
@@ -131,9 +139,15 @@ class FileEntry(NamedTuple):
         return value
 
 
-_KINDS = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink", stat.S_IFCHR: "whiteout"}
+_KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFREG: "file",
+    stat.S_IFLNK: "symlink",
+    stat.S_IFCHR: "whiteout",
+}
 
-# The columns are those of FileEntry. `mode` is NULL if the inode is missing, and `size` if the resource is.
+# The columns are those of FileEntry. `mode` is NULL if the inode is missing, and `size` if the
+# resource is.
 DIRECTORIES = """SELECT path, ft_dir.inode_id, mode, uid, gid, links_count, xattrs,
     NULL, NULL, NULL, 0, NULL
     FROM ft_dir LEFT JOIN ft_inode USING (inode_id)"""
@@ -160,17 +174,21 @@ class FileTable:
         """Open the file table of a payload; raises the same errors as `open_table`."""
         return cls(open_table(blobs, descriptor, cls.statements, name), blobs.compat)
 
-    def select(self, query: str, condition: str = "", parameters: Iterable[object] = ()) -> Iterator[FileEntry]:
+    def select(
+        self, query: str, condition: str = "", parameters: Iterable[object] = ()
+    ) -> Iterator[FileEntry]:
         """Yield the entries of a query: DIRECTORIES, NON_REGULARS, REGULARS, or a union of them.
 
         Raises:
-            TableError: a row refers to a missing inode or resource, or has a number beyond the limits.
+            TableError: a row refers to a missing inode or resource, or has a number beyond the
+                limits.
         """
         for row in self.database.query(f"{query} {condition}", parameters):
             path, _, mode, uid, gid, *_, size, _ = row
             if mode is None or size is None:
                 raise TableError("refers to an inode or a resource that does not exist", where=path)
-            # Whoever reads an entry may use its numbers as those of a file: the verification need not have run.
+            # Whoever reads an entry may use its numbers as those of a file: the verification need
+            # not have run.
             if not (
                 0 <= mode <= limits.MODE
                 and 0 <= uid <= limits.OWNER
@@ -181,14 +199,18 @@ class FileTable:
                 raise TableError("a number that no file has", where=path, observed=seen)
             yield FileEntry(*row)
 
-    def entries(self, condition: str = "", parameters: tuple[object, ...] = ()) -> Iterator[FileEntry]:
-        """Yield every entry of any kind that meets a condition, in byte order of the paths; raises as `select`."""
+    def entries(
+        self, condition: str = "", parameters: tuple[object, ...] = ()
+    ) -> Iterator[FileEntry]:
+        """Yield every entry of any kind that meets a condition, by path; raises as `select`."""
         query = " UNION ALL ".join(f"{kind} {condition}" for kind in _KINDS_OF_ENTRY)
         return self.select(query, "ORDER BY path", parameters * len(_KINDS_OF_ENTRY))
 
     def below(self, prefix: str) -> Iterator[FileEntry]:
         """Yield every entry whose path starts with `prefix`, which ends in `/`, in byte order."""
-        return self.entries("WHERE path >= ? AND path < ?", (prefix, prefix[:-1] + chr(ord("/") + 1)))
+        return self.entries(
+            "WHERE path >= ? AND path < ?", (prefix, prefix[:-1] + chr(ord("/") + 1))
+        )
 
     def find(self, path: str) -> FileEntry | None:
         """Return the entry of a path, or None."""

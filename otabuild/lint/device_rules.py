@@ -1,4 +1,4 @@
-"""Rules about the device that takes an image: the memory of its client, its firmware, its disks, and what it runs now.
+"""Rules about the device that takes an image: its client's memory, firmware, disks, system.
 
 Like those in `lint.py` they know neither images nor recipes.
 """
@@ -66,7 +66,7 @@ class RunningSystem:
 
 @dataclass(frozen=True, slots=True)
 class SystemSubject:
-    """The system of a payload or rootfs, whether it is for a Jetson, and the one that devices run now, if that is known."""
+    """The system of a payload or rootfs, whether it is for a Jetson, and what devices run now."""
 
     name: str
     system: RunningSystem
@@ -106,14 +106,18 @@ def is_jetson(*facts: object) -> bool:
     hint="leave out files that devices do not need: what counts is their number, not their size",
 )
 def check_memory(subject: MemorySubject) -> Iterator[Finding]:
-    """Clients keep both tables, stored and opened, and their own package in a file system in memory: of 700 MB up to
-    client 3.14.1, of 1,280 MB from 3.14.2. A larger image fails there as invalid metadata.
-    """  # noqa: D205 two sentences, which the reference page shows whole
+    """Clients keep both tables, stored and opened, and their own package in a file system in
+    memory: of 700 MB up to client 3.14.1, of 1,280 MB from 3.14.2. A larger image fails there as
+    invalid metadata.
+    """
     used = subject.package + sum(stored + opened for stored, opened in subject.tables.values())
     too_small = [(who, room) for who, room in _CLIENT_MEMORY if used > room]
     if too_small:
         who, room = too_small[-1]
-        parts = [f"{name} {_mb(stored)} + {_mb(opened)}" for name, (stored, opened) in subject.tables.items()]
+        parts = [
+            f"{name} {_mb(stored)} + {_mb(opened)}"
+            for name, (stored, opened) in subject.tables.items()
+        ]
         facts = f"{_mb(used)}: {', '.join(parts)}, client package {_mb(subject.package)}"
         yield Finding(subject.name, f"more than the memory of {who}", facts, f"at most {_mb(room)}")
 
@@ -128,22 +132,40 @@ def _mb(size: int) -> str:
     hint="take a rootfs of the BSP that is flashed on the devices, with its /etc/nv_tegra_release",
 )
 def check_bsp(subject: SystemSubject) -> Iterator[Finding]:
-    """A Jetson starts a rootfs with the firmware of one BSP version, and an update changes the rootfs only."""
+    """A Jetson starts a rootfs with the firmware of one BSP version, and an update changes the
+    rootfs only.
+    """
     ours, base = subject.system.bsp, subject.base
     if base is not None and base.bsp != ours and (ours or base.bsp):
-        yield Finding(subject.name, "the BSP version changes", ours or "none", base.bsp or "none, as in the base")
+        yield Finding(
+            subject.name,
+            "the BSP version changes",
+            ours or "none",
+            base.bsp or "none, as in the base",
+        )
     elif ours is None and subject.is_jetson:
         yield Finding(subject.name, "for a Jetson, but without a BSP version")
 
 
-@lint_rule("older-system", SystemSubject, hint="make sure that going back is meant, or take the current rootfs")
+@lint_rule(
+    "older-system",
+    SystemSubject,
+    hint="make sure that going back is meant, or take the current rootfs",
+)
 def check_older(subject: SystemSubject) -> Iterator[Finding]:
-    """What a newer system wrote to the disk of a device (databases, settings, keys), an older one may not read."""
+    """What a newer system wrote to the disk of a device (databases, settings, keys), an older one
+    may not read.
+    """
     ours, base = subject.system, subject.base
     if base is None:
         return
     if ours.distribution == base.distribution and _is_older(ours.version, base.version):
-        yield Finding(subject.name, f"an older {ours.distribution} than in the base", ours.version, base.version)
+        yield Finding(
+            subject.name,
+            f"an older {ours.distribution} than in the base",
+            ours.version,
+            base.version,
+        )
     newest, before = (max(system.kernels, key=version_key, default=None) for system in (ours, base))
     if _is_older(newest, before):
         yield Finding(subject.name, "an older kernel than in the base", newest, before)
@@ -153,14 +175,22 @@ def _is_older(ours: str | None, base: str | None) -> bool:
     return ours is not None and base is not None and version_key(ours) < version_key(base)
 
 
-@lint_rule("fstab-device", FstabSubject, hint="name the file system by LABEL= or PARTLABEL=, which all devices have")
+@lint_rule(
+    "fstab-device",
+    FstabSubject,
+    hint="name the file system by LABEL= or PARTLABEL=, which all devices have",
+)
 def check_fstab(subject: FstabSubject) -> Iterator[Finding]:
-    """An update starts from another partition, and other devices have other disks: neither has this UUID or name."""
+    """An update starts from another partition, and other devices have other disks: neither has this
+    UUID or name.
+    """
     for line in subject.content.decode("utf-8", "replace").splitlines():
         device, *rest = line.split() or [""]
         if _OF_ONE_DEVICE.match(device):
             place = f" for {rest[0]}" if rest else ""
-            yield Finding(f"{subject.name}: /etc/fstab", f"names a partition of one device{place}", device)
+            yield Finding(
+                f"{subject.name}: /etc/fstab", f"names a partition of one device{place}", device
+            )
 
 
 @lint_rule("incomplete-rootfs", WholeSubject, hint="correct the path or the archive of the rootfs")

@@ -1,6 +1,9 @@
-"""Finds what will cause trouble on the device although the image is valid. Rules work on small rows from any source.
+"""Finds what will cause trouble on the device although the image is valid.
 
-A rule knows neither images nor recipes; `lint_image.py` feeds it from an image, `pipeline/lint_recipe.py` from a recipe.
+Rules work on small rows from any source.
+
+A rule knows neither images nor recipes; `lint_image.py` feeds it from an image,
+`pipeline/lint_recipe.py` from a recipe.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from otabuild.signing.trust import TrustPolicy, path_problem
 FILES_REUSED = 8192
 DEPTH_REUSED = 35
 HEAD = 20
-"""Number of bytes that `Row.head` returns: they include the flags of a .pyc file and the machine of an ELF file."""
+"""Number of bytes that `Row.head` returns: they include the flags of a .pyc file and the machine of
+an ELF file."""
 PROGRAMS = tuple(
     f"{usr}/{path}"
     for path in (
@@ -49,7 +53,10 @@ _READ_BY_CLIENTS = {"persist_files", "hostname"}
 
 
 class Row(NamedTuple):
-    """A path of a rootfs: its whole st_mode and, if `has_head` is true, a function that reads its first 20 bytes."""
+    """A path of a rootfs: its whole st_mode.
+
+    If `has_head` is true, also a function that reads its first 20 bytes.
+    """
 
     path: str
     mode: int
@@ -63,7 +70,8 @@ class TreeSubject:
     Attributes:
         name: the payload or rootfs, for messages.
         rows: every path of the rootfs.
-        base: st_mode of every path of the image that the device runs now; None skips rules that compare with it.
+        base: st_mode of every path of the image that the device runs now; None skips rules that
+            compare with it.
         architecture: the architecture according to the recipe or image.
     """
 
@@ -101,7 +109,8 @@ class ReleaseKeysSubject:
 class UmaskSubject:
     """The files of a payload that clients make with their umask, and whose mode it would change.
 
-    Each is its path, its st_mode, and the path of the first file of its content if it is a later one of it.
+    Each is its path, its st_mode, and the path of the first file of its content if it is a later
+    one of it.
     """
 
     name: str
@@ -135,7 +144,7 @@ class CertificatesSubject:
 
 @dataclass(frozen=True, slots=True)
 class PathSubject:
-    """The certificates that a recipe signs with, whom clients trust if the recipe says so, and now (Unix seconds)."""
+    """The certificates that a recipe signs with, whom clients trust if it says so, and now."""
 
     chain: tuple[Certificate, ...]
     policy: TrustPolicy | None
@@ -151,7 +160,9 @@ def check_ignored(rules: Iterable[str]) -> frozenset[str]:
     ignored, known = frozenset(rules), rules_of("lint")
     unknown = ignored - known.keys()
     if unknown:
-        raise InputError("no such rule", observed=", ".join(sorted(unknown)), expected=", ".join(known))
+        raise InputError(
+            "no such rule", observed=", ".join(sorted(unknown)), expected=", ".join(known)
+        )
     return ignored
 
 
@@ -180,18 +191,28 @@ def check_left_out(subject: LeftOutSubject) -> Iterator[Finding]:
 @lint_rule(
     "other-architecture",
     TreeSubject,
-    hint="correct `architecture` in the recipe, or take the rootfs that was made for this architecture",
+    hint=(
+        "correct `architecture` in the recipe, or take the rootfs that was made for this "
+        "architecture"
+    ),
 )
 def check_architecture(subject: TreeSubject) -> Iterator[Finding]:
     """No program of the rootfs runs on a device of the architecture that the image states."""
     # A rootfs may have loaders of several architectures, but the expected one must be among them.
     rows, architecture = subject.rows, architecture_name(subject.architecture)
-    heads = {path: row.head() for path in PROGRAMS if (row := rows.get(path)) is not None and row.head is not None}
+    heads = {
+        path: row.head()
+        for path in PROGRAMS
+        if (row := rows.get(path)) is not None and row.head is not None
+    }
     found = {path: _elf_machine(head) for path, head in heads.items() if head[:4] == b"\x7fELF"}
     due = ELF_MACHINES.get(architecture)
     if due is not None and found and due not in found.values():
         path, machine = next(iter(found.items()))
-        other = next((known for known, number in ELF_MACHINES.items() if number == machine), f"machine {machine}")
+        other = next(
+            (known for known, number in ELF_MACHINES.items() if number == machine),
+            f"machine {machine}",
+        )
         yield Finding(f"{subject.name}: {path}", f"is for {other}, not {architecture}")
 
 
@@ -206,14 +227,16 @@ def _elf_machine(head: bytes) -> int:
     hint="compile with `python3 -m compileall --invalidation-mode unchecked-hash`",
 )
 def check_pyc(subject: TreeSubject) -> Iterator[Finding]:
-    """The format records no times, so the device finds that the .py file is not the one this .pyc was compiled from:
-    Python compiles it again at every start, or rewrites it.
-    """  # noqa: D205 one sentence, which the reference page shows whole
+    """The format records no times, so the device finds that the .py file is not the one this .pyc
+    was compiled from: Python compiles it again at every start, or rewrites it.
+    """
     for path, row in subject.rows.items():
         if not path.endswith(".pyc") or row.head is None or not stat.S_ISREG(row.mode):
             continue
         if (source := _source_of(path)) in subject.rows and _trusts_mtime(row.head()):
-            yield Finding(f"{subject.name}: {path}", "is checked against the time of its source", source)
+            yield Finding(
+                f"{subject.name}: {path}", "is checked against the time of its source", source
+            )
 
 
 def _source_of(path: str) -> str:
@@ -225,7 +248,10 @@ def _source_of(path: str) -> str:
 
 
 def _trusts_mtime(head: bytes) -> bool:
-    """Whether this head of a .pyc file has the time of its source; interpreters before 3.7 have no other kind."""
+    """Whether this head of a .pyc file has the time of its source.
+
+    Interpreters before 3.7 have no other kind.
+    """
     magic = int.from_bytes(head[:2], "little")
     return magic not in _MAGIC_WITH_FLAGS or not int.from_bytes(head[4:8], "little") & 1
 
@@ -236,8 +262,12 @@ def _trusts_mtime(head: bytes) -> bool:
     hint="spread the files over several directories, or keep them in one archive",
 )
 def check_crowds(subject: TreeSubject) -> Iterator[Finding]:
-    """Clients stop reusing files of a directory after the first 8192; the others are fetched again."""
-    files = Counter(posixpath.dirname(path) for path, row in subject.rows.items() if stat.S_ISREG(row.mode))
+    """Clients stop reusing files of a directory after the first 8192; the others are fetched
+    again.
+    """
+    files = Counter(
+        posixpath.dirname(path) for path, row in subject.rows.items() if stat.S_ISREG(row.mode)
+    )
     for directory, count in files.items():
         if count > FILES_REUSED:
             yield Finding(f"{subject.name}: {directory}", f"{count} files")
@@ -258,13 +288,21 @@ def check_release_keys(subject: ReleaseKeysSubject) -> Iterator[Finding]:
         yield Finding(subject.name, "no payload has the release key dev")
 
 
-@lint_rule("loses-write", UmaskSubject, hint="give the file another owner, or set its mode when the device starts")
+@lint_rule(
+    "loses-write",
+    UmaskSubject,
+    hint="give the file another owner, or set its mode when the device starts",
+)
 def check_umask(subject: UmaskSubject) -> Iterator[Finding]:
-    """Clients make a file of root that is empty, inlined or a later one of its content with their umask."""
+    """Clients make a file of root that is empty, inlined or a later one of its content with their
+    umask.
+    """
     for path, mode, first in subject.files:
         bits = mode & 0o7777  # not by `stat`: the table of a hostile image may have any number
         twin = first and f"the content of {first}"
-        yield Finding(f"{subject.name}: {path}", f"mode {bits:04o} becomes {bits & ~0o022:04o}", twin)
+        yield Finding(
+            f"{subject.name}: {path}", f"mode {bits:04o} becomes {bits & ~0o022:04o}", twin
+        )
 
 
 @lint_rule(
@@ -273,15 +311,21 @@ def check_umask(subject: UmaskSubject) -> Iterator[Finding]:
     hint="release this image to clients that know the entry only, and another image to the others",
 )
 def check_entries(subject: EntriesSubject) -> Iterator[Finding]:
-    """Clients refuse the whole index if an entry of `manifests` is of a kind that they do not know."""
+    """Clients refuse the whole index if an entry of `manifests` is of a kind that they do not
+    know.
+    """
     index, later = subject.index, "otaclient to 3.14 refuses the index"
     for payload in index.partition_payloads:
-        yield Finding(f"{subject.name}: {'/'.join(payload_id(payload))}", f"a partition-based payload: {later}")
+        yield Finding(
+            f"{subject.name}: {'/'.join(payload_id(payload))}",
+            f"a partition-based payload: {later}",
+        )
     if index.update_agent is not None:
         yield Finding(subject.name, f"an update agent package: {later}")
     for entry in index.unknown:
         yield Finding(
-            f"{subject.name}: {entry.digest_text}", "an entry of unknown type: every client refuses the index"
+            f"{subject.name}: {entry.digest_text}",
+            "an entry of unknown type: every client refuses the index",
         )
 
 
@@ -296,10 +340,14 @@ def check_time(subject: TimeSubject) -> Iterator[Finding]:
         yield Finding(subject.name, f"{utc(subject.seconds)} is in the future")
 
 
-@lint_rule("ignored-sys-config", SysConfigKeysSubject, hint="do what it asks for in the rootfs itself")
+@lint_rule(
+    "ignored-sys-config", SysConfigKeysSubject, hint="do what it asks for in the rootfs itself"
+)
 def check_sys_config(subject: SysConfigKeysSubject) -> Iterator[Finding]:
     """Clients read `persist_files` of a sys_config only (the format requires `hostname`)."""
-    for key in sorted(subject.config.model_dump(by_alias=True, exclude_none=True).keys() - _READ_BY_CLIENTS):
+    for key in sorted(
+        subject.config.model_dump(by_alias=True, exclude_none=True).keys() - _READ_BY_CLIENTS
+    ):
         yield Finding(subject.name, f"clients ignore {key}")
 
 
@@ -324,7 +372,9 @@ def check_certificates(subject: CertificatesSubject) -> Iterator[Finding]:
     hint="name the intermediate certificates in `sign: chain`, and the root in `verify: trust`",
 )
 def check_path(subject: PathSubject) -> Iterator[Finding]:
-    """Clients accept a signature only if its certificates lead from the signer to a root that they trust."""
+    """Clients accept a signature only if its certificates lead from the signer to a root that they
+    trust.
+    """
     problem = path_problem(subject.chain, subject.policy, subject.now)
     if problem is not None:
         yield Finding(problem.where, problem.what, problem.observed, problem.expected, problem.hint)

@@ -45,8 +45,9 @@ from otabuild.lint.lint import (
 )
 from otabuild.signing.certificates import token_certificates
 
-# Files of root that others may write to, and that are empty, inlined, or not the first file of their content: path,
-# mode, and that first file. SQLite takes the inode from the row of the smallest path.
+# Files of root that others may write to, and that are empty, inlined, or not the first file of
+# their content: path, mode, and that first file. SQLite takes the inode from the row of the
+# smallest path.
 _MADE_WITH_UMASK = """SELECT own.path, mode, CASE WHEN contents IS NULL THEN first.path END
     FROM ft_regular AS own JOIN ft_inode USING (inode_id) JOIN ft_resource USING (resource_id)
     JOIN (SELECT resource_id, min(path) AS path, inode_id FROM ft_regular
@@ -62,7 +63,8 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
     Args:
         image: the image to check.
         now: Unix seconds.
-        base: the image that devices run now; payloads are compared with those of the same ECU and release key.
+        base: the image that devices run now; payloads are compared with those of the same ECU and
+            release key.
 
     Raises:
         OtabuildError: one of the images is invalid.
@@ -90,14 +92,18 @@ def lint_image(image: Image, now: int, base: Image | None = None) -> Iterator[Fi
             is_whole = any(payload.file_table.find(folder) for folder in SYSTEM_FOLDERS)
             yield from findings_of(WholeSubject(payload.name, is_whole))
             yield from findings_of(FstabSubject(payload.name, _fstab(payload)))
-            yield from lint_tree(_rows(image, payload), payload.name, modes, payload.config.architecture)
+            yield from lint_tree(
+                _rows(image, payload), payload.name, modes, payload.config.architecture
+            )
 
 
 def _release_keys(index: Index) -> frozenset[str]:
     return frozenset(payload_id(found)[1] for found in (*index.payloads, *index.partition_payloads))
 
 
-def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str, int] | None, Reading | None]:
+def base_modes(
+    base: Image | None, ecu: str, release_key: str
+) -> tuple[dict[str, int] | None, Reading | None]:
     """Return the st_mode of every path of a payload of the base, and how its file table is read.
 
     Both are None without a base. A payload that is missing in the base has no paths.
@@ -107,12 +113,16 @@ def base_modes(base: Image | None, ecu: str, release_key: str) -> tuple[dict[str
     payload = payload_of(base, ecu, release_key)
     if payload is None:
         return {}, None
-    return {entry.path: entry.mode for entry in payload.entries()}, payload.manifest.file_table.reading
+    return {
+        entry.path: entry.mode for entry in payload.entries()
+    }, payload.manifest.file_table.reading
 
 
 def payload_of(base: Image, ecu: str, release_key: str) -> Payload | None:
     """Return the payload of an image that devices run now, or None."""
-    return next((each for each in base.payloads if (each.ecu, each.release_key) == (ecu, release_key)), None)
+    return next(
+        (each for each in base.payloads if (each.ecu, each.release_key) == (ecu, release_key)), None
+    )
 
 
 def system_of(payload: Payload) -> RunningSystem:
@@ -120,22 +130,36 @@ def system_of(payload: Payload) -> RunningSystem:
     config = payload.config
     modules = payload.file_table.select(REGULARS, "WHERE path GLOB ?", (MODULES,))
     return RunningSystem(
-        config.os, config.os_version, kernels_of(each.path for each in modules), config.labels.get(ann.BSP_VERSION)
+        config.os,
+        config.os_version,
+        kernels_of(each.path for each in modules),
+        config.labels.get(ann.BSP_VERSION),
     )
 
 
 def _system_subject(payload: Payload, base: Payload | None) -> SystemSubject:
     said = [*payload.image.index.annotations.items(), *payload.manifest.annotations.items()]
-    facts = [text for key, text in said if key in (ann.PLATFORM, ann.HARDWARE_MODEL, ann.HARDWARE_SERIES)]
-    is_for_jetson = is_jetson(*facts) or payload.file_table.find("/etc/nv_tegra_release") is not None
-    return SystemSubject(payload.name, system_of(payload), is_for_jetson, None if base is None else system_of(base))
+    facts = [
+        text for key, text in said if key in (ann.PLATFORM, ann.HARDWARE_MODEL, ann.HARDWARE_SERIES)
+    ]
+    is_for_jetson = (
+        is_jetson(*facts) or payload.file_table.find("/etc/nv_tegra_release") is not None
+    )
+    return SystemSubject(
+        payload.name, system_of(payload), is_for_jetson, None if base is None else system_of(base)
+    )
 
 
 def memory_of(payload: Payload) -> MemorySubject:
-    """Return what a client holds in memory for a payload; it takes one client package at most, so the largest counts."""
+    """Return what a client holds in memory for a payload.
+
+    It takes one client package at most, so the largest counts.
+    """
     image, package = payload.image, 0
     if image.index.otaclient_package is not None:
-        package = max(layer.size for layer in read_package(image, image.index.otaclient_package)[0].layers)
+        package = max(
+            layer.size for layer in read_package(image, image.index.otaclient_package)[0].layers
+        )
     tables = {
         "file table": (payload.manifest.file_table.size, payload.file_table.database.size),
         "resource table": (image.index.resource_table.size, image.resources.database.size),
@@ -154,7 +178,9 @@ def _fstab(payload: Payload) -> bytes:
 def _rows(image: Image, payload: Payload) -> Iterator[Row]:
     heads = _heads(image, payload)
     for entry in payload.entries():
-        head = heads.get(entry.digest) if has_head(entry.path) and entry.digest is not None else None
+        head = (
+            heads.get(entry.digest) if has_head(entry.path) and entry.digest is not None else None
+        )
         yield Row(entry.path, entry.mode, None if head is None else partial(bytes, head))
 
 
@@ -165,7 +191,9 @@ def _heads(image: Image, payload: Payload) -> dict[bytes, bytes]:
     for entry in payload.file_table.select(REGULARS, condition, PROGRAMS):
         assert entry.digest is not None
         wanted[entry.digest] = entry
-    heads = {digest: entry.contents for digest, entry in wanted.items() if entry.contents is not None}
+    heads = {
+        digest: entry.contents for digest, entry in wanted.items() if entry.contents is not None
+    }
 
     def deliver(member: GroupMember[bytes], opener: Opener) -> None:
         heads[member.use] = _head(opener())

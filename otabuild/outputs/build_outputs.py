@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from otabuild.outputs.shape import Bytes, Count, FilesOutput, OpenShape, Output, Path, Seconds, Sha256, Shape, Time
+from otabuild.outputs.shape import (
+    Bytes,
+    Count,
+    FilesOutput,
+    OpenShape,
+    Output,
+    Path,
+    Seconds,
+    Sha256,
+    Shape,
+    Time,
+)
 
 
 class TotalsValue(Shape):
@@ -31,7 +42,10 @@ class TotalsValue(Shape):
 
 
 class StepValue(OpenShape):
-    """A step of a build. It has further keys with what it counted; these are for people, and may change."""
+    """A step of a build.
+
+    It has further keys with what it counted; these are for people, and may change.
+    """
 
     step: str
     """Its name, such as `scan:vehicle/main`."""

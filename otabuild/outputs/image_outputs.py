@@ -80,7 +80,10 @@ class InspectIndexOutput(OpenShape):
 
 
 class LookupImageOutput(OpenShape):
-    """Documents of a payload as they are in the image; with `--image-config` the keys of the config itself."""
+    """Documents of a payload as they are in the image.
+
+    With `--image-config` they are the keys of the config itself.
+    """
 
     ok: Literal[True]
     """The exit code is 0."""

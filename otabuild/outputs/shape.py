@@ -10,11 +10,19 @@ Bytes = Annotated[int, WithJsonSchema({"type": "integer", "minimum": 0, "unit": 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, WithJsonSchema({"type": "number", "minimum": 0, "unit": "seconds"})]
 Time = Annotated[
-    str, WithJsonSchema({"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", "unit": "ISO 8601, UTC"})
+    str,
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", "unit": "ISO 8601, UTC"}
+    ),
 ]
-Sha256 = Annotated[str, WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$", "unit": "SHA-256 in hex"})]
+Sha256 = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": "^[0-9a-f]{64}$", "unit": "SHA-256 in hex"})
+]
 Digest = Annotated[
-    str, WithJsonSchema({"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "unit": "sha256: and hex"})
+    str,
+    WithJsonSchema(
+        {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$", "unit": "sha256: and hex"}
+    ),
 ]
 Path = Annotated[str, WithJsonSchema({"type": "string", "unit": "path"})]
 ImagePath = Annotated[str, WithJsonSchema({"type": "string", "unit": "path or URL"})]
@@ -27,7 +35,8 @@ class Shape(BaseModel):
     """A JSON object; a dash stands for the underscore of a name, and one at the end is left out."""
 
     model_config = ConfigDict(
-        use_attribute_docstrings=True, alias_generator=lambda name: name.rstrip("_").replace("_", "-")
+        use_attribute_docstrings=True,
+        alias_generator=lambda name: name.rstrip("_").replace("_", "-"),
     )
 
 

@@ -12,7 +12,10 @@ _DATABASES = ("/lib/apk/db/installed", "/usr/lib/apk/db/installed")
 
 
 def read_apk(tree: Tree) -> Iterator[Found]:
-    """Yield the packages of apk; newer releases keep the database below /usr, and /lib may be a link."""
+    """Yield the packages of apk.
+
+    Newer releases keep the database below /usr, and /lib may be a link.
+    """
     places = {tree.follow(path): path for path in _DATABASES}
     for path in places.values():
         yield from or_note("apk", path, _of_database(tree, path))
@@ -43,7 +46,7 @@ def _of_database(tree: Tree, path: str) -> Iterator[InstalledPackage]:
 
 
 def apk_stanza(stanza: bytes) -> tuple[dict[str, str], list[str]]:
-    """Return the fields of a stanza by their letters, and the paths of its files: each `R` lies in the last `F`."""
+    """Return fields of a stanza by letter, and paths of its files: each `R` is in the last `F`."""
     fields: dict[str, str] = {}
     paths: list[str] = []
     folder = ""

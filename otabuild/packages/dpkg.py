@@ -21,7 +21,7 @@ _LICENSE = re.compile(rb"^License:[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 
 
 def read_dpkg(tree: Tree) -> Iterator[Found]:
-    """Yield the packages of dpkg: of its status file, and of the files of status.d (images without dpkg itself)."""
+    """Yield the packages of dpkg: of its status file, and of status.d (images without dpkg)."""
     yield from or_note("deb", f"{_ROOT}/status", _of_status(tree, f"{_ROOT}/status"))
     for entry in tree.inside(f"{_ROOT}/status.d"):
         if not entry.path.endswith(".md5sums"):
@@ -29,7 +29,7 @@ def read_dpkg(tree: Tree) -> Iterator[Found]:
 
 
 def dpkg_packages(raw: bytes, database: str) -> Iterator[InstalledPackage]:
-    """Yield each installed package of a status file (or of one file of status.d), without its files and licences.
+    """Yield the installed packages of a status file (or of status.d), without their files.
 
     Raises:
         LimitError, TableError: it is not such a file.
@@ -41,7 +41,9 @@ def dpkg_packages(raw: bytes, database: str) -> Iterator[InstalledPackage]:
 
 
 def _package(fields: Mapping[str, str], database: str) -> InstalledPackage:
-    name, version, architecture = (fields.get(key, "") for key in ("package", "version", "architecture"))
+    name, version, architecture = (
+        fields.get(key, "") for key in ("package", "version", "architecture")
+    )
     source = _SOURCE.match(fields.get("source", ""))
     return InstalledPackage(
         "deb",
@@ -72,7 +74,10 @@ def _of_status(tree: Tree, path: str) -> Iterator[InstalledPackage]:
 
 
 def _of_status_d(tree: Tree, path: str) -> Iterator[InstalledPackage]:
-    """Yield the package of a file of status.d; its files are those beside which its checksums are."""
+    """Yield the package of a file of status.d.
+
+    Its files are those beside which its checksums are.
+    """
     contents = tree.read(filter(None, map(tree.file, (path, f"{path}.md5sums"))), bytes)
     sums = contents.get(f"{path}.md5sums", b"").decode("utf-8", "replace").split("\n")
     paths = [f"/{line.partition('  ')[2]}" for line in sums]
@@ -87,7 +92,7 @@ def listed_paths(raw: bytes) -> Iterable[str]:
 
 
 def _diversions(tree: Tree) -> dict[str, tuple[str, str]]:
-    """Return where files of other packages are instead, and which package moved them, by the path in the lists."""
+    """Return where files of other packages are instead, and whose doing it is, by listed path."""
     lines = tree.content(f"{_ROOT}/diversions").decode("utf-8", "replace").split("\n")
     return {lines[at]: (lines[at + 1], lines[at + 2]) for at in range(0, len(lines) - 2, 3)}
 
@@ -98,13 +103,18 @@ def _moved(path: str, package: str, diverted: Mapping[str, tuple[str, str]]) -> 
 
 
 def _licenses(tree: Tree, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Return the licences of packages by their names, where the copyright file is in the machine-readable form."""
-    found = {name: tree.files.get(tree.follow(f"/usr/share/doc/{name}/copyright") or "") for name in names}
-    read = tree.read({entry.path: entry for entry in found.values() if entry}.values(), _short_names, _COPYRIGHTS)
+    """Return the licences of packages by name, where the copyright file is machine-readable."""
+    found = {
+        name: tree.files.get(tree.follow(f"/usr/share/doc/{name}/copyright") or "")
+        for name in names
+    }
+    read = tree.read(
+        {entry.path: entry for entry in found.values() if entry}.values(), _short_names, _COPYRIGHTS
+    )
     return {name: read.get(entry.path, ()) for name, entry in found.items() if entry}
 
 
 def _short_names(raw: bytes) -> tuple[str, ...]:
-    """Return the short names of the licences in a copyright file; none unless it is machine-readable (DEP 5)."""
+    """Return the short names of the licences in a machine-readable copyright file (DEP 5)."""
     names = _LICENSE.findall(raw) if _MACHINE_READABLE.match(raw) else ()
     return tuple(sorted({name.decode("utf-8", "replace").strip() for name in names}))

@@ -20,14 +20,19 @@ _SENTINEL = 16
 
 
 def read_go(tree: Tree, owned: set[str]) -> Iterator[Found]:
-    """Yield the modules of programs; those of system packages (`owned`) are maintained, and not looked into."""
+    """Yield the modules of programs.
+
+    Those of system packages (`owned`) are maintained, and not looked into.
+    """
     total = 0
     for path, entry in tree.files.items():
         if entry.size < _SMALLEST or not entry.mode & 0o111 or path in owned:
             continue
         total += entry.size
         if total > _TOGETHER:
-            yield UnreadDatabase("golang", f"programs after {path} were not searched for Go modules: too many bytes")
+            yield UnreadDatabase(
+                "golang", f"programs after {path} were not searched for Go modules: too many bytes"
+            )
             return
         yield from or_note("golang", path, _modules_of(tree, path))
 
@@ -36,12 +41,13 @@ def _modules_of(tree: Tree, path: str) -> Iterator[InstalledPackage]:
     with tree.open(tree.files[path], _LARGEST) as file:
         section = go_section(file)
     for number, (name, version) in enumerate(go_modules(section) if section else ()):
-        files = (path,) if number == 0 else ()  # the program is one file, and belongs to its main module
+        # The program is one file, and belongs to its main module.
+        files = (path,) if number == 0 else ()
         yield InstalledPackage("golang", name, version, path, files=files, label=name)
 
 
 class _Layout(NamedTuple):
-    """Where an ELF file of 32 or 64 bits has the place and shape of its sections, and the form of a section."""
+    """Where an ELF file of 32 or 64 bits has its sections, and the form of a section."""
 
     place: int
     place_form: str
@@ -53,7 +59,7 @@ _LAYOUTS = {1: _Layout(0x20, "I", 0x2E, "IIIIII"), 2: _Layout(0x28, "Q", 0x3A, "
 
 
 def go_section(file: IO[bytes]) -> bytes | None:
-    """Return the section with the build information of an ELF program; None if it has none, or is no such program.
+    """Return the section with the build information of an ELF program; None if it has none.
 
     Raises:
         FormatError: the section is too large.
@@ -81,13 +87,15 @@ def go_section(file: IO[bytes]) -> bytes | None:
 
 def _slice(file: IO[bytes], start: int, size: int) -> bytes:
     if size > _SECTION or start > _LARGEST:
-        raise FormatError("a section of the program is too large", observed=f"{size} bytes from {start} on")
+        raise FormatError(
+            "a section of the program is too large", observed=f"{size} bytes from {start} on"
+        )
     file.seek(start)
     return file.read(size)
 
 
 def go_modules(section: bytes) -> Iterator[tuple[str, str]]:
-    """Yield name and version of the main module of a program, of each module in it, and of the standard library.
+    """Yield name and version of a program's main module, of each module in it, and of Go itself.
 
     Raises:
         FormatError: not build information, or that of a Go before 1.18.
@@ -95,7 +103,9 @@ def go_modules(section: bytes) -> Iterator[tuple[str, str]]:
     if len(section) < 32 or not section.startswith(_MAGIC):
         raise FormatError("not the build information of Go")
     if not section[15] & _INLINE:
-        raise FormatError("build information of a Go before 1.18", hint="build the program with a newer Go")
+        raise FormatError(
+            "build information of a Go before 1.18", hint="build the program with a newer Go"
+        )
     version, at = _text(section, 32)
     info, _ = _text(section, at)
     yield from _listed(info[_SENTINEL:-_SENTINEL].decode("utf-8", "replace"))
@@ -103,7 +113,7 @@ def go_modules(section: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _listed(info: str) -> Iterator[tuple[str, str]]:
-    """Yield the modules of the text of build information; a line `=>` replaces the module of the line before."""
+    """Yield the modules of build information; a line `=>` replaces that of the line before."""
     modules: list[tuple[str, str]] = []
     for line in info.split("\n"):
         kind, *fields = line.split("\t")

@@ -27,9 +27,10 @@ class InstalledPackage:
         source_version: the version of that.
         licenses: what the package says of its licences, sorted.
         files: the regular files and symlinks of the rootfs that belong to it, sorted.
-        label: the name that is unique in its database: `name:architecture` with dpkg, if several architectures can be
-            installed together; else the name.
-        part_of: the label of the system package that brought it, and that its distribution maintains.
+        label: the name that is unique in its database: `name:architecture` with dpkg, if several
+            architectures can be installed together; else the name.
+        part_of: the label of the system package that brought it, and that its distribution
+            maintains.
     """
 
     type: PackageType
@@ -73,7 +74,9 @@ Found = InstalledPackage | UnreadDatabase
 
 
 def or_note(type_: PackageType, path: str, packages: Iterable[InstalledPackage]) -> Iterator[Found]:
-    """Pass packages on; if their database is wrong, say so instead of failing: everything else can still be told.
+    """Pass packages on; if their database is wrong, say so instead of failing.
+
+    Everything else can still be told.
 
     An image that is damaged still raises an error: nothing that is read from it can be told.
     """

@@ -19,7 +19,11 @@ _LICENSE = 100
 
 def read_python(tree: Tree) -> Iterator[Found]:
     """Yield the Python distributions that were installed from wheels (`*.dist-info`)."""
-    folders = [path.removesuffix("/METADATA") for path in tree.files if path.endswith(".dist-info/METADATA")]
+    folders = [
+        path.removesuffix("/METADATA")
+        for path in tree.files
+        if path.endswith(".dist-info/METADATA")
+    ]
     names = (f"{folder}/{name}" for folder in folders for name in ("METADATA", "RECORD"))
     contents = tree.read(filter(None, map(tree.files.get, names)), bytes)
     for folder in folders:
@@ -55,7 +59,7 @@ def python_metadata(raw: bytes) -> dict[str, str]:
 
 
 def _recorded(record: bytes, folder: str) -> Iterator[str]:
-    """Yield the paths of a RECORD file: those in it are relative to the folder of the distribution."""
+    """Yield the paths of a RECORD file; they are relative to the distribution's folder."""
     try:
         for row in csv.reader(record.decode("utf-8", "replace").split("\n")):
             yield from (posixpath.normpath(posixpath.join(folder, path)) for path in row[:1])

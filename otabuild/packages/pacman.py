@@ -17,7 +17,9 @@ def read_pacman(tree: Tree) -> Iterator[Found]:
 
 
 def _of_folders(tree: Tree) -> Iterator[InstalledPackage]:
-    entries = [e for e in tree.inside(_ROOT, deep=True) if posixpath.basename(e.path) in ("desc", "files")]
+    entries = [
+        e for e in tree.inside(_ROOT, deep=True) if posixpath.basename(e.path) in ("desc", "files")
+    ]
     contents = tree.read(entries, pacman_sections)
     for path, desc in contents.items():
         name, version = (next(iter(desc.get(title, ())), "") for title in ("NAME", "VERSION"))

@@ -28,13 +28,15 @@ class Tree:
     Attributes:
         files: every regular file, in path order.
         links: the target of every symlink.
-        folders: every directory; the root is the empty text, so that a path is a folder, a slash and a name.
+        folders: every directory; the root is the empty text, so that a path is a folder, a slash
+            and a name.
     """
 
     def __init__(self, payload: Payload, entries: Iterable[FileEntry]) -> None:
         """Take the entries of a payload, in path order."""
         self._payload = payload
-        self._resources = payload.image.resources  # a damaged image is an error, not the note of a database
+        # A damaged image is an error, not the note of a database.
+        self._resources = payload.image.resources
         self.files: dict[str, FileEntry] = {}
         self.links: dict[str, str] = {}
         self.folders = {""}
@@ -50,12 +52,12 @@ class Tree:
         self._listed = self._steps = 0
 
     def rested(self) -> Tree:
-        """Return the tree for the next kind of package: none can use up what the others may take."""
+        """Return the tree for the next kind of package; no kind uses up what others may take."""
         self._listed = self._steps = 0
         return self
 
     def follow(self, path: str) -> str | None:
-        """Return the path without links that an absolute path leads to; None if that is nothing, or a circle."""
+        """Return where an absolute path leads to, without links; None for nothing or a circle."""
         todo, at, links = _parts(path), "", 0
         while todo:
             part = todo.pop()
@@ -77,7 +79,7 @@ class Tree:
         return at
 
     def place(self, path: str) -> str:
-        """Return the path under which a listed path is in the payload: links of folders on the way are followed.
+        """Return the path of a listed path in the payload: links of folders are followed.
 
         Raises:
             LimitError: following the listed paths takes too long.
@@ -108,7 +110,7 @@ class Tree:
         return None
 
     def inside(self, folder: str, suffix: str = "", *, deep: bool = False) -> Iterator[FileEntry]:
-        """Yield the regular files directly in a folder (or anywhere below it) whose path ends in a suffix."""
+        """Yield the regular files in a folder (or anywhere below) whose path ends in a suffix."""
         prefix = f"{self.follow(folder)}/"
         for at in range(bisect_left(self._paths, prefix), len(self._paths)):
             path = self._paths[at]
@@ -118,7 +120,7 @@ class Tree:
                 yield self.files[path]
 
     def owned(self, paths: Iterable[str]) -> tuple[str, ...]:
-        """Return those of the listed paths that are regular files or symlinks of the payload, sorted.
+        """Return, sorted, the listed paths that are regular files or symlinks of the payload.
 
         Raises:
             LimitError: all lists of the payload together are too long.
@@ -127,24 +129,31 @@ class Tree:
         for path in paths:
             self._listed += 1
             if self._listed > _LISTED:
-                raise LimitError("the lists of files are too long", expected=f"at most {_LISTED:,} paths")
+                raise LimitError(
+                    "the lists of files are too long", expected=f"at most {_LISTED:,} paths"
+                )
             real = path if path in self.files else self.place(path)
             if real in self.files or real in self.links:
                 found.add(real)
         return tuple(sorted(found))
 
     def open(self, entry: FileEntry, limit: int) -> IO[bytes]:
-        """Open a file of at most `limit` bytes, in bounded memory, verified; errors as for `Payload.open`.
+        """Open a verified file of at most `limit` bytes in bounded memory; as `Payload.open`.
 
         Raises:
             LimitError: it has more bytes.
         """
         if entry.size > limit:
-            raise LimitError("too large to read", observed=entry.size, expected=f"at most {limit} bytes")
+            raise LimitError(
+                "too large to read", observed=entry.size, expected=f"at most {limit} bytes"
+            )
         return self._payload.open(entry.path)
 
     def content(self, path: str) -> bytes:
-        """Return the bytes of the file that a path leads to; none if there is no regular file of at most 4 MiB."""
+        """Return the bytes of the file that a path leads to.
+
+        There are none if it is no regular file of at most 4 MiB.
+        """
         entry = self.files.get(self.follow(path) or "")
         if entry is None or entry.size > _SMALL:
             return b""
@@ -152,9 +161,14 @@ class Tree:
             return file.read()
 
     def read(
-        self, entries: Iterable[FileEntry], parse: Callable[[bytes], T], limit: int = 64 * limits.MIB
+        self,
+        entries: Iterable[FileEntry],
+        parse: Callable[[bytes], T],
+        limit: int = 64 * limits.MIB,
     ) -> dict[str, T]:
-        """Return what `parse` makes of each of many small files, by their paths; each bundle is decompressed once.
+        """Return what `parse` makes of each of many small files, by path.
+
+        Each bundle is decompressed once.
 
         Files of more than 4 MiB are left out: nothing that we read is so large.
 
@@ -166,7 +180,9 @@ class Tree:
         total = sum(entry.size for entry in small)
         if total > limit:
             raise LimitError("too much to read", observed=total, expected=f"at most {limit} bytes")
-        parsed = {entry.digest: parse(entry.contents) for entry in small if entry.contents is not None}
+        parsed = {
+            entry.digest: parse(entry.contents) for entry in small if entry.contents is not None
+        }
         wanted = {entry.digest for entry in small if entry.digest is not None} - parsed.keys()
 
         def keep(member: GroupMember[bytes], opened: Opener) -> None:

@@ -21,7 +21,15 @@ _BUDGET = 50_000_000
 _FILES = 300_000
 _SOURCE = re.compile(r"(?P<name>.+)-(?P<version>[^-]+-[^-]+)\.(no)?src\.rpm")
 
-_NAME, _VERSION, _RELEASE, _EPOCH, _LICENSE, _ARCH, _SOURCE_RPM = 1000, 1001, 1002, 1003, 1014, 1022, 1044
+_NAME, _VERSION, _RELEASE, _EPOCH, _LICENSE, _ARCH, _SOURCE_RPM = (
+    1000,
+    1001,
+    1002,
+    1003,
+    1014,
+    1022,
+    1044,
+)
 _OLD_FILE_NAMES, _DIR_INDEXES, _BASE_NAMES, _DIR_NAMES = 1027, 1116, 1117, 1118
 _TEXTS = frozenset({_NAME, _VERSION, _RELEASE, _LICENSE, _ARCH, _SOURCE_RPM})
 _LISTS = frozenset({_OLD_FILE_NAMES, _BASE_NAMES, _DIR_NAMES})
@@ -39,7 +47,11 @@ def read_rpm(tree: Tree) -> Iterator[Found]:
         for name, form in _OLDER.items():
             if tree.file(f"{root}/{name}") is not None and tree.file(path) is None:
                 hint = "`rpmdb --rebuilddb` of a newer rpm makes it one of SQLite"
-                yield unread("rpm", f"{root}/{name}", InputError(f"a database {form}, which is not read", hint=hint))
+                yield unread(
+                    "rpm",
+                    f"{root}/{name}",
+                    InputError(f"a database {form}, which is not read", hint=hint),
+                )
 
 
 def _of_database(tree: Tree, path: str) -> Iterator[InstalledPackage]:
@@ -51,7 +63,9 @@ def _of_database(tree: Tree, path: str) -> Iterator[InstalledPackage]:
             yield _package(tags, entry.path, tree.owned(_paths(tags)))
     log = tree.file(f"{path}-wal")
     if log is not None and log.size:
-        raise InputError("its log has changes that are not in it: the image was made while rpm was at work")
+        raise InputError(
+            "its log has changes that are not in it: the image was made while rpm was at work"
+        )
 
 
 def rpm_headers(file: IO[bytes]) -> Iterator[Tags]:
@@ -68,14 +82,19 @@ def rpm_headers(file: IO[bytes]) -> Iterator[Tags]:
             raw = blob if isinstance(blob, bytes) else b""
             size -= len(raw)
             if size < 0:  # SQLite can make bytes up
-                raise LimitError("the packages are larger than their database", where="rpmdb.sqlite")
+                raise LimitError(
+                    "the packages are larger than their database", where="rpmdb.sqlite"
+                )
             yield _header_tags(raw)
     finally:
         database.close()
 
 
 def _at_rest(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the database as if it had no log: on a running system it is in write-ahead mode, in an image at rest."""
+    """Yield the database as if it had no log.
+
+    On a running system it is in write-ahead mode, in an image at rest.
+    """
     head = file.read(20)
     yield head[:18] + b"\1\1"[: max(len(head) - 18, 0)]
     while chunk := file.read(limits.MIB):
@@ -83,12 +102,17 @@ def _at_rest(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _header_tags(blob: bytes) -> Tags:
-    """Return the wanted tags of an rpm header: two counts, then entries (tag, type, offset, count), then their data."""
+    """Return the wanted tags of an rpm header.
+
+    It is two counts, then entries (tag, type, offset, count), then their data.
+    """
     try:
         entries, size = struct.unpack_from(">2I", blob)
         index, data = blob[8 : 8 + 16 * entries], blob[8 + 16 * entries :]
         if len(data) != size:
-            raise TableError("an rpm header has a different size", observed=len(data), expected=size)
+            raise TableError(
+                "an rpm header has a different size", observed=len(data), expected=size
+            )
         tags: dict[int, str | list[str] | tuple[int, ...]] = {}
         for tag, kind, offset, count in struct.iter_unpack(">4I", index):
             if tag in _TEXTS and kind == _STRING:
@@ -104,7 +128,9 @@ def _header_tags(blob: bytes) -> Tags:
 
 def _strings(data: bytes, offset: int, count: int) -> list[str]:
     if count > _FILES:
-        raise LimitError("an rpm header lists too many files", observed=count, expected=f"at most {_FILES:,}")
+        raise LimitError(
+            "an rpm header lists too many files", observed=count, expected=f"at most {_FILES:,}"
+        )
     parts = data[offset:].split(b"\0", count)
     if len(parts) <= count:
         raise TableError("an rpm header ends within a list")
@@ -137,5 +163,7 @@ def _paths(tags: Tags) -> Iterable[str]:
     yield from map(str, tags.get(_OLD_FILE_NAMES, ()))
     for name, number in zip(names, numbers, strict=False):
         if not isinstance(number, int) or number >= len(folders):
-            raise TableError("an rpm header has a file in a folder that is not listed", observed=number)
+            raise TableError(
+                "an rpm header has a file in a folder that is not listed", observed=number
+            )
         yield f"{folders[number]}{name}"

@@ -15,7 +15,14 @@ from otabuild.image.tables import FileEntry
 from otabuild.packages.apk import read_apk
 from otabuild.packages.dpkg import read_dpkg
 from otabuild.packages.go import read_go
-from otabuild.packages.installed import SYSTEM_TYPES, Found, InstalledPackage, PackageType, UnreadDatabase, unread
+from otabuild.packages.installed import (
+    SYSTEM_TYPES,
+    Found,
+    InstalledPackage,
+    PackageType,
+    UnreadDatabase,
+    unread,
+)
 from otabuild.packages.languages import read_npm, read_python
 from otabuild.packages.opkg import read_opkg
 from otabuild.packages.pacman import read_pacman
@@ -56,7 +63,7 @@ class Inventory:
 
     @property
     def maintained(self) -> tuple[InstalledPackage, ...]:
-        """The packages that nobody else maintains: without those that are a part of a system package."""
+        """The packages that nobody else maintains: without the parts of system packages."""
         return tuple(package for package in self.packages if not package.part_of)
 
     @cached_property
@@ -66,7 +73,7 @@ class Inventory:
         return tuple(path for path in self.tree.files if path not in owned)
 
     def owners(self, path: str) -> tuple[InstalledPackage, ...]:
-        """Return the packages that a file or symlink belongs to; links of folders on the way are followed.
+        """Return the packages that a file or symlink belongs to; links of folders are followed.
 
         Raises:
             InputError: there is no such file.
@@ -80,7 +87,8 @@ class Inventory:
 def read_inventory(payload: Payload, entries: Iterable[FileEntry] | None = None) -> Inventory:
     """Read all packages of a payload.
 
-    A database that is wrong is a note, and whatever else can be read is told. Reading takes bounded time and memory.
+    A database that is wrong is a note, and whatever else can be read is told. Reading takes bounded
+    time and memory.
 
     Args:
         payload: of an open image.
@@ -105,13 +113,21 @@ def read_inventory(payload: Payload, entries: Iterable[FileEntry] | None = None)
     of_system = [package for package in packages if package.type in SYSTEM_TYPES]
     others = [package for package in packages if package.type not in SYSTEM_TYPES]
     owners = {path: package.label for package in of_system for path in package.files}
-    told = [*of_system, *(replace(package, part_of=owners.get(package.database, "")) for package in others)]
-    order = sorted(told, key=lambda found: (found.type, found.name, found.version, found.label, found.database))
+    told = [
+        *of_system,
+        *(replace(package, part_of=owners.get(package.database, "")) for package in others),
+    ]
+    order = sorted(
+        told, key=lambda found: (found.type, found.name, found.version, found.label, found.database)
+    )
     return Inventory(tuple(order), tuple(notes), _distribution(tree), _kernels(tree), tree)
 
 
 def read_inventories(payloads: Iterable[Payload]) -> Iterator[tuple[Payload, Inventory]]:
-    """Yield payloads with what they contain; payloads with one rootfs share one inventory. Errors as above."""
+    """Yield payloads with what they contain.
+
+    Payloads with one rootfs share one inventory. Errors as above.
+    """
     known: dict[Reading, Inventory] = {}
     for payload in payloads:
         table = payload.manifest.file_table.reading
@@ -121,13 +137,20 @@ def read_inventories(payloads: Iterable[Payload]) -> Iterator[tuple[Payload, Inv
 
 
 def _take(
-    type_: PackageType, found: Iterator[Found], packages: list[InstalledPackage], notes: list[UnreadDatabase]
+    type_: PackageType,
+    found: Iterator[Found],
+    packages: list[InstalledPackage],
+    notes: list[UnreadDatabase],
 ) -> None:
     """Sort what a reader finds into packages and notes, at most as many as a device can have."""
     try:
         for number, one in enumerate(found):
             if number == _MOST:
-                notes.append(unread(type_, "this rootfs", LimitError("too many", expected=f"at most {_MOST:,}")))
+                notes.append(
+                    unread(
+                        type_, "this rootfs", LimitError("too many", expected=f"at most {_MOST:,}")
+                    )
+                )
                 return
             if isinstance(one, UnreadDatabase):
                 notes.append(one)
@@ -152,5 +175,7 @@ def _kernels(tree: Tree) -> tuple[str, ...]:
     for root in ("/lib/modules", "/usr/lib/modules"):
         depth = len((tree.follow(root) or "").split("/"))
         places = (entry.path.split("/") for entry in tree.inside(root, deep=True))
-        found |= {parts[depth] for parts in places if len(parts) == depth + 2 and parts[-1] in _OF_KERNEL}
+        found |= {
+            parts[depth] for parts in places if len(parts) == depth + 2 and parts[-1] in _OF_KERNEL
+        }
     return tuple(sorted(found))

@@ -10,7 +10,10 @@ _PARTS = re.compile(r"(\D*)(\d*)", re.ASCII)
 
 
 def version_key(version: str) -> tuple[object, ...]:
-    """Return a sort key for versions as in dpkg and rpm: epoch, then letters and numbers in turn; `~` sorts first."""
+    """Return a sort key for versions as in dpkg and rpm.
+
+    Epoch, then letters and numbers in turn; `~` sorts first.
+    """
     epoch, colon, rest = version.partition(":")
     if not colon or not re.fullmatch("[0-9]+", epoch):
         epoch, rest = "0", version
@@ -19,9 +22,11 @@ def version_key(version: str) -> tuple[object, ...]:
 
 
 def _parts(text: str) -> list[tuple[list[int], tuple[int, str]]]:
-    """Return alternating letters and numbers, followed by exactly one empty pair: nothing and `0` are equal."""
+    """Return alternating letters and numbers, then one empty pair: nothing and `0` are equal."""
     end = ([0], _number("0"))
-    found = [([*map(_rank, letters), 0], _number(digits)) for letters, digits in _PARTS.findall(text)]
+    found = [
+        ([*map(_rank, letters), 0], _number(digits)) for letters, digits in _PARTS.findall(text)
+    ]
     while found and found[-1] == end:
         found.pop()
     return [*found, end]
@@ -46,7 +51,8 @@ _EARLY: dict[PackageType, re.Pattern[str]] = {
     "golang": re.compile("-"),
     "pypi": re.compile(r"[._-]?(?=(?:a|b|c|rc|alpha|beta|pre|preview|dev)[0-9])"),
 }
-"""Where the early versions of a kind of package begin: they come before the version to which they lead."""
+"""Where the early versions of a kind of package begin: they come before the version to which they
+lead."""
 
 
 def order_key(type_: PackageType, version: str) -> tuple[object, ...]:

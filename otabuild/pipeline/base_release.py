@@ -1,4 +1,4 @@
-"""The release that a recipe names as its base: by path or URL, believed as far as a trusted signer vouches for it."""
+"""The release that a recipe names as its base, believed as far as its signer is trusted."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BaseState = list[int] | str | None
 
 
 class OpenBase(NamedTuple):
-    """What the base has, while it is open, and what was asked of its server so far, by the names of the build report."""
+    """What the base has, while it is open, and what was asked of its server so far."""
 
     base: Base
     traffic: Callable[[], Mapping[str, int]]
@@ -46,9 +46,10 @@ class OpenBase(NamedTuple):
 def open_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> Iterator[OpenBase]:
     """Open the release that a recipe names as its base, and yield what it has while it is open.
 
-    If a signer whom `verify.trust` trusts vouches for it, its tables are believed. If it is signed by somebody else, it
-    is not used at all. Without a signature, or without `verify.trust`, its bundles are used by their bytes. It may be
-    an artifact of an early builder; only bundles that the format allows are of use then.
+    If a signer whom `verify.trust` trusts vouches for it, its tables are believed. If it is signed
+    by somebody else, it is not used at all. Without a signature, or without `verify.trust`, its
+    bundles are used by their bytes. It may be an artifact of an early builder; only bundles that
+    the format allows are of use then.
 
     Args:
         recipe: the recipe.
@@ -83,7 +84,11 @@ def open_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> Iterator
 
 
 class BaseSummary(NamedTuple):
-    """What a base may give: whether a trusted signer vouches for it, and how many resources it has in a form that is known."""
+    """What a base may give.
+
+    That is whether a trusted signer vouches for it, and how many resources it has in a form that is
+    known.
+    """
 
     place: str
     is_trusted: bool
@@ -91,8 +96,15 @@ class BaseSummary(NamedTuple):
 
     def describe(self) -> str:
         """Say it in one line."""
-        how = "nothing of them is compressed or fetched again" if self.is_trusted else "used by their bytes"
-        return f"base: {self.place}: {counted(self.resources, 'resource')}, {how if self.resources else 'not used'}"
+        how = (
+            "nothing of them is compressed or fetched again"
+            if self.is_trusted
+            else "used by their bytes"
+        )
+        return (
+            f"base: {self.place}: {counted(self.resources, 'resource')}, "
+            f"{how if self.resources else 'not used'}"
+        )
 
 
 def summarize_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> BaseSummary | None:
@@ -125,7 +137,9 @@ class BaseBlobs(AbstractContextManager["BaseBlobs"]):
             self._image.close()
 
     def read(self, blob: Blob) -> Iterator[bytes]:
-        """Yield the bytes of a blob in parts, checked against its digest; may be called from several threads.
+        """Yield the bytes of a blob in parts, checked against its digest.
+
+        May be called from several threads.
 
         Raises:
             InputError: the base does not have it.
@@ -137,10 +151,15 @@ class BaseBlobs(AbstractContextManager["BaseBlobs"]):
             except IntegrityError as error:
                 what = "the base does not have a blob that the image takes from it"
                 hint = "name a base that is complete, or leave `storage.base` out"
-                raise InputError(what, where=self._recipe.storage.base, observed=error, hint=hint) from None
+                raise InputError(
+                    what, where=self._recipe.storage.base, observed=error, hint=hint
+                ) from None
 
     def traffic(self) -> Mapping[str, int]:
-        """Return what was asked of the server of the base, by the names of the build report; empty if nothing was."""
+        """Return what was asked of the base's server, by the names of the build report.
+
+        It is empty if nothing was.
+        """
         return _traffic(self._image) if self._image else {}
 
     def _opened(self) -> Image:
@@ -153,7 +172,7 @@ class BaseBlobs(AbstractContextManager["BaseBlobs"]):
 
 
 def base_state(recipe: Recipe) -> BaseState:
-    """Return what shows that a base is unchanged: the state of its file or of its index, or the digest of its index.
+    """Return what shows that a base is unchanged: the state of its file, or its index's digest.
 
     It is None if there is no base, or if it is missing, which the preflight tells.
 
@@ -177,7 +196,7 @@ def _is_missing(place: str) -> bool:
 
 
 def check_base(place: str) -> None:
-    """Check that a base is an image, as far as its index tells; whether it is used, and for what, shows later.
+    """Check that a base is an image, by its index; whether and for what it is used, shows later.
 
     Raises:
         OtabuildError: it is not.
@@ -186,7 +205,9 @@ def check_base(place: str) -> None:
 
     with open_image(place, compat=True) as image:
         if not image.index.has_resource_table:
-            raise FormatError("an image without a resource table, which is of no use as a base", where=place)
+            raise FormatError(
+                "an image without a resource table, which is of no use as a base", where=place
+            )
 
 
 def _is_signed(image: Image, recipe: Recipe, now: int) -> bool:
@@ -204,7 +225,7 @@ def _is_signed(image: Image, recipe: Recipe, now: int) -> bool:
 
 
 def _is_ours(image: Image) -> bool:
-    """Whether it was made by otabuild: others may have frames that an image of ours must not have."""
+    """Whether otabuild made it: others may have frames that an image of ours must not have."""
     return str((image.index.annotations or {}).get(ann.BUILDER_VERSION, "")).startswith("otabuild")
 
 
@@ -223,7 +244,8 @@ class _StoredForms:
         self.singles: dict[bytes, StoredContent] = {}
         for row in image.resources.rows():
             applied = _filter(row)
-            if believed and applied is None:  # our tables begin with the blobs, so that filters name what was met
+            # Our tables begin with the blobs, so that filters name what was met.
+            if believed and applied is None:
                 self._blobs[row.resource_id] = row
             if isinstance(applied, Bundled):
                 member = BundleMember(Blob(row.digest, row.size), applied.offset)
@@ -238,11 +260,15 @@ class _StoredForms:
             stored = self._stored(row, _filter(row))
             if stored is None or stored.leaves != (stored.compressed or stored.content,):
                 continue
-            if self._believed or not stored.compressed or _is_whole_frame(self._image, stored.compressed.digest):
+            if (
+                self._believed
+                or not stored.compressed
+                or _is_whole_frame(self._image, stored.compressed.digest)
+            ):
                 yield Bundle.with_members(stored, members)
 
     def _stored(self, row: ResourceRow, applied: Filter | None) -> StoredContent | None:
-        """Return how a content is stored that is in no bundle; None if it is not stored as a build would."""
+        """Return how a content outside bundles is stored; None if not as a build would store it."""
         content, compressed = Blob(row.digest, row.size), None
         if isinstance(applied, Compressed):
             frame = self._row(applied.resource_id, "a compressed content")
@@ -252,7 +278,9 @@ class _StoredForms:
                 return StoredContent(content, compressed, (compressed or content,))
             case Sliced(resource_ids):
                 parts = (self._row(part, "a sliced content") for part in resource_ids)
-                return StoredContent(content, compressed, tuple(Blob(part.digest, part.size) for part in parts))
+                return StoredContent(
+                    content, compressed, tuple(Blob(part.digest, part.size) for part in parts)
+                )
         return None
 
     def _row(self, resource_id: int, wanted_by: str) -> ResourceRow:
@@ -262,7 +290,9 @@ class _StoredForms:
 def _is_whole_frame(image: Image, digest: bytes) -> bool:
     """Whether a blob begins as a frame of the format; its bytes are verified when it is taken."""
     name = blob_name(digest)
-    return image.source.size(name) is None or has_checksum_and_size(next(image.source.chunks(name), b""))
+    return image.source.size(name) is None or has_checksum_and_size(
+        next(image.source.chunks(name), b"")
+    )
 
 
 def _filter(row: ResourceRow) -> Filter | None:

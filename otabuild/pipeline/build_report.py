@@ -47,7 +47,12 @@ class Made(NamedTuple):
 
     def to_value(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return {"artifact": self.artifact, "sha256": self.sha256, "size": self.size, "index-json": self.index_json}
+        return {
+            "artifact": self.artifact,
+            "sha256": self.sha256,
+            "size": self.size,
+            "index-json": self.index_json,
+        }
 
     def describe(self) -> str:
         """Describe it for a person: path, size, digest."""
@@ -57,7 +62,7 @@ class Made(NamedTuple):
 
 
 def build_report(made: Made, done: Iterable[Done]) -> dict[str, Any]:
-    """Return what a run did: what it made, each step with its reasons and counts, their totals, the versions.
+    """Return what a run did: what it made, each step with its reasons and counts, totals, versions.
 
     Totals of steps that did not run are 0: a run with nothing to do did not hash any file.
     """
@@ -76,14 +81,21 @@ def build_report(made: Made, done: Iterable[Done]) -> dict[str, Any]:
 
 
 def work_line(done: Iterable[Done]) -> str:
-    """Say in one line what a run did: the seconds of each step that ran, and what it did not have to do again."""
+    """Say in one line what a run did: the seconds of each step, and what needed no repetition."""
     steps = list(done)
     ran = [step for step in steps if step.reasons]
     if not ran:
         return f"nothing to do: all {counted(len(steps), 'step')} up to date"
     seconds = ", ".join(f"{step.name.partition(':')[0]} {step.seconds:.1f} s" for step in ran)
-    reused = [f"{len(steps) - len(ran)} of {counted(len(steps), 'step')} up to date"] if len(ran) < len(steps) else []
-    for count, noun in (("contents-reused", "stored content"), ("contents-of-base", "content of the base")):
+    reused = (
+        [f"{len(steps) - len(ran)} of {counted(len(steps), 'step')} up to date"]
+        if len(ran) < len(steps)
+        else []
+    )
+    for count, noun in (
+        ("contents-reused", "stored content"),
+        ("contents-of-base", "content of the base"),
+    ):
         if number := sum(step.counts.get(count, 0) for step in ran):
             reused.append(f"{counted(number, noun, noun.replace('content', 'contents', 1))} reused")
     if fetched := sum(step.counts.get("base-bytes", 0) for step in ran):

@@ -18,5 +18,8 @@ def check_builder(builder: str) -> None:
         raise InputError(
             "who builds is not known, so a provenance would say nothing",
             where=BUILDER,
-            hint=f"set {BUILDER} to a URI that names this builder, such as that of the CI job, or give --builder-id",
+            hint=(
+                f"set {BUILDER} to a URI that names this builder, such as that of the CI job, or "
+                "give --builder-id"
+            ),
         )

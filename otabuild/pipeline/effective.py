@@ -15,7 +15,7 @@ from otabuild.recipe.model import Recipe
 
 
 class Effective(NamedTuple):
-    """A key such as `rootfs.main.owner`, its value as JSON, and its origin: a line of the recipe, or a default."""
+    """A key such as `rootfs.main.owner`, its value as JSON, its origin: a line, or a default."""
 
     key: str
     value: Any
@@ -23,10 +23,11 @@ class Effective(NamedTuple):
 
 
 def effective(recipe: Recipe, environ: Mapping[str, str] = os.environ) -> Iterator[Effective]:
-    """Yield every key that applies to a recipe, also those that it does not set, in the order of the reference.
+    """Yield every key that applies to a recipe, set or not, in the order of the reference.
 
-    Paths are relative to the folder that the recipe was loaded for. Of a section that the recipe leaves out and that has
-    no defaults, such as `sign`, only its name is yielded, with the value None.
+    Paths are relative to the folder that the recipe was loaded for. Of a section that the recipe
+    leaves out and that has no defaults, such as `sign`, only its name is yielded, with the value
+    None.
     """
     for keys, value, documented in _leaves(recipe, ()):
         origin = _given(recipe, keys) or (f"default: {documented}" if documented else "default")
@@ -46,16 +47,24 @@ def _time_origin(origin: str, environ: Mapping[str, str]) -> str:
 
 def _profiled(recipe: Recipe, keys: tuple[Key, ...]) -> object:
     """Return what the storage profile decides about a key; None if nothing."""
-    return getattr(storage_plan(recipe.storage), str(keys[1]).replace("-", "_"), None) if keys[0] == "storage" else None
+    return (
+        getattr(storage_plan(recipe.storage), str(keys[1]).replace("-", "_"), None)
+        if keys[0] == "storage"
+        else None
+    )
 
 
-def _leaves(value: object, keys: tuple[Key, ...], documented: str = "") -> Iterator[tuple[tuple[Key, ...], Any, str]]:
-    """Yield the keys, the value and the documented default of everything that is not itself a section or a list of them."""
+def _leaves(
+    value: object, keys: tuple[Key, ...], documented: str = ""
+) -> Iterator[tuple[tuple[Key, ...], Any, str]]:
+    """Yield key, value and documented default of all that is not a section or a list of them."""
     if isinstance(value, Model):
         for name, field in type(value).model_fields.items():
             if (alias := field.alias or name).isprintable():  # the file of a recipe is not a key
                 default = re.search(r"default: (.+?)\.?$", field.description or "")
-                yield from _leaves(getattr(value, name), (*keys, alias), default[1] if default else "")
+                yield from _leaves(
+                    getattr(value, name), (*keys, alias), default[1] if default else ""
+                )
         for alias, extra in (value.model_extra or {}).items():
             yield (*keys, alias), extra, ""
     elif isinstance(value, dict):
@@ -69,9 +78,11 @@ def _leaves(value: object, keys: tuple[Key, ...], documented: str = "") -> Itera
 
 
 def _given(recipe: Recipe, keys: tuple[Key, ...]) -> str:
-    """Return the place of a value in the recipe, with the text that it was made from; empty if it is not there."""
+    """Return the place of a value in the recipe, with its text as written, if it is there."""
     node, trail, name = recipe.tree.follow(keys)
-    if [key for key in trail if isinstance(key, str)] != [key for key in keys if isinstance(key, str)]:
+    if [key for key in trail if isinstance(key, str)] != [
+        key for key in keys if isinstance(key, str)
+    ]:
         return ""  # numbers may be missing: one source needs no list
     place = f"{recipe.file}:{name.line}"
     return f"{place}, from {node.text}" if "${" in node.text else place

@@ -1,4 +1,4 @@
-"""What a work directory keeps for later builds, and how its size is limited. Callers hold the work directory's lock."""
+"""What a work directory keeps for later builds, and its limit. Callers hold its lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from otabuild.storage import files, fs
 
 
 class WorkUsage(NamedTuple):
-    """Bytes and number of stored blobs, bytes of the cache on disk (with its database) and of archive indexes."""
+    """Bytes and number of stored blobs, bytes of the cache on disk, and of archive indexes."""
 
     blobs: int
     blob_bytes: int
@@ -27,14 +27,15 @@ def usage(workspace: Workspace) -> WorkUsage:
 
 
 def evict(workspace: Workspace, limit: int, *, spare: int) -> None:
-    """Evict the least recently used blobs and indexes of archives until they take at most `limit` bytes.
+    """Evict the least recently used blobs and archive indexes until `limit` bytes are left.
 
     Layers of container images that no scan uses any more go first.
 
     Args:
         workspace: the workspace with the cache.
         limit: in bytes.
-        spare: keep what was used at this time (Unix nanoseconds) or later, even if it exceeds the limit.
+        spare: keep what was used at this time (Unix nanoseconds) or later, even if it exceeds the
+            limit.
     """
     with workspace.open_cache() as cache:
         cache.mark_used([], workspace.now_ns)
@@ -58,7 +59,11 @@ def _archive_files(workspace: Workspace) -> Iterator[tuple[str, int]]:
 
 def _remove_unused_layers(workspace: Workspace) -> int:
     """Remove every layer that is not in a list of used layers; return the bytes."""
-    layers = [(path, size) for path, size in _archive_files(workspace) if os.path.dirname(path).endswith("layers")]
+    layers = [
+        (path, size)
+        for path, size in _archive_files(workspace)
+        if os.path.dirname(path).endswith("layers")
+    ]
     used: set[str] = set()
     for path, _ in layers:
         if path.endswith(".used"):

@@ -16,7 +16,7 @@ _OTHER_BYTES = "the same values in different bytes"
 
 
 def first_difference(one: Image, other: Image) -> str | None:
-    """Return the first object in which two images differ, or None. Causes come before their consequences.
+    """Return the first object in which two images differ, causes before consequences, or None.
 
     Raises:
         OtabuildError: one of them is not a valid image.
@@ -39,10 +39,15 @@ def _differences(one: Image, other: Image) -> Iterator[str]:
     yield from _in_files(one, other)
 
 
-def _in_payload(name: str, one: Payload, other: Payload, images: tuple[Image, Image]) -> Iterator[str]:
+def _in_payload(
+    name: str, one: Payload, other: Payload, images: tuple[Image, Image]
+) -> Iterator[str]:
     if one.manifest.file_table != other.manifest.file_table:
         for change in diff_entries(one.entries(), other.entries()):
-            what = ", ".join(f"{a.name} {a.before} and {a.after}" for a in change.aspects) or change.kind
+            what = (
+                ", ".join(f"{a.name} {a.before} and {a.after}" for a in change.aspects)
+                or change.kind
+            )
             yield f"path {change.path} of payload {name}: {what}"
         yield f"file table of payload {name}: {_OTHER_BYTES}"
     if one.sys_config != other.sys_config:

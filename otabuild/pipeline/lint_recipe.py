@@ -51,7 +51,9 @@ from otabuild.signing.chain import load_chain
 from otabuild.storage.files import read_file
 
 
-def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None) -> Iterator[Finding]:
+def lint_recipe(
+    recipe: Recipe, workspace: Workspace, base: Image | None = None
+) -> Iterator[Finding]:
     """Find what will cause trouble on the device with the image of a recipe.
 
     Args:
@@ -65,7 +67,9 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
     """
     keys = frozenset(key for payload in recipe.payloads for key in payload.release_keys)
     yield from findings_of(ReleaseKeysSubject(recipe.file, keys))
-    yield from findings_of(TimeSubject(f"{recipe.file}: timestamp", recipe.timestamp, workspace.now))
+    yield from findings_of(
+        TimeSubject(f"{recipe.file}: timestamp", recipe.timestamp, workspace.now)
+    )
     if recipe.sign is not None:
         with naming_key(recipe):
             chain = load_chain(recipe.sign.certificate, recipe.sign.chain)
@@ -80,14 +84,18 @@ def lint_recipe(recipe: Recipe, workspace: Workspace, base: Image | None = None)
         yield from retry(workspace, partial(_lint_rootfs, recipe, name, workspace, base))
 
 
-def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | None) -> list[Finding]:
+def _lint_rootfs(
+    recipe: Recipe, name: str, workspace: Workspace, base: Image | None
+) -> list[Finding]:
     options = rootfs_options(recipe.rootfs[name])
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     with sealed_archives(workspace) as archives, naming_key(recipe, "rootfs", name):
         result = scan(tolerant, euid=os.geteuid(), work=archives)
         entries = list(result.entries)
         system = _system(entries)
-        fstab = b"".join(load_content(e.content) for e in entries if e.path == "/etc/fstab" and e.content)
+        fstab = b"".join(
+            load_content(e.content) for e in entries if e.path == "/etc/fstab" and e.content
+        )
         umask = UmaskSubject(f"rootfs {name}", tuple(_made_with_umask(entries)))
     rows = [_row(entry) for entry in entries]
     findings: dict[Finding, None] = dict.fromkeys(findings_of(umask))
@@ -99,33 +107,53 @@ def _lint_rootfs(recipe: Recipe, name: str, workspace: Workspace, base: Image | 
     is_whole = not options.whole or any(entry.path in SYSTEM_FOLDERS for entry in entries)
     findings.update(dict.fromkeys(findings_of(WholeSubject(f"rootfs {name}", is_whole))))
     findings.update(dict.fromkeys(findings_of(FstabSubject(f"rootfs {name}", fstab))))
-    # Payloads that share a rootfs may have had different ones in the base; whatever is new for one is reported.
+    # Payloads that share a rootfs may have had different ones in the base; whatever is new for one
+    # is reported.
     users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
-    for modes in {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}.values():
-        findings.update(dict.fromkeys(lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)))
+    for modes in {
+        pair: modes for modes, pair in (base_modes(base, *user) for user in users)
+    }.values():
+        findings.update(
+            dict.fromkeys(
+                lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)
+            )
+        )
     return list(findings)
 
 
 def _system(entries: list[Entry]) -> RunningSystem:
     found = scanned_system(release_files(entries))
-    return RunningSystem(found.os, found.os_version, kernels_of(entry.path for entry in entries), found.bsp_version)
+    return RunningSystem(
+        found.os, found.os_version, kernels_of(entry.path for entry in entries), found.bsp_version
+    )
 
 
-def _subject(recipe: Recipe, payload: PayloadRecipe, system: RunningSystem, base: Image | None) -> SystemSubject:
+def _subject(
+    recipe: Recipe, payload: PayloadRecipe, system: RunningSystem, base: Image | None
+) -> SystemSubject:
     said = (recipe.index_annotations.get(PLATFORM), payload.hardware.model, payload.hardware.series)
     before = None if base is None else payload_of(base, payload.ecu, payload.release_keys[0])
     return SystemSubject(
-        f"payload {payload.ecu}", system, is_jetson(*said), None if before is None else system_of(before)
+        f"payload {payload.ecu}",
+        system,
+        is_jetson(*said),
+        None if before is None else system_of(before),
     )
 
 
 def _made_with_umask(entries: Sequence[Entry]) -> Iterator[tuple[str, int, str | None]]:
-    """Yield files of root that others may write to, and that clients make with their umask, as in `UmaskSubject`.
+    """Yield files of root that others may write to, and that clients make with their umask.
 
-    They are empty, inlined, or not the first file of their content. Only contents that may be equal are read.
+    They are empty, inlined, or not the first file of their content. Only contents that may be equal
+    are read.
     """
-    # The first file of a content need not be one of those that others may write to, so all of such a size count.
-    wanted = {entry.path for entry in entries if entry.content and not (entry.uid or entry.gid) and entry.mode & 0o022}
+    # The first file of a content need not be one of those that others may write to, so all of such
+    # a size count.
+    wanted = {
+        entry.path
+        for entry in entries
+        if entry.content and not (entry.uid or entry.gid) and entry.mode & 0o022
+    }
     sizes = {entry.content.size for entry in entries if entry.content and entry.path in wanted}
     first: dict[bytes | None, Entry] = {}
     for entry in entries:

@@ -1,7 +1,7 @@
 """Signatures made outside of otabuild: what has to be signed, the answers, and known signatures.
 
-A signature is identified by the digest that it signs. Therefore nothing has to record its image, recipe or request: a
-request to sign the same bytes gets the signature, and no other request can.
+A signature is identified by the digest that it signs. Therefore nothing has to record its image,
+recipe or request: a request to sign the same bytes gets the signature, and no other request can.
 """
 
 from __future__ import annotations
@@ -39,11 +39,17 @@ def signing_requests(
     certificates = tuple(certificate.x509 for certificate in chain)
     signed = {index_jwt.NAME: index_jwt.signing_input(index_json, issued_at, certificates)}
     if legacy:
-        signed[legacy_jwt.NAME] = legacy_jwt.legacy_signing_input(legacy_jwt.legacy_certificate(certificates[0]))
-    return tuple(SigningRequest(name, signing_input, certificates) for name, signing_input in signed.items())
+        signed[legacy_jwt.NAME] = legacy_jwt.legacy_signing_input(
+            legacy_jwt.legacy_certificate(certificates[0])
+        )
+    return tuple(
+        SigningRequest(name, signing_input, certificates) for name, signing_input in signed.items()
+    )
 
 
-def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) -> tuple[SigningRequest, bytes]:
+def match_answer(
+    answer: bytes, requests: Sequence[SigningRequest], where: str
+) -> tuple[SigningRequest, bytes]:
     """Find the request that an answer signs.
 
     Args:
@@ -67,8 +73,13 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
         raise TrustError(
             "the token is for something else: a different index.json, time or certificate",
             where=where,
-            expected=" or ".join(f"{request.name} over sha256:{request.digest.hex()}" for request in requests),
-            hint="build exactly the image that was signed: same inputs, same timestamp, same versions (`otabuild version`)",
+            expected=" or ".join(
+                f"{request.name} over sha256:{request.digest.hex()}" for request in requests
+            ),
+            hint=(
+                "build exactly the image that was signed: same inputs, same timestamp, same "
+                "versions (`otabuild version`)"
+            ),
         )
     signature = parse_answer(answer, where)
     for request in requests:
@@ -78,8 +89,11 @@ def match_answer(answer: bytes, requests: Sequence[SigningRequest], where: str) 
         "the answer is not a signature of the requested digest with the key of the certificate",
         where=where,
         observed=f"certificate {requests[0].chain[0].subject.rfc4514_string()}",
-        expected=" or ".join(f"a signature of sha256:{request.digest.hex()}" for request in requests),
-        hint="the digest itself is signed (MessageType DIGEST), not a hash of it; if the build changed since, or its "
+        expected=" or ".join(
+            f"a signature of sha256:{request.digest.hex()}" for request in requests
+        ),
+        hint="the digest itself is signed (MessageType DIGEST), not a hash of it; if the build "
+        "changed since, or its "
         "`timestamp` is `now`, write the request again with `otabuild sign-prepare`",
     )
 
@@ -100,7 +114,7 @@ def _token_signature(token: bytes, where: str) -> bytes:
 
 
 class KnownSignatures:
-    """Known signatures of one key, each in a file named by the digest that it signs. They are not secret."""
+    """Known signatures of one key, in files named by the digest that is signed. None is secret."""
 
     def __init__(self, folder: str, key: ec.EllipticCurvePublicKey) -> None:
         self._folder, self._key = folder, key
@@ -132,7 +146,9 @@ class ReusingSigner:
         target: the recipe or image to sign, for messages.
     """
 
-    def __init__(self, find: Callable[[bytes], bytes | None], signer: Signer | None, target: str) -> None:
+    def __init__(
+        self, find: Callable[[bytes], bytes | None], signer: Signer | None, target: str
+    ) -> None:
         self._find, self._signer, self._target = find, signer, target
 
     @property
@@ -153,7 +169,8 @@ class ReusingSigner:
             raise StateError(
                 "waiting for an external signature",
                 where=f"sha256:{digest.hex()}",
-                hint=f"write the request with `otabuild sign-prepare {self._target}`, have it signed, and give the "
+                hint=f"write the request with `otabuild sign-prepare {self._target}`, have it "
+                "signed, and give the "
                 f"answer to `otabuild sign-finish {self._target}`",
             )
         return self._signer.sign(digest)

@@ -14,8 +14,8 @@ Use them in a dodo.py, or before calling `otabuild.build`:
         "Write the release notes."
         ...
 
-The first is the task `input:vehicle/main`, the second `notes:vehicle`. They run every time, and decide themselves
-whether they have anything to do.
+The first is the task `input:vehicle/main`, the second `notes:vehicle`. They run every time, and
+decide themselves whether they have anything to do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from otabuild.errors import StateError
 
 if TYPE_CHECKING:
-    from otabuild.recipe.model import Recipe  # doit's plugin imports this module before doit shows any sign of life
+    # doit's plugin imports this module before doit shows any sign of life.
+    from otabuild.recipe.model import Recipe
 
 BeforeScan = Callable[[], None]
 AfterBuild = Callable[[str], None]
@@ -66,7 +67,9 @@ def before_scan(recipe: str, rootfs: str) -> Callable[[BeforeScan], BeforeScan]:
 
 
 def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
-    """Run a function, under its own name, after a recipe was built; its argument is the path of the artifact.
+    """Run a function, under its own name, after a recipe was built.
+
+    Its argument is the path of the artifact.
 
     Raises:
         StateError: the name is taken.
@@ -75,7 +78,11 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
     def register(function: AfterBuild) -> AfterBuild:
         name = function.__name__.replace("_", "-")
         if name in _TAKEN.split() or (recipe, name) in _registered.after_build:
-            raise StateError("this step name is already taken", where=f"{name}:{recipe}", hint="rename the function")
+            raise StateError(
+                "this step name is already taken",
+                where=f"{name}:{recipe}",
+                hint="rename the function",
+            )
         _registered.after_build[recipe, name] = function
         return function
 
@@ -83,7 +90,7 @@ def after_build(recipe: str) -> Callable[[AfterBuild], AfterBuild]:
 
 
 def no_rootfs(recipe: str, rootfs: str, known: Iterable[str]) -> StateError:
-    """Return the error for an input step of a rootfs that its recipe does not have: it would never run."""
+    """Return the error for an input step of a rootfs that its recipe lacks: it would never run."""
     return StateError(
         "a step for a rootfs that the recipe does not have",
         where=f"input:{recipe}/{rootfs}",
@@ -99,19 +106,27 @@ def artifact_for(recipe: Recipe, step: str) -> str:
         StateError: the recipe writes none.
     """
     if recipe.output is None:
-        what, hint = "this step needs an artifact, and the recipe writes none", "add `output` to the recipe"
+        what, hint = (
+            "this step needs an artifact, and the recipe writes none",
+            "add `output` to the recipe",
+        )
         raise StateError(what, where=f"{step}:{recipe.name}", hint=hint)
     return recipe.output
 
 
 def note_tasks(names: Iterable[str]) -> None:
-    """Record all tasks of a doit run: a `task_input` of the product makes input steps without registering them."""
+    """Record all tasks of a doit run.
+
+    A `task_input` of the product makes input steps without registering them.
+    """
     _tasks.update(names)
 
 
 def has_input_step(recipe: str, rootfs: str) -> bool:
     """Whether a step that may create the scan's input runs before the scan of a rootfs."""
-    return (recipe, rootfs) in _registered.before_scan or bool(fnmatch.filter(_tasks, f"input*:{recipe}/{rootfs}"))
+    return (recipe, rootfs) in _registered.before_scan or bool(
+        fnmatch.filter(_tasks, f"input*:{recipe}/{rootfs}")
+    )
 
 
 def own_steps() -> OwnSteps:

@@ -1,7 +1,7 @@
 """How an image was made: the predicate SLSA provenance, version 1, of the build of a recipe.
 
-It has nothing that differs between two builds of the same inputs, such as times of day, so the same build gives the same
-statement.
+It has nothing that differs between two builds of the same inputs, such as times of day, so the same
+build gives the same statement.
 """
 
 from __future__ import annotations
@@ -65,14 +65,20 @@ def provenance(recipe: Recipe, subjects: tuple[Subject, ...], builder: str) -> S
 
 
 def parameters(recipe: Recipe) -> dict[str, Any]:
-    """Return what a recipe says of the image, after substitution; not where keys are, and where outputs go."""
+    """Return what a recipe says of the image, substituted; not where keys are, nor outputs go."""
     found = recipe.model_dump(mode="json", by_alias=True, exclude=_ELSEWHERE, exclude_none=True)
     return {**found, "annotations": recipe.index_annotations}
 
 
 def watched(recipe: Recipe, builder: str) -> tuple[object, ...]:
-    """Return what a provenance depends on besides the contents of inputs, which the image depends on, too."""
-    return builder, parameters(recipe), _file("recipe", recipe.file), list(_commit(recipe)), _versions()
+    """Return what a provenance depends on besides the image, and so the contents of inputs."""
+    return (
+        builder,
+        parameters(recipe),
+        _file("recipe", recipe.file),
+        list(_commit(recipe)),
+        _versions(),
+    )
 
 
 def _versions() -> dict[str, str]:
@@ -85,11 +91,11 @@ def _versions() -> dict[str, str]:
 
 
 def dependencies(recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Yield the recipe, its git commit, and all its inputs with their digests, as descriptors of in-toto.
+    """Yield the recipe, its git commit, and its inputs with digests, as in-toto descriptors.
 
-    A file has its SHA-256. A directory has that of its tree: of one line for each entry. A layout of container images
-    has those of the layers that were used. A base that is no file has that of its index.json. Standard input cannot be read
-    again, and has none.
+    A file has its SHA-256. A directory has that of its tree: of one line for each entry. A layout
+    of container images has those of the layers that were used. A base that is no file has that of
+    its index.json. Standard input cannot be read again, and has none.
     """
     yield _file("recipe", recipe.file)
     yield from _commit(recipe)
@@ -101,22 +107,36 @@ def dependencies(recipe: Recipe) -> Iterator[dict[str, Any]]:
             yield _file(name, path)
         elif keys[-1] in ("directory", "release-dir"):
             digest, entries = tree_digest(path)
-            yield {"name": name, "uri": path, "digest": {"sha256": digest}, "annotations": {"entries": entries}}
+            yield {
+                "name": name,
+                "uri": path,
+                "digest": {"sha256": digest},
+                "annotations": {"entries": entries},
+            }
         else:
             yield from _layers(recipe, keys, name)
     base = recipe.storage.base
     if base is not None and not os.path.isfile(base):
         with open_image(base, compat=True) as image:
             digest = hashlib.sha256(image.index_raw).hexdigest()
-        yield {"name": "storage.base", "uri": base, "digest": {"sha256": digest}, "annotations": {"file": "index.json"}}
+        yield {
+            "name": "storage.base",
+            "uri": base,
+            "digest": {"sha256": digest},
+            "annotations": {"file": "index.json"},
+        }
 
 
 def _commit(recipe: Recipe) -> Iterator[dict[str, Any]]:
-    """Yield the commit that was checked out, and how git describes it, which says whether files were changed."""
+    """Yield the commit that was checked out, and git's description, which tells of changes."""
     folder = os.path.dirname(recipe.file) or os.curdir
     with suppress(InputError):  # not everything is in git
         commit, described = ask_git(folder, "commit"), ask_git(folder, "describe")
-        yield {"name": "git", "digest": {"gitCommit": commit}, "annotations": {"describe": described}}
+        yield {
+            "name": "git",
+            "digest": {"gitCommit": commit},
+            "annotations": {"describe": described},
+        }
 
 
 def _file(name: str, path: str) -> dict[str, Any]:
@@ -131,14 +151,19 @@ def _layers(recipe: Recipe, keys: tuple[Any, ...], name: str) -> Iterator[dict[s
         files_of = DirectoryFiles(found.location)
         layers = oci_layers(files_of, found.reference, found.platform, found.architecture)
         for number, layer in enumerate(layers):
-            yield {"name": f"{name}.layer.{number}", "uri": found.location, "digest": {"sha256": layer.digest}}
+            yield {
+                "name": f"{name}.layer.{number}",
+                "uri": found.location,
+                "digest": {"sha256": layer.digest},
+            }
 
 
 def tree_digest(path: str) -> tuple[str, int]:
     """Return the digest of a directory and its number of entries.
 
-    It is the SHA-256, as hex, of one line of JSON for each entry in byte order of the paths: the list of path, mode,
-    owner, group, SHA-256 of the content or target of the link, and extended attributes as hex.
+    It is the SHA-256, as hex, of one line of JSON for each entry in byte order of the paths: the
+    list of path, mode, owner, group, SHA-256 of the content or target of the link, and extended
+    attributes as hex.
 
     Raises:
         InputError: something in it cannot be read, or changes meanwhile.

@@ -30,8 +30,9 @@ def recorded_timestamp(statement: Statement, where: str) -> int:
 def differing(statement: Statement, artifact: str, recipe: Recipe) -> list[str]:
     """Return the subjects of a statement that a new artifact does not have.
 
-    If the signer makes another signature each time, the artifact is built without one: then index.json, which has the time
-    of the signature, and the whole differ by that, and only the payloads are compared.
+    If the signer makes another signature each time, the artifact is built without one: then
+    index.json, which has the time of the signature, and the whole differ by that, and only the
+    payloads are compared.
     """
     with open_image(artifact) as image:
         found = {subject.name: subject.digest.sha256 for subject in image_subjects(image, "")}
@@ -40,7 +41,8 @@ def differing(statement: Statement, artifact: str, recipe: Recipe) -> list[str]:
     differs = sorted(name for name in payloads if named.get(name) != found.get(name))
     if recipe.sign is None or signs_alike(recipe.sign):
         for name in sorted(named.keys() - payloads):
-            # What is neither a payload nor index.json is the artifact, whatever its file was called then.
+            # What is neither a payload nor index.json is the artifact, whatever its file was called
+            # then.
             own = INDEX if name == INDEX else ""
             if named[name] != found[own]:
                 differs.append(name)
@@ -48,7 +50,7 @@ def differing(statement: Statement, artifact: str, recipe: Recipe) -> list[str]:
 
 
 def changed_inputs(statement: Statement, recipe: Recipe) -> list[str]:
-    """Return the names of the recorded inputs that are not what they were, or are missing or new."""
+    """Return the names of the recorded inputs that changed, or are missing or new."""
     then = statement.predicate["buildDefinition"].get("resolvedDependencies", [])
     before, now = _digests(then), _digests(dependencies(recipe))
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))

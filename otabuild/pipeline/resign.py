@@ -1,8 +1,9 @@
 """Signs an existing image: again, for the first time, or with a signature that was made before.
 
-A signature vouches for the image, so `check_image` comes first: only what verification accepts is signed.
-Only signed-at changes in index.json, as text; every other file is copied unchanged and hashed on the way. An artifact
-is replaced by one rename and a directory by one exchange, so no unfinished signing is ever visible.
+A signature vouches for the image, so `check_image` comes first: only what verification accepts is
+signed. Only signed-at changes in index.json, as text; every other file is copied unchanged and
+hashed on the way. An artifact is replaced by one rename and a directory by one exchange, so no
+unfinished signing is ever visible.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ from otabuild.tally import Progress, Tally
 from otabuild.verification.verify import verify
 
 _ABOUT_SIGNATURES = frozenset({"index.signed-at", "legacy"})
-"""Rules of verify about what signing replaces: a signing that another tool left unfinished is repaired."""
-_UNCHECKED = "a signature would vouch for it: build or copy the image again; --unchecked signs what another tool made all the same"
+"""Rules of verify about what signing replaces: a signing that another tool left unfinished is
+repaired."""
+_UNCHECKED = (
+    "a signature would vouch for it: build or copy the image again; --unchecked signs what another "
+    "tool made all the same"
+)
 _SIGNATURE = ("index.json", index_jwt.NAME, legacy_jwt.NAME, legacy_jwt.CERTIFICATE_NAME)
 
 
@@ -64,17 +69,22 @@ def index_signed_at(index_json: bytes, signed_at: int) -> bytes:
     """Set or replace signed-at (Unix seconds) in index.json; no other byte of it changes.
 
     Raises:
-        FormatError: signed-at, or created-at before it, is not in plain letters in the file, exactly once.
+        FormatError: signed-at, or created-at before it, is not in plain letters in the file,
+            exactly once.
     """
     number = re.compile(rb'("%s"\s*:\s*)[0-9]+' % re.escape(ann.SIGNED_AT.encode()))
     text, count = number.subn(rb"\g<1>%d" % signed_at, index_json)
     if count == 0:
         created = re.compile(rb'("%s"\s*:\s*[0-9]+)' % re.escape(ann.CREATED_AT.encode()))
-        text, count = created.subn(rb'\g<1>,"%s":%d' % (ann.SIGNED_AT.encode(), signed_at), index_json)
+        text, count = created.subn(
+            rb'\g<1>,"%s":%d' % (ann.SIGNED_AT.encode(), signed_at), index_json
+        )
     value = parse_json(index_json, "index.json", limits.INDEX)
     value["annotations"][ann.SIGNED_AT] = signed_at
     if count != 1 or parse_json(text, "index.json", limits.INDEX) != value:
-        raise FormatError(f"cannot set {ann.SIGNED_AT} without rewriting the rest", where="index.json")
+        raise FormatError(
+            f"cannot set {ann.SIGNED_AT} without rewriting the rest", where="index.json"
+        )
     return text
 
 
@@ -89,9 +99,15 @@ def check_state(image: Image) -> str | None:
         IntegrityError: index.json was changed after it was signed.
     """
     if image.index.created_at is None:
-        raise StateError("not finalized: something may still be added to this image", where=image.path)
+        raise StateError(
+            "not finalized: something may still be added to this image", where=image.path
+        )
     if image.token_raw is None:
-        return None if image.index.signed_at is None else "index.json was to be signed, but index.jwt is missing"
+        return (
+            None
+            if image.index.signed_at is None
+            else "index.json was to be signed, but index.jwt is missing"
+        )
     try:
         token = parse_index_jwt(image.token_raw, compat=True)
     except (FormatError, LimitError, TrustError):
@@ -107,16 +123,20 @@ def check_state(image: Image) -> str | None:
         where=image.path,
         observed=f"sha256:{hashlib.sha256(image.index_raw).hexdigest()}",
         expected=token.image_index.digest_text,
-        hint="find out who changed it, or build the image again; a signature would vouch for the change",
+        hint=(
+            "find out who changed it, or build the image again; a signature would "
+            "vouch for the change"
+        ),
     )
 
 
 def check_image(image: Image, *, unchecked: bool, progress: Progress | None = None) -> list[str]:
-    """Check that the image may be signed: apart from its signature, `otabuild verify --shallow` accepts it.
+    """Check that the image may be signed: `otabuild verify --shallow` accepts all the rest of it.
 
     Args:
         image: an open image.
-        unchecked: check no more than `check_state`, for an image of another tool that verification does not accept.
+        unchecked: check no more than `check_state`, for an image of another tool that verification
+            does not accept.
         progress: called with the bytes hashed.
 
     Returns:
@@ -129,9 +149,19 @@ def check_image(image: Image, *, unchecked: bool, progress: Progress | None = No
     state = check_state(image)
     warnings = [] if state is None else [f"{image.path}: {state}; it is signed again"]
     if unchecked:
-        return [*warnings, f"{image.path}: signed unchecked: the signature vouches for an image that may not be valid"]
+        return [
+            *warnings,
+            (
+                f"{image.path}: signed unchecked: the signature vouches for an image that "
+                "may not be valid"
+            ),
+        ]
     report = verify(image, None, 0, shallow=True, without_signature=True, progress=progress)
-    found = [one for one in report.findings if one.severity == "error" and one.rule not in _ABOUT_SIGNATURES]
+    found = [
+        one
+        for one in report.findings
+        if one.severity == "error" and one.rule not in _ABOUT_SIGNATURES
+    ]
     if found:
         raise NotVerifiedError(image.path, found, hint=_UNCHECKED)
     _check_legacy_files(image)
@@ -143,10 +173,17 @@ def _check_legacy_files(image: Image) -> None:
     check_legacy_folder(image, None if package is None else read_package(image, package))
 
 
-def image_requests(image: Image, issued_at: int, chain: Sequence[Certificate]) -> tuple[SigningRequest, ...]:
-    """Return what has to be signed so that the image is signed at a time (Unix seconds); see `signing_requests`."""
+def image_requests(
+    image: Image, issued_at: int, chain: Sequence[Certificate]
+) -> tuple[SigningRequest, ...]:
+    """Return what has to be signed for an image signed at a time (Unix seconds).
+
+    See `signing_requests`.
+    """
     legacy = any(legacy_files(image, None))
-    return signing_requests(index_signed_at(image.index_raw, issued_at), issued_at, chain, legacy=legacy)
+    return signing_requests(
+        index_signed_at(image.index_raw, issued_at), issued_at, chain, legacy=legacy
+    )
 
 
 def resign(
@@ -192,11 +229,13 @@ def resign(
     try:
         sink.write(contents, workers=workers, progress=tally.add)
     except DamagedBlobError as damaged:
-        raise IntegrityError("a file of the image is damaged", where=image.path, observed=damaged.where) from None
+        raise IntegrityError(
+            "a file of the image is damaged", where=image.path, observed=damaged.where
+        ) from None
 
 
 def _known(image: Image, requests: Sequence[SigningRequest]) -> dict[bytes, bytes]:
-    """Return the signature for legacy clients, which remains valid as long as the certificate is the same."""
+    """Return the signature for legacy clients, valid as long as the certificate is the same."""
     token = image.read_file(legacy_jwt.NAME, limits.JWT)
     try:
         request, signature = match_answer(token or b"", requests, legacy_jwt.NAME)

@@ -16,8 +16,10 @@ from otabuild.storage.member import DamagedBlobError
 T = TypeVar("T")
 
 
-def retry(workspace: Workspace, work: Callable[[], T], remake: Callable[[], None] = lambda: None) -> T:
-    """Do some work. If data in the work directory turns out to be damaged, drop it, make it anew, and start over.
+def retry(
+    workspace: Workspace, work: Callable[[], T], remake: Callable[[], None] = lambda: None
+) -> T:
+    """Do some work; drop what turns out to be damaged in the work directory, and start over.
 
     Args:
         workspace: the workspace with the work directory.
@@ -39,7 +41,10 @@ def retry(workspace: Workspace, work: Callable[[], T], remake: Callable[[], None
             if path in dropped or not _drop(workspace, path, error):
                 raise
             dropped.add(path)
-            workspace.warn(f"{printable(path)}: the stored data of an input is missing or damaged; it is recreated")
+            workspace.warn(
+                f"{printable(path)}: the stored data of an input is missing or "
+                "damaged; it is recreated"
+            )
             is_kept = _is_kept(workspace, path)
         except DamagedBlobError as damaged:
             if workspace.work in dropped:
@@ -54,13 +59,16 @@ def retry(workspace: Workspace, work: Callable[[], T], remake: Callable[[], None
 
 
 def _is_kept(workspace: Workspace, path: str, folder: str = "") -> bool:
-    return os.path.abspath(path).startswith(os.path.join(os.path.abspath(workspace.work), folder, ""))
+    return os.path.abspath(path).startswith(
+        os.path.join(os.path.abspath(workspace.work), folder, "")
+    )
 
 
 def _drop(workspace: Workspace, path: str, error: LostContentError | DamagedEntriesError) -> bool:
     """Drop a damaged file; return False if it is an input, which is not ours to drop."""
     if isinstance(error, LostContentError) and error.content.stat_key is not None:
-        with workspace.open_cache() as cache:  # the file is unchanged, so the recorded digest is wrong
+        # The file is unchanged, so the recorded digest is wrong.
+        with workspace.open_cache() as cache:
             cache.forget_hashed()
         return True
     if _is_kept(workspace, path, "archives"):

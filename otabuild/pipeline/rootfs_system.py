@@ -11,7 +11,7 @@ from otabuild.rootfs.scan import ReleaseFiles
 
 @dataclass(frozen=True)
 class System:
-    """What a rootfs states of itself: name and version of the system, and the version of the Jetson BSP."""
+    """What a rootfs states of itself: name and version of the system, version of the Jetson BSP."""
 
     os: str | None
     os_version: str | None

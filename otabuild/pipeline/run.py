@@ -20,7 +20,12 @@ class Done(NamedTuple):
 
     def to_value(self) -> dict[str, Any]:
         """Return the step in the form of the build report."""
-        return {"step": self.name, "ran-because": self.reasons, "seconds": round(self.seconds, 3), **self.counts}
+        return {
+            "step": self.name,
+            "ran-because": self.reasons,
+            "seconds": round(self.seconds, 3),
+            **self.counts,
+        }
 
 
 class Planned(NamedTuple):
@@ -30,7 +35,9 @@ class Planned(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def run_steps(steps: Iterable[Step[Any, Any]], clock: Callable[[], float], tell: Callable[[str], None]) -> list[Done]:
+def run_steps(
+    steps: Iterable[Step[Any, Any]], clock: Callable[[], float], tell: Callable[[str], None]
+) -> list[Done]:
     """Run every step that has a reason to run. Callers hold the lock of the work directory.
 
     Args:
@@ -68,7 +75,11 @@ def plan_steps(steps: Sequence[Step[Any, Any]]) -> list[Planned]:
                 raise
             reasons = ()  # its input does not exist yet, or the preflight will refuse it
         if waits_for and not reasons:
-            reasons = (f"if {' or '.join(waits_for)} produces a different result" if step.was_built else NOT_BUILT,)
+            reasons = (
+                f"if {' or '.join(waits_for)} produces a different result"
+                if step.was_built
+                else NOT_BUILT,
+            )
         if reasons:
             running.add(step.name)
         planned.append(Planned(step.name, reasons))

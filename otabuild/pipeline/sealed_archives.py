@@ -17,11 +17,14 @@ _LIST = "sealed.json"
 
 @contextmanager
 def sealed_archives(workspace: Workspace) -> Iterator[str]:
-    """Yield the folder with the indexes of archives; before, remove from it what this user's builds did not write.
+    """Yield the folder with the indexes of archives.
 
-    Owners, modes and names of an image follow from the lists of entries, and nothing in an archive proves them without
-    reading it again. The contents beside them are not sealed: each is checked against its digest in the list. Afterwards
-    everything is sealed, also when the work failed, because every file is complete when it appears.
+    Before, remove from it what this user's builds did not write.
+
+    Owners, modes and names of an image follow from the lists of entries, and nothing in an archive
+    proves them without reading it again. The contents beside them are not sealed: each is checked
+    against its digest in the list. Afterwards everything is sealed, also when the work failed,
+    because every file is complete when it appears.
     """
     folder = workspace.archives
     sealed = _read(workspace, os.path.join(folder, _LIST))
@@ -49,7 +52,11 @@ def sealed_archives(workspace: Workspace) -> Iterator[str]:
 def _records(folder: str) -> Iterator[str]:
     """Yield the files that are believed: lists of entries, and which archive had which digest."""
     for parent, _, names in os.walk(folder):
-        yield from (os.path.join(parent, name) for name in names if name.endswith(".entries") or name == "state")
+        yield from (
+            os.path.join(parent, name)
+            for name in names
+            if name.endswith(".entries") or name == "state"
+        )
 
 
 def _hash(path: str) -> str:

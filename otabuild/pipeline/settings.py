@@ -27,7 +27,9 @@ def storage_plan(storage: StorageRecipe) -> StoragePlan:
         profile,
         bundle_member_max=member_max,
         bundle_size=bundle_size,
-        bundle_max=min(limits.LEAF, max(profile.bundle_max * bundle_size // profile.bundle_size, member_max)),
+        bundle_max=min(
+            limits.LEAF, max(profile.bundle_max * bundle_size // profile.bundle_size, member_max)
+        ),
         bundle_level=storage.bundle_level or profile.bundle_level,
         compress_level=storage.compress_level or profile.compress_level,
     )
@@ -46,7 +48,10 @@ def rootfs_options(rootfs: RootfsRecipe) -> RootfsOptions:
         unsupported=rootfs.unsupported,
         one_file_system=rootfs.one_file_system,
         whole=not rootfs.partial,
-        rules=tuple(SetRule(rule.path, rule.capability, rule.mode, _owner(rule.owner)) for rule in rootfs.set),
+        rules=tuple(
+            SetRule(rule.path, rule.capability, rule.mode, _owner(rule.owner))
+            for rule in rootfs.set
+        ),
     )
 
 
@@ -59,7 +64,9 @@ def _owner(owner: object) -> Owner:
 
 
 def release_states(package: OtaclientRecipe) -> dict[str, list[int] | None]:
-    """Return what shows that no file of an otaclient release changed, by path; empty if its manifest cannot be read.
+    """Return what shows that no file of an otaclient release changed, by path.
+
+    It is empty if its manifest cannot be read.
 
     In that case, the step that reads the release reports the error.
     """

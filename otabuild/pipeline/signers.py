@@ -11,7 +11,16 @@ from typing import Any
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.workspace import Workspace
 from otabuild.recipe.model import Recipe
-from otabuild.recipe.sign import CommandKey, EnvKey, EnvSecret, FdSecret, FileKey, Pkcs11Key, ServiceKey, Sign
+from otabuild.recipe.sign import (
+    CommandKey,
+    EnvKey,
+    EnvSecret,
+    FdSecret,
+    FileKey,
+    Pkcs11Key,
+    ServiceKey,
+    Sign,
+)
 from otabuild.signing.hsm import Pkcs11Signer
 from otabuild.signing.key_services import KeyServiceSigner
 from otabuild.signing.keys import (
@@ -31,13 +40,15 @@ PKCS11_MODULE = "PKCS11_MODULE_PATH"
 
 @dataclass(frozen=True)
 class _KeyKind:
-    """What a build does with one kind of key; the model of its keys in `recipe/sign` is the other half.
+    """What a build does with one kind of key; `recipe/sign` has the model, the other half.
 
     Attributes:
         make: returns the signer of a key.
-        state: returns what shows that the key is unchanged, without revealing it; None if only signing shows it.
+        state: returns what shows that the key is unchanged, without revealing it; None if only
+            signing shows it.
         place: says where the key is, to the person who is asked for its passphrase.
-        repeats: whether it signs the same bytes in the same way each time, without asking anybody (RFC 6979).
+        repeats: whether it signs the same bytes in the same way each time, without asking anybody
+            (RFC 6979).
     """
 
     make: Callable[[Any, Passphrase | None, Workspace], Signer]
@@ -64,8 +75,12 @@ def _token(key: Pkcs11Key, passphrase: Passphrase | None, workspace: Workspace) 
 
 
 _KINDS: Mapping[type, _KeyKind] = {
-    FileKey: _KeyKind(_file, lambda key, _: input_hashes([key.file]), lambda key: str(key.file), repeats=True),
-    EnvKey: _KeyKind(_variable, _variable_state, lambda key: f"environment variable {key.env}", repeats=True),
+    FileKey: _KeyKind(
+        _file, lambda key, _: input_hashes([key.file]), lambda key: str(key.file), repeats=True
+    ),
+    EnvKey: _KeyKind(
+        _variable, _variable_state, lambda key: f"environment variable {key.env}", repeats=True
+    ),
     CommandKey: _KeyKind(lambda key, _passphrase, _workspace: CommandSigner(key.command)),
     ServiceKey: _KeyKind(lambda key, _passphrase, _workspace: KeyServiceSigner(key)),
     Pkcs11Key: _KeyKind(_token, place=lambda key: str(key.pkcs11.partition("?")[0])),
@@ -85,7 +100,10 @@ def make_signer(sign: Sign, workspace: Workspace) -> Signer | None:
 
 
 def key_state(sign: Sign, workspace: Workspace) -> object:
-    """Return what shows that the key of a recipe is unchanged: of the key only a digest, of a passphrase nothing."""
+    """Return what shows that the key of a recipe is unchanged.
+
+    Of the key that is a digest, of a passphrase nothing.
+    """
     kind = _KINDS.get(type(sign.key))
     return None if kind is None else kind.state(sign.key, workspace)
 
@@ -111,7 +129,11 @@ def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:
         case FdSecret(fd=fd):
             return _once(f"file descriptor {fd}", passphrase_from_fd(fd), workspace)
         case "prompt":
-            where = _KINDS[type(sign.key)].place(sign.key) if type(sign.key) in _KINDS else "the signing key"
+            where = (
+                _KINDS[type(sign.key)].place(sign.key)
+                if type(sign.key) in _KINDS
+                else "the signing key"
+            )
             return _once(where, lambda: workspace.prompt(f"Passphrase of {where}: "), workspace)
 
 

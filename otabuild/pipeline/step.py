@@ -1,4 +1,4 @@
-"""A step: what it declares to depend on, its outputs, and the stamp that decides whether it must run."""
+"""A step: its declared inputs, its outputs, and the stamp that decides whether it must run."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ R = TypeVar("R")
 class KeyPart(NamedTuple):
     """Marks a field of the inputs of a step as a part of its key; the user reads "changed: NAME".
 
-    A name with `{}` is for a mapping: each of its items is a part. A field without this mark must not decide anything
-    that a marked one does not: it says where outputs go, or how messages name things.
+    A name with `{}` is for a mapping: each of its items is a part. A field without this mark must
+    not decide anything that a marked one does not: it says where outputs go, or how messages name
+    things.
     """
 
     name: str
@@ -49,8 +50,9 @@ class Nothing:
 class Outcome(NamedTuple, Generic[R]):
     """The outcome of a step that has finished.
 
-    `results` go to later steps, `counts` into the build report (numbers and lists of notes). `again` is why the step
-    must run again next time although nothing seems to have changed; `until` is the Unix time from which it must.
+    `results` go to later steps, `counts` into the build report (numbers and lists of notes).
+    `again` is why the step must run again next time although nothing seems to have changed; `until`
+    is the Unix time from which it must.
     """
 
     results: R
@@ -60,7 +62,7 @@ class Outcome(NamedTuple, Generic[R]):
 
 
 class Decision(NamedTuple, Generic[I]):
-    """Why a step must run (empty: its output is still valid), its inputs, and the digests of their parts."""
+    """Why a step must run (empty: its output is valid), its inputs, and their digests."""
 
     reasons: tuple[str, ...]
     inputs: I
@@ -69,7 +71,7 @@ class Decision(NamedTuple, Generic[I]):
 
 @dataclass(frozen=True)
 class Step(ABC, Generic[I, R]):
-    """One step of a recipe in a workspace; subclasses say what it depends on, what it writes, and how.
+    """A step of a recipe in a workspace; subclasses say its inputs, its outputs, and how it works.
 
     Attributes:
         recipe: the recipe. Only `inputs` and the properties look at it, never `run`.
@@ -77,7 +79,8 @@ class Step(ABC, Generic[I, R]):
         part: the rootfs of the step, if it has one for each.
         kind: the first part of its name.
         results_type: the dataclass of its results; in the stamp they are JSON.
-        asks: whether it may ask for a secret on the terminal, by itself or by a program: nothing may be drawn there then.
+        asks: whether it may ask for a secret on the terminal, by itself or by a program: nothing
+            may be drawn there then.
     """
 
     recipe: Recipe
@@ -89,7 +92,7 @@ class Step(ABC, Generic[I, R]):
     asks: ClassVar[bool] = False
 
     def naming_key(self, *keys: Key) -> AbstractContextManager[None]:
-        """Name the line of the recipe in errors about what it names: all that `run` may see of the recipe."""
+        """Name the recipe's line in errors about what it names: all that `run` may see of it."""
         return naming_key(self.recipe, *keys)
 
     @property
@@ -119,7 +122,7 @@ class Step(ABC, Generic[I, R]):
 
     @property
     def sources(self) -> tuple[Step[Any, Any], ...]:
-        """The steps that run again if what they wrote turns out to be damaged when this step reads it."""
+        """The steps that run again if this one finds what they wrote to be damaged."""
         return ()
 
     def naming(self) -> AbstractContextManager[None]:
@@ -128,7 +131,9 @@ class Step(ABC, Generic[I, R]):
 
     @abstractmethod
     def inputs(self) -> I:
-        """Return everything that the step depends on, as a frozen dataclass; see `KeyPart`. May look at files.
+        """Return everything that the step depends on, as a frozen dataclass.
+
+        See `KeyPart`. May look at files.
 
         Raises:
             OtabuildError: an input cannot be examined, or an earlier step has not run yet.
@@ -139,7 +144,10 @@ class Step(ABC, Generic[I, R]):
         """Do the work; may be called again after damaged data was dropped."""
 
     def describe(self, results: R) -> str:
-        """Return what a user wants to read when the step has run, in one line; most say it in their reasons."""
+        """Return, in one line, what a user wants to read when the step has run.
+
+        Most steps say it in their reasons.
+        """
         del results
         return ""
 
@@ -162,7 +170,10 @@ class Step(ABC, Generic[I, R]):
         return os.path.join(self.workspace.folder(self.recipe.name), name)
 
     def rootfs_path(self, rootfs: str, kind: str) -> str:
-        """Return the path of an intermediate file of a rootfs, in its own folder because a rootfs may have any name."""
+        """Return the path of an intermediate file of a rootfs.
+
+        It is in a folder of its own because a rootfs may have any name.
+        """
         return self.path(os.path.join("rootfs", f"{rootfs}.{kind}"))
 
     def decide(self) -> Decision[I]:
@@ -186,7 +197,11 @@ class Step(ABC, Generic[I, R]):
             yield NOT_BUILT
             return
         then = stamp["key"]
-        yield from (f"changed: {name}" for name in sorted(then.keys() | key.keys()) if then.get(name) != key.get(name))
+        yield from (
+            f"changed: {name}"
+            for name in sorted(then.keys() | key.keys())
+            if then.get(name) != key.get(name)
+        )
         for path in self.outputs:
             now = self._state(path)
             if now is None:
@@ -228,7 +243,9 @@ class Step(ABC, Generic[I, R]):
             "again": outcome.again,
             "until": outcome.until,
         }
-        files.write_file(self.stamp, json.dumps({**stamp, "seal": self._seal(stamp)}, indent=1).encode())
+        files.write_file(
+            self.stamp, json.dumps({**stamp, "seal": self._seal(stamp)}, indent=1).encode()
+        )
         return outcome
 
     def results(self) -> R:
@@ -244,7 +261,11 @@ class Step(ABC, Generic[I, R]):
                 return found
         except ValidationError:  # of another version
             pass
-        raise InputError("an earlier step has not run yet", where=self.name, hint=f"run it first: doit {self.name}")
+        raise InputError(
+            "an earlier step has not run yet",
+            where=self.name,
+            hint=f"run it first: doit {self.name}",
+        )
 
     def remove(self, *, dry_run: bool = False) -> list[str]:
         """Remove the output of the step, or with `dry_run` only list it; return the paths.
@@ -263,7 +284,7 @@ class Step(ABC, Generic[I, R]):
         return found
 
     def _is_ours(self, path: str, made: Mapping[str, Any]) -> bool:
-        """Whether this step made the existing file or folder, and not somebody else under the name of an output."""
+        """Whether this step made the existing file or folder, and not somebody else."""
         if os.path.isdir(path):
             return isinstance(made.get(path), str) and is_image_directory(path)
         if os.path.dirname(path) == os.path.dirname(self.stamp):
@@ -271,15 +292,21 @@ class Step(ABC, Generic[I, R]):
         return bool(made) if path not in self.outputs else isinstance(made.get(path), list)
 
     def _state(self, path: str) -> list[int | str] | str | None:
-        """Return what shows that a file, or a directory with its content, is unchanged; None if it does not exist.
+        """Return what shows that a file, or a directory with its content, is unchanged.
 
-        Files beside the stamp are hashed, too: later steps trust them, and damage on the disk leaves all times alone.
+        It is None if it does not exist.
+
+        Files beside the stamp are hashed, too: later steps trust them, and damage on the disk
+        leaves all times alone.
         """
         try:
             if os.path.isdir(path):
                 return files.tree_state(path)
             beside = path.startswith(os.path.join(os.path.dirname(self.stamp), ""))
-            return [*files.file_state(path), *([files.hash_file(path)] if beside and os.path.isfile(path) else [])]
+            return [
+                *files.file_state(path),
+                *([files.hash_file(path)] if beside and os.path.isfile(path) else []),
+            ]
         except StorageError:
             return None
 
@@ -310,7 +337,12 @@ def _adapter(results_type: Any) -> TypeAdapter[Any]:
 def _key_parts(inputs_type: Any) -> dict[str, str]:
     """Return the names of the marked fields of a dataclass by what the user reads."""
     hints = get_type_hints(inputs_type, include_extras=True).items()
-    return {mark.name: name for name, hint in hints for mark in get_args(hint) if isinstance(mark, KeyPart)}
+    return {
+        mark.name: name
+        for name, hint in hints
+        for mark in get_args(hint)
+        if isinstance(mark, KeyPart)
+    }
 
 
 def _key(inputs: Any) -> dict[str, str]:

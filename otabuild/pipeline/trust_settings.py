@@ -29,20 +29,22 @@ def trust_policy(verify: VerifyRecipe) -> TrustPolicy:
 
 
 def next_date(sign: Sign | None, verify: VerifyRecipe | None, now: int) -> int | None:
-    """Return the Unix time after `now` when a certificate or revocation list first expires or becomes valid, or None.
+    """Return when a certificate or revocation list next expires or becomes valid, or None.
 
     Raises:
         OtabuildError: one of them cannot be read.
     """
     chain = load_chain(sign.certificate, sign.chain) if sign else ()
     policy = trust_policy(verify) if verify and verify.trust else TrustPolicy(anchors=())
-    dates = [date for one in (*chain, *policy.anchors) for date in (one.not_before, one.not_after + 1)]
+    dates = [
+        date for one in (*chain, *policy.anchors) for date in (one.not_before, one.not_after + 1)
+    ]
     dates += [date for one in policy.crls for date in one.dates]
     return min((date for date in dates if date > now), default=None)
 
 
 def trust_key(verify: VerifyRecipe) -> list[object]:
-    """Return what the policy depends on: the settings of the recipe, and every file it is read from, also in folders.
+    """Return what the policy depends on: the recipe's settings, and all files, also in folders.
 
     Raises:
         StorageError: a folder cannot be read.

@@ -1,4 +1,7 @@
-"""The surroundings of a run: work directory, threads, time, progress. Paths are relative to the current folder."""
+"""The surroundings of a run: work directory, threads, time, progress.
+
+Paths are relative to the current folder.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 WORK = os.path.join("build", ".otabuild")
 CACHE_LIMIT = 20 * limits.GIB
-_TAG = b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be recreated.\n"
+_TAG = (
+    b"Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of otabuild; it can be "
+    b"recreated.\n"
+)
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is done, bytes done, total bytes or 0 if unknown)."""
@@ -65,7 +71,9 @@ class Workspace:
     progress: Progress = _silent
     pause: Callable[[str], bool] = _no_pause
     cache_limit: int = CACHE_LIMIT
-    cache_key: Callable[[], bytes] = field(default=lambda: user_key(os.environ), repr=False, compare=False)
+    cache_key: Callable[[], bytes] = field(
+        default=lambda: user_key(os.environ), repr=False, compare=False
+    )
     secrets: dict[str, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -85,10 +93,11 @@ class Workspace:
 
     def folder(self, recipe: str) -> str:
         """Return the folder of a recipe's stamps and intermediate files."""
-        return os.path.join(self.work, "recipes", recipe)  # a recipe may have any name, also one used in `work`
+        # A recipe may have any name, also one used in `work`.
+        return os.path.join(self.work, "recipes", recipe)
 
     def prepare(self, recipe: str) -> None:
-        """Make the folder of a recipe, and mark the work directory so that backups and git ignore it."""
+        """Make the folder of a recipe; have backups and git ignore the work directory."""
         fs.makedirs(self.folder(recipe))
         for name, content in (("CACHEDIR.TAG", _TAG), (".gitignore", b"*\n")):
             path = os.path.join(self.work, name)
@@ -105,4 +114,6 @@ class Workspace:
         """Return what a build step gets from outside."""
         from otabuild.assembly.store import Environment  # noqa: PLC0415  (as above)
 
-        return Environment(cache, self.workers, self.now_ns, Tally(total, partial(self.progress, what)).add)
+        return Environment(
+            cache, self.workers, self.now_ns, Tally(total, partial(self.progress, what)).add
+        )

@@ -1,4 +1,4 @@
-"""YAML recipes become checked, frozen models; every problem of a file is reported at once, with its line.
+"""YAML recipes become checked, frozen models; all problems are reported at once, with lines.
 
 Belongs here: the keys of a recipe, their checks and messages, the JSON Schema.
 Does not: acting on a recipe (`pipeline/`).

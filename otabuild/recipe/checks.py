@@ -32,10 +32,14 @@ class RecipeSubject:
     tree: YamlNode
     file: str
 
-    def found(self, node: YamlNode, key: str, what: str, expected: str | None = None, hint: str = "") -> Finding:
-        """Return what is wrong at a node; its text is what was observed, unless it would not tell anything."""
+    def found(
+        self, node: YamlNode, key: str, what: str, expected: str | None = None, hint: str = ""
+    ) -> Finding:
+        """Return what is wrong at a node; its text is what was observed, if it tells anything."""
         observed = None if what in (_EMPTY, _USELESS) else node.text or None
-        return Finding(Place(self.file, node.line, node.column, key), what, observed, expected, hint)
+        return Finding(
+            Place(self.file, node.line, node.column, key), what, observed, expected, hint
+        )
 
 
 _recipe_rule = partial(rule, area="recipe", error=RecipeError)
@@ -61,23 +65,35 @@ def _keys(subject: RecipeSubject, node: YamlNode, path: str = "") -> Iterator[Fi
     for number, item in enumerate(node.items):
         if item.kind == "null":
             yield subject.found(
-                item, f"{path}[{number}]", _EMPTY, None, "write a value after the dash, or remove the entry"
+                item,
+                f"{path}[{number}]",
+                _EMPTY,
+                None,
+                "write a value after the dash, or remove the entry",
             )
         yield from _keys(subject, item, f"{path}[{number}]")
     for key, value in node.pairs:
         below = f"{path}.{key.text}" if path else key.text
         if key.kind not in ("string", "date"):
             yield subject.found(
-                key, below, f"a key must be a string, and YAML reads this as {KINDS[key.kind]}", f'"{key.text}"', ""
+                key,
+                below,
+                f"a key must be a string, and YAML reads this as {KINDS[key.kind]}",
+                f'"{key.text}"',
+                "",
             )
         if value.kind == "null":
-            yield subject.found(key, below, _EMPTY, None, "write a value after the colon, or remove the key")
+            yield subject.found(
+                key, below, _EMPTY, None, "write a value after the colon, or remove the key"
+            )
         yield from _keys(subject, value, below)
 
 
 @_recipe_rule("recipe.payloads", RecipeSubject)
 def check_payloads(subject: RecipeSubject) -> Iterator[Finding]:
-    """A payload names a rootfs of the recipe, and no other has its ECU under the same release key."""
+    """A payload names a rootfs of the recipe, and no other has its ECU under the same release
+    key.
+    """
     names = dict.fromkeys(name.text for name, _ in _mapping(subject.tree, "rootfs"))
     known = ", ".join([*islice(names, _SHOWN), *(["…"] if len(names) > _SHOWN else [])])
     suggest = cache(partial(did_you_mean, known=names))
@@ -87,7 +103,9 @@ def check_payloads(subject: RecipeSubject) -> Iterator[Finding]:
         rootfs, ecu = payload.get("rootfs"), payload.get("ecu")
         if names and rootfs and rootfs.kind == "string" and rootfs.text not in names:
             hint = suggest(rootfs.text)
-            yield subject.found(rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", known, hint)
+            yield subject.found(
+                rootfs, f"{path}.rootfs", "the recipe has no rootfs of this name", known, hint
+            )
         if ecu is None or ecu.kind != "string":
             continue  # the model says so
         keys = [item.text for item in _items(payload, "release-keys")] or ["dev"]
@@ -112,7 +130,9 @@ def check_entries(subject: RecipeSubject) -> Iterator[Finding]:
 
 @_recipe_rule("recipe.unused", RecipeSubject)
 def check_unused(subject: RecipeSubject) -> Iterator[Finding]:
-    """A payload uses every rootfs; only said if every payload names one of the recipe, because that would be the cause."""
+    """A payload uses every rootfs; only said if every payload names one of the recipe, because that
+    would be the cause.
+    """
     names = [name for name, _ in _mapping(subject.tree, "rootfs")]
     wanted = [payload.get("rootfs") for payload in _items(subject.tree, "payloads")]
     used = {"" if node is None else node.text for node in wanted}
@@ -134,13 +154,17 @@ def check_annotations(subject: RecipeSubject) -> Iterator[Finding]:
             continue  # its short keys are fields of the model, which has checked them
         if "." not in key:
             hint = did_you_mean(key, known) or "your own keys need a dot, such as com.example.team"
-            yield subject.found(name, f"annotations.{key}", "unknown annotation", ", ".join(known), hint)
+            yield subject.found(
+                name, f"annotations.{key}", "unknown annotation", ", ".join(known), hint
+            )
         elif key in ann.INDEX_SHORT_KEYS:
             nested = "".join(f"{{{part}: " for part in key.split(".")[1:])
             hint = f"write {key.split('.')[0]}: {nested}…{'}' * nested.count('{')}"
             yield subject.found(name, path, "a short key is written nested", None, hint)
         elif key in _SETTABLE and key in short:
-            yield subject.found(name, path, "is also set by its short key", None, "remove one of the two")
+            yield subject.found(
+                name, path, "is also set by its short key", None, "remove one of the two"
+            )
         elif key.startswith(_VENDORS) and key not in _SETTABLE:
             yield subject.found(name, path, *_foreign(key))
 
@@ -149,7 +173,11 @@ def _foreign(key: str) -> tuple[str, str | None, str]:
     if key in ann.INDEX_COUNTS or key == ann.BUILDER_VERSION:
         return "is set by the builder", None, "remove it"
     if key in ann.KNOWN:
-        return "is not an annotation of the index", None, "it follows from the rootfs and payloads of the recipe"
+        return (
+            "is not an annotation of the index",
+            None,
+            "it follows from the rootfs and payloads of the recipe",
+        )
     near = did_you_mean(key, _SETTABLE, cutoff=0.85)  # high, because all these keys begin alike
     return "unknown annotation of a reserved prefix", None, near
 
@@ -169,9 +197,13 @@ def check_set_rules(subject: RecipeSubject) -> Iterator[Finding]:
     """A `set` rule sets something."""
     for name, rootfs in _mapping(subject.tree, "rootfs"):
         for number, setting in enumerate(_items(rootfs, "set")):
-            if setting.kind == "mapping" and not any(setting.get(key) for key in ("capability", "mode", "owner")):
+            if setting.kind == "mapping" and not any(
+                setting.get(key) for key in ("capability", "mode", "owner")
+            ):
                 path = f"rootfs.{name.text}.set[{number}]"
-                yield subject.found(setting, path, "sets nothing", "at least one of capability, mode, owner", "")
+                yield subject.found(
+                    setting, path, "sets nothing", "at least one of capability, mode, owner", ""
+                )
 
 
 @_recipe_rule("recipe.passphrase", RecipeSubject)
@@ -190,7 +222,9 @@ def check_unsigned(subject: RecipeSubject) -> Iterator[Finding]:
     unsigned = verify.get("unsigned") if verify else None
     if unsigned and unsigned.text == "true" and subject.tree.get("sign"):
         hint = "remove it, and name the CA certificates with trust"
-        yield subject.found(unsigned, "verify.unsigned", "but the recipe signs the image", None, hint)
+        yield subject.found(
+            unsigned, "verify.unsigned", "but the recipe signs the image", None, hint
+        )
 
 
 @_recipe_rule("recipe.legacy", RecipeSubject)
@@ -200,7 +234,13 @@ def check_legacy(subject: RecipeSubject) -> Iterator[Finding]:
     legacy = package.get("legacy") if package else None
     if legacy and legacy.text == "true" and not subject.tree.get("sign"):
         what = "needs a signature, but the recipe has none"
-        yield subject.found(legacy, "otaclient-package.legacy", what, None, "add a `sign` section, or leave legacy out")
+        yield subject.found(
+            legacy,
+            "otaclient-package.legacy",
+            what,
+            None,
+            "add a `sign` section, or leave legacy out",
+        )
 
 
 @_recipe_rule("recipe.provenance", RecipeSubject)
@@ -209,7 +249,9 @@ def check_provenance(subject: RecipeSubject) -> Iterator[Finding]:
     provenance = subject.tree.get("provenance")
     if provenance and provenance.text == "true" and not subject.tree.get("sign"):
         what = "is signed as the image is, but the recipe has no signature"
-        yield subject.found(provenance, "provenance", what, None, "add a `sign` section, or leave provenance out")
+        yield subject.found(
+            provenance, "provenance", what, None, "add a `sign` section, or leave provenance out"
+        )
 
 
 @_recipe_rule("recipe.publish", RecipeSubject)
@@ -219,7 +261,10 @@ def check_publish(subject: RecipeSubject) -> Iterator[Finding]:
     unsigned = verify.get("unsigned") if verify else None
     if publish and not subject.tree.get("sign") and not (unsigned and unsigned.text == "true"):
         what = "vehicles would refuse a release that is not signed, and the recipe has no signature"
-        hint = "add a `sign` section, or `verify: {unsigned: true}` if the image is meant to have no signature"
+        hint = (
+            "add a `sign` section, or `verify: {unsigned: true}` if the image is meant "
+            "to have no signature"
+        )
         yield subject.found(publish, "publish", what, None, hint)
 
 
@@ -236,6 +281,10 @@ def check_stdin(subject: RecipeSubject) -> Iterator[Finding]:
                 continue
             if first:
                 yield subject.found(
-                    tar, f"{path}.tar", f"standard input is read once, and {first} reads it", None, "name a file"
+                    tar,
+                    f"{path}.tar",
+                    f"standard input is read once, and {first} reads it",
+                    None,
+                    "name a file",
                 )
             first = first or path

@@ -24,8 +24,8 @@ _GIT = {
 class Context:
     """The outside world as a recipe sees it. Loading reads neither environment nor clock by itself.
 
-    `git` answers `describe`, `commit`, `branch` or `time` (HEAD's committer time in Unix seconds) and raises InputError
-    if it cannot. `now` is in Unix seconds.
+    `git` answers `describe`, `commit`, `branch` or `time` (HEAD's committer time in Unix seconds)
+    and raises InputError if it cannot. `now` is in Unix seconds.
     """
 
     env: Mapping[str, str]
@@ -34,12 +34,16 @@ class Context:
 
     @classmethod
     def from_process(cls, folder: str) -> Context:
-        """Return the environment and clock of this process, and the git repository that contains `folder`."""
-        return cls(env=os.environ, git=functools.cache(functools.partial(ask_git, folder)), now=int(time.time()))
+        """Return environment and clock of this process, and the git repository around `folder`."""
+        return cls(
+            env=os.environ,
+            git=functools.cache(functools.partial(ask_git, folder)),
+            now=int(time.time()),
+        )
 
 
 def ask_git(folder: str, what: str) -> str:
-    """Ask git about the repository that contains a folder: `describe`, `commit`, `branch` or `time`.
+    """Ask git about the repository that has a folder: `describe`, `commit`, `branch` or `time`.
 
     Raises:
         InputError: git is not installed, the folder is not in a repository, or git failed.
@@ -56,10 +60,16 @@ def ask_git(folder: str, what: str) -> str:
             check=False,
         )
     except OSError as error:
-        raise InputError("cannot run git", where=folder, observed=error.strerror, hint=_hint(what)) from None
+        raise InputError(
+            "cannot run git", where=folder, observed=error.strerror, hint=_hint(what)
+        ) from None
     if done.returncode != 0:
         said = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[0]
-        raise InputError(f"`git {' '.join(_GIT[what])}` failed", observed=said, hint=_hint_after(said, folder, what))
+        raise InputError(
+            f"`git {' '.join(_GIT[what])}` failed",
+            observed=said,
+            hint=_hint_after(said, folder, what),
+        )
     return done.stdout.strip()
 
 
@@ -67,8 +77,13 @@ def _hint_after(said: str, folder: str, what: str) -> str:
     """Return what to do about something that git said."""
     if "dubious ownership" in said:  # git's own advice stands in lines that are not shown
         place = shlex.quote(os.path.abspath(folder))
-        return f"another user owns the checkout; `git config --global --add safe.directory {place}` trusts it"
-    if what != "describe" and any(word in said for word in ("any commits", "ambiguous argument", "Needed a single")):
+        return (
+            "another user owns the checkout; `git config --global "
+            f"--add safe.directory {place}` trusts it"
+        )
+    if what != "describe" and any(
+        word in said for word in ("any commits", "ambiguous argument", "Needed a single")
+    ):
         return f"the repository has no commit yet: commit first, or {_hint(what)}"
     return _hint(what)
 
@@ -76,4 +91,7 @@ def _hint_after(said: str, folder: str, what: str) -> str:
 def _hint(what: str) -> str:
     if what == "time":
         return "set SOURCE_DATE_EPOCH, or write `timestamp: now` or an ISO 8601 time"
-    return f"build inside a git checkout, or take it from the environment: ${{env:RELEASE_{what.upper()}}}"
+    return (
+        "build inside a git checkout, or take it from the environment: "
+        f"${{env:RELEASE_{what.upper()}}}"
+    )

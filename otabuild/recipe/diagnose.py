@@ -1,6 +1,7 @@
 """Turns errors of the models into problems with a line, in the words of the recipe.
 
-Known keys and descriptions come from the JSON Schema. Therefore they cannot contradict what the models accept.
+Known keys and descriptions come from the JSON Schema. Therefore they cannot contradict what the
+models accept.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Key = str | int
 
 
 def problems(errors: Iterable[Any], root: YamlNode, file: str) -> list[Finding]:
-    """Return what pydantic found wrong in the plain values of a YAML tree, each with its place in the tree."""
+    """Return what pydantic found wrong in the values of a YAML tree, each with its place."""
     found, errors = [], list(errors)
     meant = _meant(errors, root)
     for error in errors:
@@ -44,15 +45,23 @@ def problems(errors: Iterable[Any], root: YamlNode, file: str) -> list[Finding]:
         spot = name if of_key else node
         facts = _missing(keys) if missing else _facts(error, node, root, trail)
         if tuple(keys[:2]) in _SECRET and node.text:
-            facts = {"what": facts["what"], "expected": facts.get("expected"), "hint": _description(keys)}
+            facts = {
+                "what": facts["what"],
+                "expected": facts.get("expected"),
+                "hint": _description(keys),
+            }
         found.append(Finding(Place(file, spot.line, spot.column, key_path(keys)), **facts))
     return found
 
 
 def _meant(errors: Iterable[Any], root: YamlNode) -> set[tuple[Key, ...]]:
     """Return the keys that were probably meant by unknown ones."""
-    unknown = (root.follow(error["loc"])[1] for error in errors if error["type"] == "extra_forbidden")
-    return {(*trail[:-1], nearest(str(trail[-1]), _free_keys(root, trail)) or "") for trail in unknown}
+    unknown = (
+        root.follow(error["loc"])[1] for error in errors if error["type"] == "extra_forbidden"
+    )
+    return {
+        (*trail[:-1], nearest(str(trail[-1]), _free_keys(root, trail)) or "") for trail in unknown
+    }
 
 
 def _free_keys(root: YamlNode, trail: Sequence[Key]) -> list[str]:
@@ -78,7 +87,9 @@ def _missing(keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def _description(keys: Sequence[Key]) -> str:
-    return next((str(schema["description"]) for schema in _schemas(keys) if "description" in schema), "")
+    return next(
+        (str(schema["description"]) for schema in _schemas(keys) if "description" in schema), ""
+    )
 
 
 def _facts(error: Any, node: YamlNode, root: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
@@ -90,7 +101,11 @@ def _facts(error: Any, node: YamlNode, root: YamlNode, trail: Sequence[Key]) -> 
         return {"what": "unknown key", "expected": ", ".join(_known_keys(trail[:-1])), "hint": hint}
     if kind == "value_error":
         cause = context["error"]
-        return _due("a string", node, trail) if cause.what == "must be a string" else _refused(cause, seen)
+        return (
+            _due("a string", node, trail)
+            if cause.what == "must be a string"
+            else _refused(cause, seen)
+        )
     if kind == "one_of":
         return _one_of(error["msg"], node, _known_keys(trail))
     return _due(_DUE[kind], node, trail) if kind in _DUE else _plain_facts(error, node, trail)
@@ -104,11 +119,22 @@ def _plain_facts(error: Any, node: YamlNode, trail: Sequence[Key]) -> dict[str, 
             return {"what": "must be a number, without quotes", "observed": f'"{seen}"'}
         hint = did_you_mean(seen, choices.split(", "))
         if list(trail) == ["recipe"]:
-            hint = f"this otabuild reads version {choices}; another version of it may read this recipe"
-        return {"what": "is not one of the choices", "observed": seen, "expected": choices, "hint": hint}
+            hint = (
+                f"this otabuild reads version {choices}; another version of it may read this recipe"
+            )
+        return {
+            "what": "is not one of the choices",
+            "observed": seen,
+            "expected": choices,
+            "hint": hint,
+        }
     if error["type"] == "too_short":
         return {"what": "must contain at least one entry"}
-    return {"what": error["msg"][:1].lower() + error["msg"][1:], "observed": seen, "hint": _description(trail)}
+    return {
+        "what": error["msg"][:1].lower() + error["msg"][1:],
+        "observed": seen,
+        "hint": _description(trail),
+    }
 
 
 def _seen(node: YamlNode) -> str:
@@ -130,7 +156,10 @@ def _refused(cause: Any, seen: str) -> dict[str, Any]:
 
 def _due(due: str, node: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
     if due == "a list":
-        of = next((f"{{{key}: {_short(node.text)}}}" for key in _known_keys([*trail, 0])), _short(node.text))
+        of = next(
+            (f"{{{key}: {_short(node.text)}}}" for key in _known_keys([*trail, 0])),
+            _short(node.text),
+        )
         hint = f"write [{of}]" if node.text else "begin each entry with a dash"
         return {"what": f"must be {due}", "observed": _seen(node), "hint": hint}
     if due != "a string" or node.kind in ("list", "mapping"):
@@ -146,11 +175,17 @@ def _due(due: str, node: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:
 def _one_of(what: str, node: YamlNode, known: Sequence[str]) -> dict[str, Any]:
     keys = [key.text for key, _ in node.pairs]
     hints = (did_you_mean(key, known) for key in keys if key not in known)
-    return {"what": what, "observed": ", ".join(keys) or _seen(node), "hint": next(filter(None, hints), "")}
+    return {
+        "what": what,
+        "observed": ", ".join(keys) or _seen(node),
+        "hint": next(filter(None, hints), ""),
+    }
 
 
 def _known_keys(path: Sequence[Key]) -> list[str]:
-    return list(dict.fromkeys(name for schema in _schemas(path) for name in schema.get("properties", {})))
+    return list(
+        dict.fromkeys(name for schema in _schemas(path) for name in schema.get("properties", {}))
+    )
 
 
 def _schemas(path: Sequence[Key]) -> list[dict[str, Any]]:

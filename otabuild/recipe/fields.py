@@ -35,7 +35,9 @@ _OWNER = re.compile(r"([0-9]{1,10}):([0-9]{1,10})")
 class RefusedError(ValueError):
     """A refused value, with what would be accepted and what to do next."""
 
-    def __init__(self, what: str, *, observed: str | None = None, expected: str | None = None, hint: str = "") -> None:
+    def __init__(
+        self, what: str, *, observed: str | None = None, expected: str | None = None, hint: str = ""
+    ) -> None:
         super().__init__(what)
         self.what, self.observed, self.expected, self.hint = what, observed, expected, hint
 
@@ -56,27 +58,34 @@ class Model(BaseModel):
 
 @dataclass(frozen=True)
 class PathBase:
-    """The `folder` that paths of a recipe are relative to, and the `root` below which they become so; both absolute."""
+    """The `folder` that paths of a recipe are relative to, and the `root` of what they become.
+
+    Paths below the root become relative to it. Both are absolute.
+    """
 
     folder: str
     root: str
 
     def relative(self, path: str) -> str:
-        """Return a path of the recipe, relative to the root if it is below it, else absolute; without `.` and `..`."""
+        """Return a path of the recipe without `.` and `..`.
+
+        It is relative to the root if it is below it, else absolute.
+        """
         whole = os.path.normpath(os.path.join(self.folder, path))
         below = os.path.relpath(whole, self.root)
         return whole if below == ".." or below.startswith("../") else below
 
 
 def one_of(*kinds: str, word: str = "", uri: str = "") -> Discriminator:
-    """Distinguish the models of a union by the only key of `kinds` in a mapping, or by being a word or a URI.
+    """Distinguish the models of a union by the only key of `kinds`, or by being a word or URI.
 
-    Each model of the union is tagged `<kind>`, that of a URI `<uri>`. The angle brackets prevent confusion of a tag with
-    a key. `uri` is an example of the URI; without it, there is none.
+    Each model of the union is tagged `<kind>`, that of a URI `<uri>`. The angle brackets prevent
+    confusion of a tag with a key. `uri` is an example of the URI; without it, there is none.
     """
 
     def kind(value: Any) -> str | None:
-        # A mapping has a key of its kind, a word or a URI has none, and a model is asked for those that it was made of.
+        # A mapping has a key of its kind, a word or a URI has none, and a model is asked for those
+        # that it was made of.
         fields = value if isinstance(value, dict) else _fields_set(value)
         found = [name for name in kinds if name in fields]
         if word and value == word:
@@ -86,13 +95,15 @@ def one_of(*kinds: str, word: str = "", uri: str = "") -> Discriminator:
         return f"<{found[0]}>" if len(found) == 1 else None
 
     due = f"contain exactly one of {', '.join(kinds)}"
-    texts = [f"be {text}" for text in (word and f"`{word}`", uri and f"a URI such as `{uri}`") if text]
+    texts = [
+        f"be {text}" for text in (word and f"`{word}`", uri and f"a URI such as `{uri}`") if text
+    ]
     message = f"must {', '.join([*texts, f'or {due}'] if texts else [due])}"
     return Discriminator(kind, custom_error_type="one_of", custom_error_message=message)
 
 
 def _fields_set(value: Any) -> set[str]:
-    """Return the keys that a model was made of: Pydantic also asks for the kind of a model that it serializes."""
+    """Return the keys that a model was made of: Pydantic asks also about models to serialize."""
     return {name.replace("_", "-") for name in getattr(value, "model_fields_set", ())}
 
 
@@ -144,7 +155,9 @@ def _path_or_url(text: str, info: ValidationInfo) -> str:
     try:
         parse_url(text)
     except InputError as error:  # its place is the URL without what may be a secret
-        raise RefusedError(error.what, observed=error.where, expected=error.expected, hint=error.hint) from None
+        raise RefusedError(
+            error.what, observed=error.where, expected=error.expected, hint=error.hint
+        ) from None
     return text
 
 
@@ -168,12 +181,15 @@ PathOrStdin = Annotated[Text, AfterValidator(_path_or_stdin)]
 """A path of the host, or `-` for standard input."""
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
-_NAME_MAX = 100  # files of the work directory are named after it, and a file name has at most 255 bytes
+# Files of the work directory are named after it, and a file name has at most 255 bytes.
+_NAME_MAX = 100
 
 
 def _not_too_long(text: str) -> str:
     if len(text) > _NAME_MAX:
-        raise RefusedError("is too long", observed=f"{len(text)} characters", expected=f"at most {_NAME_MAX}")
+        raise RefusedError(
+            "is too long", observed=f"{len(text)} characters", expected=f"at most {_NAME_MAX}"
+        )
     return text
 
 
@@ -195,14 +211,18 @@ def _architecture(text: str) -> str:
     folded = text.casefold()
     known = folded if folded in NAMES else architecture_name(text)
     if text != known:
-        raise RefusedError("is not what images call this architecture", hint=f"did you mean `{known}`?")
+        raise RefusedError(
+            "is not what images call this architecture", hint=f"did you mean `{known}`?"
+        )
     return text
 
 
 Architecture = Annotated[Name, AfterValidator(_architecture)]
 """The name of an architecture. Alternative names of an architecture that the format names are refused."""
 
-EnvName = Annotated[StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an environment variable")]
+EnvName = Annotated[
+    StrictStr, _matching("[A-Za-z_][A-Za-z0-9_]*", "name of an environment variable")
+]
 """The name of an environment variable."""
 
 Platform = Annotated[StrictStr, _matching("[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", "platform")]
@@ -234,7 +254,8 @@ def _ids(value: object) -> Ids:
     found = _OWNER.fullmatch(value)
     if not found or max(ids := Ids(int(found[1]), int(found[2]))) > limits.OWNER:
         raise RefusedError(
-            "is not a valid owner", expected=f'"uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"'
+            "is not a valid owner",
+            expected=f'"uid:gid" in numbers of 0 to {limits.OWNER}, such as "0:0"',
         )
     return ids
 
@@ -247,25 +268,36 @@ def _owner_schema(pattern: str) -> Any:
     return Annotated[str, Field(pattern=pattern)]
 
 
-NumericOwner = Annotated[Ids, BeforeValidator(_ids, json_schema_input_type=_owner_schema(f"^{_OWNER.pattern}$"))]
+NumericOwner = Annotated[
+    Ids, BeforeValidator(_ids, json_schema_input_type=_owner_schema(f"^{_OWNER.pattern}$"))
+]
 """A uid and gid, such as `"0:0"`."""
 
 Owner = Annotated[
     Literal["keep"] | Ids,
-    BeforeValidator(_keep_or_ids, json_schema_input_type=_owner_schema(f"^(keep|{_OWNER.pattern})$")),
+    BeforeValidator(
+        _keep_or_ids, json_schema_input_type=_owner_schema(f"^(keep|{_OWNER.pattern})$")
+    ),
 ]
 """`keep`, or the uid and gid that every entry gets."""
 
 
 def _mode(value: object) -> object:
     if not isinstance(value, str):
-        raise RefusedError("must be a string", expected='four octal digits in quotes, such as "0644"')
+        raise RefusedError(
+            "must be a string", expected='four octal digits in quotes, such as "0644"'
+        )
     if not re.fullmatch("[0-7]{3,4}", value):
-        raise RefusedError("is not a valid mode", expected='four octal digits in quotes, such as "0644"')
+        raise RefusedError(
+            "is not a valid mode", expected='four octal digits in quotes, such as "0644"'
+        )
     return int(value, 8)
 
 
-Mode = Annotated[int, BeforeValidator(_mode, json_schema_input_type=Annotated[str, Field(pattern="^[0-7]{3,4}$")])]
+Mode = Annotated[
+    int,
+    BeforeValidator(_mode, json_schema_input_type=Annotated[str, Field(pattern="^[0-7]{3,4}$")]),
+]
 """Permission bits (including setuid, setgid, sticky), written as octal text."""
 
 
@@ -298,7 +330,10 @@ def size_of(least: int, most: int) -> AfterValidator:
 
 
 class OciReference(NamedTuple):
-    """An image in an OCI layout: the layout's path, and a tag or digest (`sha256:…`), None if it has only one image."""
+    """An image in an OCI layout: the layout's path, and a tag or digest (`sha256:…`), if any.
+
+    None stands for the only image.
+    """
 
     layout: str
     reference: str | None
@@ -311,12 +346,19 @@ def _oci(value: object, info: ValidationInfo) -> object:
     if not at or "/" in digest:  # no @, or one in the name of a folder
         path, at, digest = value, "", ""
     if at and not re.fullmatch("sha256:[0-9a-f]{64}", digest):
-        raise RefusedError("has no digest after the @", expected="sha256: and 64 lowercase hex digits")
-    layout, colon, tag = path.partition(":")  # like umoci and skopeo: a tag can be a whole name, with / and :
+        raise RefusedError(
+            "has no digest after the @", expected="sha256: and 64 lowercase hex digits"
+        )
+    # Like umoci and skopeo: a tag can be a whole name, with / and :
+    layout, colon, tag = path.partition(":")
     if (colon and not tag) or not layout:
-        raise RefusedError("is not a reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
+        raise RefusedError(
+            "is not a reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"'
+        )
     return OciReference(_path(layout, info), digest or tag or None)
 
 
-Oci = Annotated[OciReference, BeforeValidator(_oci, json_schema_input_type=Annotated[str, Field(min_length=1)])]
+Oci = Annotated[
+    OciReference, BeforeValidator(_oci, json_schema_input_type=Annotated[str, Field(min_length=1)])
+]
 """`layout-dir:tag` or `layout-dir@sha256:…`."""

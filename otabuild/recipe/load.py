@@ -29,13 +29,16 @@ from otabuild.storage.files import read_file
 _INIT = "`otabuild init` writes a first recipe"
 
 
-def load_recipe(path: str | os.PathLike[str], context: Context | None = None, root: str | None = None) -> Recipe:
+def load_recipe(
+    path: str | os.PathLike[str], context: Context | None = None, root: str | None = None
+) -> Recipe:
     """Load one recipe.
 
     Args:
         path: the YAML file; paths inside it are relative to its folder.
         context: environment, git and time; default: from this process.
-        root: the folder below which the paths of the model become relative; default: the current folder.
+        root: the folder below which the paths of the model become relative; default: the current
+            folder.
 
     Raises:
         RecipeError: the file cannot be read or is not a valid recipe; has every problem.
@@ -52,9 +55,13 @@ def load_recipe(path: str | os.PathLike[str], context: Context | None = None, ro
         raw = read_file(file, limits.RECIPE)
     except StorageError as error:
         hint = (
-            "name a recipe in it; `doit build` builds every recipe of a folder" if os.path.isdir(file) else error.hint
+            "name a recipe in it; `doit build` builds every recipe of a folder"
+            if os.path.isdir(file)
+            else error.hint
         )
-        raise RecipeError([Finding(Place(shown), error.what, error.observed, error.expected, hint)]) from None
+        raise RecipeError(
+            [Finding(Place(shown), error.what, error.observed, error.expected, hint)]
+        ) from None
     stem = os.path.splitext(os.path.basename(file))[0]
     return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
 
@@ -64,7 +71,9 @@ def _near(file: str) -> str:
     folder, name = os.path.split(file)
     for place in (folder, os.path.join(folder, "recipes")):
         with suppress(OSError):
-            recipes = {os.path.splitext(other)[0]: other for other in recipes_in(place or os.curdir)}
+            recipes = {
+                os.path.splitext(other)[0]: other for other in recipes_in(place or os.curdir)
+            }
             if near := nearest(os.path.splitext(name)[0], recipes):
                 return f"did you mean `{os.path.join(place, recipes[near])}`?"
     return ""
@@ -76,7 +85,9 @@ def recipes_in(folder: str) -> list[str]:
     Raises:
         OSError: it cannot be listed.
     """
-    return sorted(name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")) and name[0] != ".")
+    return sorted(
+        name for name in os.listdir(folder) if name.endswith((".yaml", ".yml")) and name[0] != "."
+    )
 
 
 def load_recipes(
@@ -85,8 +96,8 @@ def load_recipes(
     """Load every `*.yaml` and `*.yml` file of a folder.
 
     Returns:
-        The valid recipes by name, and the errors of the others by file stem. Recipes with the same name, or with the
-        same output, are all invalid.
+        The valid recipes by name, and the errors of the others by file stem. Recipes with the same
+        name, or with the same output, are all invalid.
 
     Raises:
         RecipeError: the folder cannot be read.
@@ -96,10 +107,16 @@ def load_recipes(
         names = recipes_in(where)
     except FileNotFoundError:
         hint = f"{_INIT}; [tool.otabuild] recipes of pyproject.toml names another folder"
-        raise RecipeError([Finding(Place(where), "there is no folder of recipes", hint=hint)]) from None
+        raise RecipeError(
+            [Finding(Place(where), "there is no folder of recipes", hint=hint)]
+        ) from None
     except OSError as error:
         raise RecipeError(
-            [Finding(Place(where, 1, 1), "cannot read the folder of recipes", observed=error.strerror)]
+            [
+                Finding(
+                    Place(where, 1, 1), "cannot read the folder of recipes", observed=error.strerror
+                )
+            ]
         ) from None
     context = context or Context.from_process(where)
     loaded: dict[str, list[tuple[str, Recipe]]] = {}
@@ -123,7 +140,11 @@ def load_recipes(
         for file in files:
             errors[_key(file, names)] = _same_name(os.path.join(where, file), name, files)
     shared = _same_outputs([recipe for _, recipe in single.values()])
-    errors |= {_key(file, names): shared[recipe.name] for file, recipe in single.values() if recipe.name in shared}
+    errors |= {
+        _key(file, names): shared[recipe.name]
+        for file, recipe in single.values()
+        if recipe.name in shared
+    }
     return {name: recipe for name, (_, recipe) in single.items() if name not in shared}, errors
 
 
@@ -137,7 +158,9 @@ def _key(name: str, names: list[str]) -> str:
 def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
     others = ", ".join(other for other in files if other != os.path.basename(file))
     what = f"the name {name!r} is also used by {others}"
-    return RecipeError([Finding(Place(file, 1, 1, "name"), what, hint="give each recipe a `name` of its own")])
+    return RecipeError(
+        [Finding(Place(file, 1, 1, "name"), what, hint="give each recipe a `name` of its own")]
+    )
 
 
 def _same_outputs(recipes: Sequence[Recipe]) -> dict[str, RecipeError]:
@@ -151,10 +174,13 @@ def _same_outputs(recipes: Sequence[Recipe]) -> dict[str, RecipeError]:
     for path, found in writers.items():
         for key, recipe in found:
             others = ", ".join(other.file for _, other in found if other is not recipe)
-            if not others:  # it is alone, or both are outputs of one recipe, which `places.clashes` tells
+            # It is alone, or both are outputs of one recipe, which `places.clashes` tells.
+            if not others:
                 continue
             what = f"{others} writes to the same place"
-            problem = problem_at(recipe, [key], what, path, hint="give each recipe an output of its own")
+            problem = problem_at(
+                recipe, [key], what, path, hint="give each recipe an output of its own"
+            )
             shared.setdefault(recipe.name, []).append(problem)
     return {name: RecipeError(problems) for name, problems in shared.items()}
 
@@ -174,15 +200,29 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: 
     """
     if len(raw) > limits.RECIPE:
         raise RecipeError(
-            [Finding(Place(file, 1, 1), "the file is too large", expected=f"at most {limits.RECIPE} bytes")]
+            [
+                Finding(
+                    Place(file, 1, 1),
+                    "the file is too large",
+                    expected=f"at most {limits.RECIPE} bytes",
+                )
+            ]
         )
     try:
         tree, remarks = parse_yaml(raw, file)
     except YamlError as error:
-        raise RecipeError([Finding(Place(file, error.line, error.column), error.what, hint=error.hint)]) from None
+        raise RecipeError(
+            [Finding(Place(file, error.line, error.column), error.what, hint=error.hint)]
+        ) from None
     if tree.kind != "mapping":
         raise RecipeError(
-            [Finding(Place(file, 1, 1), "contains no recipe", hint="`otabuild init` writes one to start from")]
+            [
+                Finding(
+                    Place(file, 1, 1),
+                    "contains no recipe",
+                    hint="`otabuild init` writes one to start from",
+                )
+            ]
         )
     found = [replace(remark, hint="remove it") for remark in remarks]
     found += findings_of(RecipeSubject(tree, file))
@@ -193,7 +233,11 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: 
         recipe = Recipe.of_tree({**values, "\0file": file}, tree, base)
     except ValidationError as error:
         known = {problem.place for problem in found}
-        found += [problem for problem in problems(error.errors(), tree, file) if problem.place not in known]
+        found += [
+            problem
+            for problem in problems(error.errors(), tree, file)
+            if problem.place not in known
+        ]
         raise RecipeError(found) from None
     found += clashes(recipe, base.root)
     if found:
@@ -213,8 +257,13 @@ class _Loader:
     def values(self, tree: YamlNode, stem: str) -> dict[str, Any]:
         time = self._time(tree.get("timestamp") or YamlNode("string", 1, 1, text="commit"))
         self.date = utc_date(time)
-        values = {key.text: self._value(node, [key.text]) for key, node in tree.pairs if key.text != "timestamp"}
-        no_output = {"output": None} if "publish" in values else {}  # whoever publishes need not write an artifact
+        values = {
+            key.text: self._value(node, [key.text])
+            for key, node in tree.pairs
+            if key.text != "timestamp"
+        }
+        # Whoever publishes need not write an artifact.
+        no_output = {"output": None} if "publish" in values else {}
         return {"name": stem, **no_output, **values, "timestamp": time}
 
     def _time(self, node: YamlNode) -> int:
@@ -222,7 +271,9 @@ class _Loader:
             self._problem(
                 node,
                 ["timestamp"],
-                RefusedError("must be text", observed=node.text, expected="commit, now, or an ISO 8601 time"),
+                RefusedError(
+                    "must be text", observed=node.text, expected="commit, now, or an ISO 8601 time"
+                ),
             )
             return self.context.now
         try:
@@ -244,6 +295,10 @@ class _Loader:
             self._problem(node, keys, error)
             return node.text
 
-    def _problem(self, node: YamlNode, keys: list[str | int], error: RefusedError | InputError) -> None:
+    def _problem(
+        self, node: YamlNode, keys: list[str | int], error: RefusedError | InputError
+    ) -> None:
         facts = error.what, error.observed, error.expected, error.hint
-        self.problems.append(Finding(Place(self.file, node.line, node.column, key_path(keys)), *facts))
+        self.problems.append(
+            Finding(Place(self.file, node.line, node.column, key_path(keys)), *facts)
+        )

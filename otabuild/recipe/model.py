@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, Field, PrivateAttr, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from otabuild.format.annotations import INDEX_SHORT_KEYS
@@ -115,7 +124,9 @@ class Hardware(Model):
 
 def _distinct(keys: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(keys)) != len(keys):
-        raise RefusedError("names a release key twice", observed=next(key for key in keys if keys.count(key) > 1))
+        raise RefusedError(
+            "names a release key twice", observed=next(key for key in keys if keys.count(key) > 1)
+        )
     return keys
 
 
@@ -124,9 +135,9 @@ class PayloadRecipe(Model):
 
     ecu: Name
     """Id of the ECU."""
-    release_keys: Annotated[tuple[Literal["dev", "prd"], ...], Field(min_length=1), AfterValidator(_distinct)] = (
-        "dev",
-    )
+    release_keys: Annotated[
+        tuple[Literal["dev", "prd"], ...], Field(min_length=1), AfterValidator(_distinct)
+    ] = ("dev",)
     """Release keys under which the payload is offered."""
     rootfs: Name
     """Name of a rootfs of this recipe."""
@@ -180,7 +191,10 @@ class WebAuto(Model):
 
 
 class Annotations(Model):
-    """Annotations of index.json; in addition to the short keys, any full key (with a dot) and a string value."""
+    """Annotations of index.json.
+
+    In addition to the short keys, any full key (with a dot) and a string value.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, StrictStr]
@@ -221,7 +235,11 @@ class StorageRecipe(Model):
 
     @model_validator(mode="after")
     def _members_fit(self) -> Self:
-        if self.bundle_member_max and self.bundle_size and self.bundle_member_max > self.bundle_size:
+        if (
+            self.bundle_member_max
+            and self.bundle_size
+            and self.bundle_member_max > self.bundle_size
+        ):
             raise RefusedError("has a bundle-member-max that is larger than its bundle-size")
         return self
 
@@ -264,7 +282,10 @@ class Recipe(Model):
     """Time of the build: `commit` (of HEAD), `now`, or ISO 8601; SOURCE_DATE_EPOCH has precedence."""
     annotations: Annotations = Annotations()
     """Annotations of the image."""
-    rootfs: Annotated[dict[Name, RootfsRecipe], Field(min_length=1, json_schema_extra={"additionalProperties": False})]
+    rootfs: Annotated[
+        dict[Name, RootfsRecipe],
+        Field(min_length=1, json_schema_extra={"additionalProperties": False}),
+    ]
     """Root file systems by name."""
     payloads: Annotated[tuple[PayloadRecipe, ...], Field(min_length=1)]
     """The payloads, one for each ECU."""
@@ -307,12 +328,16 @@ class Recipe(Model):
         """Return the annotations of index.json that the recipe sets, by their full keys."""
         return {
             INDEX_SHORT_KEYS.get(key, key): text
-            for key, text in _flat(self.annotations.model_dump(by_alias=True, exclude_none=True), "")
+            for key, text in _flat(
+                self.annotations.model_dump(by_alias=True, exclude_none=True), ""
+            )
         }
 
 
 def _flat(annotations: dict[str, Any], prefix: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for key, value in annotations.items():
-        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        found += (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(prefix + key, value)]
+        )
     return found

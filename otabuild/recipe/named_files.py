@@ -19,7 +19,7 @@ from otabuild.storage.files import read_file
 
 
 def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Finding]:
-    """Return the files and folders that a recipe names but that do not exist, except rootfs sources and overlays.
+    """Return what a recipe names and does not exist, except sources and overlays of a rootfs.
 
     A later step may create those.
 
@@ -33,11 +33,14 @@ def missing_inputs(recipe: Recipe, root: str = os.curdir) -> list[Finding]:
         if not os.path.exists(os.path.join(root, path))
     ]
     hint = "make it, or correct the path in the recipe"
-    return [problem_at(recipe, keys, "no such file or folder", path, hint=hint) for keys, path in missing]
+    return [
+        problem_at(recipe, keys, "no such file or folder", path, hint=hint)
+        for keys, path in missing
+    ]
 
 
 def followed(path: str, root: str = os.curdir) -> str:
-    """Return the path of something that does not exist and, if it is a link, also where that leads."""
+    """Return the path of something that does not exist and, if a link, where it leads."""
     try:
         target = os.readlink(os.path.join(root, path))
     except OSError:
@@ -49,14 +52,18 @@ def followed(path: str, root: str = os.curdir) -> str:
 def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
     """Add file, line and key of a recipe to errors about the value at or below some of its keys.
 
-    Without keys, only an error that names a value of the recipe is about it. The same holds for a StorageError, which
-    may be about the work directory.
+    Without keys, only an error that names a value of the recipe is about it. The same holds for a
+    StorageError, which may be about the work directory.
     """
     try:
         yield
     except OtabuildError as error:
         below = {found: value for found, value in _named(recipe) if found[: len(keys)] == keys}
-        about = [found for found, value in below.items() if _is_about(error.where, value, inside="set" not in found)]
+        about = [
+            found
+            for found, value in below.items()
+            if _is_about(error.where, value, inside="set" not in found)
+        ]
         if not about and (not keys or isinstance(error, StorageError)):
             raise
         if not about and keys in below:
@@ -66,7 +73,7 @@ def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
 
 
 def _is_about(where: str, value: str, *, inside: bool) -> bool:
-    """Whether the place that an error names is a value of the recipe, or inside the folder or file of that name."""
+    """Whether the place that an error names is a value of the recipe, or inside what it names."""
     named = (value, os.path.abspath(value))
     return any(part in named for part in where.split(", ")) or (
         inside and where.startswith(tuple(f"{path}{end}" for path in named for end in "/:"))
@@ -84,25 +91,33 @@ def bad_sys_configs(recipe: Recipe) -> list[Finding]:
             parse_sys_config(read_file(path, limits.DOCUMENT), path)
         except OtabuildError as error:
             what, keys = f"{error.where}: {error.what}", ("payloads", number, "sys-config")
-            problems.append(problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint))
+            problems.append(
+                problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint)
+            )
     return problems
 
 
 def bad_release(recipe: Recipe) -> list[Finding]:
     """Return what is wrong with the otaclient release that a recipe names, except a missing folder.
 
-    Sizes are compared here; the checksums of these large files are compared where they are read into the image.
+    Sizes are compared here; the checksums of these large files are compared where they are read
+    into the image.
     """
     package = recipe.otaclient_package
     if package is None or not os.path.lexists(package.release_dir):
         return []
-    keys, manifest = ("otaclient-package", "release-dir"), os.path.join(package.release_dir, RELEASE_MANIFEST)
+    keys, manifest = (
+        ("otaclient-package", "release-dir"),
+        os.path.join(package.release_dir, RELEASE_MANIFEST),
+    )
     hint = "name the folder of an otaclient release, or get the release again"
     try:
         release, *_ = build_package(read_file(manifest, limits.DOCUMENT), manifest)
     except OtabuildError as error:
         what = f"{error.where}: {error.what}"
-        return [problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint or hint)]
+        return [
+            problem_at(recipe, keys, what, error.observed, error.expected, hint=error.hint or hint)
+        ]
     problems = []
     for file in release.packages if package.legacy else release.squashfs:
         path = os.path.join(package.release_dir, file.filename)
@@ -112,7 +127,11 @@ def bad_release(recipe: Recipe) -> list[Finding]:
             problems.append(problem_at(recipe, keys, f"{path}: not a regular file", hint=hint))
         elif found.st_size != file.size:
             what = f"{path}: not the size that {RELEASE_MANIFEST} says"
-            problems.append(problem_at(recipe, keys, what, f"{found.st_size} bytes", f"{file.size} bytes", hint=hint))
+            problems.append(
+                problem_at(
+                    recipe, keys, what, f"{found.st_size} bytes", f"{file.size} bytes", hint=hint
+                )
+            )
     return problems
 
 
@@ -130,7 +149,7 @@ def problem_at(
 
 
 def place_of(recipe: Recipe, keys: Sequence[Key]) -> Place:
-    """Return the place of the value at some keys of a loaded recipe, or of what is nearest to it."""
+    """Return the place of the value at some keys of a recipe, or of what is nearest to it."""
     node, trail, _ = recipe.tree.follow(keys)
     return Place(recipe.file, node.line, node.column, key_path(trail))
 
@@ -171,9 +190,15 @@ def recipe_inputs(recipe: Recipe) -> Iterator[tuple[tuple[Key, ...], str]]:
         yield ("sbom", "vex"), recipe.sbom.vex
     if recipe.sign:
         yield ("sign", "certificate"), recipe.sign.certificate
-        yield from ((("sign", "chain", number), path) for number, path in enumerate(recipe.sign.chain))
+        yield from (
+            (("sign", "chain", number), path) for number, path in enumerate(recipe.sign.chain)
+        )
         if isinstance(recipe.sign.key, FileKey):
             yield ("sign", "key", "file"), recipe.sign.key.file
     if recipe.verify:
-        yield from ((("verify", "trust", number), path) for number, path in enumerate(recipe.verify.trust))
-        yield from ((("verify", "crl", number), path) for number, path in enumerate(recipe.verify.crl))
+        yield from (
+            (("verify", "trust", number), path) for number, path in enumerate(recipe.verify.trust)
+        )
+        yield from (
+            (("verify", "crl", number), path) for number, path in enumerate(recipe.verify.crl)
+        )

@@ -16,7 +16,7 @@ _FOLDER = "is a folder, but the artifact is a file"
 
 
 def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -> list[Finding]:
-    """Find outputs that are, contain or are inside an input, the other output or the work directory.
+    """Find outputs that are, contain or are in an input, another output or the work directory.
 
     Such an output would overwrite its own input, or include itself and grow with every build.
 
@@ -32,9 +32,12 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
     places = [("the recipe itself", recipe.file), *sources, *inputs]
     found = []
     store = recipe.publish.store if recipe.publish else None
-    if store and not is_url(store) and (what := _clash("publish.store", store, sources, root)):  # it may have the base
+    # It may have the base.
+    if store and not is_url(store) and (what := _clash("publish.store", store, sources, root)):
         hint = "publish to a place of its own"
-        found.append(Finding(place_of(recipe, ["publish", "store"]), what, observed=store, hint=hint))
+        found.append(
+            Finding(place_of(recipe, ["publish", "store"]), what, observed=store, hint=hint)
+        )
     outputs = (
         ("output", recipe.output),
         ("output-dir", recipe.output_dir),
@@ -71,6 +74,8 @@ def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) 
 
 
 def _real(path: str, root: str) -> tuple[str, str]:
-    """Return where a path leads to, and the path of the link itself, because a link can be overwritten, too."""
+    """Return where a path leads to, and where the link itself is: it can be overwritten, too."""
     folder, name = os.path.split(os.path.normpath(os.path.join(root, path)))
-    return os.path.realpath(os.path.join(folder, name)), os.path.join(os.path.realpath(folder), name)
+    return os.path.realpath(os.path.join(folder, name)), os.path.join(
+        os.path.realpath(folder), name
+    )

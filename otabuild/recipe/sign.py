@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, Tag, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
 
 from otabuild.recipe.fields import EnvName, Model, Path, RefusedError, Text, one_of
 
@@ -33,10 +42,13 @@ class CommandKey(Model):
 
 def _pkcs11_uri(text: str) -> str:
     if not text.startswith("pkcs11:"):
-        raise RefusedError("is not a PKCS#11 URI", expected='such as "pkcs11:token=release;object=ota-key"')
+        raise RefusedError(
+            "is not a PKCS#11 URI", expected='such as "pkcs11:token=release;object=ota-key"'
+        )
     if "pin-value=" in text:
         raise RefusedError(
-            "contains a PIN, but secrets do not belong in a recipe", hint="use `passphrase: {env: NAME}` for the PIN"
+            "contains a PIN, but secrets do not belong in a recipe",
+            hint="use `passphrase: {env: NAME}` for the PIN",
         )
     return text
 
@@ -62,7 +74,8 @@ _SERVICES = {
     "hashivault": r".*[^/]",
 }
 _EXAMPLES = (
-    "awskms:///alias/NAME, gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N, "
+    "awskms:///alias/NAME, "
+    "gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N, "
     "azurekms://HOST/KEY or hashivault://KEY"
 )
 
@@ -144,6 +157,9 @@ class VerifyRecipe(Model):
     @model_validator(mode="after")
     def _says_whom_to_trust(self) -> Self:
         if not self.trust and not self.unsigned:
-            hint = "`trust: [root.pem]`, or `unsigned: true` for an image that is meant to have no signature"
+            hint = (
+                "`trust: [root.pem]`, or `unsigned: true` for an image that is meant "
+                "to have no signature"
+            )
             raise RefusedError("does not say whom to trust", hint=hint)
         return self

@@ -6,7 +6,17 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, Tag
 
-from otabuild.recipe.fields import Model, Oci, Owner, Path, PathOrStdin, Platform, RefusedError, Text, one_of
+from otabuild.recipe.fields import (
+    Model,
+    Oci,
+    Owner,
+    Path,
+    PathOrStdin,
+    Platform,
+    RefusedError,
+    Text,
+    one_of,
+)
 from otabuild.rootfs import inputs
 
 
@@ -24,7 +34,10 @@ class DirectoryRecipe(Model):
         return "directory", self.directory
 
     def input(self, owner: inputs.Owner, architecture: str) -> inputs.Input:
-        """Return what the scan reads; `owner` is that of the entries, `architecture` what images must have."""
+        """Return what the scan reads.
+
+        `owner` is that of the entries, `architecture` what images must have.
+        """
         del architecture  # known only of container images
         return inputs.DirectoryInput(self.directory, owner)
 
@@ -65,7 +78,9 @@ class OciRecipe(Model):
 
     def input(self, owner: inputs.Owner, architecture: str) -> inputs.Input:
         """See `DirectoryRecipe.input`."""
-        return inputs.OciInput(self.oci.layout, owner, self.oci.reference, self.platform, architecture)
+        return inputs.OciInput(
+            self.oci.layout, owner, self.oci.reference, self.platform, architecture
+        )
 
 
 class DockerArchiveRecipe(Model):
@@ -100,7 +115,8 @@ SourceRecipe = Annotated[
 def _listed(value: object) -> object:
     if isinstance(value, str):
         raise RefusedError(
-            "does not say what it is", hint=f"write source: {{directory: {value}}}, or tar, oci, docker-archive"
+            "does not say what it is",
+            hint=f"write source: {{directory: {value}}}, or tar, oci, docker-archive",
         )
     return [value] if isinstance(value, dict) else value
 
@@ -108,5 +124,8 @@ def _listed(value: object) -> object:
 Sources = Annotated[
     tuple[SourceRecipe, ...],
     Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=SourceRecipe | Annotated[list[SourceRecipe], Field(min_length=1)]),
+    BeforeValidator(
+        _listed,
+        json_schema_input_type=SourceRecipe | Annotated[list[SourceRecipe], Field(min_length=1)],
+    ),
 ]

@@ -14,11 +14,15 @@ GITIGNORE = "/build/\n/dist/\n/pki/\n"
 
 
 def starter_recipe(name: str, *, keep_owners: bool) -> str:
-    """Return the text of a commented recipe of this name, for a folder `recipes/` beside `rootfs/` and `pki/`.
+    """Return a commented recipe of this name, for a folder `recipes/` beside `rootfs/`, `pki/`.
 
     With `keep_owners`, files keep their owners; otherwise all belong to root.
     """
-    text = resources.files(__package__ or "otabuild.recipe").joinpath("starter.yaml").read_text("utf-8")
+    text = (
+        resources.files(__package__ or "otabuild.recipe")
+        .joinpath("starter.yaml")
+        .read_text("utf-8")
+    )
     if keep_owners:
         text = text.replace("    owner:", "    # owner:")
     return text.replace("@NAME@", name)
@@ -39,7 +43,7 @@ def next_steps(path: str, *, with_doit: bool) -> str:
 
 
 def keeps_owners(path: str, *, euid: int) -> bool:
-    """Return whether the tree of a starter recipe at this path has the owners of the device: whether `/` is root's.
+    """Return whether a starter recipe's tree here has a device's owners: whether `/` is root's.
 
     If the tree does not exist yet, the user who runs this will make it.
     """

@@ -17,10 +17,10 @@ _GIT = ("describe", "commit", "branch")
 
 
 def substitute(text: str, context: Context, date: str | None) -> str:
-    """Replace the references in a string: `${git:…}`, `${env:NAME}`, `${env:NAME:-default}`, `${date}`.
+    """Replace references in a string: `${git:…}`, `${env:NAME}`, `${env:NAME:-default}`, `${date}`.
 
-    `$${` stands for `${`. Replaced text is not searched again. `date` is the ISO date of the build, or None if it
-    cannot be used.
+    `$${` stands for `${`. Replaced text is not searched again. `date` is the ISO date of the build,
+    or None if it cannot be used.
 
     Raises:
         RefusedError: a reference is unknown or has no value.
@@ -31,7 +31,10 @@ def substitute(text: str, context: Context, date: str | None) -> str:
         if found["escaped"]:
             return found[0][1:]
         if not found["end"]:
-            raise RefusedError(f"the reference {found[0][:40]} has no closing brace", hint="write $${ for a plain ${")
+            raise RefusedError(
+                f"the reference {found[0][:40]} has no closing brace",
+                hint="write $${ for a plain ${",
+            )
         return _value(found["inside"], context, date)
 
     return _REFERENCE.sub(value, text)
@@ -40,10 +43,14 @@ def substitute(text: str, context: Context, date: str | None) -> str:
 def _value(inside: str, context: Context, date: str | None) -> str:
     kind, _, rest = inside.partition(":")
     if "${" in rest:
-        raise RefusedError(f"the reference ${{{inside}}} contains another one", hint="give a default without ${")
+        raise RefusedError(
+            f"the reference ${{{inside}}} contains another one", hint="give a default without ${"
+        )
     if inside == "date":
         if date is None:
-            raise RefusedError("${date} is the date of the timestamp, so the timestamp cannot use it")
+            raise RefusedError(
+                "${date} is the date of the timestamp, so the timestamp cannot use it"
+            )
         return date
     if kind == "git" and rest in _GIT:
         return context.git(rest)
@@ -64,13 +71,17 @@ def _value(inside: str, context: Context, date: str | None) -> str:
 
 
 def build_time(text: str, context: Context) -> int:
-    """Return the Unix time in seconds for a `timestamp` of a recipe; SOURCE_DATE_EPOCH has precedence.
+    """Return the Unix seconds of a recipe's `timestamp`; SOURCE_DATE_EPOCH has precedence.
 
     Raises:
-        RefusedError: neither `commit`, `now` nor an ISO 8601 time, or SOURCE_DATE_EPOCH is not a number.
+        RefusedError: neither `commit`, `now` nor an ISO 8601 time, or SOURCE_DATE_EPOCH is not a
+            number.
         InputError: git failed.
     """
-    choices: dict[str, Callable[[], int]] = {"commit": lambda: int(context.git("time")), "now": lambda: context.now}
+    choices: dict[str, Callable[[], int]] = {
+        "commit": lambda: int(context.git("time")),
+        "now": lambda: context.now,
+    }
     time = choices.get(text) or _iso_time(text)
     epoch = context.env.get(EPOCH)
     if epoch is None:

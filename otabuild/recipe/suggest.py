@@ -15,6 +15,6 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """Return a question with the most similar known word, or an empty text if none is similar; see `nearest`."""
+    """Return a question with the most similar known word, or an empty text; see `nearest`."""
     near = nearest(word, known, cutoff)
     return f"did you mean `{near}`?" if near else ""

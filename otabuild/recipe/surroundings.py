@@ -1,4 +1,4 @@
-"""Checks what a recipe needs from this machine: sources, places for the outputs, a program that signs, the clock."""
+"""Checks what a recipe needs from this machine: sources, places, a signing program, the clock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from otabuild.recipe.sign import CommandKey
 
 
 def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -> Iterator[Finding]:
-    """Yield missing sources, outputs that cannot be written, a missing sign command, and a timestamp in the future.
+    """Yield missing sources, impossible outputs, a missing sign command, a future timestamp.
 
     Args:
         recipe: as loaded with the current folder as its root.
@@ -24,26 +24,44 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
     """
     for keys, path in recipe_sources(recipe):
         if not os.path.exists(path) and not is_made(str(keys[1])):
-            hint = "make it, or correct the path in the recipe; `otabuild.before_scan` registers a step that makes it"
+            hint = (
+                "make it, or correct the path in the recipe; `otabuild.before_scan` registers a "
+                "step that makes it"
+            )
             yield problem_at(recipe, keys, "no such file or folder", followed(path), hint=hint)
         elif keys[-1] == "directory" and os.path.lexists(path) and not os.path.isdir(path):
             kind = "overlay" if "overlay" in keys else "rootfs"
-            what, hint = f"{os.path.abspath(path)}: cannot open the {kind} directory", "an archive is given with `tar:`"
+            what, hint = (
+                f"{os.path.abspath(path)}: cannot open the {kind} directory",
+                "an archive is given with `tar:`",
+            )
             yield problem_at(recipe, keys, what, "Not a directory", hint=hint)
-    outputs: dict[tuple[str, ...], str] = {(key,): os.path.dirname(path) for key, path in _written(recipe)}
+    outputs: dict[tuple[str, ...], str] = {
+        (key,): os.path.dirname(path) for key, path in _written(recipe)
+    }
     if recipe.publish and not is_url(recipe.publish.store):
         outputs["publish", "store"] = recipe.publish.store
     for keys, folder in outputs.items():
         if what := _obstacle(_existing(folder)):
             hint = "name another place, or build as a user who may write there"
             yield problem_at(recipe, keys, what, _existing(folder), hint=hint)
-    if recipe.sign and isinstance(recipe.sign.key, CommandKey) and shutil.which(recipe.sign.key.command[0]) is None:
+    if (
+        recipe.sign
+        and isinstance(recipe.sign.key, CommandKey)
+        and shutil.which(recipe.sign.key.command[0]) is None
+    ):
         keys, program = ("sign", "key", "command", 0), recipe.sign.key.command[0]
-        hint = "install it, make it executable, or correct its name; PATH is searched for a name without a slash"
+        hint = (
+            "install it, make it executable, or correct its name; PATH is searched for a name "
+            "without a slash"
+        )
         yield problem_at(recipe, keys, "no such program", program, hint=hint)
     if recipe.timestamp > now:
         what = "is in the future: clients would refuse the image"
-        hint = "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock"
+        hint = (
+            "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this "
+            "machine's clock"
+        )
         place = place_of(recipe, ["timestamp"])._replace(key="timestamp")  # it may have its default
         yield Finding(place, what, utc(recipe.timestamp), f"at most {utc(now)}", hint)
 

@@ -1,4 +1,4 @@
-"""Documents about a release, such as its bill of materials: beside an image on this machine, and in a store."""
+"""Documents about a release, such as its bill of materials: beside an image, and in a store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RELEASES = "/releases/"
 
 
 def about_image(image: Image, stem: str | None = None) -> About:
-    """Return the documents about an image: those beside it or, of a release in a store, those in the store.
+    """Return the documents about an image: those beside it, or those of its release in a store.
 
     Args:
         image: an open image.
@@ -45,10 +45,14 @@ def about_image(image: Image, stem: str | None = None) -> About:
     if is_release and stem is None:
         release = ReleaseId(name, hashlib.sha256(image.index_raw).digest())
         with closing(open_store(root)) as store:
-            kept = ((suffix, read_small(store, key_of(release, suffix), LIMIT)) for suffix in SUFFIXES)
+            kept = (
+                (suffix, read_small(store, key_of(release, suffix), LIMIT)) for suffix in SUFFIXES
+            )
             found = {suffix: raw for suffix, raw in kept if raw is not None}
     elif not is_url(place):
-        found = {path.removeprefix(place): read_file(path, LIMIT) for path in documents_beside(place)}
+        found = {
+            path.removeprefix(place): read_file(path, LIMIT) for path in documents_beside(place)
+        }
     for suffix, raw in found.items():
         _check_subject(image, suffix, raw, f"{place}{suffix}")
     return found
@@ -60,7 +64,7 @@ def key_of(release: ReleaseId, suffix: str) -> str:
 
 
 def put_about(store: Store, release: ReleaseId, about: About) -> None:
-    """Put documents beside a release, and replace others of their names; those that are there already stay.
+    """Put documents beside a release; those of other names stay, those of the same are replaced.
 
     Raises:
         StoreError: the store failed.
@@ -81,7 +85,10 @@ def stored_about(store: Store, release: ReleaseId) -> Iterator[StoreFile]:
 
 
 def _check_subject(image: Image, suffix: str, raw: bytes, where: str) -> None:
-    """Check that a document is about this image; whom it is from is for `otabuild verify` to say."""
+    """Check that a document is about this image.
+
+    Whom it is from is for `otabuild verify` to say.
+    """
     if suffix in (PROVENANCE, SBOM_ATTESTATION):
         payload = Envelope.from_json(raw, where).payload
         check_subjects(Statement.from_json(payload, where, LIMIT), image, where)

@@ -1,4 +1,4 @@
-"""Reads a whole store back, names what is damaged or missing, and puts it right from an image that has it."""
+"""Reads a whole store back, names what is damaged or missing, and mends it from an image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from otabuild.tally import Progress, Tally
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """A blob that releases need and the store does not give: what is wrong with it, and which releases need it."""
+    """A blob that the store does not give: what is wrong, and which releases need it."""
 
     blob: Blob
     what: str
@@ -73,7 +73,11 @@ class CheckedStore:
 
 
 def check_store(
-    store: Store, repair_from: Image | None = None, *, workers: int = REQUESTS, progress: Progress | None = None
+    store: Store,
+    repair_from: Image | None = None,
+    *,
+    workers: int = REQUESTS,
+    progress: Progress | None = None,
 ) -> CheckedStore:
     """Read every blob of every published release, each once.
 
@@ -89,7 +93,9 @@ def check_store(
     needed: defaultdict[Blob, list[str]] = defaultdict(list)
     found = survey(store, workers)
     broken = [
-        (one.id.name, "index.json is missing, or another") for one in found.releases if one.state is State.DAMAGED
+        (one.id.name, "index.json is missing, or another")
+        for one in found.releases
+        if one.state is State.DAMAGED
     ]
     published = [one for one in found.releases if one.state is State.PUBLISHED]
     for release in published:
@@ -100,9 +106,14 @@ def check_store(
             broken.append((release.id.name, str(error)))
     tally = Tally(sum(blob.size for blob in needed), progress)
     check = partial(_check, store, tally)
-    wrong = [(blob, what) for blob, what in zip(needed, in_parallel(check, needed, workers), strict=True) if what]
+    wrong = [
+        (blob, what)
+        for blob, what in zip(needed, in_parallel(check, needed, workers), strict=True)
+        if what
+    ]
     damaged = tuple(
-        Damage(blob, what, tuple(sorted(set(needed[blob]))), _repair(store, repair_from, blob)) for blob, what in wrong
+        Damage(blob, what, tuple(sorted(set(needed[blob]))), _repair(store, repair_from, blob))
+        for blob, what in wrong
     )
     return CheckedStore(len(published), len(needed), tally.total, damaged, tuple(broken))
 
@@ -125,7 +136,7 @@ def _check(store: Store, tally: Tally, blob: Blob) -> str | None:
 
 
 def _repair(store: Store, image: Image | None, blob: Blob) -> bool:
-    """Put a blob of an image into the store, if the image has it; its bytes are hashed before they are seen."""
+    """Put a blob of an image into the store, if it has it; bytes are hashed before use."""
     if image is None:
         return False
     name = blob_name(blob.digest)

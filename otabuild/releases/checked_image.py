@@ -24,7 +24,8 @@ def checked_contents(
 ) -> ReleaseContents:
     """Return what a release of this image consists of; `otabuild verify --shallow` accepts it.
 
-    That a certificate is one which vehicles trust is not checked here: whoever publishes need not know their anchors.
+    That a certificate is one which vehicles trust is not checked here: whoever publishes need not
+    know their anchors.
 
     Args:
         image: an open image.
@@ -44,13 +45,17 @@ def checked_contents(
             where=image.path,
             hint="sign it first, or publish it as it is with --unsigned",
         )
-    report = verify(image, None, now, shallow=True, without_signature=True, proven=proven, progress=progress)
+    report = verify(
+        image, None, now, shallow=True, without_signature=True, proven=proven, progress=progress
+    )
     found = [finding for finding in report.findings if finding.severity == "error"]
     if image.token_raw is not None:
         _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
         found = [Finding.of_error("signature", problem) for problem in problems] + found
     if found:
-        raise NotVerifiedError(image.path, found, hint="only what verification accepts is published")
+        raise NotVerifiedError(
+            image.path, found, hint="only what verification accepts is published"
+        )
     return ReleaseContents.of(members_of(image))
 
 

@@ -64,7 +64,7 @@ def release_file(name: str, file: str) -> str:
 
 
 def digest_of_key(key: str) -> bytes | None:
-    """Return the digest (32 bytes) of the blob with this key; None if the key is not that of one."""
+    """Return the digest (32 bytes) of the blob with this key; None if it is no blob's."""
     found = _BLOB.fullmatch(key)
     return found and bytes.fromhex(found[1])
 
@@ -89,7 +89,9 @@ def parse_claim(chunks: Iterable[bytes], where: str) -> Iterator[Blob]:
     for chunk in chunks:
         size += len(chunk)
         if size > _LARGEST_CLAIM:
-            raise LimitError("too large for a claim", where=where, expected=f"at most {_LARGEST_CLAIM} bytes")
+            raise LimitError(
+                "too large for a claim", where=where, expected=f"at most {_LARGEST_CLAIM} bytes"
+            )
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             digits = line[:_DIGITS]
@@ -105,7 +107,9 @@ def parse_claim(chunks: Iterable[bytes], where: str) -> Iterator[Blob]:
 
 def _wrong_line(line: bytes, where: str) -> FormatError:
     expected = "a digest, a space, a size and the end of the line, sorted by digest, each once"
-    return FormatError("not a line of a claim", where=where, observed=repr(line[:100]), expected=expected)
+    return FormatError(
+        "not a line of a claim", where=where, observed=repr(line[:100]), expected=expected
+    )
 
 
 def describe(release: ReleaseId) -> str:

@@ -12,7 +12,14 @@ from otabuild.format.index import Index
 from otabuild.format.times import utc
 from otabuild.releases.about import stored_about
 from otabuild.releases.parallel import REQUESTS, in_parallel
-from otabuild.releases.store_survey import Pruner, StoredRelease, Survey, pruners, read_claim, survey
+from otabuild.releases.store_survey import (
+    Pruner,
+    StoredRelease,
+    Survey,
+    pruners,
+    read_claim,
+    survey,
+)
 from otabuild.stores.store import Store
 
 
@@ -113,7 +120,9 @@ def list_store(store: Store, *, workers: int = REQUESTS) -> StoreListing:
         StoreError: it could not be asked, or cannot be listed.
     """
     found = survey(store, workers)
-    return StoreListing(store.url, tuple(map(_listed, found.releases)), pruners(store), found.strangers)
+    return StoreListing(
+        store.url, tuple(map(_listed, found.releases)), pruners(store), found.strangers
+    )
 
 
 def _listed(release: StoredRelease) -> Listed:
@@ -123,7 +132,9 @@ def _listed(release: StoredRelease) -> Listed:
         about = Index.parse(release.head.index).annotations
     except OtabuildError:
         return Listed(release)
-    version, platform = (about.get(key) and str(about[key]) for key in (ann.PROJECT_VERSION, ann.PLATFORM))
+    version, platform = (
+        about.get(key) and str(about[key]) for key in (ann.PROJECT_VERSION, ann.PLATFORM)
+    )
     return Listed(release, version, platform, about.get(ann.BLOBS_COUNT), about.get(ann.BLOBS_SIZE))
 
 
@@ -138,16 +149,23 @@ def show_release(store: Store, name: str, *, workers: int = REQUESTS) -> list[Ne
     found = survey(store, workers)
     wanted = [release for release in found.releases if release.id.name == name]
     if not wanted:
-        raise InputError("no such release", where=store.url, observed=name, expected=known_names(found))
+        raise InputError(
+            "no such release", where=store.url, observed=name, expected=known_names(found)
+        )
     return [_needs(store, release, found.releases, workers) for release in wanted]
 
 
 def known_names(found: Survey) -> str:
     """Return the names of all releases, for messages."""
-    return ", ".join(sorted({release.id.name for release in found.releases})) or "a store that has a release"
+    return (
+        ", ".join(sorted({release.id.name for release in found.releases}))
+        or "a store that has a release"
+    )
 
 
-def _needs(store: Store, release: StoredRelease, releases: Iterable[StoredRelease], workers: int) -> Needs:
+def _needs(
+    store: Store, release: StoredRelease, releases: Iterable[StoredRelease], workers: int
+) -> Needs:
     claimed = dict(read_claim(store, release.id))
     own = dict(claimed)
     others = [other for other in releases if other is not release]

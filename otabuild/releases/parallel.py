@@ -17,8 +17,8 @@ REQUESTS = 16
 def in_parallel(work: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     """Yield what `work` returns for each item, in their order; few items are taken ahead.
 
-    With one worker, everything happens in the calling thread, one after the other. The first error ends everything;
-    what runs then is waited for, so that nothing happens later.
+    With one worker, everything happens in the calling thread, one after the other. The first error
+    ends everything; what runs then is waited for, so that nothing happens later.
     """
     if workers == 1:
         yield from map(work, items)

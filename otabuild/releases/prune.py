@@ -1,8 +1,8 @@
 """Withdraws releases, and removes what no release needs any more.
 
-A withdrawn release is not offered to vehicles any more, but everything that it needs stays for a grace time, because
-some are on their way to it. Pruning removes what nobody claims; why that never breaks a release that is being
-published meanwhile is in docs/explanation/stores.md.
+A withdrawn release is not offered to vehicles any more, but everything that it needs stays for a
+grace time, because some are on their way to it. Pruning removes what nobody claims; why that never
+breaks a release that is being published meanwhile is in docs/explanation/stores.md.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ from otabuild.format.times import DAY
 from otabuild.releases.about import stored_about
 from otabuild.releases.layout import BLOBS, PRUNERS, ReleaseId, digest_of_key, release_file
 from otabuild.releases.parallel import REQUESTS, do_all, in_parallel
-from otabuild.releases.store_survey import State, StoredRelease, Survey, check_no_strangers, pruners, read_claim, survey
+from otabuild.releases.store_survey import (
+    State,
+    StoredRelease,
+    Survey,
+    check_no_strangers,
+    pruners,
+    read_claim,
+    survey,
+)
 from otabuild.storage.backend import NoSuchFileError
 from otabuild.storage.member import document
 from otabuild.stores.store import Store, StoreFile
 
 GRACE = 7 * DAY
-"""How long a withdrawn release is kept for vehicles under way, in seconds; longer than any publishing takes."""
+"""How long a withdrawn release is kept for vehicles under way, in seconds; longer than any
+publishing takes."""
 
 _LONGEST_WRITE = DAY
 """No blob takes longer to write; what is older was left by somebody who was killed."""
@@ -34,7 +43,8 @@ class Pruning(NamedTuple):
 
     Attributes:
         keep: withdraw all but this many of the releases that were published last.
-        keep_since: withdraw what was published before that, Unix seconds; with both, what either keeps is kept.
+        keep_since: withdraw what was published before that, Unix seconds; with both, what either
+            keeps is kept.
         names: releases to withdraw.
         unfinished: remove claims of releases that nobody has finished within the grace time.
         grace: seconds.
@@ -93,7 +103,7 @@ def withdraw(store: Store, releases: Iterable[StoredRelease], since: str) -> Non
 
 
 def named(found: Survey, names: Iterable[str], where: str) -> list[StoredRelease]:
-    """Return what to withdraw under these names; a release that is withdrawn already is left as it is.
+    """Return what to withdraw under these names; a withdrawn release is left as it is.
 
     Raises:
         InputError: there is no such release.
@@ -102,8 +112,14 @@ def named(found: Survey, names: Iterable[str], where: str) -> list[StoredRelease
     wanted = {*names}
     if unknown := sorted(wanted - by_name):
         known = ", ".join(sorted(by_name)) or "none"
-        raise InputError("no such release", where=where, observed=", ".join(unknown), expected=known)
-    return [release for release in found.releases if release.id.name in wanted and not _is_withdrawn(release)]
+        raise InputError(
+            "no such release", where=where, observed=", ".join(unknown), expected=known
+        )
+    return [
+        release
+        for release in found.releases
+        if release.id.name in wanted and not _is_withdrawn(release)
+    ]
 
 
 def _is_withdrawn(release: StoredRelease) -> bool:
@@ -125,11 +141,14 @@ def remove_pruner(store: Store, pruner: str) -> None:
 
 
 def _chosen(found: Survey, pruning: Pruning, where: str) -> list[StoredRelease]:
-    """Return which releases to withdraw: by name, by age, and those whose withdrawing was left half done.
+    """Return which releases to withdraw: by name, by age, and those that were left half withdrawn.
 
-    A release is withdrawn and yet offered if somebody published it again just while it was withdrawn.
+    A release is withdrawn and yet offered if somebody published it again just while it was
+    withdrawn.
     """
-    half_done = [one for one in found.releases if one.state is State.WITHDRAWN and one.published is not None]
+    half_done = [
+        one for one in found.releases if one.state is State.WITHDRAWN and one.published is not None
+    ]
     chosen = [*named(found, pruning.names, where), *half_done, *_outdated(found, pruning)]
     return list({one.id: one for one in chosen}.values())
 
@@ -138,10 +157,16 @@ def _outdated(found: Survey, pruning: Pruning) -> list[StoredRelease]:
     """Return the releases on offer that are neither among the newest to keep nor young enough."""
     if pruning.keep is None and pruning.keep_since is None:
         return []
-    offered = [one for one in found.releases if one.state is State.PUBLISHED and one.published is not None]
+    offered = [
+        one for one in found.releases if one.state is State.PUBLISHED and one.published is not None
+    ]
     newest_first = sorted(offered, key=lambda one: (one.published or 0, one.id), reverse=True)
     rest = newest_first[pruning.keep or 0 :]
-    return [one for one in rest if pruning.keep_since is None or (one.published or 0) < pruning.keep_since]
+    return [
+        one
+        for one in rest
+        if pruning.keep_since is None or (one.published or 0) < pruning.keep_since
+    ]
 
 
 def plan(store: Store, pruning: Pruning, now: int, *, workers: int = REQUESTS) -> Pruned:
@@ -155,13 +180,17 @@ def plan(store: Store, pruning: Pruning, now: int, *, workers: int = REQUESTS) -
     found = survey(store, workers)
     chosen = {release.id for release in _chosen(found, pruning, store.url)}
     done = Pruned(withdrawn=sorted(chosen))
-    over = [one for one in found.releases if _is_over(one, pruning, now, withdrawn_now=one.id in chosen)]
+    over = [
+        one for one in found.releases if _is_over(one, pruning, now, withdrawn_now=one.id in chosen)
+    ]
     for file in _unclaimed(store, found, over, done, workers):
         _count(done, file)
     return done
 
 
-def prune(store: Store, pruning: Pruning, pruner: str, about: str, since: str, *, workers: int = REQUESTS) -> Pruned:
+def prune(
+    store: Store, pruning: Pruning, pruner: str, about: str, since: str, *, workers: int = REQUESTS
+) -> Pruned:
     """Withdraw what is chosen, and remove what nobody needs any more.
 
     Args:
@@ -175,8 +204,8 @@ def prune(store: Store, pruning: Pruning, pruner: str, about: str, since: str, *
     Raises:
         InputError: there is no release with a name.
         FormatError, LimitError: a claim cannot be read, so nothing is removed.
-        StoreError: the store failed. The file that tells of this pruner stays, because a request may still be under
-            way; the error says how to remove it.
+        StoreError: the store failed. The file that tells of this pruner stays, because a request
+            may still be under way; the error says how to remove it.
     """
     chosen = _chosen(survey(store, workers), pruning, store.url)
     withdraw(store, chosen, since)
@@ -186,7 +215,9 @@ def prune(store: Store, pruning: Pruning, pruner: str, about: str, since: str, *
         done = _sweep(store, pruning, key, workers)
     except StoreError as error:
         error.hint = f"{error.hint}; " if error.hint else ""
-        error.hint += f"publishing waits until you remove what tells of this pruner: --remove-pruner {pruner}"
+        error.hint += (
+            f"publishing waits until you remove what tells of this pruner: --remove-pruner {pruner}"
+        )
         raise
     except BaseException:
         store.delete(key)
@@ -199,8 +230,9 @@ def prune(store: Store, pruning: Pruning, pruner: str, about: str, since: str, *
 def _sweep(store: Store, pruning: Pruning, key: str, workers: int) -> Pruned:
     """Remove what nobody needs, while the pruner's file keeps publishers from relying on it.
 
-    The time is that of the pruner's own file, so ages are measured by one clock: the store's. It is taken from a list
-    as all others are, because some servers tell whole seconds when they are asked for one file, and parts of them in lists.
+    The time is that of the pruner's own file, so ages are measured by one clock: the store's. It is
+    taken from a list as all others are, because some servers tell whole seconds when they are asked
+    for one file, and parts of them in lists.
     """
     started = [file.modified for file in store.files(PRUNERS) if file.key == key]
     found = survey(store, workers)
@@ -215,7 +247,11 @@ def _sweep(store: Store, pruning: Pruning, key: str, workers: int) -> Pruned:
     for file in in_parallel(delete, _unclaimed(store, found, over, done, workers), workers):
         _count(done, file)
     _remove(store, found, over, workers)
-    old = (file.key for file in store.leftovers() if now - file.modified >= max(pruning.grace, _LONGEST_WRITE))
+    old = (
+        file.key
+        for file in store.leftovers()
+        if now - file.modified >= max(pruning.grace, _LONGEST_WRITE)
+    )
     do_all(store.delete, old, workers)
     return done
 
@@ -224,13 +260,19 @@ def _count(done: Pruned, file: StoreFile) -> None:
     done.blobs, done.size = done.blobs + 1, done.size + file.size
 
 
-def _is_over(release: StoredRelease, pruning: Pruning, now: float, *, withdrawn_now: bool = False) -> bool:
+def _is_over(
+    release: StoredRelease, pruning: Pruning, now: float, *, withdrawn_now: bool = False
+) -> bool:
     """Whether the claim of a release no longer counts."""
     if withdrawn_now:
         return pruning.grace == 0
     if release.withdrawn is not None:
         return release.published is None and now - release.withdrawn >= pruning.grace
-    return release.state is State.UNFINISHED and pruning.unfinished and now - release.claimed >= pruning.grace
+    return (
+        release.state is State.UNFINISHED
+        and pruning.unfinished
+        and now - release.claimed >= pruning.grace
+    )
 
 
 def _unclaimed(
@@ -261,15 +303,19 @@ def _digests(store: Store, release: ReleaseId) -> set[bytes]:
 def _remove(store: Store, found: Survey, over: list[StoredRelease], workers: int) -> None:
     """Remove the rest of releases whose blobs are gone, in an order that a kill may end anywhere.
 
-    A mark goes after its claim, because a claim without a mark would count again. The files of a name stay if they
-    belong to another release, which was published while this one was claimed.
+    A mark goes after its claim, because a claim without a mark would count again. The files of a
+    name stay if they belong to another release, which was published while this one was claimed.
     """
     gone = {release.id for release in over}
     in_use = {release.id.name for release in found.releases if release.id not in gone}
     for release in over:
         if release.id.name not in in_use:
             # Not those of the survey: its publisher may have written the last of them after that.
-            do_all(store.delete, [file.key for file in store.files(release_file(release.id.name, ""))], workers)
+            do_all(
+                store.delete,
+                [file.key for file in store.files(release_file(release.id.name, ""))],
+                workers,
+            )
         do_all(store.delete, [file.key for file in stored_about(store, release.id)], workers)
         store.delete(release.id.claim)
         store.delete(release.id.mark)

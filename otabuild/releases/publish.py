@@ -1,7 +1,8 @@
 """Publishes a release: a claim first, the last file last, and in between only what the store lacks.
 
-Why no release can break, whoever publishes and prunes at the same time, is in docs/explanation/stores.md, and the
-order of every step below is tested by leaving it out (tests/releases/test_protocol.py).
+Why no release can break, whoever publishes and prunes at the same time, is in
+docs/explanation/stores.md, and the order of every step below is tested by leaving it out
+(tests/releases/test_protocol.py).
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ from otabuild.stores.store import Store
 from otabuild.tally import Progress, Tally
 
 _LOOKS = 10
-"""How often a pruner may have removed our claim and be gone before we look, until it is the list that is wrong."""
+"""How often a pruner may have removed our claim and be gone before we look, until it is the list
+that is wrong."""
 Pause = Callable[[str], bool]
 """Called with what is waited for; returns whether to look again."""
 
@@ -74,10 +76,16 @@ class ReleaseContents:
             IntegrityError: it has no index.json.
         """
         by_name = {member.name: member for member in members if not member.name.endswith("/")}
-        whole = {name: b"".join(by_name.pop(name).read()) for name in (INDEX, TOKEN) if name in by_name}
+        whole = {
+            name: b"".join(by_name.pop(name).read()) for name in (INDEX, TOKEN) if name in by_name
+        }
         if INDEX not in whole:
             raise IntegrityError("not an OTA image: index.json is missing")
-        blobs = {digest: by_name.pop(name) for name in list(by_name) if (digest := digest_of_key(name)) is not None}
+        blobs = {
+            digest: by_name.pop(name)
+            for name in list(by_name)
+            if (digest := digest_of_key(name)) is not None
+        }
         return cls(whole[INDEX], whole.get(TOKEN), blobs, tuple(by_name.values()))
 
     @property
@@ -129,7 +137,9 @@ class Published:
         if self.was_there:
             return f"{self.name}  was published already, with the same bytes"
         new = f"{counted(self.uploaded, 'blob')}, {human_size(self.uploaded_size)}"
-        return f"{self.name}  uploaded {new} of {counted(self.blobs, 'blob')}, {human_size(self.size)}"
+        return (
+            f"{self.name}  uploaded {new} of {counted(self.blobs, 'blob')}, {human_size(self.size)}"
+        )
 
 
 def publish(
@@ -144,7 +154,8 @@ def publish(
 ) -> Published:
     """Publish a release whose files were checked; after a kill, the next call uploads what is left.
 
-    Documents about it may come later, and replace earlier ones: they are not what a vehicle fetches.
+    Documents about it may come later, and replace earlier ones: they are not what a vehicle
+    fetches.
 
     Args:
         store: where to.
@@ -157,7 +168,8 @@ def publish(
 
     Raises:
         InputError: not a name for a release.
-        StateError: other bytes are published or claimed under this name, or somebody prunes and `pause` gave up.
+        StateError: other bytes are published or claimed under this name, or somebody prunes and
+            `pause` gave up.
         DamagedBlobError: a file is not what its digest says.
         StoreError: the store failed; the claim remains, so the next call goes on from here.
     """
@@ -192,7 +204,9 @@ def _amount(members: Iterable[Member]) -> tuple[int, int]:
 
 
 def _is_published(store: Store, release: ReleaseId, contents: ReleaseContents) -> bool:
-    """Return whether just these bytes are published; a release whose claim is missing or withdrawn is not.
+    """Return whether just these bytes are published.
+
+    A release whose claim is missing or withdrawn is not.
 
     Raises:
         StateError: other bytes are.
@@ -209,7 +223,9 @@ def _is_published(store: Store, release: ReleaseId, contents: ReleaseContents) -
         raise StateError(
             "this release is published, with other bytes, and a release never changes",
             where=f"{store.url}: {release.name}",
-            observed="nothing readable" if index is None else format_digest(hashlib.sha256(index).digest()),
+            observed="nothing readable"
+            if index is None
+            else format_digest(hashlib.sha256(index).digest()),
             expected=format_digest(release.digest),
             hint="publish under another name",
         )
@@ -220,7 +236,8 @@ def _is_published(store: Store, release: ReleaseId, contents: ReleaseContents) -
 def _check_rivals(store: Store, release: ReleaseId) -> bool:
     """Check that no other release is claimed under the name; return whether this one is.
 
-    Our own claim remains even if there is a rival: somebody else who publishes the same bytes may rely on it.
+    Our own claim remains even if there is a rival: somebody else who publishes the same bytes may
+    rely on it.
 
     Raises:
         StateError: another one is.
@@ -233,7 +250,8 @@ def _check_rivals(store: Store, release: ReleaseId) -> bool:
                 where=f"{store.url}: {release.name}",
                 observed=describe(rival),
                 expected=describe(release),
-                hint="use another name; if nobody publishes it now, `otabuild store prune --unfinished` frees the name, "
+                hint="use another name; if nobody publishes it now, `otabuild store prune "
+                "--unfinished` frees the name, "
                 "and so it does for a withdrawn release, when its grace time is over",
             )
     return release in claimed
@@ -242,9 +260,10 @@ def _check_rivals(store: Store, release: ReleaseId) -> bool:
 def _claim(store: Store, release: ReleaseId, contents: ReleaseContents, pause: Pause) -> None:
     """Claim every blob, and see that neither a rival nor a pruner can have missed the claim.
 
-    A pruner that begins later sees the claim. One that is at work may have looked before, and may even remove the claim
-    if it is an old one that nobody finished or that was withdrawn. So all is done again when it has ended, also if it
-    ended just before we looked for it, which shows in the list of claims.
+    A pruner that begins later sees the claim. One that is at work may have looked before, and may
+    even remove the claim if it is an old one that nobody finished or that was withdrawn. So all is
+    done again when it has ended, also if it ended just before we looked for it, which shows in the
+    list of claims.
     """
     claim = print_claim(contents.total)
     unseen = 0
@@ -263,7 +282,10 @@ def _claim(store: Store, release: ReleaseId, contents: ReleaseContents, pause: P
     raise StoreError(
         "what was just written is not in the list of this store",
         where=f"{store.url}/{release.claim}",
-        hint="do not publish through a cache; a web server must list by PROPFIND, or say that it cannot",
+        hint=(
+            "do not publish through a cache; a web server must list by PROPFIND, or "
+            "say that it cannot"
+        ),
     )
 
 
@@ -273,43 +295,55 @@ def _wait(store: Store, about: str, pause: Pause) -> None:
             "somebody is pruning this store",
             where=store.url,
             observed=about,
-            hint="try again, or use --wait; if that pruner was killed, `otabuild store prune --remove-pruner ID`",
+            hint=(
+                "try again, or use --wait; if that pruner was killed, `otabuild store prune "
+                "--remove-pruner ID`"
+            ),
         )
 
 
-def _missing(store: Store, contents: ReleaseContents, *, was_claimed: bool, workers: int) -> list[Member]:
+def _missing(
+    store: Store, contents: ReleaseContents, *, was_claimed: bool, workers: int
+) -> list[Member]:
     """Return the blobs that the store may lack; must come after the claim.
 
-    With the claim in place and no pruner at work, nothing that is in the store and in the claim can go away. Claims of
-    published releases tell what is there. If this release was claimed before, its publishing was interrupted: the blobs
-    are listed, which takes longer where there are many, but tells what was uploaded by then.
+    With the claim in place and no pruner at work, nothing that is in the store and in the claim can
+    go away. Claims of published releases tell what is there. If this release was claimed before,
+    its publishing was interrupted: the blobs are listed, which takes longer where there are many,
+    but tells what was uploaded by then.
     """
     wanted = {digest: member.size for digest, member in contents.blobs.items()}
     if was_claimed:
         present = ((digest_of_key(file.key), file.size) for file in store.files(BLOBS))
-        held = {digest for digest, size in present if digest is not None and wanted.get(digest) == size}
+        held = {
+            digest for digest, size in present if digest is not None and wanted.get(digest) == size
+        }
     else:
         held = held_blobs(store, wanted, workers=workers)
     return [member for digest, member in contents.blobs.items() if digest not in held]
 
 
 def held_blobs(store: Store, wanted: Mapping[bytes, int], *, workers: int = REQUESTS) -> set[bytes]:
-    """Return which blobs (size by digest) published releases have; none of a store that cannot be listed.
+    """Return which blobs (size by digest) published releases have; none if there is no list.
 
     Raises:
         StoreError: the store could not be asked.
     """
     if not store.can_list:
         return set()
-    whole = [release for release in survey(store, workers).releases if release.state is State.PUBLISHED]
+    whole = [
+        release for release in survey(store, workers).releases if release.state is State.PUBLISHED
+    ]
     found = in_parallel(lambda release: _claimed(store, release, wanted), whole, workers)
     return {digest for digests in found for digest in digests}
 
 
 def _claimed(store: Store, release: StoredRelease, wanted: Mapping[bytes, int]) -> list[bytes]:
-    """Return which of the blobs a published release has; a claim that cannot be read vouches for nothing."""
+    """Return which blobs a published release has; an unreadable claim vouches for nothing."""
     try:
-        return [digest for digest, size in read_claim(store, release.id) if wanted.get(digest) == size]
+        return [
+            digest for digest, size in read_claim(store, release.id) if wanted.get(digest) == size
+        ]
     except (FormatError, LimitError, IntegrityError):
         return []
 
@@ -325,4 +359,8 @@ def _upload(store: Store, missing: list[Member], workers: int, progress: Progres
 
 
 def _put_all(store: Store, release: ReleaseId, documents: Iterable[Member], workers: int) -> None:
-    do_all(lambda member: store.put(release_file(release.name, member.name), member), documents, workers)
+    do_all(
+        lambda member: store.put(release_file(release.name, member.name), member),
+        documents,
+        workers,
+    )

@@ -25,10 +25,10 @@ def publish_image(
     stem: str | None = None,
     progress: Callable[[str], Progress],
 ) -> Published:
-    """Publish an open image and the documents about it; it is verified first, and only what the store lacks is uploaded.
+    """Publish an open image and its documents, verified first; upload only what the store lacks.
 
-    What a published release has already is taken from the store by vehicles, so its bytes here do not matter, and it is
-    not hashed. Should it have to be uploaded after all, that hashes it.
+    What a published release has already is taken from the store by vehicles, so its bytes here do
+    not matter, and it is not hashed. Should it have to be uploaded after all, that hashes it.
 
     Args:
         image: the image.
@@ -39,7 +39,8 @@ def publish_image(
         pause: called while somebody prunes.
         proven: digests of blobs that are right without being read; see `verify`.
         stem: what the names of the documents about it begin with; default: its path.
-        progress: returns what is called with bytes done and their total, for `verify` and for `upload`.
+        progress: returns what is called with bytes done and their total, for `verify` and for
+            `upload`.
 
     Raises:
         OtabuildError: as for `checked_contents`, `about_image`, `open_store` and `publish`.

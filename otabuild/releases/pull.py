@@ -1,4 +1,4 @@
-"""Writes a release of a store, or any image, as the artifact or directory that a build would have written."""
+"""Writes a release of a store, or any image, as the artifact or directory of a build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from otabuild.tally import Progress, Tally
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What was written: where, how many files of how many bytes, and the SHA-256 (hex) if it is an artifact.
+    """What was written: where, how many files and bytes, and the SHA-256 (hex) of an artifact.
 
     `documents` are the paths of the documents about the image, which were written beside it.
     """
@@ -40,12 +40,15 @@ class Pulled:
         }
 
 
-def pull(image: Image, target: StrPath, now: int, *, workers: int, progress: Progress | None = None) -> Pulled:
+def pull(
+    image: Image, target: StrPath, now: int, *, workers: int, progress: Progress | None = None
+) -> Pulled:
     """Write an image as an artifact, or as a directory if the target ends in a slash.
 
-    The bytes are those that a build of the same image writes. The signature must be that of index.json, and every blob is
-    hashed while it is written. That a signer is trusted, and all else, is for `verify` to say of the result. The documents
-    about it, such as its bill of materials, are written beside it.
+    The bytes are those that a build of the same image writes. The signature must be that of
+    index.json, and every blob is hashed while it is written. That a signer is trusted, and all
+    else, is for `verify` to say of the result. The documents about it, such as its bill of
+    materials, are written beside it.
 
     Args:
         image: an open image.
@@ -64,7 +67,9 @@ def pull(image: Image, target: StrPath, now: int, *, workers: int, progress: Pro
     if image.token_raw is not None:
         _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
         if problems:
-            raise NotVerifiedError(image.path, [Finding.of_error("signature", problem) for problem in problems])
+            raise NotVerifiedError(
+                image.path, [Finding.of_error("signature", problem) for problem in problems]
+            )
     documents = about_image(image)
     found = [member for member in members_of(image) if not member.name.endswith("/")]
     tally = Tally(sum(member.size for member in found), progress)

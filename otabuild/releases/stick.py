@@ -1,9 +1,10 @@
 """Images for devices without a network: the tree that field clients read as an external cache.
 
-A client asks for each file by a digest: for a blob that it decompresses while it arrives, by that of the decompressed
-bytes, which it finds in `data/<hex>.zst`; for anything else, by that of the stored bytes, in `data/<hex>`. If both names
-are there, `.zst` is tried first, and gives the same bytes. The one file without a digest is index.jwt, which somebody
-must serve by HTTP: it lies in `releases/<name>/`, with the other documents of the image.
+A client asks for each file by a digest: for a blob that it decompresses while it arrives, by that
+of the decompressed bytes, which it finds in `data/<hex>.zst`; for anything else, by that of the
+stored bytes, in `data/<hex>`. If both names are there, `.zst` is tried first, and gives the same
+bytes. The one file without a digest is index.jwt, which somebody must serve by HTTP: it lies in
+`releases/<name>/`, with the other documents of the image.
 """
 
 from __future__ import annotations
@@ -46,21 +47,31 @@ class Stick:
 
     def to_value(self) -> dict[str, object]:
         """Return it as plain JSON values."""
-        return {"folder": self.folder, "releases": list(self.releases), "files": self.files, "bytes": self.size}
+        return {
+            "folder": self.folder,
+            "releases": list(self.releases),
+            "files": self.files,
+            "bytes": self.size,
+        }
 
 
 def write_stick(
-    images: Mapping[str, Image], folder: StrPath, bases: Sequence[Image] = (), *, progress: Progress | None = None
+    images: Mapping[str, Image],
+    folder: StrPath,
+    bases: Sequence[Image] = (),
+    *,
+    progress: Progress | None = None,
 ) -> Stick:
     """Write what devices fetch to update to any of the images; the same images give the same files.
 
-    What is there already stays, and is not written again if it is right, so several calls may share a folder.
+    What is there already stays, and is not written again if it is right, so several calls may share
+    a folder.
 
     Args:
         images: open images by the names that their releases get.
         folder: made if it does not exist.
-        bases: images that the devices run; contents that all of them have for an ECU are left out. A device with
-            another image needs a network for those.
+        bases: images that the devices run; contents that all of them have for an ECU are left out.
+            A device with another image needs a network for those.
         progress: called with the bytes done.
 
     Raises:
@@ -81,7 +92,9 @@ def write_stick(
         _write(os.path.join(path, "data", file), blob.digest, lambda: image.blobs.stream(*blob))  # noqa: B023 called at once
         tally.add(blob.size)
     for name, image in images.items():
-        files.write_file(os.path.join(path, "data", hashlib.sha256(image.index_raw).hexdigest()), image.index_raw)
+        files.write_file(
+            os.path.join(path, "data", hashlib.sha256(image.index_raw).hexdigest()), image.index_raw
+        )
         _write_documents(image, os.path.join(path, "releases", name))
     return Stick(path, tuple(images), len(wanted) + len(images), tally.total)
 
@@ -107,7 +120,10 @@ def _files_of(image: Image, bases: Sequence[Image]) -> Iterator[tuple[str, Blob]
     if index.otaclient_package is not None:
         package, _ = read_package(image, index.otaclient_package)
         described += [package.config, *package.layers]
-    yield from ((descriptor.digest.hex(), Blob(descriptor.digest, descriptor.size)) for descriptor in described)
+    yield from (
+        (descriptor.digest.hex(), Blob(descriptor.digest, descriptor.size))
+        for descriptor in described
+    )
     lacking = _lacking(image, bases)
     for group in image.resources.groups(lambda row: True if row.digest in lacking else None):
         for plan in (group.bundle, *(member.plan for member in group.members)):
@@ -127,9 +143,15 @@ def _lacking(image: Image, bases: Iterable[Image]) -> set[bytes]:
     """Return the contents of all payloads that a device with one of the bases may lack."""
     lacking: set[bytes] = set()
     for payload in image.payloads:
-        held = None  # a device has one of the bases, and nobody knows which: only what all of them have is surely there
+        # A device has one of the bases, and nobody knows which: only what all of them have is
+        # surely there.
+        held = None
         for base in bases:
-            same = (one for one in base.payloads if (one.ecu, one.release_key) == (payload.ecu, payload.release_key))
+            same = (
+                one
+                for one in base.payloads
+                if (one.ecu, one.release_key) == (payload.ecu, payload.release_key)
+            )
             has = {digest for one in same for digest in one.contents()}
             held = has if held is None else held & has
         lacking |= payload.contents().keys() - (held or set())

@@ -33,9 +33,10 @@ _PRUNER = 1000
 class State(StrEnum):
     """The state of a release.
 
-    A release is published by its last file: index.jwt, or index.json if it is not signed. One whose publishing ended
-    before that is unfinished. A withdrawn one is no longer offered, but what it needs is kept for a while. A damaged
-    one has its last file, but index.json is missing or another.
+    A release is published by its last file: index.jwt, or index.json if it is not signed. One whose
+    publishing ended before that is unfinished. A withdrawn one is no longer offered, but what it
+    needs is kept for a while. A damaged one has its last file, but index.json is missing or
+    another.
     """
 
     PUBLISHED = "published"
@@ -69,7 +70,8 @@ class StoredRelease:
     Attributes:
         id: which it is.
         state: see `State`.
-        claimed: when its claim was written, Unix seconds by the clock of the store; likewise the next two.
+        claimed: when its claim was written, Unix seconds by the clock of the store; likewise the
+            next two.
         published: when its last file was written, if it is there.
         withdrawn: when it was withdrawn, if it was.
         head: its documents.
@@ -85,7 +87,7 @@ class StoredRelease:
 
 @dataclass(frozen=True, slots=True)
 class Pruner:
-    """A pruner at work, or what a killed one left: its id, and in words who it is and since when."""
+    """A pruner at work, or the rest of a killed one: its id, and who it is since when."""
 
     id: str
     about: str
@@ -98,8 +100,8 @@ class Survey:
     Attributes:
         releases: every release with a claim, in the order of names.
         marks: what says that releases are withdrawn.
-        strangers: claims and releases that nothing here has written: keys that are not those of one, or a release that
-            is offered, but that no claim tells of.
+        strangers: claims and releases that nothing here has written: keys that are not those of
+            one, or a release that is offered, but that no claim tells of.
     """
 
     releases: tuple[StoredRelease, ...]
@@ -110,7 +112,8 @@ class Survey:
 def survey(store: Store, workers: int) -> Survey:
     """Look at a whole store; each look is a request of its own, while others may be changing it.
 
-    Releases come first, then claims: a release that is seen has a claim, unless it was removed meanwhile.
+    Releases come first, then claims: a release that is seen has a claim, unless it was removed
+    meanwhile.
 
     Raises:
         StoreError: the store could not be asked.
@@ -118,19 +121,27 @@ def survey(store: Store, workers: int) -> Survey:
     heads = _heads(store, workers)
     claims, strangers = _by_release(store, CLAIMS)
     marks, _ = _by_release(store, WITHDRAWN)
-    shown = {id_.name for id_ in claims if id_.name in heads and heads[id_.name].digest == id_.digest}
+    shown = {
+        id_.name for id_ in claims if id_.name in heads and heads[id_.name].digest == id_.digest
+    }
     releases = tuple(
-        _release(id_, file, marks.get(id_), heads.get(id_.name) or Head({}), others=id_.name in shown)
+        _release(
+            id_, file, marks.get(id_), heads.get(id_.name) or Head({}), others=id_.name in shown
+        )
         for id_, file in sorted(claims.items())
     )
     unclaimed = heads.keys() - {id_.name for id_ in claims}
     for name, head in heads.items():
-        if head.last is not None and (name in unclaimed or (head.digest is not None and name not in shown)):
+        if head.last is not None and (
+            name in unclaimed or (head.digest is not None and name not in shown)
+        ):
             strangers.append(head.last.key)
     return Survey(releases, marks, tuple(sorted(strangers)))
 
 
-def _release(id_: ReleaseId, claim: StoreFile, mark: StoreFile | None, head: Head, *, others: bool) -> StoredRelease:
+def _release(
+    id_: ReleaseId, claim: StoreFile, mark: StoreFile | None, head: Head, *, others: bool
+) -> StoredRelease:
     """Put together what is known; with `others`, index.json of the name is that of some claim."""
     is_shown = head.last is not None and head.digest == id_.digest
     if mark is not None:
@@ -140,7 +151,9 @@ def _release(id_: ReleaseId, claim: StoreFile, mark: StoreFile | None, head: Hea
     else:
         state = State.DAMAGED if head.last is not None and not others else State.UNFINISHED
     published = head.last.modified if head.last is not None and is_shown else None
-    return StoredRelease(id_, state, claim.modified, published, None if mark is None else mark.modified, head)
+    return StoredRelease(
+        id_, state, claim.modified, published, None if mark is None else mark.modified, head
+    )
 
 
 def _heads(store: Store, workers: int) -> dict[str, Head]:
@@ -149,7 +162,9 @@ def _heads(store: Store, workers: int) -> dict[str, Head]:
         name, _, inside = file.key.removeprefix(RELEASES).partition("/")
         files[name][inside] = file
     names = [name for name in files if INDEX in files[name]]
-    raw = dict(zip(names, in_parallel(lambda name: read_index(store, name), names, workers), strict=True))
+    raw = dict(
+        zip(names, in_parallel(lambda name: read_index(store, name), names, workers), strict=True)
+    )
     return {name: Head(found, raw.get(name)) for name, found in files.items()}
 
 
@@ -184,7 +199,7 @@ def read_small(store: Store, key: str, limit: int) -> bytes | None:
 
 
 def read_index(store: Store, name: str) -> bytes | None:
-    """Return the bytes of index.json of a release, or None if it is missing or far too large to be one."""
+    """Return the bytes of index.json of a release, or None if missing or far too large."""
     try:
         return read_small(store, release_file(name, INDEX), limits.INDEX)
     except LimitError:
@@ -235,8 +250,12 @@ def check_no_strangers(found: Survey, url: str) -> None:
     """
     if found.strangers:
         raise FormatError(
-            "claims or releases that otabuild has not written: what they need is unknown, so nothing is removed",
+            "claims or releases that otabuild has not written: what they need is unknown, so "
+            "nothing is removed",
             where=url,
             observed=", ".join(found.strangers[:3]),
-            hint="publish the release again under its name, or remove what does not belong in the store",
+            hint=(
+                "publish the release again under its name, or remove what does not "
+                "belong in the store"
+            ),
         )

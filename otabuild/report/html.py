@@ -21,7 +21,9 @@ def text(value: object) -> Html:
 
 def tag(name: str, *content: object, **attributes: object) -> Html:
     """Return an element; a trailing underscore in an attribute's name is dropped."""
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items())
+    given = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{text(value)}"' for key, value in attributes.items()
+    )
     return Html(f"<{name}{given}>{''.join(map(text, content))}</{name}>")
 
 
@@ -30,8 +32,10 @@ def join(parts: Iterable[object]) -> Html:
     return Html("".join(map(text, parts)))
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()) -> Html:
-    """Return a table, or the word none if it has no rows; `numbers` are the right-aligned columns."""
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequence[int] = ()
+) -> Html:
+    """Return a table, or the word none without rows; `numbers` are right-aligned columns."""
     body = [_row("td", row, numbers) for row in rows]
     if not body:
         return tag("p", "none", class_="none")
@@ -46,7 +50,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], numbers: Sequen
 
 
 def _row(cell: str, values: Sequence[object], numbers: Sequence[int]) -> Html:
-    return tag("tr", *(_cell(cell, value, is_number=at in numbers) for at, value in enumerate(values)))
+    return tag(
+        "tr", *(_cell(cell, value, is_number=at in numbers) for at, value in enumerate(values))
+    )
 
 
 def _cell(cell: str, value: object, *, is_number: bool) -> Html:

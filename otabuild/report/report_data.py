@@ -20,7 +20,7 @@ from otabuild.signing.certificates import Certificate, token_certificates
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which image it is: its path, its annotations, and the SHA-256 of the artifact (of index.json for a directory)."""
+    """Which image it is: path, annotations, and the SHA-256 of the artifact or the index.json."""
 
     path: str
     annotations: dict[str, object]
@@ -30,7 +30,10 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SignatureFacts:
-    """The content of the signature of an image, and what is invalid in it. A report does not decide whom to trust."""
+    """The content of an image's signature, and what is invalid in it.
+
+    A report does not decide whom to trust.
+    """
 
     chain: tuple[Certificate, ...]
     issued_at: int | None
@@ -73,7 +76,8 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
         now: Unix seconds.
 
     Raises:
-        OtabuildError: one of the images is invalid, and not just a part that only some payloads need.
+        OtabuildError: one of the images is invalid, and not just a part that only some payloads
+            need.
     """
     problems = _Problems()
     readable: list[Payload] = []
@@ -92,7 +96,9 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
     changes: Diff | None = None
     costs: tuple[tuple[str, Cost], ...] = ()
     if base is not None:
-        changes = diff(base, image, on_error=lambda name, error: problems.add(f"changes of {name}", error))
+        changes = diff(
+            base, image, on_error=lambda name, error: problems.add(f"changes of {name}", error)
+        )
         costs = tuple(_costs(base, image, problems))
     return ReportData(
         _identity(image),
@@ -108,7 +114,7 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
 
 
 class _Problems:
-    """What could not be read, and why: one broken payload does not keep a report from the others."""
+    """What could not be read, and why: a broken payload does not hide the others."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, OtabuildError]] = []
@@ -134,7 +140,9 @@ def _read_documents(payload: Payload) -> None:
 def _identity(image: Image) -> Identity:
     artifact = image.source.artifact_digest()
     digest = hashlib.sha256(image.index_raw).digest() if artifact is None else artifact
-    return Identity(image.path, image.index.annotations, artifact is not None, format_digest(digest))
+    return Identity(
+        image.path, image.index.annotations, artifact is not None, format_digest(digest)
+    )
 
 
 def _signature(image: Image, now: int) -> SignatureFacts | None:

@@ -1,4 +1,4 @@
-"""The report as one HTML file that works offline: it makes no requests and runs no script but its own."""
+"""The report as one HTML file that works offline: no requests, no script but its own."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ _FORMS = {
 def render_page(report: ReportData) -> bytes:
     """Return the page as UTF-8."""
     files = resources.files("otabuild.report")
-    page, style, script = ((files / f"report.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
+    page, style, script = (
+        (files / f"report.{kind}").read_text("utf-8") for kind in ("html", "css", "js")
+    )
     parts = list(_sections(report))
     return (
         string.Template(page)
@@ -49,7 +51,9 @@ def render_page(report: ReportData) -> bytes:
             script=script,
             tiles=_tiles(report),
             nav=join(tag("a", title, href=f"#{id_}") for id_, title, _ in parts),
-            sections=join(tag("section", tag("h2", title), body, id=id_) for id_, title, body in parts),
+            sections=join(
+                tag("section", tag("h2", title), body, id=id_) for id_, title, body in parts
+            ),
             data=_json([_node_value(found.tree) for found in report.usage]),
             made=f"{utc(report.now)}",
         )
@@ -69,7 +73,9 @@ def _node_value(node: FolderUse) -> list[object]:
 
 def _title(image: Identity) -> Html:
     """Return the project and its version, or the name of the file if the image has neither."""
-    known = (image.annotations.get(ann.INDEX_SHORT_KEYS[f"project.{key}"]) for key in ("name", "version"))
+    known = (
+        image.annotations.get(ann.INDEX_SHORT_KEYS[f"project.{key}"]) for key in ("name", "version")
+    )
     return text(" ".join(str(value) for value in known if value) or _file_name(image))
 
 
@@ -82,7 +88,12 @@ def _identity(report: ReportData) -> Html:
     annotations = report.image.annotations
     commit, branch, repository, platform = (
         annotations.get(ann.INDEX_SHORT_KEYS[key])
-        for key in ("project.release-commit", "project.release-branch", "project.source-repo", "platform")
+        for key in (
+            "project.release-commit",
+            "project.release-branch",
+            "project.source-repo",
+            "platform",
+        )
     )
     facts: list[tuple[str, object]] = [
         ("file", _file_name(report.image)),
@@ -93,7 +104,9 @@ def _identity(report: ReportData) -> Html:
         ("repository", repository),
     ]
     if report.base is not None:
-        base = join((_title(report.base), f", {_file_name(report.base)}, {_digest_name(report.base)} "))
+        base = join(
+            (_title(report.base), f", {_file_name(report.base)}, {_digest_name(report.base)} ")
+        )
         facts.append(("update from", join((base, _digest(report.base)))))
     return _facts(facts)
 
@@ -124,7 +137,9 @@ def _tiles(report: ReportData) -> Html:
         ("built", utc_date(created) if isinstance(created, int) else "not finalized"),
         _verdict(report.signature),
     ]
-    return join(tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in facts)
+    return join(
+        tag("div", tag("b", value), tag("span", name), class_="tile") for name, value in facts
+    )
 
 
 def _count(value: object) -> str:
@@ -136,7 +151,9 @@ def _verdict(signature: SignatureFacts | None) -> tuple[str, str]:
         return "signature", "none"
     if signature.problems:
         return "signature", "not valid"
-    return "certificates expire", utc_date(min(certificate.not_after for certificate in signature.chain))
+    return "certificates expire", utc_date(
+        min(certificate.not_after for certificate in signature.chain)
+    )
 
 
 def _sections(report: ReportData) -> Iterator[tuple[str, str, Html]]:
@@ -144,29 +161,47 @@ def _sections(report: ReportData) -> Iterator[tuple[str, str, Html]]:
         yield "problems", "What cannot be read", _problems(report.problems)
     if report.diff is not None:
         yield "changes", "What changed", _changes(report.diff)
-        yield "cost", "What the update costs", join(_cost(*found) for found in _distinct(report.costs))
+        yield (
+            "cost",
+            "What the update costs",
+            join(_cost(*found) for found in _distinct(report.costs)),
+        )
     yield "contents", "What is in it", join([*map(_payload, report.payloads), _annotations(report)])
     yield "signature", "Who signed it", _signature(report.signature, report.now)
-    yield "bytes", "Where the bytes are", join(_usage(n, found) for n, found in enumerate(report.usage))
+    yield (
+        "bytes",
+        "Where the bytes are",
+        join(_usage(n, found) for n, found in enumerate(report.usage)),
+    )
 
 
 def _problems(problems: Iterable[tuple[str, OtabuildError]]) -> Html:
     """Say what is missing in the rest of the page."""
     note = tag(
-        "p", "What is listed here is missing below; ", tag("code", "otabuild verify"), " says more.", class_="note"
+        "p",
+        "What is listed here is missing below; ",
+        tag("code", "otabuild verify"),
+        " says more.",
+        class_="note",
     )
     said = (tag("p", f"{name}: {error}", class_="bad") for name, error in problems)
     return tag("article", *said, note)
 
 
 def _annotations(report: ReportData) -> Html:
-    return fold("Annotations of the image", table(("annotation", "value"), sorted(report.image.annotations.items())))
+    return fold(
+        "Annotations of the image",
+        table(("annotation", "value"), sorted(report.image.annotations.items())),
+    )
 
 
 def _payload(payload: Payload) -> Html:
     labels, config = payload.config.labels, payload.config
     size = labels.get(ann.ROOTFS_SIZE)
-    counts = [_count(labels.get(key)) for key in (ann.REGULAR_COUNT, ann.DIRS_COUNT, ann.NON_REGULAR_COUNT)]
+    counts = [
+        _count(labels.get(key))
+        for key in (ann.REGULAR_COUNT, ann.DIRS_COUNT, ann.NON_REGULAR_COUNT)
+    ]
     facts: list[tuple[str, object]] = [
         ("base image", labels.get(ann.BASE_IMAGE)),
         ("system", " ".join(filter(None, (config.os, config.os_version))) or None),
@@ -178,7 +213,11 @@ def _payload(payload: Payload) -> Html:
         ("created", config.created),
     ]
     sys_config = payload.sys_config
-    shown = "" if sys_config is None else fold("sys_config", _pre(sys_config.decode("utf-8", "replace").splitlines()))
+    shown = (
+        ""
+        if sys_config is None
+        else fold("sys_config", _pre(sys_config.decode("utf-8", "replace").splitlines()))
+    )
     rest = sorted({**payload.manifest.annotations, **labels}.items())
     return tag(
         "article",
@@ -197,7 +236,13 @@ def _signature(signature: SignatureFacts | None, now: int) -> Html:
     if signature is None:
         return tag("article", tag("p", "The image is not signed.", class_="bad"))
     rows = [
-        (c.subject, c.issuer, utc_date(c.not_before), utc_date(c.not_after), f"{(c.not_after - now) // DAY} days")
+        (
+            c.subject,
+            c.issuer,
+            utc_date(c.not_before),
+            utc_date(c.not_after),
+            f"{(c.not_after - now) // DAY} days",
+        )
         for c in signature.chain
     ]
     issued = "without a time" if signature.issued_at is None else f"at {utc(signature.issued_at)}"
@@ -250,7 +295,10 @@ def _usage(number: int, found: Usage) -> Html:
         tag("h4", "Duplicates: stored once, written several times"),
         table(
             ("files", "copies", "each", "more on the device"),
-            ((_paths(c), len(c.paths), human_size(c.size), human_size(c.repeated)) for c in found.duplicates),
+            (
+                (_paths(c), len(c.paths), human_size(c.size), human_size(c.repeated))
+                for c in found.duplicates
+            ),
             (1, 2, 3),
         ),
     )
@@ -258,7 +306,9 @@ def _usage(number: int, found: Usage) -> Html:
 
 def _directories(tree: FolderUse) -> Html:
     top = [(f"/{name}", child) for name, child in tree.children.items()]
-    below = [(f"{path}/{name}", child) for path, folder in top for name, child in folder.children.items()]
+    below = [
+        (f"{path}/{name}", child) for path, folder in top for name, child in folder.children.items()
+    ]
     rows = [
         (path, _count(folder.files), human_size(folder.size), human_size(round(folder.stored)))
         for path, folder in sorted([*top, *below])
@@ -267,7 +317,12 @@ def _directories(tree: FolderUse) -> Html:
 
 
 def _content_row(content: ContentUse) -> tuple[object, ...]:
-    return _paths(content), content.form, human_size(content.size), human_size(round(content.stored))
+    return (
+        _paths(content),
+        content.form,
+        human_size(content.size),
+        human_size(round(content.stored)),
+    )
 
 
 def _paths(content: ContentUse) -> Html:
@@ -289,15 +344,21 @@ def _changes(found: Diff) -> Html:
     ]
     columns = ("payload", "state", "added", "removed", "changed", "packages", "rootfs")
     aspects = [(a.name, a.before or "", a.after or "") for a in found.annotations]
-    annotations = fold("Annotations of the image", table(("annotation", "before", "after"), aspects))
+    annotations = fold(
+        "Annotations of the image", table(("annotation", "before", "after"), aspects)
+    )
     shown: dict[object, str] = {}
-    details = [_payload_changes(payload, shown) for payload in found.payloads if payload.kind == "changed"]
+    details = [
+        _payload_changes(payload, shown) for payload in found.payloads if payload.kind == "changed"
+    ]
     return join((tag("article", head, table(columns, rows, (2, 3, 4, 5)), annotations), *details))
 
 
 def _payload_changes(payload: PayloadDiff, shown: dict[object, str]) -> Html:
     twin = shown.setdefault((payload.entries, payload.packages, payload.sys_config), payload.name)
-    metadata = _fold_of("Annotations and labels", [aspect_text(aspect, _ARROW) for aspect in payload.metadata])
+    metadata = _fold_of(
+        "Annotations and labels", [aspect_text(aspect, _ARROW) for aspect in payload.metadata]
+    )
     if twin != payload.name:
         same = tag("p", f"Files, packages and sys_config differ as those of {twin} do.")
         return tag("article", tag("h3", payload.name), same, metadata)
@@ -309,7 +370,9 @@ def _payload_changes(payload: PayloadDiff, shown: dict[object, str]) -> Html:
         tag("h4", "Packages"),
         _packages(payload),
         _fold_of("New licenses", payload.new_licenses, is_open=True),
-        _fold_of(f"New files of no package ({len(payload.new_unpackaged)})", _cut(payload.new_unpackaged)),
+        _fold_of(
+            f"New files of no package ({len(payload.new_unpackaged)})", _cut(payload.new_unpackaged)
+        ),
         tag("h4", "Files"),
         _files(payload),
         _fold_of("sys_config", payload.sys_config),
@@ -347,10 +410,18 @@ def _packages(payload: PayloadDiff) -> Html:
         rows = [(p.name, p.kind, p.before or "", p.after or "") for p in payload.packages]
         title = counted(len(rows), "package")
         older = [f"{p.name} {p.before} {_ARROW} {p.after}" for p in payload.downgraded]
-        loud = join((tag("h4", "Downgraded packages", class_="bad"), _pre(_cut(older)))) if older else ""
+        loud = (
+            join((tag("h4", "Downgraded packages", class_="bad"), _pre(_cut(older))))
+            if older
+            else ""
+        )
         changes = table(("package", "change", "before", "after"), rows)
         return join((loud, fold(title, changes, is_open=len(rows) <= _OPEN)))
-    said = "No packages changed." if payload.has_packages else "Neither image has a package that otabuild can read."
+    said = (
+        "No packages changed."
+        if payload.has_packages
+        else "Neither image has a package that otabuild can read."
+    )
     return tag("p", "Not known." if payload.notes else said, class_="none")
 
 
@@ -373,11 +444,20 @@ def _cost(name: str, found: Cost) -> Html:
         ("contents", f"{human_size(found.download)} in {counted(found.requests, 'request')}"),
         ("tables", human_size(found.metadata)),
         ("documents", human_size(found.documents)),
-        ("changed", f"{found.changed} of {counted(found.resources, 'content')}, {human_size(found.changed_bytes)}"),
+        (
+            "changed",
+            (
+                f"{found.changed} of {counted(found.resources, 'content')}, "
+                f"{human_size(found.changed_bytes)}"
+            ),
+        ),
         ("without a base", f"{human_size(found.full_download)} of contents"),
         ("room on the device", f"{human_size(found.peak_disk)} at most"),
     ]
-    rows = [(tag("code", f.paths[0]), human_size(f.size), human_size(f.download), f.why) for f in found.files]
+    rows = [
+        (tag("code", f.paths[0]), human_size(f.size), human_size(f.download), f.why)
+        for f in found.files
+    ]
     return tag(
         "article",
         tag("h3", name),

@@ -16,7 +16,7 @@ _SMALLEST_SHARE = 0.001
 
 @dataclass(slots=True)
 class FolderUse:
-    """A directory, or a file that is large enough to show; sizes in bytes, including everything below.
+    """A directory, or a file that is large enough to show; sizes in bytes, of all below.
 
     `size` counts a hard-linked file once; `stored` is its share of the image.
     """
@@ -41,7 +41,9 @@ class FolderUse:
         """Drop what is too small to show; the directories above still count it."""
         self.children = {
             name: child
-            for name, child in sorted(self.children.items(), key=lambda item: (-item[1].size, item[0]))
+            for name, child in sorted(
+                self.children.items(), key=lambda item: (-item[1].size, item[0])
+            )
             if child.size >= smallest_size or child.stored >= smallest_stored
         }
         for child in self.children.values():
@@ -50,7 +52,7 @@ class FolderUse:
 
 @dataclass(slots=True)
 class FormUse:
-    """The number of contents stored in one form, their bytes, and their share of the bytes of blobs."""
+    """The number of contents stored in one form, their bytes, and their share of the blobs."""
 
     contents: int = 0
     size: int = 0
@@ -59,7 +61,7 @@ class FormUse:
 
 @dataclass(frozen=True, slots=True)
 class ContentUse:
-    """A content: its paths in the rootfs (hard links once), its size, form, and share of the blobs, in bytes."""
+    """A content: its paths (hard links once), its size, form, and share of the blobs, in bytes."""
 
     paths: tuple[str, ...]
     size: int
@@ -117,7 +119,11 @@ def usage(image: Image, payloads: Sequence[Payload]) -> Usage:
         tree,
         dict(sorted(forms.items())),
         tuple(sorted(found, key=lambda content: (-content.size, content.paths))[:_LARGEST]),
-        tuple(sorted((c for c in found if c.repeated), key=lambda c: (-c.repeated, c.paths))[:_LARGEST]),
+        tuple(
+            sorted((c for c in found if c.repeated), key=lambda c: (-c.repeated, c.paths))[
+                :_LARGEST
+            ]
+        ),
     )
 
 

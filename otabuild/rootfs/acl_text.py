@@ -1,7 +1,7 @@
 """Access control lists that an archive holds as text, as `tar --acls` and bsdtar write them.
 
-Linux stores a list as bytes with numeric ids. GNU tar's text has names of the machine that packed; only numbers mean
-the same everywhere.
+Linux stores a list as bytes with numeric ids. GNU tar's text has names of the machine that packed;
+only numbers mean the same everywhere.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ import re
 import struct
 
 UNCONVERTED = " (as text)"
-"""Ends the name of an attribute that stands for a list of names: patterns that drop lists match it, the gate refuses."""
+"""Ends the name of an attribute that stands for a list of names: patterns that drop lists match it,
+the gate refuses."""
 _NOBODY = 0xFFFFFFFF
-_TAGS = {("user", False): 1, ("user", True): 2, ("group", False): 4, ("group", True): 8, ("mask", False): 16}
+_TAGS = {
+    ("user", False): 1,
+    ("user", True): 2,
+    ("group", False): 4,
+    ("group", True): 8,
+    ("mask", False): 16,
+}
 _TAGS |= {("other", False): 32}
 _NUMBER = re.compile("0*[0-9]{1,10}")
 _BITS = {"r": 4, "w": 2, "x": 1}
 
 
 def attribute(name: str, text: bytes) -> tuple[str, bytes]:
-    """Return the attribute that a list stands for: its name, and its bytes or, if it has names of users, its text."""
+    """Return the attribute for a list: its name, and its bytes, or its text if it names users."""
     packed = _packed(text.decode("utf-8", "replace"))
     return (f"{name}{UNCONVERTED}", text) if packed is None else (name, packed)
 
@@ -30,7 +37,7 @@ def is_trivial(value: bytes) -> bool:
 
 
 def _packed(text: str) -> bytes | None:
-    """Return the bytes that Linux stores for a list, or None if its text does not determine them."""
+    """Return the bytes that Linux stores for a list, or None if its text does not tell."""
     entries = []
     for line in text.replace(",", "\n").splitlines():
         fields = line.partition("#")[0].strip().removeprefix("default:").split(":")
@@ -48,13 +55,21 @@ def _packed(text: str) -> bytes | None:
 
 
 def _entry(fields: list[str]) -> tuple[int, int, int] | None:
-    """Return (tag, permissions, id) of `kind:name:rwx` or `kind:name:rwx:id`; None if the id is not a number."""
+    """Return (tag, permissions, id) of `kind:name:rwx` or `kind:name:rwx:id`, or None.
+
+    It is None if the id is not a number.
+    """
     kind, name, permissions, *more = [*fields, "", "", ""][: max(3, len(fields))]
     if kind in ("mask", "other") and len(fields) == 2:  # the short form, without an empty name
         name, permissions = "", name
     qualifier = more[0] if more else name
     tag = _TAGS.get((kind, bool(name)))
-    if tag is None or len(more) > 1 or (name and not _NUMBER.fullmatch(qualifier)) or set(permissions) - {*"rwx-"}:
+    if (
+        tag is None
+        or len(more) > 1
+        or (name and not _NUMBER.fullmatch(qualifier))
+        or set(permissions) - {*"rwx-"}
+    ):
         return None
     bits = sum(_BITS[letter] for letter in set(permissions) - {"-"})
     number = int(qualifier) if name else _NOBODY

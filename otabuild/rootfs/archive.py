@@ -1,8 +1,8 @@
-"""Reads the entries of one tar archive: builds a tree from its members and hashes contents on the way.
+"""Reads one tar archive: builds a tree from its members and hashes contents on the way.
 
-Nothing is ever extracted. Contents are in one file of the work directory (or in the archive itself, if it is not
-compressed), and names are only keys of a table. Therefore no name, link or device of an archive can reach the build
-host.
+Nothing is ever extracted. Contents are in one file of the work directory (or in the archive itself,
+if it is not compressed), and names are only keys of a table. Therefore no name, link or device of
+an archive can reach the build host.
 """
 
 from __future__ import annotations
@@ -36,21 +36,25 @@ _MEMBER = 500
 
 
 class Archive(NamedTuple):
-    """The content of an archive: entries by path, and hard links whose target is not in it (path -> target)."""
+    """The content of an archive: entries by path, and hard links (path -> target) out of it."""
 
     entries: Mapping[str, Entry]
     outside: dict[str, str]
 
 
-def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool, layer: bool) -> Archive:
+def read_archive(
+    reader: Reader, spool: Spool, budget: Budget, *, in_place: bool, layer: bool
+) -> Archive:
     """Read an archive from start to end.
 
-    A hard link gets the entry that is at its target when the link is read, as if the archive were unpacked; replacing
-    the target later does not change the link. If nothing is at the target yet, the rest of the archive also counts. In
-    a layer it does not, because the target is in the layers below.
+    A hard link gets the entry that is at its target when the link is read, as if the archive were
+    unpacked; replacing the target later does not change the link. If nothing is at the target yet,
+    the rest of the archive also counts. In a layer it does not, because the target is in the layers
+    below.
 
     Args:
-        reader: the plain archive, or several concatenated ones (later ones replace entries of earlier ones).
+        reader: the plain archive, or several concatenated ones (later ones replace entries of
+            earlier ones).
         spool: receives the contents.
         budget: counts the holes of sparse files and the memory in use.
         in_place: whether contents stay in the archive, so that only sparse files go to the spool.
@@ -64,7 +68,11 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
         if not layer:
             tree.begin(member.archive)
         path = path_of(member.name, reader.where)
-        attributes = sum(len(name) + len(value) for name, value in member.xattrs.items()) if member.xattrs else 0
+        attributes = (
+            sum(len(name) + len(value) for name, value in member.xattrs.items())
+            if member.xattrs
+            else 0
+        )
         budget.keep(_MEMBER + len(path) + len(member.link) + attributes)
         target = path_of(member.link, reader.where) if member.kind == b"1" else None
         if target == path and path in tree.entries:
@@ -82,16 +90,18 @@ def read_archive(reader: Reader, spool: Spool, budget: Budget, *, in_place: bool
 
 
 class _ArchiveTree:
-    """The entries read so far, and hard links whose target did not exist when they were read (path -> target)."""
+    """The entries read so far, and hard links (path -> target) whose target was not there yet."""
 
     def __init__(self, where: str) -> None:
         self.entries = PackedEntries()
         self.links: dict[str, str] = {}
         self._origin: dict[str, int] = {}
-        """Maps paths to the number of the concatenated archive that they come from; those of the first are not in it."""
+        """Maps paths to the number of the concatenated archive that they come from; those of the
+        first are not in it."""
         self._archive = 0
         self._replaced = 0
-        """How many entries were replaced by now: links to a path before and after that are different ones."""
+        """How many entries were replaced by now: links to a path before and after that are
+        different ones."""
         self._where = where
 
     def begin(self, archive: int) -> None:
@@ -103,9 +113,9 @@ class _ArchiveTree:
     def clear(self, path: str, *, directory: bool, appended: bool) -> None:
         """Make room for a member.
 
-        `tar --append` and `--update` put the new version of a file behind the old one, and GNU tar takes the last. In
-        GNU tar's own format a second member at a path is such a version; elsewhere it may be an attack on programs that
-        take the first.
+        `tar --append` and `--update` put the new version of a file behind the old one, and GNU tar
+        takes the last. In GNU tar's own format a second member at a path is such a version;
+        elsewhere it may be an attack on programs that take the first.
 
         Raises:
             InputError: the same archive already has something else at this path.
@@ -120,7 +130,8 @@ class _ArchiveTree:
             raise InputError(
                 "the archive contains a path twice",
                 where=f"{self._where}: {path}",
-                hint="programs differ in which one they take, unless `tar --append` wrote GNU tar's own format; unpack the "
+                hint="programs differ in which one they take, unless `tar --append` wrote GNU "
+                "tar's own format; unpack the "
                 "archive and pack the tree again",
             )
         if self._archive:
@@ -134,7 +145,8 @@ class _ArchiveTree:
         """
         waiting = self.links.get(target)
         found = self.entries.get(target)
-        if waiting is not None or found is None:  # what is at that target by now may have come after the link to it
+        # What is at that target by now may have come after the link to it.
+        if waiting is not None or found is None:
             self.links[path] = waiting or target
             return
         if found.is_directory:
@@ -144,7 +156,7 @@ class _ArchiveTree:
         self.entries[path] = found._replace(path=path)
 
     def resolve(self) -> None:
-        """Resolve hard links whose target came after them; links to targets outside the archive remain.
+        """Resolve hard links whose target came after them; those out of the archive remain.
 
         Raises:
             InputError: a hard link leads to a directory, or to itself.
@@ -179,12 +191,14 @@ def _implied(path: str) -> Entry:
 
 def _bad_link(where: str, path: str, target: str) -> InputError:
     return InputError(
-        "the archive contains a hard link to itself or to a directory", where=f"{where}: {path}", observed=target
+        "the archive contains a hard link to itself or to a directory",
+        where=f"{where}: {path}",
+        observed=target,
     )
 
 
 def path_of(name: bytes, where: str) -> str:
-    """Return the path in the rootfs for the name of a member; an absolute name is relative to the rootfs.
+    """Return the path in the rootfs for a member's name; absolute ones start at the rootfs.
 
     Raises:
         InputError: the name is empty, leads upwards, or contains a NUL.
@@ -201,7 +215,9 @@ def path_of(name: bytes, where: str) -> str:
     return text(path)
 
 
-def _content(reader: Reader, member: TarMember, spool: Spool, budget: Budget, *, in_place: bool) -> Content | None:
+def _content(
+    reader: Reader, member: TarMember, spool: Spool, budget: Budget, *, in_place: bool
+) -> Content | None:
     if member.kind != b"0":
         return None
     place = IN_SPOOL
@@ -240,4 +256,13 @@ def _entry(path: str, member: TarMember, content: Content | None) -> Entry:
         target, permissions = text(member.link), 0o777
     elif member.kind in b"34" and member.device != (0, 0):
         target = f"{member.device[0]}:{member.device[1]}"
-    return Entry(path, _TYPES[member.kind] | permissions, member.uid, member.gid, member.xattrs, target, content, None)
+    return Entry(
+        path,
+        _TYPES[member.kind] | permissions,
+        member.uid,
+        member.gid,
+        member.xattrs,
+        target,
+        content,
+        None,
+    )

@@ -1,7 +1,7 @@
-"""The index of an archive: its entries in path order, stored beside its contents. An archive is read only once.
+"""The index of an archive, which is read once: its entries by path, beside its contents.
 
-The name of an index consists of a digest and of the code version that made it, and an index never changes. If an index
-with the right name exists, the archive need not be read.
+The name of an index consists of a digest and of the code version that made it, and an index never
+changes. If an index with the right name exists, the archive need not be read.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from otabuild.storage import fs
 from otabuild.version import __version__
 
 STAMP = f"{__version__}-3"
-"""The version of the code that makes indexes. Another version, or an edited one, may read archives differently."""
+"""The version of the code that makes indexes. Another version, or an edited one, may read archives
+differently."""
 
 
 class ArchiveIndex(NamedTuple):
-    """The two files of an index, `<stem>.entries` and `<stem>.spool`, in a folder of the work directory."""
+    """The two files of an index, `<stem>.entries` and `<stem>.spool`, in the work directory."""
 
     folder: str
     name: str
@@ -74,13 +75,18 @@ class ArchiveIndex(NamedTuple):
                 if content is None:
                     yield entry
                 else:
-                    yield entry._replace(content=content._replace(host_path=places[content.host_path]))
+                    yield entry._replace(
+                        content=content._replace(host_path=places[content.host_path])
+                    )
         except (FileNotFoundError, KeyError):
             raise DamagedEntriesError(self.entries_path) from None
 
 
 class _Reopened:
-    """A file that is opened for each read: thousands of layers are merged at once, more than a process may have open."""
+    """A file that is opened for each read.
+
+    Thousands of layers are merged at once, more than a process may have open.
+    """
 
     def __init__(self, path: str) -> None:
         self.name = path
@@ -128,7 +134,8 @@ def write_index(
         budget: limits what the archive may expand to.
         in_place: whether contents stay in the archive, because it is an uncompressed file.
         layer: whether it is a layer of an image.
-        arrange: takes the entries of the archive (and its name, for messages) and puts them in path order.
+        arrange: takes the entries of the archive (and its name, for messages) and puts them in path
+            order.
         check: called after everything was read; raises if the archive is not the expected one.
 
     Raises:

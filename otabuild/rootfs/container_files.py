@@ -18,7 +18,10 @@ from otabuild.rootfs.tar_source import TarSource, read_chunks
 
 _DOCUMENT_MAX = 4 * limits.MIB
 _LINKS_MAX = 8
-_COMPLETE = "check that it is of the kind that the recipe says, and copy it with all of its layers, as with skopeo copy"
+_COMPLETE = (
+    "check that it is of the kind that the recipe says, and copy it with all of its layers, as "
+    "with skopeo copy"
+)
 _COPY = "copy the layout in a way that follows links, for instance with cp -rL"
 
 T = TypeVar("T")
@@ -60,10 +63,16 @@ class DirectoryFiles:
                 os.close(fd)
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise InputError("is a symlink", where=path, expected="a plain file", hint=_COPY) from error
+                raise InputError(
+                    "is a symlink", where=path, expected="a plain file", hint=_COPY
+                ) from error
             if error.errno == errno.ENOENT:
-                raise MissingFileError("the image lacks a file", where=path, hint=_COMPLETE) from error
-            raise InputError("cannot read a file of the image", where=path, observed=error.strerror) from error
+                raise MissingFileError(
+                    "the image lacks a file", where=path, hint=_COMPLETE
+                ) from error
+            raise InputError(
+                "cannot read a file of the image", where=path, observed=error.strerror
+            ) from error
 
 
 class ArchiveFiles:
@@ -87,7 +96,9 @@ class ArchiveFiles:
             if found is None or found.target is None:
                 break
             path = os.path.normpath(os.path.join(os.path.dirname(path), found.target))
-        raise MissingFileError("the image lacks a file", where=f"{self.where}: {name[:500]}", hint=_COMPLETE)
+        raise MissingFileError(
+            "the image lacks a file", where=f"{self.where}: {name[:500]}", hint=_COMPLETE
+        )
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """See Files."""
@@ -105,14 +116,22 @@ def read_document(files: Files, name: str, digest: str | None = None) -> Any:
     for chunk in files.chunks(name):
         raw += chunk
         if len(raw) > _DOCUMENT_MAX:
-            raise InputError("a document of the image is too large", where=where, expected=f"at most {_DOCUMENT_MAX}")
+            raise InputError(
+                "a document of the image is too large",
+                where=where,
+                expected=f"at most {_DOCUMENT_MAX}",
+            )
     found = hashlib.sha256(raw).hexdigest()
     if digest is not None and found != digest:
-        raise InputError("a document of the image does not have its digest", where=where, observed=found)
+        raise InputError(
+            "a document of the image does not have its digest", where=where, observed=found
+        )
     try:
         return load_json(raw, object_pairs_hook=_unique)
     except ValueError as error:
-        raise InputError("a document of the image is not JSON", where=where, observed=error) from error
+        raise InputError(
+            "a document of the image is not JSON", where=where, observed=error
+        ) from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -130,5 +149,7 @@ def field(value: object, key: str, kind: type[T], where: str) -> T:
     """
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, kind):
-        raise InputError(f"the image has no valid {key} here", where=where, observed=f"{found!r:.100}")
+        raise InputError(
+            f"the image has no valid {key} here", where=where, observed=f"{found!r:.100}"
+        )
     return found

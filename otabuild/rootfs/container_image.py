@@ -23,7 +23,8 @@ class ImageSource:
     Args:
         kind: an OCI layout (a directory or a tar of it), or an archive made by `docker save`.
         location: its path.
-        reference: tag or digest (OCI), or name and tag (docker); None if it contains only one image.
+        reference: tag or digest (OCI), or name and tag (docker); None if it contains only one
+            image.
         platform: which image of a multi-platform index, such as `linux/arm64` (OCI only).
         architecture: the architecture that the image must have, or None.
         work: a folder of the work directory for the indexes of its layers.
@@ -43,9 +44,12 @@ class ImageSource:
         self._reference, self._platform = reference, platform
         self._architecture = architecture
         self._work = work
-        path = "./-" if location == "-" else location  # an image is never standard input, which cannot be read twice
+        # An image is never standard input, which cannot be read twice.
+        path = "./-" if location == "-" else location
         self._archive = None if os.path.isdir(location) else TarSource(path, work)
-        key = hashlib.sha256(repr((kind, os.path.abspath(location), reference, platform)).encode("utf-8", "replace"))
+        key = hashlib.sha256(
+            repr((kind, os.path.abspath(location), reference, platform)).encode("utf-8", "replace")
+        )
         self._used_path = os.path.join(work, "layers", f"{key.hexdigest()}.used")
 
     def fingerprint(self) -> str:
@@ -76,7 +80,9 @@ class ImageSource:
 
     def _layers(self) -> list[Layer]:
         if self._archive is None:
-            return oci_layers(DirectoryFiles(self._location), self._reference, self._platform, self._architecture)
+            return oci_layers(
+                DirectoryFiles(self._location), self._reference, self._platform, self._architecture
+            )
         files = ArchiveFiles(self._location, self._archive)
         if self._kind == "oci":
             return oci_layers(files, self._reference, self._platform, self._architecture)

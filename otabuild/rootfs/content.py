@@ -16,7 +16,7 @@ _TIMES = range(-(1 << 63), 1 << 63)
 
 
 class LostContentError(InputChangedError):
-    """A content does not, or no longer, match its digest: the file that stores it or its record is damaged."""
+    """A content does not, or no longer, match its digest: its file or record is damaged."""
 
     def __init__(self, content: Content) -> None:
         super().__init__(
@@ -30,8 +30,8 @@ class LostContentError(InputChangedError):
 def load_content(content: Content) -> bytes:
     """Return all bytes of a content at once.
 
-    The result is exactly what was scanned: either the file had the scanned stat key before the first and after the last
-    byte, or the bytes have the digest of the content.
+    The result is exactly what was scanned: either the file had the scanned stat key before the
+    first and after the last byte, or the bytes have the digest of the content.
 
     Raises:
         InputChangedError: the file was replaced or changed since the scan; the message names it.
@@ -59,7 +59,9 @@ def load_content(content: Content) -> bytes:
 
 
 def read_content(content: Content, chunk: int = CHUNK) -> Iterator[bytes]:
-    """Yield the bytes of a content in pieces of at most `chunk` bytes. The last check comes after the last piece.
+    """Yield a content in pieces of at most `chunk` bytes.
+
+    The last check comes after the last piece.
 
     Raises:
         InputChangedError: as for `load_content`; the caller must discard the pieces it already has.
@@ -114,12 +116,15 @@ def is_readable(content: Content) -> bool:
 def stat_key(status: os.stat_result) -> StatKey:
     """Return what distinguishes this state of a file from any other.
 
-    Times outside of what 64 bits of nanoseconds can tell (the years 1678 to 2262), as dead clocks and zero times of
-    other languages leave them, count as the nearest that can be told.
+    Times outside of what 64 bits of nanoseconds can tell (the years 1678 to 2262), as dead clocks
+    and zero times of other languages leave them, count as the nearest that can be told.
     """
     times = status.st_mtime_ns, status.st_ctime_ns
     if not (times[0] in _TIMES and times[1] in _TIMES):  # asked first: this runs for every file
-        times = min(max(times[0], _TIMES.start), _TIMES.stop - 1), min(max(times[1], _TIMES.start), _TIMES.stop - 1)
+        times = (
+            min(max(times[0], _TIMES.start), _TIMES.stop - 1),
+            min(max(times[1], _TIMES.start), _TIMES.stop - 1),
+        )
     return StatKey(status.st_dev, status.st_ino, status.st_size, *times)
 
 
@@ -160,4 +165,6 @@ def _changed(content: Content) -> InputChangedError:
 def _unreadable(content: Content, error: OSError) -> InputChangedError | InputUnreadableError:
     if error.errno in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO}:
         return _changed(content)
-    return InputUnreadableError("cannot read the file", where=content.host_path, observed=error.strerror)
+    return InputUnreadableError(
+        "cannot read the file", where=content.host_path, observed=error.strerror
+    )

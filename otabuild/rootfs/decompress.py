@@ -1,6 +1,7 @@
 """Recognises compressed streams by their first bytes and decompresses them within bounds.
 
-Every decoder must reach the end of its last frame: truncated input is an error, never a shorter archive.
+Every decoder must reach the end of its last frame: truncated input is an error, never a shorter
+archive.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def _at_once(frame: Any, data: bytes) -> Iterator[bytes]:
 
 
 class _Format(NamedTuple):
-    """The start of streams of a format, the decoder of one frame, how to feed it, and how many bytes at once.
+    """A format: the start of its streams, a decoder of a frame, how to feed it how many bytes.
 
-    A decoder sets `eof` when its frame has ended, and has the bytes after the frame in `unused_data`.
+    A decoder sets `eof` when its frame has ended, and has the bytes after the frame in
+    `unused_data`.
     """
 
     magic: re.Pattern[bytes]
@@ -68,8 +70,11 @@ _FORMATS = (
         1 << 16,
     ),
     _Format(
-        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # a frame, or one to skip, as pzstd writes first
-        lambda: zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG).decompressobj(),
+        # A frame, or one to skip, as pzstd writes first.
+        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),
+        lambda: zstandard.ZstdDecompressor(
+            max_window_size=1 << limits.ZSTD_WINDOW_LOG
+        ).decompressobj(),
         _at_once,
         1 << 10,  # a block of four bytes can expand to 128 KiB, so this yields at most 32 MiB
     ),
@@ -77,10 +82,11 @@ _FORMATS = (
 
 
 class Budget:
-    """Limits how large an archive may become, depending on how much of it was read. Sizes are in bytes.
+    """Limits how large an archive may become for what was read of it. Sizes are in bytes.
 
-    Each limit is the larger of two values. Decompressed data: 400 times the size read, or 4 GiB. Holes in sparse files,
-    which take time but no space: 400 times, or 16 GiB. Names and attributes, which stay in memory: 4 times, or 2 GiB.
+    Each limit is the larger of two values. Decompressed data: 400 times the size read, or 4 GiB.
+    Holes in sparse files, which take time but no space: 400 times, or 16 GiB. Names and attributes,
+    which stay in memory: 4 times, or 2 GiB.
     """
 
     def __init__(self, where: str) -> None:
@@ -107,7 +113,13 @@ class Budget:
             InputError: more than the limit.
         """
         self._holes += size
-        self._check(self._holes, HOLES, RATIO, " of holes in sparse files", "large sparse files, such as lastlog,")
+        self._check(
+            self._holes,
+            HOLES,
+            RATIO,
+            " of holes in sparse files",
+            "large sparse files, such as lastlog,",
+        )
 
     def keep(self, size: int) -> None:
         """Count bytes that stay in memory.
@@ -125,7 +137,10 @@ class Budget:
                 where=self.where,
                 observed=f"over {size} bytes{kind} from {self._read}",
                 expected=f"at most {ratio} times as much, or {floor} bytes",
-                hint=f"leave {what} out of the archive, or unpack it and give the rootfs as a directory",
+                hint=(
+                    f"leave {what} out of the archive, or unpack it and give the "
+                    "rootfs as a directory"
+                ),
             )
 
 
@@ -139,10 +154,11 @@ def _format(head: bytes) -> _Format | None:
 
 
 def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
-    """Yield the plain bytes of a stream that is gzip, bzip2, xz, zstd (one or more frames) or not compressed.
+    """Yield the plain bytes of a gzip, bzip2, xz, zstd (one or more frames) or plain stream.
 
     Raises:
-        InputError: damaged, truncated, followed by something else, or larger than the budget allows.
+        InputError: damaged, truncated, followed by something else, or larger than the budget
+            allows.
     """
     parts = iter(chunks)
     head = next(parts, b"")
@@ -154,7 +170,9 @@ def decompressed(chunks: Iterable[bytes], budget: Budget) -> Iterator[bytes]:
             yield part
         return
     try:
-        yield from _joined(_frames(_counted(source, budget, found.feed), found, budget.where), budget)
+        yield from _joined(
+            _frames(_counted(source, budget, found.feed), found, budget.where), budget
+        )
     except (zlib.error, lzma.LZMAError, zstandard.ZstdError, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the archive could not be read; bz2 has no number for damaged data

@@ -1,4 +1,4 @@
-"""A directory tree as a source, walked by descriptors. It never follows a link and never silently skips an entry."""
+"""A directory tree as a source, walked by descriptors: follows no link, skips nothing silently."""
 
 from __future__ import annotations
 
@@ -59,10 +59,11 @@ class DirectorySource:
     Args:
         root: the host directory; may itself be a symlink.
         one_file_system: whether a mount inside the tree is an error; otherwise it is walked.
-        prune: whether everything below a directory (path in the rootfs) will be dropped; then it is not read.
+        prune: whether everything below a directory (path in the rootfs) will be dropped; then it is
+            not read.
         drop: whether a path and everything below it will be dropped; then it may contain a mount.
-        denied: collects (host directory, path in the rootfs) of what permissions do not allow to read, instead of an
-            error. A directory that cannot be listed then counts as empty.
+        denied: collects (host directory, path in the rootfs) of what permissions do not allow to
+            read, instead of an error. A directory that cannot be listed then counts as empty.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class DirectorySource:
         self._denied = denied
 
     def fingerprint(self) -> str:
-        """Return one digest of the lstat results of all entries; ctime covers contents and attributes.
+        """Return one digest of all entries' lstat; ctime covers contents and attributes.
 
         Where it does not (see `mounts`), the scan runs in every build.
 
@@ -100,8 +101,16 @@ class DirectorySource:
                 folder = folders.pop()
                 base = _below(folder.path)
                 children = self._listed(root_fd, folder, lambda _fd, children: children)
-                hasher.update(pack((folder.path, [(name, *_stat_fields(status)) for name, status in children])))
-                found = [_Folder(base + name, status) for name, status in children if stat.S_ISDIR(status.st_mode)]
+                hasher.update(
+                    pack(
+                        (folder.path, [(name, *_stat_fields(status)) for name, status in children])
+                    )
+                )
+                found = [
+                    _Folder(base + name, status)
+                    for name, status in children
+                    if stat.S_ISDIR(status.st_mode)
+                ]
                 folders += [folder for folder in found if self._descends(folder.path)]
         return hasher.hexdigest()
 
@@ -109,7 +118,8 @@ class DirectorySource:
         """Yield every entry in path order; only one directory is open at a time.
 
         Raises:
-            InputUnreadableError: a directory could not be listed, or a link or attribute could not be read.
+            InputUnreadableError: a directory could not be listed, or a link or attribute could not
+                be read.
             InputChangedError: the tree changes while it is read.
             InputError: the tree contains a mount.
         """
@@ -135,7 +145,7 @@ class DirectorySource:
     def _items(
         self, root_fd: int, folder: _Folder, links: dict[tuple[int, int], str]
     ) -> list[tuple[str, Entry | _Folder]]:
-        """Return the entries of a directory, with the directories to descend into at their place in path order."""
+        """Return the entries of a directory, with those to descend into at their place by path."""
         base = _below(folder.path)
 
         def items(fd: int, children: Iterable[_Child]) -> list[tuple[str, Entry | _Folder]]:
@@ -152,8 +162,10 @@ class DirectorySource:
     def _descends(self, path: str) -> bool:
         return len(os.fsencode(path)) <= limits.PATH and not self._prune(path)
 
-    def _entry(self, path: str, status: os.stat_result, access: str, links: dict[tuple[int, int], str]) -> Entry:
-        """Return one entry; `access` is a path at which the system finds it whatever happens to its parents."""
+    def _entry(
+        self, path: str, status: os.stat_result, access: str, links: dict[tuple[int, int], str]
+    ) -> Entry:
+        """Return one entry; `access` is a path at which the system finds it, come what may."""
         mode = status.st_mode
         target = content = link = None
         xattrs = _NO_XATTRS
@@ -179,12 +191,17 @@ class DirectorySource:
             raise InputError(
                 "reading a directory needs /proc, which is not mounted here",
                 where=self._root,
-                hint="mount it (`mount -t proc proc /proc`), or give the rootfs as an archive: `source: {tar: …}`",
+                hint=(
+                    "mount it (`mount -t proc proc /proc`), or give the rootfs as an archive: "
+                    "`source: {tar: …}`"
+                ),
             )
         try:
             fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise InputError("cannot open the rootfs directory", where=self._root, observed=error.strerror) from error
+            raise InputError(
+                "cannot open the rootfs directory", where=self._root, observed=error.strerror
+            ) from error
         try:
             if self._one_file_system:
                 self._refuse_mounts()
@@ -192,12 +209,15 @@ class DirectorySource:
         finally:
             os.close(fd)
 
-    def _listed(self, root_fd: int, folder: _Folder, use: Callable[[int, list[_Child]], list[T]]) -> list[T]:
-        """Return what `use` makes of a directory, while that stays unchanged: of its descriptor, and what is in it by name.
+    def _listed(
+        self, root_fd: int, folder: _Folder, use: Callable[[int, list[_Child]], list[T]]
+    ) -> list[T]:
+        """Return what `use` makes of a directory that stays unchanged: its descriptor and entries.
 
         If permissions do not allow listing it and such paths are collected, it counts as empty.
         """
-        # No context manager: entering one for each directory would take a tenth of the time of a walk.
+        # No context manager: entering one for each directory would take a tenth of the time of a
+        # walk.
         try:
             fd = os.open(folder.path[1:] or ".", _FLAGS, dir_fd=root_fd)
             try:
@@ -216,7 +236,7 @@ class DirectorySource:
             raise self._refused(folder.path, error) from error
 
     def _is_denied(self, path: str, error: BaseException | None) -> bool:
-        """Whether permissions do not allow reading a path and it is to be collected; dropped paths are not."""
+        """Whether a path is unreadable and to be collected; dropped paths are not."""
         if self._denied is None or not isinstance(error, PermissionError):
             return False
         if not self._drop(path):
@@ -247,7 +267,11 @@ class DirectorySource:
     def _refuse_mounts(self) -> None:
         top = os.path.realpath(self._root).rstrip("/")
         paths = {mount.point: mount.point[len(top) :] for mount in mounts_below(self._root)}
-        kept = [mount for mount, path in paths.items() if not self._drop(path) and not self._pruned(path)]
+        kept = [
+            mount
+            for mount, path in paths.items()
+            if not self._drop(path) and not self._pruned(path)
+        ]
         if kept:
             raise InputError(
                 "other file systems are mounted inside the rootfs",

@@ -14,7 +14,9 @@ _NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
 
 
 def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None) -> list[Layer]:
-    """Return the layers of an image, the lowest first; `tag` is required if the archive contains several images.
+    """Return the layers of an image, the lowest first.
+
+    `tag` is required if the archive contains several images.
 
     `architecture` is the architecture that the image must have, or None.
 
@@ -25,15 +27,23 @@ def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None
         images = read_document(files, "manifest.json")
     except MissingFileError:
         hint = "a root file system in a tar is `source: {tar: …}`"
-        raise InputError("not a docker save archive: no manifest.json", where=files.where, hint=hint) from None
+        raise InputError(
+            "not a docker save archive: no manifest.json", where=files.where, hint=hint
+        ) from None
     if not isinstance(images, list):
         raise InputError("manifest.json of the archive is not a list", where=files.where)
-    found = [image for image in images if tag is None or any(_same(tag, name) for name in _tags(image))]
+    found = [
+        image for image in images if tag is None or any(_same(tag, name) for name in _tags(image))
+    ]
     if len(found) != 1:
         raise InputError(
-            f"no image {tag or ''}".rstrip() if not found else "the archive contains several images",
+            f"no image {tag or ''}".rstrip()
+            if not found
+            else "the archive contains several images",
             where=files.where,
-            observed=", ".join(sorted({str(name) for image in images for name in _tags(image)}))[:1000],
+            observed=", ".join(sorted({str(name) for image in images for name in _tags(image)}))[
+                :1000
+            ],
             hint="name the image by its tag, as in name:tag",
         )
     name = field(found[0], "Config", str, files.where)

@@ -1,4 +1,4 @@
-"""An entry of a rootfs: what the file table will record for one path, and where its content is on the build host."""
+"""An entry of a rootfs: what the file table will say of a path, and where its content is now."""
 
 from __future__ import annotations
 
@@ -18,19 +18,23 @@ class Mark(IntEnum):
     LINK = 2
     """A hard link of a layer to a target in the layers below."""
     EMPTIED = 3
-    """A directory whose content in the layers below is removed, and about which the layer says nothing else."""
+    """A directory whose content in the layers below is removed, and about which the layer says
+    nothing else."""
     PASSED = 4
-    """A directory in which a layer only removes entries. It need not exist, but must not be a link."""
+    """A directory in which a layer only removes entries. It need not exist, but must not be a
+    link."""
 
 
 OPAQUE = "opaque"
-"""The target of a directory, or implied directory, of a layer that hides everything below it in lower layers."""
+"""The target of a directory, or implied directory, of a layer that hides everything below it in
+lower layers."""
 IN_SPOOL, IN_ARCHIVE = "spool", "archive"
 """Replaces the host path of a content until the location of the files is known."""
 
 
 RACY_NS = 2 * 10**9
-"""The times of a file that changed less than this many nanoseconds before it was examined may hide a later change."""
+"""The times of a file that changed less than this many nanoseconds before it was examined may hide
+a later change."""
 
 
 class StatKey(NamedTuple):
@@ -44,11 +48,11 @@ class StatKey(NamedTuple):
 
 
 class Content(NamedTuple):
-    """The location of the bytes of a regular file: `size` bytes of a host file, starting at `offset`.
+    """Where the bytes of a regular file are: `size` bytes of a host file, from `offset` on.
 
-    A file of a directory tree has a `stat_key`, which must still match when the bytes are read. Content that was hashed
-    while an archive was read has a `digest` (32 bytes) instead, and is in a file of the work directory. A file whose
-    times may hide a change (see `mounts`) has both.
+    A file of a directory tree has a `stat_key`, which must still match when the bytes are read.
+    Content that was hashed while an archive was read has a `digest` (32 bytes) instead, and is in a
+    file of the work directory. A file whose times may hide a change (see `mounts`) has both.
     """
 
     host_path: str
@@ -61,10 +65,11 @@ class Content(NamedTuple):
 class Entry(NamedTuple):
     """One path of a rootfs.
 
-    `path` is absolute within the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode. `target` belongs to a
-    symlink, `content` to a regular file. Entries with the same `link` (not None) are hard links of one inode; a group
-    may have only one member. In the stream of a source (see `source.RootfsSource`) the target of a device identifies the
-    device, and the mode may be a `Mark`. In the stream of a layer the target of a directory may be `OPAQUE`.
+    `path` is absolute within the rootfs, normalised, valid UTF-8. `mode` is the whole st_mode.
+    `target` belongs to a symlink, `content` to a regular file. Entries with the same `link` (not
+    None) are hard links of one inode; a group may have only one member. In the stream of a source
+    (see `source.RootfsSource`) the target of a device identifies the device, and the mode may be a
+    `Mark`. In the stream of a layer the target of a directory may be `OPAQUE`.
     """
 
     path: str
@@ -88,5 +93,8 @@ class Entry(NamedTuple):
 
     @property
     def is_symlink(self) -> bool:
-        """Whether this is a symlink. An entry of none of these three kinds is a whiteout (character device 0,0)."""
+        """Whether this is a symlink.
+
+        An entry of none of these three kinds is a whiteout (character device 0,0).
+        """
         return stat.S_ISLNK(self.mode)

@@ -1,4 +1,4 @@
-"""The gate of the scan: only lets through entries that the format can represent and that form a tree."""
+"""The gate of the scan: lets only entries through that the format has and that form a tree."""
 
 from __future__ import annotations
 
@@ -29,14 +29,18 @@ _KINDS = {
 }
 
 
-def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]) -> Iterator[Entry]:
-    """Leave out entries that the format cannot represent, and everything below them; list each with the reason.
+def supported(
+    entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
+) -> Iterator[Entry]:
+    """Leave out entries that the format lacks, and all below them; list each with the reason.
 
     Raises:
-        UnsupportedEntryError: the policy is `error`. Raised after the last entry; lists the first 20 and their number.
+        UnsupportedEntryError: the policy is `error`. Raised after the last entry; lists the first
+            20 and their number.
     """
-    # All reasons are collected before the error, because a tree from a running system has sockets and fifos at many places
-    # and nobody wants to meet them one build at a time. `startswith` takes a tuple, so the usual case costs one test.
+    # All reasons are collected before the error, because a tree from a running system has sockets
+    # and fifos at many places and nobody wants to meet them one build at a time. `startswith` takes
+    # a tuple, so the usual case costs one test.
     dropped: tuple[str, ...] = ()
     for entry in entries:
         if dropped and entry.path.startswith(dropped):
@@ -59,7 +63,11 @@ def supported(entries: Iterable[Entry], policy: Unsupported, left_out: list[str]
 def _reason(entry: Entry) -> str:
     """Return why the format cannot represent an entry, or an empty text if it can."""
     mode = entry.mode
-    reason = "" if entry.path.isascii() and len(entry.path) <= limits.NAME else _reason_of_name(entry.path)
+    reason = (
+        ""
+        if entry.path.isascii() and len(entry.path) <= limits.NAME
+        else _reason_of_name(entry.path)
+    )
     if reason or stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return reason
     if stat.S_ISLNK(mode):
@@ -90,12 +98,16 @@ def _is_utf8(text: str) -> bool:
 
 def _with_legal_xattrs(entry: Entry, left_out: list[str]) -> Entry:
     bad = {
-        name: reason for name, value in entry.xattrs.items() if (reason := _reason_of_xattr(name, value, entry.mode))
+        name: reason
+        for name, value in entry.xattrs.items()
+        if (reason := _reason_of_xattr(name, value, entry.mode))
     }
     if not bad:
         return entry
     left_out.extend(f"{entry.path} ({reason})" for reason in bad.values())
-    return entry._replace(xattrs={name: value for name, value in entry.xattrs.items() if name not in bad})
+    return entry._replace(
+        xattrs={name: value for name, value in entry.xattrs.items() if name not in bad}
+    )
 
 
 def _reason_of_xattr(name: str, value: bytes, mode: int) -> str:
@@ -103,8 +115,10 @@ def _reason_of_xattr(name: str, value: bytes, mode: int) -> str:
         return f"the name of its attribute {name} is not UTF-8"
     if name.endswith(acl_text.UNCONVERTED):
         return (
-            f"its access control list is there only {name.rpartition('(')[2][:-1]}, with names of the machine that packed "
-            "it; pack with `tar --xattrs` instead of --acls, or drop it with `xattrs: {drop: [system.posix_acl_*]}`"
+            f"its access control list is there only {name.rpartition('(')[2][:-1]}, with names of "
+            "the machine that packed "
+            "it; pack with `tar --xattrs` instead of --acls, or drop it with `xattrs: {drop: "
+            "[system.posix_acl_*]}`"
         )
     problem = xattr_problem(name, value, mode)
     return problem and f"its attribute {name} {problem}"
@@ -115,11 +129,12 @@ def as_tree(entries: Iterable[Entry]) -> Iterator[Entry]:
 
     Raises:
         MisplacedEntryError: a parent is missing or not a directory.
-        InputError: no `/`, a path out of order or duplicate, an owner, mode, target or attribute beyond the limits, or
-            hard links of one inode that differ.
+        InputError: no `/`, a path out of order or duplicate, an owner, mode, target or attribute
+            beyond the limits, or hard links of one inode that differ.
     """
-    # Folders are remembered to the end: /a-b comes between /a and /a/x, so a parent need not be a recent entry. Symlinks
-    # only improve the message about a missing parent, and are forgotten as soon as nothing below them can follow.
+    # Folders are remembered to the end: /a-b comes between /a and /a/x, so a parent need not be a
+    # recent entry. Symlinks only improve the message about a missing parent, and are forgotten as
+    # soon as nothing below them can follow.
     folders: set[str] = set()
     links: dict[str, Entry] = {}
     symlinks: deque[Entry] = deque()
@@ -150,7 +165,9 @@ def _bad_parent(path: str, parent: str, symlinks: Iterable[Entry]) -> MisplacedE
     link = next((link for link in symlinks if path.startswith(link.path + "/")), None)
     if link is None:
         return MisplacedEntryError(
-            "its parent is not a directory of the rootfs", where=path, hint=f"add the directory {parent}"
+            "its parent is not a directory of the rootfs",
+            where=path,
+            hint=f"add the directory {parent}",
         )
     leads = posixpath.normpath(posixpath.join(posixpath.dirname(link.path), link.target or ""))
     return MisplacedEntryError(
@@ -171,7 +188,9 @@ def _check_metadata(entry: Entry) -> None:
             expected=f"0 to {limits.OWNER}",
         )
     if not 0 <= entry.mode <= limits.MODE:
-        raise InputError("the mode has more than 16 bits", where=entry.path, observed=oct(entry.mode))
+        raise InputError(
+            "the mode has more than 16 bits", where=entry.path, observed=oct(entry.mode)
+        )
     if entry.xattrs:
         pack_xattrs(entry.xattrs, entry.path)
         _check_acl(entry)
@@ -195,7 +214,8 @@ def _check_acl(entry: Entry) -> None:
 
 
 _INODE = slice(Entry._fields.index("mode"), Entry._fields.index("content"))
-"""Mode, owner, attributes and target of an entry; comparing tuples is cheap enough for every path of a hard link."""
+"""Mode, owner, attributes and target of an entry; comparing tuples is cheap enough for every path
+of a hard link."""
 _BYTES = slice(Content._fields.index("offset"), None)
 """All of a content but its path, in which hard links differ."""
 _SHARED: Mapping[str, Callable[[Entry], object]] = {
@@ -208,7 +228,9 @@ _SHARED: Mapping[str, Callable[[Entry], object]] = {
 
 
 def _check_link(entry: Entry, first: Entry) -> None:
-    same_bytes = (entry.content and entry.content[_BYTES]) == (first.content and first.content[_BYTES])
+    same_bytes = (entry.content and entry.content[_BYTES]) == (
+        first.content and first.content[_BYTES]
+    )
     if same_bytes and entry[_INODE] == first[_INODE]:
         return
     differing = [name for name, of in _SHARED.items() if of(entry) != of(first)]

@@ -1,7 +1,7 @@
-"""The inputs of a rootfs as a recipe names them: where each is, who owns its entries, and how it is opened.
+"""The inputs of a rootfs as a recipe names them: place, owner of the entries, how to open each.
 
-A new kind of input is a class here, the `RootfsSource` that it opens, and the model of its keys in `recipe/sources`.
-Sources are imported when they are opened: a run with nothing to do loads little.
+A new kind of input is a class here, the `RootfsSource` that it opens, and the model of its keys in
+`recipe/sources`. Sources are imported when they are opened: a run with nothing to do loads little.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ class Opening(NamedTuple):
         one_file_system: whether a mount inside a directory is an error.
         prune: whether everything below a path will be dropped; it need not be read.
         drop: whether a path and everything below it will be dropped.
-        denied: collects (host directory, path) of what permissions do not allow to read; None makes that an error.
+        denied: collects (host directory, path) of what permissions do not allow to read; None makes
+            that an error.
     """
 
     work: str
@@ -40,7 +41,10 @@ class Opening(NamedTuple):
 
 @dataclass(frozen=True)
 class Input(ABC):
-    """An input: its location on the host, and the owner of its entries. Its `repr` is part of the key of a scan."""
+    """An input: its place on the host, the owner of its entries.
+
+    Its `repr` is part of the key of a scan.
+    """
 
     location: str
     owner: Owner = None
@@ -50,12 +54,12 @@ class Input(ABC):
         """Return the source of the entries; nothing is read yet."""
 
     def checked(self, entries: Iterator[Entry], euid: int) -> Iterator[Entry]:
-        """Return the entries, refusing those that cannot be meant; `euid` is the effective user of the build."""
+        """Return the entries, refusing those not meant; `euid` is the build's effective user."""
         del euid  # only a directory has the owners of this machine
         return entries
 
     def changed_at(self) -> int:
-        """Return when an archive last changed, in Unix nanoseconds; 0 for what is looked at entry by entry."""
+        """Return when an archive last changed, in Unix nanoseconds; 0 for what is walked."""
         if not os.path.isfile(self.location):
             return 0
         state = os.stat(self.location)

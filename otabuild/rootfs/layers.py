@@ -1,4 +1,4 @@
-"""Layers of a container image: reads each once into an index, then merges them by the OCI whiteout rules."""
+"""Layers of a container image: each read once into an index, merged by the OCI whiteout rules."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AUFS = ".wh..wh."
 
 
 class Layer(NamedTuple):
-    """A layer: SHA-256 (hex) of its stored and of its plain bytes, how to read the stored ones, and its name."""
+    """A layer: SHA-256 (hex) of its stored and of its plain bytes, its stored bytes, its name."""
 
     digest: str
     diff_id: str
@@ -40,7 +40,8 @@ def read_layer(layer: Layer, work: str) -> ArchiveIndex:
     """Return the index of a layer; the layer is read only if its index is missing.
 
     Raises:
-        InputError: the layer is damaged or hostile, or does not have the digests that the image promises.
+        InputError: the layer is damaged or hostile, or does not have the digests that the image
+            promises.
     """
     index = layer.kept(work)
     if index.exists():
@@ -48,7 +49,10 @@ def read_layer(layer: Layer, work: str) -> ArchiveIndex:
     stored, plain = hashlib.sha256(), hashlib.sha256()
 
     def check() -> None:
-        for what, hasher, expected in (("digest", stored, layer.digest), ("diff_id", plain, layer.diff_id)):
+        for what, hasher, expected in (
+            ("digest", stored, layer.digest),
+            ("diff_id", plain, layer.diff_id),
+        ):
             if hasher.hexdigest() != expected:
                 raise InputError(
                     f"the layer does not have its {what}",
@@ -70,7 +74,9 @@ def _hashed(chunks: Iterable[bytes], hasher: hashlib._Hash) -> Iterator[bytes]:
 
 
 def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
-    """Yield the entries of a layer in path order: whiteouts at the path that they remove, opaque directories marked.
+    """Yield the entries of a layer in path order.
+
+    Whiteouts are at the path that they remove, opaque directories are marked.
 
     A hard link to a path outside the layer has the mode `Mark.LINK` and that path as its target.
 
@@ -81,13 +87,19 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     # before the layer's own entries. So the layer is complete before anything is taken away, and
     # order counts for nothing. A directory that is only there because a whiteout lies in it
     # (PASSED) says nothing about that path: it must not come into being by it.
-    links = {path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None) for path, target in archive.outside.items()}
+    links = {
+        path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None)
+        for path, target in archive.outside.items()
+    }
     entries, whiteouts = PackedEntries(), []
     for path, entry in chain(archive.entries.items(), links.items()):
         top = path.split("/")[1]
         if top.startswith(_AUFS) and top != _OPAQUE_NAME:
             continue
-        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode not in {Mark.IMPLIED, Mark.LINK}:
+        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode not in {
+            Mark.IMPLIED,
+            Mark.LINK,
+        }:
             whiteouts.append(path)
         elif "/" + _PREFIX in path:
             raise _senseless(path, where)
@@ -114,7 +126,7 @@ def _mark_passed(entries: MutableMapping[str, Entry]) -> None:
 
 
 def _take_away(entries: MutableMapping[str, Entry], path: str, where: str) -> None:
-    """Let a whiteout take effect on the entries of its own layer; those below are hidden when layers are merged."""
+    """Let a whiteout take effect on its own layer; merging hides what is in those below."""
     folder, _, name = path.rpartition("/")
     hidden = f"{folder}/{name.removeprefix(_PREFIX)}"
     if name == _OPAQUE_NAME:
@@ -126,7 +138,9 @@ def _take_away(entries: MutableMapping[str, Entry], path: str, where: str) -> No
         # The layer itself has nothing there. What is gone stays gone, whichever of two whiteouts
         # comes first.
         emptied = name == _OPAQUE_NAME and (found is None or found.mode != Mark.WHITEOUT)
-        entries[hidden] = Entry(hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT, 0, 0, {}, None, None, None)
+        entries[hidden] = Entry(
+            hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT, 0, 0, {}, None, None, None
+        )
     elif found.is_directory or found.mode == Mark.IMPLIED:
         # The layer has a directory there, which hides all below it. A whiteout takes the metadata
         # of the old one away, so an implied one becomes plain; an opaque mark takes away only what
@@ -158,20 +172,31 @@ def apply_layers(indexes: Sequence[ArchiveIndex]) -> Iterator[Entry]:
     # their own, for the link to have the same.
     streams = [_Stream(index, number) for number, index in enumerate(indexes)]
     for number, stream in enumerate(streams):
-        wanted = {entry.path: entry.target or "" for entry in stream.index.read() if entry.mode == Mark.LINK}
+        wanted = {
+            entry.path: entry.target or ""
+            for entry in stream.index.read()
+            if entry.mode == Mark.LINK
+        }
         if wanted:
             targets = set(wanted.values())
             for lower in streams[:number]:
                 lower.named |= targets
-            below = {entry.path: entry for entry in merge(streams[:number]) if entry.path in targets}
-            stream.resolved = {path: _linked(path, below.get(target), target) for path, target in wanted.items()}
+            below = {
+                entry.path: entry for entry in merge(streams[:number]) if entry.path in targets
+            }
+            stream.resolved = {
+                path: _linked(path, below.get(target), target) for path, target in wanted.items()
+            }
     return merge(streams)
 
 
 class _Stream:
-    """The entries of one layer. Its hard links differ from those of other layers, except for links between layers.
+    """The entries of one layer.
 
-    `resolved` has the entries of its links to lower layers, `named` the paths that upper layers link to.
+    Its hard links differ from those of other layers, except for links between layers.
+
+    `resolved` has the entries of its links to lower layers, `named` the paths that upper layers
+    link to.
     """
 
     def __init__(self, index: ArchiveIndex, number: int) -> None:

@@ -19,32 +19,39 @@ _NOT_SAID = {Mark.EMPTIED, *_FOLDERS}
 def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> Iterator[Entry]:
     """Merge sources, the last one on top. Input and output are in path order.
 
-    A directory over a directory keeps the content of both and takes the metadata of the upper one. Anything else hides
-    everything below its path in lower sources; this includes a whiteout, which itself disappears. Hard links of
-    different sources must have different names: see `apart`.
+    A directory over a directory keeps the content of both and takes the metadata of the upper one.
+    Anything else hides everything below its path in lower sources; this includes a whiteout, which
+    itself disappears. Hard links of different sources must have different names: see `apart`.
 
     Args:
         sources: the lowest first.
-        keep_links: whether to refuse a directory over anything else, and the reverse. Sources that do not know of each
-            other need this: the file, what the link leads to, or the whole directory, would be missing.
+        keep_links: whether to refuse a directory over anything else, and the reverse. Sources that
+            do not know of each other need this: the file, what the link leads to, or the whole
+            directory, would be missing.
 
     Raises:
-        MisplacedEntryError: a source, without a directory of its own there, places an entry below a path that is not a directory
-            in a lower source, or removes an entry below a symlink; or, with `keep_links`, as said there.
+        MisplacedEntryError: a source, without a directory of its own there, places an entry below a
+            path that is not a directory in a lower source, or removes an entry below a symlink; or,
+            with `keep_links`, as said there.
     """
-    # Trees may have millions of entries, so this is one pass that holds none of them. In path order, what hides a path
-    # comes before all that it hides: `hidden` has each prefix (ending in "/") below which sources under a number no
-    # longer count. "0" follows "/" in ASCII, so a path from `prefix[:-1] + "0"` on has left the prefix for good.
+    # Trees may have millions of entries, so this is one pass that holds none of them. In path
+    # order, what hides a path comes before all that it hides: `hidden` has each prefix (ending in
+    # "/") below which sources under a number no longer count. "0" follows "/" in ASCII, so a path
+    # from `prefix[:-1] + "0"` on has left the prefix for good.
     hidden: list[tuple[str, int]] = []
     tagged = [_tagged(entries, index) for index, entries in enumerate(sources)]
     for path, group in groupby(heapq.merge(*tagged, key=itemgetter(0, 1)), key=itemgetter(0)):
         hidden = [(prefix, floor) for prefix, floor in hidden if path < prefix[:-1] + "0"]
         floor = max((floor for prefix, floor in hidden if path.startswith(prefix)), default=0)
         visible = [item for item in group if item[1] >= floor]
-        ends = [index for _, index, entry in visible if not _is_folder(entry) or entry.target == OPAQUE]
+        ends = [
+            index for _, index, entry in visible if not _is_folder(entry) or entry.target == OPAQUE
+        ]
         if ends and ends[-1]:
             hidden.append((path.rstrip("/") + "/", ends[-1]))
-        gone = max((index for _, index, entry in visible if entry.mode == Mark.WHITEOUT), default=-1)
+        gone = max(
+            (index for _, index, entry in visible if entry.mode == Mark.WHITEOUT), default=-1
+        )
         found = [entry for _, index, entry in visible if index > gone]
         top = _top(path, found) if found else None
         if keep_links and len(found) > 1:
@@ -54,7 +61,7 @@ def merge(sources: Sequence[Iterable[Entry]], *, keep_links: bool = False) -> It
 
 
 def apart(entries: Iterable[Entry], name: object) -> Iterator[Entry]:
-    """Make the hard-link names of a source distinct from those of others, using a name of the source."""
+    """Make the hard-link names of a source distinct, by a name of the source."""
     for entry in entries:
         yield entry if entry.link is None else entry._replace(link=f"{name}:{entry.link}")
 
@@ -74,25 +81,36 @@ def _is_folder(entry: Entry) -> bool:
 
 
 def _top(path: str, found: list[Entry]) -> Entry | None:
-    """Return the resulting entry at a path, if any; `found` has the entries there from the lowest to the uppermost."""
+    """Return the resulting entry at a path, if any.
+
+    `found` has the entries there from the lowest to the uppermost.
+    """
     last = found[-1]
     top = last if last.mode not in _NOT_SAID else _below(path, last, found)
-    return top._replace(target=None) if top is not None and top.target == OPAQUE and _is_folder(top) else top
+    return (
+        top._replace(target=None)
+        if top is not None and top.target == OPAQUE and _is_folder(top)
+        else top
+    )
 
 
 def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
-    """Return the resulting entry, if any, if the uppermost source does not describe the directory itself."""
+    """Return the resulting entry, if any, where the uppermost source has no such directory."""
     top = next((entry for entry in reversed(found) if entry.mode not in _NOT_SAID), None)
     adds = last.mode == Mark.IMPLIED
     if top is None:
         return next((entry for entry in reversed(found) if entry.mode == Mark.IMPLIED), None)
     if top.is_symlink or (adds and not top.is_directory):
         raise MisplacedEntryError(
-            f"a source {'places entries' if adds else 'takes something away'} below a path that is not a directory in an earlier "
+            f"a source {'places entries' if adds else 'takes something away'} below a path that is "
+            "not a directory in an earlier "
             "source",
             where=path,
             observed="a symlink" if top.is_symlink else "a file",
-            hint="give the source a directory of that path, or place its entries where the link leads",
+            hint=(
+                "give the source a directory of that path, or place its entries "
+                "where the link leads"
+            ),
         )
     return top
 
@@ -103,14 +121,16 @@ def _check_links(path: str, found: list[Entry]) -> None:
     for lower, upper in pairwise(said):
         if lower.is_directory and not upper.is_directory:
             raise MisplacedEntryError(
-                "a source has a file or link where an earlier source has a directory, which would be lost",
+                "a source has a file or link where an earlier source has a "
+                "directory, which would be lost",
                 where=path,
                 observed=f"a link to {upper.target}" if upper.is_symlink else "no directory",
                 hint="give it another name; to replace the whole directory, exclude it",
             )
         if upper.is_directory and not lower.is_directory:
             raise MisplacedEntryError(
-                "a source has a directory where an earlier source has a file or link, which would be lost",
+                "a source has a directory where an earlier source has a file or "
+                "link, which would be lost",
                 where=path,
                 observed=f"a link to {lower.target}" if lower.is_symlink else "no directory",
                 hint=_way_out(path, lower),
@@ -121,4 +141,7 @@ def _way_out(path: str, lower: Entry) -> str:
     if not lower.is_symlink:
         return "give it another name; to replace the file by an overlay, exclude it"
     leads = posixpath.normpath(posixpath.join(posixpath.dirname(path), lower.target or ""))
-    return f"move its entries to {leads}, where the link leads; to replace the link by an overlay, exclude it"
+    return (
+        f"move its entries to {leads}, where the link leads; to replace the link "
+        "by an overlay, exclude it"
+    )

@@ -6,12 +6,17 @@ import os
 import re
 from typing import NamedTuple
 
-_NO_TIME_OF_CHANGE = frozenset({"9p", "afs", "cifs", "exfat", "msdos", "prl_fs", "smb3", "vboxsf", "vfat", "virtiofs"})
-"""File systems whose ctime is another time, or what a server of any kind sends. So may be that of FUSE."""
+_NO_TIME_OF_CHANGE = frozenset(
+    {"9p", "afs", "cifs", "exfat", "msdos", "prl_fs", "smb3", "vboxsf", "vfat", "virtiofs"}
+)
+"""File systems whose ctime is another time, or what a server of any kind sends. So may be that of
+FUSE."""
 _IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs", "udf"})
-"""File systems that a tool writes as a whole: two images may agree in all numbers and times of their files."""
+"""File systems that a tool writes as a whole: two images may agree in all numbers and times of
+their files."""
 _STACKED = frozenset({"aufs", "overlay"})
-"""File systems that show the times of others, which may be any of these, and may be exchanged beneath them."""
+"""File systems that show the times of others, which may be any of these, and may be exchanged
+beneath them."""
 _IMAGE_DEVICES = ("/dev/loop", "/dev/mapper/loop", "/dev/nbd")
 """Devices whose content is such a whole, too, whatever the file system on it."""
 
@@ -25,7 +30,7 @@ class Mount(NamedTuple):
 
     @property
     def hides_changes(self) -> bool:
-        """Whether a file may have other content although inode, size, mtime and ctime are the same."""
+        """Whether content may differ although inode, size, mtime and ctime are the same."""
         return (
             self.kind.partition(".")[0] in {"fuse", "fuseblk"}
             or self.kind in _NO_TIME_OF_CHANGE | _IMAGES | _STACKED
@@ -49,27 +54,34 @@ def mounts_below(root: str) -> list[Mount]:
 
 
 def hides_changes(path: str, *, work: str) -> bool:
-    """Whether times do not show all changes of a file or directory, because of where it or something below is mounted.
+    """Whether times do not show all changes of a path, because of mounts there or below.
 
     Device numbers would not tell: files of overlayfs and btrfs have others than their mount.
 
     Args:
         path: the file or directory.
-        work: where the record of earlier times lies. On one overlay with the files, as in a container, it is sound:
-            whoever exchanges what lies beneath takes the record along.
+        work: where the record of earlier times lies. On one overlay with the files, as in a
+            container, it is sound: whoever exchanges what lies beneath takes the record along.
     """
     if not os.path.exists(path):
         return False
     home = _innermost(work)
     seen = {*mounts_below(path), *_innermost(path)}
-    return any(mount.hides_changes for mount in seen if mount.kind not in _STACKED or [mount] != home)
+    return any(
+        mount.hides_changes for mount in seen if mount.kind not in _STACKED or [mount] != home
+    )
 
 
 def _innermost(path: str) -> list[Mount]:
     """Return the mount that a path is on; none without /proc."""
     real = os.path.realpath(path)
-    around = [mount for mount in mounts() if real == mount.point or real.startswith(mount.point.rstrip("/") + "/")]
-    return sorted(around, key=lambda mount: len(mount.point))[-1:]  # of several on one point, the last one is seen
+    around = [
+        mount
+        for mount in mounts()
+        if real == mount.point or real.startswith(mount.point.rstrip("/") + "/")
+    ]
+    # Of several on one point, the last one is seen.
+    return sorted(around, key=lambda mount: len(mount.point))[-1:]
 
 
 def _mount(line: str) -> Mount:

@@ -32,7 +32,8 @@ _LAYERS = {
     "application/vnd.docker.image.rootfs.foreign.diff.tar",
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
 }
-"""Non-distributable layers are usually stored elsewhere, but a layout may contain them, and the digest is the same."""
+"""Non-distributable layers are usually stored elsewhere, but a layout may contain them, and the
+digest is the same."""
 _REF_NAME = "org.opencontainers.image.ref.name"
 _FULL_NAME = "io.containerd.image.name"
 _DIGEST = re.compile("sha256:([0-9a-f]{64})")
@@ -41,7 +42,9 @@ _REFERENCE_TYPE = "vnd.docker.reference.type"
 """An annotation of the attestations that buildx adds to an index beside the images."""
 
 
-def oci_layers(files: Files, reference: str | None, platform: str | None, architecture: str | None) -> list[Layer]:
+def oci_layers(
+    files: Files, reference: str | None, platform: str | None, architecture: str | None
+) -> list[Layer]:
     """Return the layers of an image, the lowest first.
 
     Args:
@@ -56,7 +59,10 @@ def oci_layers(files: Files, reference: str | None, platform: str | None, archit
     try:
         layout = read_document(files, "oci-layout")
     except MissingFileError:
-        hint = "`skopeo copy docker://NAME oci:FOLDER:TAG` writes one; a root file system is `source: {directory: …}`"
+        hint = (
+            "`skopeo copy docker://NAME oci:FOLDER:TAG` writes one; a root file system is `source: "
+            "{directory: …}`"
+        )
         raise InputError("not an OCI layout: no oci-layout", where=files.where, hint=hint) from None
     if field(layout, "imageLayoutVersion", str, files.where) != "1.0.0":
         raise InputError("the OCI layout has an unknown version", where=files.where)
@@ -71,13 +77,22 @@ def oci_layers(files: Files, reference: str | None, platform: str | None, archit
         if media_type in _MANIFESTS:
             return _layers(files, document, platform, architecture)
         if media_type not in _INDEXES:
-            raise InputError("the image is of an unknown media type", where=files.where, observed=f"{media_type:.100}")
+            raise InputError(
+                "the image is of an unknown media type",
+                where=files.where,
+                observed=f"{media_type:.100}",
+            )
         found = field(document, "manifests", list, files.where)
     raise InputError("the indexes of the image are nested too deeply", where=files.where)
 
 
-def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], architecture: str | None) -> list[Layer]:
-    """Make layers from the image config and the (hex digest, file name) of each; `architecture` is the expected one."""
+def image_layers(
+    files: Files, config: Any, digests: list[tuple[str, str]], architecture: str | None
+) -> list[Layer]:
+    """Make layers from the image config and (hex digest, file name) of each.
+
+    `architecture` is the expected one.
+    """
     found = config.get("architecture") if isinstance(config, dict) else None
     if architecture and isinstance(found, str) and is_other_architecture(found, architecture):
         raise InputError(
@@ -85,7 +100,10 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
             where=files.where,
             observed=found,
             expected=architecture,
-            hint=f"write `architecture: {architecture_name(found)}`, or take the image for {architecture}",
+            hint=(
+                f"write `architecture: {architecture_name(found)}`, or take the image for "
+                f"{architecture}"
+            ),
         )
     diff_ids = field(field(config, "rootfs", dict, files.where), "diff_ids", list, files.where)
     if len(diff_ids) != len(digests):
@@ -96,13 +114,18 @@ def image_layers(files: Files, config: Any, digests: list[tuple[str, str]], arch
             expected=len(digests),
         )
     return [
-        Layer(digest, _hex(diff_id, files.where), partial(files.chunks, name), f"{files.where}: layer {digest}")
+        Layer(
+            digest,
+            _hex(diff_id, files.where),
+            partial(files.chunks, name),
+            f"{files.where}: layer {digest}",
+        )
         for diff_id, (digest, name) in zip(diff_ids, digests, strict=True)
     ]
 
 
 def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
-    """Return the descriptors with a tag, or the one with a digest, which may be in a nested index of the layout."""
+    """Return the descriptors with a tag, or the one with a digest, also in nested indexes."""
     if reference.startswith("sha256:"):
         return _with_digest(files, descriptors, reference)
     found = [one for one in descriptors if _is_tagged(one, reference)]
@@ -113,7 +136,9 @@ def _named(files: Files, descriptors: list[Any], reference: str) -> list[Any]:
         f"no image {reference}",
         where=files.where,
         observed=f"tags {', '.join(tags)}"[:1000] if tags else "images without tags",
-        hint=f"write one of the tags, as in `{tags[0]}`" if tags else "name the image by its digest (sha256:…)",
+        hint=f"write one of the tags, as in `{tags[0]}`"
+        if tags
+        else "name the image by its digest (sha256:…)",
     )
 
 
@@ -127,7 +152,9 @@ def _with_digest(files: Files, descriptors: list[Any], reference: str) -> list[A
             return found
         indexes = {one["digest"]: one for one in level if one.get("mediaType") in _INDEXES}
         level = [
-            one for index in indexes.values() for one in field(_blob(files, index), "manifests", list, files.where)
+            one
+            for index in indexes.values()
+            for one in field(_blob(files, index), "manifests", list, files.where)
         ]
     return []
 
@@ -138,7 +165,7 @@ def _tag(descriptor: Any) -> str | None:
 
 
 def _is_tagged(descriptor: Any, reference: str) -> bool:
-    """Whether a tag, or the full name that BuildKit and docker record beside it, is that of an image."""
+    """Whether a tag, or the full name recorded beside it by BuildKit or docker, is an image's."""
     annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
     if not isinstance(annotations, dict):
         return False
@@ -146,18 +173,21 @@ def _is_tagged(descriptor: Any, reference: str) -> bool:
 
 
 def _one(found: list[Any], platform: str | None, reference: str | None, where: str) -> Any:
-    """Return the one descriptor that is meant: an exact match of the platform wins over others that fit."""
+    """Return the one descriptor that is meant: an exact platform wins over others that fit."""
     images = [one for one in found if not _is_attestation(one)]
     fitting = [one for one in images if platform is None or _fits(platform, _platform(one))]
     exact = [one for one in fitting if platform is not None and _platform(one) == platform]
-    digests = {field(one, "digest", str, where): one for one in exact or fitting}  # one image may have several tags
+    # One image may have several tags.
+    digests = {field(one, "digest", str, where): one for one in exact or fitting}
     if len(digests) != 1:
         raise InputError(
             " ".join(["no image", *filter(None, (reference, platform and f"for {platform}"))])
             if not digests
             else "the layout contains several images",
             where=where,
-            observed=", ".join(sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images))[:1000],
+            observed=", ".join(
+                sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images)
+            )[:1000],
             hint="name the image by its tag or digest, and a platform for a multi-platform image",
         )
     return digests.popitem()[1]
@@ -183,7 +213,9 @@ def _platform(descriptor: Any) -> str | None:
 
 def _platform_text(values: dict[str, Any]) -> str:
     """Return a platform as text, such as `linux/arm/v7`."""
-    return _canonical("/".join(str(values[key]) for key in ("os", "architecture", "variant") if values.get(key)))
+    return _canonical(
+        "/".join(str(values[key]) for key in ("os", "architecture", "variant") if values.get(key))
+    )
 
 
 def _canonical(platform: str) -> str:
@@ -196,18 +228,25 @@ def _blob(files: Files, descriptor: Any) -> Any:
     return read_document(files, f"blobs/sha256/{digest}", digest)
 
 
-def _layers(files: Files, manifest: Any, platform: str | None, architecture: str | None) -> list[Layer]:
+def _layers(
+    files: Files, manifest: Any, platform: str | None, architecture: str | None
+) -> list[Layer]:
     config = _blob(files, field(manifest, "config", dict, files.where))
     observed = _platform_text(config) if isinstance(config, dict) else ""
     if platform is not None and not (_fits(platform, observed) or _fits(observed, platform)):
         raise InputError(
-            "the image is for a different platform", where=files.where, observed=observed, expected=platform
+            "the image is for a different platform",
+            where=files.where,
+            observed=observed,
+            expected=platform,
         )
     digests = []
     for layer in field(manifest, "layers", list, files.where):
         media_type = field(layer, "mediaType", str, files.where)
         if media_type not in _LAYERS:
-            raise InputError("a layer is of an unknown kind", where=files.where, observed=f"{media_type:.100}")
+            raise InputError(
+                "a layer is of an unknown kind", where=files.where, observed=f"{media_type:.100}"
+            )
         digest = _hex(field(layer, "digest", str, files.where), files.where)
         digests.append((digest, f"blobs/sha256/{digest}"))
     return image_layers(files, config, digests, architecture)

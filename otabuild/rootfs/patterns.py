@@ -1,9 +1,10 @@
 """Exclude patterns of a recipe.
 
-A leading `/` anchors a pattern at the root; otherwise it matches at any depth. `?` is one character and `*` any number
-of characters within a name, `[ab]`, `[a-c]` and `[!a]` one of, or but, those characters (`[[]` is a bracket itself);
-`**` alone between slashes is any number of names. A match includes everything below it.
-Patterns match paths as text: they never follow a symlink. Matching takes time linear in the path for every pattern.
+A leading `/` anchors a pattern at the root; otherwise it matches at any depth. `?` is one character
+and `*` any number of characters within a name, `[ab]`, `[a-c]` and `[!a]` one of, or but, those
+characters (`[[]` is a bracket itself); `**` alone between slashes is any number of names. A match
+includes everything below it. Patterns match paths as text: they never follow a symlink. Matching
+takes time linear in the path for every pattern.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from otabuild.errors import InputError
 from otabuild.format import limits
 
 _ANY_CHILD = "/" + "\0" * (limits.NAME + 1)
-"""Longer than any name, and made of a character that no name has: only patterns that match every name match it."""
+"""Longer than any name, and made of a character that no name has: only patterns that match every
+name match it."""
 _CLASS = re.compile(r"\[!?\]?[^\]]*\]")
 _TOKEN = re.compile(f"{_CLASS.pattern}|.", re.DOTALL)
 
@@ -32,13 +34,19 @@ class Patterns:
     def __init__(self, patterns: Iterable[str]) -> None:
         self._open = {pattern: translated(pattern) for pattern in patterns}
         # One expression for all: of thousands of patterns, most paths match none.
-        self._any = re.compile("|".join(f"(?:{expression})" for expression in self._open.values()) or r"(?!)")
+        self._any = re.compile(
+            "|".join(f"(?:{expression})" for expression in self._open.values()) or r"(?!)"
+        )
 
     def match(self, path: str) -> bool:
         """Whether a path, or a folder above it, matches one of the patterns."""
         if self._any.match(path) is None:
             return False
-        self._open = {pattern: one for pattern, one in self._open.items() if _compiled(one).match(path) is None}
+        self._open = {
+            pattern: one
+            for pattern, one in self._open.items()
+            if _compiled(one).match(path) is None
+        }
         return True
 
     def match_below(self, path: str) -> bool:
@@ -55,7 +63,7 @@ _compiled = cache(re.compile)
 
 
 def translated(pattern: str) -> str:
-    """Return a regular expression that matches a path from its start; atomic groups prevent backtracking.
+    """Return an expression that matches a path from its start, atomic against backtracking.
 
     Raises:
         InputError: the pattern is invalid; the message names it.
@@ -93,8 +101,13 @@ def _problem(pattern: str, names: list[str]) -> str:
 def _bracket_problem(names: list[str]) -> str:
     if any("[" in _CLASS.sub("", name) for name in names):
         return "has a `[` without its `]`; a bracket itself is `[[]`"
-    if any(re.search(r"\[[:.=]", found[0][1:]) for name in names for found in _CLASS.finditer(name)):
-        return "has a class with a name, such as `[[:alpha:]]`, which is not supported; list the characters"
+    if any(
+        re.search(r"\[[:.=]", found[0][1:]) for name in names for found in _CLASS.finditer(name)
+    ):
+        return (
+            "has a class with a name, such as `[[:alpha:]]`, which is not "
+            "supported; list the characters"
+        )
     return ""
 
 
@@ -121,7 +134,7 @@ def _parts(name: str) -> list[list[str]]:
 
 
 def _one(sign: str) -> str:
-    """Return the expression for one character; a class never matches the name that stands for every name."""
+    """Return the expression for one character; no class matches the name of every name."""
     if sign == "?":
         return "[^/]"
     if len(sign) == 1:

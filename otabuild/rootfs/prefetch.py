@@ -1,4 +1,4 @@
-"""A stream that a separate thread prepares: it decompresses and hashes ahead while earlier chunks are processed."""
+"""A stream that a thread prepares: it decompresses and hashes while chunks are processed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Generator, Iterable
 from contextlib import suppress
 
 _AHEAD = 8
-"""The maximum number of waiting chunks. The size of a decoder's output is bounded, so memory is bounded, too."""
+"""The maximum number of waiting chunks. The size of a decoder's output is bounded, so memory is
+bounded, too."""
 
 
 def prefetched(chunks: Iterable[bytes]) -> Generator[bytes]:
-    """Yield the same chunks. An exception of the source is raised at the place where it would have occurred.
+    """Yield the same chunks.
+
+    An exception of the source is raised at the place where it would have occurred.
 
     The thread ends with the stream, also when the stream is closed early.
     """

@@ -8,7 +8,10 @@ from otabuild.errors import InputError
 
 
 class Reader:
-    """Reads the plain bytes of an archive; `where` names it in messages, `position` counts the bytes read."""
+    """Reads the plain bytes of an archive.
+
+    `where` names it in messages, `position` counts the bytes read.
+    """
 
     def __init__(self, chunks: Iterable[bytes], where: str) -> None:
         self.where = where
@@ -35,7 +38,9 @@ class Reader:
         """Yield the next `size` bytes in parts."""
         while size:
             if self.at_end():
-                raise InputError("the archive is cut off", where=self.where, hint="copy or make it again")
+                raise InputError(
+                    "the archive is cut off", where=self.where, hint="copy or make it again"
+                )
             part = self._chunk[self._at : self._at + size]
             self._at += len(part)
             self.position += len(part)
@@ -43,7 +48,10 @@ class Reader:
             yield part
 
     def head(self, size: int) -> bytes:
-        """Return at most `size` of the buffered bytes without consuming them; at the start, the buffer is long enough."""
+        """Return at most `size` buffered bytes without consuming them.
+
+        At the start, the buffer is long enough.
+        """
         return b"" if self.at_end() else self._chunk[self._at : self._at + size]
 
     def rest(self) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The scan: prepares every input of a rootfs as the recipe says, and yields one checked stream of entries."""
+"""The scan: prepares a rootfs's inputs as the recipe says, and yields checked entries."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ from otabuild.rootfs.set_rules import SetRule, apply_rules
 class RootfsOptions:
     """The settings of a recipe for one rootfs.
 
-    `sources` are merged, the last one on top, and prepared (`clean`, `exclude`, `stub_resolv_conf`). `overlays` are
-    merged over the result unchanged. Attribute names and `rules` apply to everything. `whole` refuses a source
-    that is empty, and a rootfs that is no whole system.
+    `sources` are merged, the last one on top, and prepared (`clean`, `exclude`,
+    `stub_resolv_conf`). `overlays` are merged over the result unchanged. Attribute names and
+    `rules` apply to everything. `whole` refuses a source that is empty, and a rootfs that is no
+    whole system.
     """
 
     sources: tuple[Input, ...]
@@ -55,7 +56,7 @@ class ScanNotes:
 
 
 class ScanResult(NamedTuple):
-    """The entries of a rootfs in path order, read lazily, and the notes that are filled meanwhile."""
+    """The entries of a rootfs in path order, read lazily, and notes that fill meanwhile."""
 
     entries: Iterator[Entry]
     notes: ScanNotes
@@ -69,7 +70,7 @@ class ReleaseFiles(NamedTuple):
 
 
 def fingerprint(options: RootfsOptions, *, work: str) -> str:
-    """Return a text that changes whenever the entries of a scan may change. Contents of files are not read.
+    """Return a text that changes if entries of a scan may. Contents of files are not read.
 
     `work` is the folder with the indexes of archives.
 
@@ -79,18 +80,23 @@ def fingerprint(options: RootfsOptions, *, work: str) -> str:
     dropped = Patterns(options.exclude), _cleaned(options)
     parts = [repr(options), os.path.abspath(work)]
     denied: set[tuple[str, str]] = set()  # the scan reports these
-    parts += [found.opened(_opening(options, work, denied, dropped)).fingerprint() for found in options.sources]
-    parts += [found.opened(_opening(options, work, denied)).fingerprint() for found in options.overlays]
+    parts += [
+        found.opened(_opening(options, work, denied, dropped)).fingerprint()
+        for found in options.sources
+    ]
+    parts += [
+        found.opened(_opening(options, work, denied)).fingerprint() for found in options.overlays
+    ]
     return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def must_run_again(options: RootfsOptions, *, work: str) -> bool:
-    """Whether the entries of a scan may change without changing its fingerprint, because of where the inputs are."""
+    """Whether a scan may change without changing its fingerprint, because of where inputs are."""
     return bool(_hiding(options, work))
 
 
 def newest_archive(options: RootfsOptions) -> int:
-    """Return when an archive among the inputs last changed, in Unix nanoseconds; 0 if there is no archive."""
+    """Return when an input archive last changed, in Unix nanoseconds; 0 if there is none."""
     return max((found.changed_at() for found in (*options.sources, *options.overlays)), default=0)
 
 
@@ -103,8 +109,8 @@ def scan(options: RootfsOptions, *, euid: int, work: str) -> ScanResult:
         work: a folder for the indexes of archives; contents refer to files in it.
 
     Raises:
-        InputError: an input cannot be used or read, or changes meanwhile. Raised here or while iterating over the
-            entries.
+        InputError: an input cannot be used or read, or changes meanwhile. Raised here or while
+            iterating over the entries.
     """
     notes = ScanNotes()
     return ScanResult(_entries(options, notes, euid, work), notes)
@@ -124,7 +130,9 @@ def _prepared(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) ->
     wanted, cleaned = Patterns(options.exclude), _cleaned(options)
     denied: set[tuple[str, str]] | None = set() if euid else None
     opening = _opening(options, work, denied, (wanted, cleaned))
-    entries = settled(_merged([_entries_of(found, opening, euid, options) for found in options.sources]))
+    entries = settled(
+        _merged([_entries_of(found, opening, euid, options) for found in options.sources])
+    )
     entries = transforms.exclude(transforms.exclude(entries, wanted), cleaned)
     if options.whole:
         entries = transforms.whole_system(entries, notes.missing)
@@ -137,7 +145,9 @@ def _prepared(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) ->
     entries = settled(_merged([entries, *overlays]))
     if denied is not None:
         entries = transforms.check_readable(entries, denied, euid=euid)
-    entries = transforms.drop_xattrs(entries, options.drop_xattrs, notes.dropped_xattrs, notes.foreign_xattrs)
+    entries = transforms.drop_xattrs(
+        entries, options.drop_xattrs, notes.dropped_xattrs, notes.foreign_xattrs
+    )
     entries = supported(entries, options.unsupported, notes.left_out)
     yield from _hashed_anew(as_tree(apply_rules(entries, options.rules)), _hiding(options, work))
     notes.unmatched_patterns = wanted.unmatched
@@ -150,7 +160,7 @@ def _hiding(options: RootfsOptions, work: str) -> list[str]:
 
 
 def _hashed_anew(entries: Iterator[Entry], hiding: Sequence[str]) -> Iterator[Entry]:
-    """Give digests to the contents of some inputs: no record of an earlier digest can be trusted."""
+    """Give digests to contents of some inputs: no record of an earlier one can be trusted."""
     folders = tuple(os.path.join(os.path.abspath(location), "") for location in hiding)
     links: dict[str, Content] = {}
     for entry in entries:
@@ -171,11 +181,16 @@ def _cleaned(options: RootfsOptions) -> Patterns:
 def _merged(sources: Sequence[Iterator[Entry]]) -> Iterator[Entry]:
     if len(sources) == 1:
         return sources[0]
-    return merge([apart(entries, number) for number, entries in enumerate(sources)], keep_links=True)
+    return merge(
+        [apart(entries, number) for number, entries in enumerate(sources)], keep_links=True
+    )
 
 
 def _opening(
-    options: RootfsOptions, work: str, denied: set[tuple[str, str]] | None, dropped: Sequence[Patterns] = ()
+    options: RootfsOptions,
+    work: str,
+    denied: set[tuple[str, str]] | None,
+    dropped: Sequence[Patterns] = (),
 ) -> Opening:
     return Opening(
         work,
@@ -186,7 +201,9 @@ def _opening(
     )
 
 
-def _entries_of(found: Input, opening: Opening, euid: int, options: RootfsOptions) -> Iterator[Entry]:
+def _entries_of(
+    found: Input, opening: Opening, euid: int, options: RootfsOptions
+) -> Iterator[Entry]:
     entries = transforms.own(found.checked(found.opened(opening).entries(), euid), found.owner)
     return transforms.not_empty(entries, where=found.location) if options.whole else entries
 
@@ -196,7 +213,7 @@ RELEASE_FILES = frozenset({"/etc/os-release", "/usr/lib/os-release", "/etc/nv_te
 
 
 def release_files(entries: Iterable[Entry]) -> ReleaseFiles:
-    """Find `/etc/os-release` (through its link) and `/etc/nv_tegra_release` in the entries of a scan."""
+    """Find `/etc/os-release` (through its link) and `/etc/nv_tegra_release` in entries."""
     found = {entry.path: entry for entry in entries if entry.path in RELEASE_FILES}
 
     def content(path: str) -> bytes | None:

@@ -14,7 +14,7 @@ from otabuild.rootfs.entry import Entry
 
 @dataclass(frozen=True)
 class SetRule:
-    """The metadata to set on one path; None leaves a property unchanged. `mode` has the 12 permission bits."""
+    """The metadata to set on a path; None leaves it unchanged. `mode` has 12 permission bits."""
 
     path: str
     capability: str | None = None
@@ -37,17 +37,24 @@ def apply_rules(entries: Iterable[Entry], rules: Iterable[SetRule]) -> Iterator[
             changed = _apply(changed, rule)
         yield changed
     if waiting:
-        raise InputError("a `set` rule names a path that the rootfs does not contain", where=", ".join(sorted(waiting)))
+        raise InputError(
+            "a `set` rule names a path that the rootfs does not contain",
+            where=", ".join(sorted(waiting)),
+        )
 
 
 def _apply(entry: Entry, rule: SetRule) -> Entry:
     if rule.capability is not None:
         if not entry.is_regular:
             raise InputError("only a regular file can have capabilities", where=rule.path)
-        entry = entry._replace(xattrs={**entry.xattrs, CAPABILITY: parse_capability(rule.capability)})
+        entry = entry._replace(
+            xattrs={**entry.xattrs, CAPABILITY: parse_capability(rule.capability)}
+        )
     if rule.mode is not None:
         if entry.is_symlink:
-            raise InputError("a symlink has no mode of its own", where=rule.path, hint="name what it points at")
+            raise InputError(
+                "a symlink has no mode of its own", where=rule.path, hint="name what it points at"
+            )
         entry = entry._replace(mode=stat.S_IFMT(entry.mode) | rule.mode)
     if rule.owner is not None:
         entry = entry._replace(uid=rule.owner[0], gid=rule.owner[1])

@@ -32,7 +32,8 @@ class Spool:
         self._path = path
         self._buffer = bytearray()
         self._position = 0
-        fs.unlink(path, missing_ok=True)  # what a killed run left, or somebody else's: never written to
+        # What a killed run left, or somebody else's: never written to.
+        fs.unlink(path, missing_ok=True)
         with fs.change("create", path):
             self._fd = os.open(path, _NEW, 0o600)
         self._open, self._kept = True, False
@@ -68,7 +69,10 @@ class Spool:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         if self._kept:
             return

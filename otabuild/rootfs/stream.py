@@ -1,4 +1,4 @@
-"""A stream of entries in a file: a MessagePack sequence, followed by the SHA-256 of everything before it."""
+"""A stream of entries in a file: a MessagePack sequence, then the SHA-256 of it all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ class DamagedEntriesError(StateError):
 
 
 class EntryCounts(NamedTuple):
-    """The number of entries in a stream, and the bytes of its regular files (each path of a hard-link group counts)."""
+    """The number of entries in a stream, and the bytes of its regular files.
+
+    Each path of a hard-link group counts.
+    """
 
     regular: int
     directories: int
@@ -73,7 +76,9 @@ def read_entries(file: Readable) -> Iterator[Entry]:
         DamagedEntriesError: the file is damaged or incomplete.
     """
     hashed = _Hashed(file)
-    unpacker = msgpack.Unpacker(hashed, use_list=False, unicode_errors="surrogateescape", read_size=1 << 20)
+    unpacker = msgpack.Unpacker(
+        hashed, use_list=False, unicode_errors="surrogateescape", read_size=1 << 20
+    )
     row: object = None
     try:
         for row in unpacker:

@@ -1,7 +1,7 @@
 """The members of a tar archive: reads ustar, GNU and pax headers from start to end.
 
-Nothing is trusted: names and attributes are bytes, every number is bounded, and anything that two programs could read
-differently (a hard link with a body, an unknown type) is refused.
+Nothing is trusted: names and attributes are bytes, every number is bounded, and anything that two
+programs could read differently (a hard link with a body, an unknown type) is refused.
 """
 
 from __future__ import annotations
@@ -44,10 +44,11 @@ _KINDS = {
 class TarMember(NamedTuple):
     """One member, as its headers describe it.
 
-    `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device, `4` block device, `5`
-    directory, `6` fifo. `offset` is the start of the body in the plain archive, `stored` the length of the body in
-    bytes; `size` is the length of the content. `extents` has the (offset, length) pairs of a sparse file's data, else
-    None. `archive` counts the concatenated archives before this one; `gnu` is whether GNU tar's own format is used.
+    `kind` is the type flag, one of `0` regular, `1` hard link, `2` symlink, `3` character device,
+    `4` block device, `5` directory, `6` fifo. `offset` is the start of the body in the plain
+    archive, `stored` the length of the body in bytes; `size` is the length of the content.
+    `extents` has the (offset, length) pairs of a sparse file's data, else None. `archive` counts
+    the concatenated archives before this one; `gnu` is whether GNU tar's own format is used.
     """
 
     name: bytes
@@ -67,12 +68,14 @@ class TarMember(NamedTuple):
 
 
 def read_members(reader: Reader, *, layer: bool) -> Iterator[TarMember]:
-    """Yield every member in archive order. Its body may be read from the reader before the next member is requested.
+    """Yield every member in archive order.
+
+    Its body may be read from the reader before the next member is requested.
 
     Args:
         reader: the plain archive.
-        layer: whether it is a layer of an image, whose digest shows that it is complete: the end mark may be missing,
-            but nothing may follow it. Otherwise, other archives may follow.
+        layer: whether it is a layer of an image, whose digest shows that it is complete: the end
+            mark may be missing, but nothing may follow it. Otherwise, other archives may follow.
 
     Raises:
         InputError: damaged, truncated, without an end mark, or with something unknown in it.
@@ -99,18 +102,23 @@ def read_members(reader: Reader, *, layer: bool) -> Iterator[TarMember]:
             reader.skip(end - reader.position + -end % BLOCK)
     if not ended and not layer:
         raise InputError(
-            "the archive is cut off: it has no end mark", where=reader.where, hint="copy or make the archive again"
+            "the archive is cut off: it has no end mark",
+            where=reader.where,
+            hint="copy or make the archive again",
         )
 
 
 def _check_kind(reader: Reader) -> None:
-    """Refuse input that is not a tar archive at all, which is a different error from a damaged one."""
+    """Refuse input that is no tar archive at all, which is another error than damage."""
     head = reader.head(BLOCK)
     checksum = head[148:156].strip(b"\0 ").lstrip(b"0")
     if (
         head != _ZEROS
         and head[257:262] != b"ustar"
-        and (len(head) < BLOCK or checksum not in {b"%o" % due for due in _checksums(head) if due >= 0})
+        and (
+            len(head) < BLOCK
+            or checksum not in {b"%o" % due for due in _checksums(head) if due >= 0}
+        )
     ):
         raise InputError(
             "not a tar archive",
@@ -130,8 +138,10 @@ def _check_end(reader: Reader) -> None:
         )
 
 
-def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int) -> TarMember | None:
-    """Read the member that starts with a header block, and all its headers; None if only headers follow."""
+def _member(
+    reader: Reader, block: bytes, common: dict[bytes, bytes], archive: int
+) -> TarMember | None:
+    """Read the member of a header block, and all its headers; None if only headers follow."""
     own: list[tuple[bytes, bytes]] = []
     names: dict[bytes, bytes] = {}
     while (flag := _flag(block, reader.where)) in b"xgLKV":
@@ -150,22 +160,34 @@ def _member(reader: Reader, block: bytes, common: dict[bytes, bytes], archive: i
     return _assemble(reader, block, flag, [*common.items(), *names.items(), *own], archive)
 
 
-def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int) -> TarMember:
-    # One thing may be told in several places. A pax record wins over the field of the header, as POSIX says, and the name in
-    # the records of a sparse file over both: the other one is for old programs, which unpack the map as if it were a file.
+def _assemble(
+    reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], archive: int
+) -> TarMember:
+    # One thing may be told in several places. A pax record wins over the field of the header, as
+    # POSIX says, and the name in the records of a sparse file over both: the other one is for old
+    # programs, which unpack the map as if it were a file.
     where = reader.where
     records = dict(pairs)
     name = records.get(b"path") or _header_name(block)
     size = _number(records.get(b"size"), block[124:136], where)
     kind = _KINDS.get(flag)
-    # A hard link has no body, whatever its size says: so GNU tar, Python and Go. In a pax archive bsdtar reads one.
+    # A hard link has no body, whatever its size says: so GNU tar, Python and Go. In a pax archive
+    # bsdtar reads one.
     if kind is None or size > limits.FILE or (kind == b"1" and size and pairs):
         reason = f"is of the unknown type {flag!r}" if kind is None else "has an invalid size"
-        raise InputError(f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size)
-    uid, gid = _number(records.get(b"uid"), block[108:116], where), _number(records.get(b"gid"), block[116:124], where)
-    if max(uid, gid) >> 63:  # what is kept of an archive has room for no more; the gate knows what the format allows
         raise InputError(
-            "a member of the archive has an invalid owner", where=f"{where}: {text(name)}", observed=f"{uid}:{gid}"
+            f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size
+        )
+    uid, gid = (
+        _number(records.get(b"uid"), block[108:116], where),
+        _number(records.get(b"gid"), block[116:124], where),
+    )
+    # What is kept of an archive has room for no more; the gate knows what the format allows.
+    if max(uid, gid) >> 63:
+        raise InputError(
+            "a member of the archive has an invalid owner",
+            where=f"{where}: {text(name)}",
+            observed=f"{uid}:{gid}",
         )
     if kind == _REGULAR and name.endswith(b"/"):
         kind = b"5"
@@ -180,7 +202,9 @@ def _assemble(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes
         uid=uid,
         gid=gid,
         link=records.get(b"linkpath") or block[157:257].split(b"\0")[0],
-        device=(number(block[329:337], where), number(block[337:345], where)) if kind in b"34" else (0, 0),
+        device=(number(block[329:337], where), number(block[337:345], where))
+        if kind in b"34"
+        else (0, 0),
         xattrs=_xattrs(records, where),
         offset=reader.position,
         stored=stored if sparse is None else sparse.stored,
@@ -205,7 +229,7 @@ def _flag(block: bytes, where: str) -> bytes:
 
 
 def _checksums(block: bytes) -> set[int]:
-    """Return the sums of a header that count: POSIX sums bytes as unsigned numbers, old writers summed signed ones."""
+    """Return a header's sums: POSIX sums bytes as unsigned, old writers summed signed ones."""
     fields = block[:148] + block[156:]
     unsigned = sum(fields) + 8 * 0x20
     return {unsigned, unsigned - 256 * sum(byte > 0x7F for byte in fields)}
@@ -214,7 +238,9 @@ def _checksums(block: bytes) -> set[int]:
 def _body(reader: Reader, block: bytes) -> bytes:
     size = number(block[124:136], reader.where)
     if size > _HEADER_MAX:
-        raise InputError("a header of the archive is too large", where=reader.where, observed=f"{size} bytes")
+        raise InputError(
+            "a header of the archive is too large", where=reader.where, observed=f"{size} bytes"
+        )
     body = reader.read(size)
     reader.skip(-size % BLOCK)
     return body
@@ -227,7 +253,7 @@ def _header_name(block: bytes) -> bytes:
 
 
 def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
-    """Return extended attributes in the forms that GNU tar, star, bsdtar and container tools write."""
+    """Return extended attributes as GNU tar, star, bsdtar and container tools write them."""
     if not records:
         return {}
     found: dict[bytes, bytes] = {}
@@ -241,19 +267,24 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
         elif key == b"RHT.security.selinux" and value:
             found[b"security.selinux"] = value + b"\0"
     found |= {name: _base64(value, where) for name, value in encoded.items() if name not in found}
-    too_long = any(len(name) > limits.XATTR_NAME or len(value) > limits.XATTR_VALUE for name, value in found.items())
+    too_long = any(
+        len(name) > limits.XATTR_NAME or len(value) > limits.XATTR_VALUE
+        for name, value in found.items()
+    )
     if too_long or sum(map(len, found.values())) > limits.XATTRS:
         raise InputError(
             "a member of the archive has extended attributes that are too large",
             where=where,
-            observed=", ".join(f"{text(name[:100])} of {len(value)} bytes" for name, value in found.items())[:1000],
+            observed=", ".join(
+                f"{text(name[:100])} of {len(value)} bytes" for name, value in found.items()
+            )[:1000],
             expected=f"values of at most {limits.XATTR_VALUE} bytes, {limits.XATTRS} in all",
         )
     return _with_lists({text(name): value for name, value in found.items()}, records)
 
 
 def _with_lists(xattrs: dict[str, bytes], records: dict[bytes, bytes]) -> dict[str, bytes]:
-    """Add the access control lists that are there as text alone; the exact list may stand beside its text."""
+    """Add access control lists that are text alone; the exact list may stand beside it."""
     for record, name in _ACLS.items():
         value = records.get(record)
         if value and name not in xattrs:
@@ -268,4 +299,6 @@ def _base64(value: bytes, where: str) -> bytes:
     try:
         return b64decode(value.rstrip(b"=") + b"=" * (-len(value.rstrip(b"=")) % 4), validate=True)
     except ValueError as error:
-        raise InputError("the archive is damaged: an attribute is not Base64", where=where, observed=error) from error
+        raise InputError(
+            "the archive is damaged: an attribute is not Base64", where=where, observed=error
+        ) from error

@@ -17,7 +17,11 @@ def number(field: bytes, where: str) -> int:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ")
     if digits.strip(b"01234567"):
-        raise InputError("the archive is damaged: a field of a header is not a number", where=where, observed=field)
+        raise InputError(
+            "the archive is damaged: a field of a header is not a number",
+            where=where,
+            observed=field,
+        )
     return int(digits, 8) if digits else 0
 
 
@@ -28,7 +32,9 @@ def decimal(digits: bytes, where: str) -> int:
         InputError: not only digits, or too many.
     """
     if not digits.isdigit() or len(digits) > _DIGITS:
-        raise InputError("the archive is damaged: a record is not a number", where=where, observed=digits[:100])
+        raise InputError(
+            "the archive is damaged: a record is not a number", where=where, observed=digits[:100]
+        )
     return int(digits)
 
 

@@ -59,7 +59,7 @@ class TarSource:
         yield from self._index().read(os.path.abspath(self._location))
 
     def holders(self, path: str) -> Iterator[str]:
-        """Yield the archive if it has an entry at a path; standard input, which is gone by then, has any."""
+        """Yield the archive if it has an entry at a path; standard input, gone by then, has any."""
         if self._location == _STDIN:
             yield "standard input"
         elif any(entry.path == path for entry in self.entries()):
@@ -73,7 +73,9 @@ class TarSource:
             try:
                 write_index(index, decompressed(read_chunks(0), budget), budget)
             except OSError as error:
-                raise InputUnreadableError("cannot be read", where=budget.where, observed=error.strerror) from error
+                raise InputUnreadableError(
+                    "cannot be read", where=budget.where, observed=error.strerror
+                ) from error
             return index
         with self._opened() as fd:
             key = stat_key(os.fstat(fd))
@@ -107,7 +109,9 @@ class TarSource:
 
     def _keep_state(self, fd: int, key: StatKey, digest: str) -> None:
         if stat_key(os.fstat(fd)) != key:
-            raise InputChangedError("the archive changed while it was read", where=self._location, hint="build again")
+            raise InputChangedError(
+                "the archive changed while it was read", where=self._location, hint="build again"
+            )
         write_file(self._state_path, bytes(msgpack.packb((key, digest))))
         now = os.stat(self._state_path).st_mtime_ns
         if max(key.mtime_ns, key.ctime_ns) > now - RACY_NS:
@@ -118,14 +122,20 @@ class TarSource:
         try:
             fd = os.open(self._location, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
-            raise InputError("cannot open the archive", where=self._location, observed=error.strerror) from error
+            raise InputError(
+                "cannot open the archive", where=self._location, observed=error.strerror
+            ) from error
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                hint = "a folder is given with `directory:`" if os.path.isdir(self._location) else ""
+                hint = (
+                    "a folder is given with `directory:`" if os.path.isdir(self._location) else ""
+                )
                 raise InputError("the archive is not a plain file", where=self._location, hint=hint)
             yield fd
         except OSError as error:
-            raise InputUnreadableError("cannot be read", where=self._location, observed=error.strerror) from error
+            raise InputUnreadableError(
+                "cannot be read", where=self._location, observed=error.strerror
+            ) from error
         finally:
             os.close(fd)
 

@@ -14,7 +14,7 @@ _EXTENTS_MAX = 1_000_000
 
 
 class Sparse(NamedTuple):
-    """A sparse file: its size, the location of its data, how many bytes are stored, and its real name if it has one."""
+    """A sparse file: its size, where its data are, how many bytes are stored, its real name."""
 
     size: int
     extents: list[tuple[int, int]]
@@ -22,7 +22,9 @@ class Sparse(NamedTuple):
     name: bytes
 
 
-def find(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], stored: int) -> Sparse | None:
+def find(
+    reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, bytes]], stored: int
+) -> Sparse | None:
     """Return the sparse file that a member describes, if any; a map in front of the data is read.
 
     Args:
@@ -53,11 +55,18 @@ def find(reader: Reader, block: bytes, flag: bytes, pairs: list[tuple[bytes, byt
     else:
         return None
     left = stored - (reader.position - before)
-    return Sparse(size, _extents(numbers, size, left, reader.where), left, records.get(b"GNU.sparse.name", b""))
+    return Sparse(
+        size,
+        _extents(numbers, size, left, reader.where),
+        left,
+        records.get(b"GNU.sparse.name", b""),
+    )
 
 
 def _extents(numbers: list[int], size: int, stored: int, where: str) -> list[tuple[int, int]]:
-    extents = [(at, length) for at, length in zip(numbers[::2], numbers[1::2], strict=False) if length]
+    extents = [
+        (at, length) for at, length in zip(numbers[::2], numbers[1::2], strict=False) if length
+    ]
     ends = [0, *(at + length for at, length in extents)]
     ordered = all(at >= end for (at, _), end in zip(extents, ends, strict=False))
     if len(numbers) % 2 or not ordered or max(ends) > size or size > limits.FILE:
@@ -68,7 +77,7 @@ def _extents(numbers: list[int], size: int, stored: int, where: str) -> list[tup
 
 
 def _old_map(reader: Reader, block: bytes) -> list[int]:
-    """Read four pairs from the header, and 21 from each following block as long as a flag announces one."""
+    """Read four pairs from the header, and 21 from each block that a flag announces."""
     numbers = _pairs(block[386:482], reader.where)
     more = block[482:483]
     while more == b"\1":
@@ -81,11 +90,15 @@ def _old_map(reader: Reader, block: bytes) -> list[int]:
 
 
 def _pairs(area: bytes, where: str) -> list[int]:
-    return [number(area[at : at + 12], where) for at in range(0, len(area), 12) if area[at : at + 1] != b"\0"]
+    return [
+        number(area[at : at + 12], where)
+        for at in range(0, len(area), 12)
+        if area[at : at + 1] != b"\0"
+    ]
 
 
 def _map_in_front(reader: Reader, stored: int) -> list[int]:
-    """Read decimal numbers, one per line, in as many blocks as needed; the first is the number of pairs."""
+    """Read decimal numbers, a line each, in as many blocks as needed; first their count."""
     start, text = reader.position, b""
 
     def line() -> int:

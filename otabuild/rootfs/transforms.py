@@ -68,10 +68,12 @@ def exclude(entries: Iterable[Entry], patterns: Patterns) -> Iterator[Entry]:
 def place(entries: Iterable[Entry], makers: Mapping[str, Maker]) -> Iterator[Entry]:
     """Replace or add entries.
 
-    Each maker is called once. If it turns a directory into something else, everything below is dropped.
+    Each maker is called once. If it turns a directory into something else, everything below is
+    dropped.
     """
-    # An entry that is added must come out at its place in path order without holding the stream, so the paths to make
-    # wait in a stack, the next one on top: what the stream has passed did not exist, what it meets is replaced.
+    # An entry that is added must come out at its place in path order without holding the stream, so
+    # the paths to make wait in a stack, the next one on top: what the stream has passed did not
+    # exist, what it meets is replaced.
     waiting = sorted(makers, reverse=True)
     dropped: tuple[str, ...] = ()
     for entry in entries:
@@ -101,7 +103,10 @@ def directory(path: str, mode: int = 0o755) -> Entry:
 
 
 def emptied_folders() -> dict[str, Maker]:
-    """Return makers for the folders that `clean` empties: existing folders keep their inode, others are made."""
+    """Return makers for the folders that `clean` empties.
+
+    Existing folders keep their inode, others are made.
+    """
 
     def maker(path: str, mode: int) -> Maker:
         def made(found: Entry | None) -> Entry:
@@ -113,7 +118,7 @@ def emptied_folders() -> dict[str, Maker]:
 
 
 def stub_resolv_conf() -> dict[str, Maker]:
-    """Return makers that keep a resolv.conf with only loopback name servers and otherwise link it to the stub.
+    """Return makers that keep a resolv.conf of loopback servers, else link it to the stub.
 
     If `/etc` is not a directory, the link cannot be placed and is left out.
     """
@@ -127,7 +132,9 @@ def stub_resolv_conf() -> dict[str, Maker]:
     def resolv_conf(found: Entry | None) -> Entry | None:
         if found is not None and _is_loopback_only(found):
             return found
-        link = Entry("/etc/resolv.conf", stat.S_IFLNK | 0o777, 0, 0, {}, STUB_RESOLV_CONF, None, None)
+        link = Entry(
+            "/etc/resolv.conf", stat.S_IFLNK | 0o777, 0, 0, {}, STUB_RESOLV_CONF, None, None
+        )
         return link if in_directory else None
 
     return {"/etc": etc, "/etc/resolv.conf": resolv_conf}
@@ -144,19 +151,24 @@ def _is_loopback_only(entry: Entry) -> bool:
 def drop_xattrs(
     entries: Iterable[Entry], patterns: Iterable[str], dropped: Counter[str], foreign: Counter[str]
 ) -> Iterator[Entry]:
-    """Drop attributes whose names match a shell pattern and count each name; make capabilities portable.
+    """Drop and count attributes that match a shell pattern; make capabilities portable.
 
-    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (section 6). What no Linux target
-    can set is dropped, too: silently where a file system of the build host added it, else counted as foreign.
+    A capability of a user namespace (24 bytes, revision 3) is converted to revision 2 (section 6).
+    What no Linux target can set is dropped, too: silently where a file system of the build host
+    added it, else counted as foreign.
     """
     unwanted = re.compile("|".join(map(translate, patterns)) or r"(?!)").match
     for entry in entries:
         if not entry.xattrs:
             yield entry
             continue
-        wanted = {name for name in entry.xattrs if not unwanted(name) and not name.startswith(_OF_HOSTS)}
+        wanted = {
+            name for name in entry.xattrs if not unwanted(name) and not name.startswith(_OF_HOSTS)
+        }
         dropped.update(entry.xattrs.keys() - wanted)
-        kept = {name: _portable(name, value) for name, value in entry.xattrs.items() if name in wanted}
+        kept = {
+            name: _portable(name, value) for name, value in entry.xattrs.items() if name in wanted
+        }
         strange = [name for name in kept if not _travels(name)]
         foreign.update(strange)
         for name in strange:
@@ -198,7 +210,8 @@ def check_owner(source: Iterable[Entry], *, euid: int, where: str) -> Iterator[E
     for entry in source:
         if entry.path == "/" and euid and entry.uid:
             raise InputError(
-                "the tree belongs to an ordinary user, so every file would belong to that user on the device",
+                "the tree belongs to an ordinary user, so every file would belong to "
+                "that user on the device",
                 where=where,
                 observed=f"owner of / is {entry.uid}:{entry.gid}",
                 hint='set `owner: "0:0"`, or build as root from a tree with the true owners',
@@ -210,7 +223,8 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
     """Refuse a container image that is used as the rootfs itself.
 
     Raises:
-        InputError: the tree has `/oci-layout` with `/index.json`, or a `/manifest.json` that lists layers.
+        InputError: the tree has `/oci-layout` with `/index.json`, or a `/manifest.json` that lists
+            layers.
     """
     index = False  # in path order, it comes before what it belongs to
     for entry in source:
@@ -224,12 +238,16 @@ def no_container_image(source: Iterable[Entry], *, where: str) -> Iterator[Entry
 
 
 def _hint_for_layers(manifest: Content | None, where: str) -> str:
-    """Return what to write in the place of a container image with this manifest; empty if it is of something else.
+    """Return what to write for a container image's manifest; empty if it is of something else.
 
     Every tool names the layers in its own way, so their names tell nothing.
     """
     try:
-        value = load_json(load_content(manifest)) if manifest and manifest.size <= _MANIFEST_LIMIT else None
+        value = (
+            load_json(load_content(manifest))
+            if manifest and manifest.size <= _MANIFEST_LIMIT
+            else None
+        )
     except ValueError:
         return ""
     if isinstance(value, list) and value and isinstance(value[0], dict) and "Layers" in value[0]:
@@ -241,7 +259,9 @@ def _hint_for_layers(manifest: Content | None, where: str) -> str:
 
 
 def _is_image(where: str, observed: str, hint: str) -> InputError:
-    return InputError("is a container image, not a root file system", where=where, observed=observed, hint=hint)
+    return InputError(
+        "is a container image, not a root file system", where=where, observed=observed, hint=hint
+    )
 
 
 _PARTIAL = "`partial: true` under this rootfs allows it"
@@ -266,17 +286,22 @@ def not_empty(entries: Iterable[Entry], *, where: str) -> Iterator[Entry]:
 
 
 def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry]:
-    """Refuse what cannot be meant as a root file system; collect /etc and /usr where both are missing.
+    """Refuse what cannot be a root file system; collect /etc and /usr where both are missing.
 
     Raises:
-        InputError: nothing is left in it, or the system lies one folder further down. Raised after the last entry.
+        InputError: nothing is left in it, or the system lies one folder further down. Raised after
+            the last entry.
     """
     count, tops, below = 0, set[str](), set[str]()
     for entry in entries:
         count += entry.path != "/"
         if entry.path in _OF_SYSTEMS:
             tops.add(entry.path)
-        elif entry.is_directory and entry.path.count("/") == 2 and entry.path.endswith(("/etc", "/usr")):
+        elif (
+            entry.is_directory
+            and entry.path.count("/") == 2
+            and entry.path.endswith(("/etc", "/usr"))
+        ):
             below.add(entry.path.rpartition("/")[0])
         yield entry
     if not count:
@@ -295,14 +320,18 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
         )
 
 
-def check_readable(entries: Iterable[Entry], denied: set[tuple[str, str]], *, euid: int) -> Iterator[Entry]:
-    """Refuse, after the last entry and all at once, everything that permissions do not allow to read.
+def check_readable(
+    entries: Iterable[Entry], denied: set[tuple[str, str]], *, euid: int
+) -> Iterator[Entry]:
+    """Refuse, after the last entry, everything that permissions do not allow to read.
 
-    A file is opened only if its mode does not let everybody read it, or if it has attributes (an access control list).
+    A file is opened only if its mode does not let everybody read it, or if it has attributes (an
+    access control list).
 
     Args:
         entries: as they are in their sources, before rules change modes.
-        denied: (host directory, path) of what the sources could not list; complete after the last entry.
+        denied: (host directory, path) of what the sources could not list; complete after the last
+            entry.
         euid: the effective user id that reads.
 
     Raises:
@@ -329,6 +358,7 @@ def _unreadable(denied: set[tuple[str, str]], euid: int) -> InputUnreadableError
         f"{len(paths)} {'entry' if len(paths) == 1 else 'entries'} cannot be read by user {user}",
         where=", ".join(sorted({root or "/" for root, _ in denied})),
         observed=", ".join(paths[:_SHOWN]) + more,
-        hint="build as root; or make a tar as root (`tar --xattrs -cf rootfs.tar -C TREE .`) and write "
+        hint="build as root; or make a tar as root (`tar --xattrs -cf rootfs.tar -C "
+        "TREE .`) and write "
         "`source: {tar: rootfs.tar}`; or exclude these",
     )

@@ -26,11 +26,13 @@ from otabuild.sbom.package_urls import package_url
 from otabuild.version import __version__
 
 
-def make_sbom(image: Image, contents: Sequence[tuple[Payload, Inventory]], *, unpackaged: bool = False) -> bytes:
+def make_sbom(
+    image: Image, contents: Sequence[tuple[Payload, Inventory]], *, unpackaged: bool = False
+) -> bytes:
     """Return the bill of materials of an image.
 
-    The same image gives the same bytes: the serial number follows from the digest of index.json, and the time is that
-    of the image.
+    The same image gives the same bytes: the serial number follows from the digest of index.json,
+    and the time is that of the image.
 
     Args:
         image: the image.
@@ -43,7 +45,10 @@ def make_sbom(image: Image, contents: Sequence[tuple[Payload, Inventory]], *, un
     digest = hashlib.sha256(image.index_raw).digest()
     parts = _Parts()
     root = _image_component(image, digest)
-    payloads = [_add_payload(parts, payload, inventory, unpackaged=unpackaged) for payload, inventory in contents]
+    payloads = [
+        _add_payload(parts, payload, inventory, unpackaged=unpackaged)
+        for payload, inventory in contents
+    ]
     parts.depends(root.bom_ref, payloads)
     names = ",".join(payload.name for payload, _ in contents)
     serial = hashlib.sha256(digest + f"{names}:{unpackaged}".encode()).digest()
@@ -57,13 +62,17 @@ def make_sbom(image: Image, contents: Sequence[tuple[Payload, Inventory]], *, un
         components=parts.components.values(),
         dependencies=parts.dependencies,
     )
-    bom.metadata.tools.components.add(Component(name="otabuild", version=__version__, type=ComponentType.APPLICATION))
+    bom.metadata.tools.components.add(
+        Component(name="otabuild", version=__version__, type=ComponentType.APPLICATION)
+    )
     return JsonV1Dot6(bom).output_as_string(indent=1).encode() + b"\n"
 
 
 def _created(image: Image) -> int:
     if image.index.created_at is None:
-        raise StateError("not finalized: something may still be added to this image", where=image.path)
+        raise StateError(
+            "not finalized: something may still be added to this image", where=image.path
+        )
     return image.index.created_at
 
 
@@ -85,7 +94,9 @@ class _Parts:
 def _image_component(image: Image, digest: bytes) -> Component:
     annotations = image.index.annotations
     short = ann.INDEX_SHORT_KEYS
-    name = str(annotations.get(short["project.name"]) or annotations.get(short["platform"]) or "ota-image")
+    name = str(
+        annotations.get(short["project.name"]) or annotations.get(short["platform"]) or "ota-image"
+    )
     return Component(
         name=name,
         version=annotations.get(short["project.version"]),
@@ -100,7 +111,9 @@ def _sha256(digest: bytes) -> HashType:
     return HashType(alg=HashAlgorithm.SHA_256, content=digest.hex())
 
 
-def _add_payload(parts: _Parts, payload: Payload, inventory: Inventory, *, unpackaged: bool) -> BomRef:
+def _add_payload(
+    parts: _Parts, payload: Payload, inventory: Inventory, *, unpackaged: bool
+) -> BomRef:
     config = payload.config
     facts = {
         "ecu": payload.ecu,
@@ -127,48 +140,67 @@ def _add_payload(parts: _Parts, payload: Payload, inventory: Inventory, *, unpac
             ],
         )
     )
-    below = [parts.add(component) for component in _contained(payload, inventory, unpackaged=unpackaged)]
+    below = [
+        parts.add(component) for component in _contained(payload, inventory, unpackaged=unpackaged)
+    ]
     parts.depends(ref, below)
     return ref
 
 
 def _contained(payload: Payload, inventory: Inventory, *, unpackaged: bool) -> Iterator[Component]:
-    """Yield what a payload contains: its system, its kernels and BSP, its packages, and its other files if wanted."""
+    """Yield what a payload contains: system, kernels, BSP, packages, other files if wanted."""
     name, version = inventory.distribution
     if name:
         yield Component(
-            name=name, version=version or None, type=ComponentType.OPERATING_SYSTEM, bom_ref=f"os:{name}@{version}"
+            name=name,
+            version=version or None,
+            type=ComponentType.OPERATING_SYSTEM,
+            bom_ref=f"os:{name}@{version}",
         )
     for kernel in inventory.kernels:
-        yield _plain(ComponentType.PLATFORM, "linux", kernel, f"cpe:2.3:o:linux:linux_kernel:{_plain_version(kernel)}")
+        yield _plain(
+            ComponentType.PLATFORM,
+            "linux",
+            kernel,
+            f"cpe:2.3:o:linux:linux_kernel:{_plain_version(kernel)}",
+        )
     if bsp := payload.config.labels.get(ann.BSP_VERSION):
         yield _plain(ComponentType.FIRMWARE, "jetson-linux", bsp)
     places: dict[str, list[InstalledPackage]] = {}
     for package in inventory.maintained:
-        places.setdefault(package_url(package, inventory.distribution).to_string(), []).append(package)
+        places.setdefault(package_url(package, inventory.distribution).to_string(), []).append(
+            package
+        )
     for packages in places.values():
         yield _package_component(packages, package_url(packages[0], inventory.distribution))
     for path in inventory.unpackaged if unpackaged else ():
         digest = inventory.tree.files[path].digest or b""
         yield Component(
-            name=path, type=ComponentType.FILE, bom_ref=f"file:{path}@sha256:{digest.hex()}", hashes=[_sha256(digest)]
+            name=path,
+            type=ComponentType.FILE,
+            bom_ref=f"file:{path}@sha256:{digest.hex()}",
+            hashes=[_sha256(digest)],
         )
 
 
 def _plain(kind: ComponentType, name: str, version: str, cpe: str | None = None) -> Component:
     url = PackageURL("generic", None, name, version)
     full = None if cpe is None else f"{cpe}:*:*:*:*:*:*:*"
-    return Component(name=name, version=version, type=kind, purl=url, bom_ref=url.to_string(), cpe=full)
+    return Component(
+        name=name, version=version, type=kind, purl=url, bom_ref=url.to_string(), cpe=full
+    )
 
 
 def _plain_version(kernel: str) -> str:
-    """Return the version of the kernel that a maker's one is made from: `5.10.104` of `5.10.104-tegra`."""
+    """Return the kernel version that a maker's is made from: `5.10.104` of `5.10.104-tegra`."""
     return kernel.partition("-")[0].partition("+")[0]
 
 
 def _package_component(packages: Sequence[InstalledPackage], url: PackageURL) -> Component:
     package = packages[0]
-    group, _, name = package.name.rpartition("/") if package.type == "npm" else ("", "", package.name)
+    group, _, name = (
+        package.name.rpartition("/") if package.type == "npm" else ("", "", package.name)
+    )
     return Component(
         name=name,
         group=group or None,

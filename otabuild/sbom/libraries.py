@@ -13,7 +13,9 @@ def check_libraries() -> None:
     Raises:
         InputError: one of them is missing.
     """
-    missing = [name for name in ("cyclonedx", "packageurl") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("cyclonedx", "packageurl") if importlib.util.find_spec(name) is None
+    ]
     if missing:
         raise InputError(
             "a library for bills of materials is not installed",

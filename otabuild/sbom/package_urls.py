@@ -11,7 +11,12 @@ Distribution = tuple[str, str]
 
 _USUAL = {"deb": "debian", "rpm": "", "apk": "alpine", "alpm": "arch"}
 """The namespace of a system package whose rootfs does not say which distribution it is."""
-_VENDORS = {"rhel": "redhat", "opensuse-leap": "opensuse", "opensuse-tumbleweed": "opensuse", "sles": "suse"}
+_VENDORS = {
+    "rhel": "redhat",
+    "opensuse-leap": "opensuse",
+    "opensuse-tumbleweed": "opensuse",
+    "sles": "suse",
+}
 """Names of vendors that differ from their ID."""
 
 
@@ -19,7 +24,9 @@ def package_url(package: InstalledPackage, distribution: Distribution) -> Packag
     """Return the package URL of a package in a rootfs of a distribution."""
     match package.type:
         case "pypi" | "opkg":
-            return PackageURL(package.type, None, package.name, package.version, _qualifiers(package, None))
+            return PackageURL(
+                package.type, None, package.name, package.version, _qualifiers(package, None)
+            )
         case "npm" | "golang":
             namespace, _, name = package.name.rpartition("/")
             return PackageURL(package.type, namespace or None, name, package.version)
@@ -38,15 +45,22 @@ def package_url(package: InstalledPackage, distribution: Distribution) -> Packag
 
 
 def _qualifiers(package: InstalledPackage, distribution: str | None) -> dict[str, str]:
-    """Return architecture, distribution and, where it has another name or version, the source package."""
-    found = {"arch": package.architecture, "distro": distribution or "", "upstream": _upstream(package)}
+    """Return architecture, distribution and, if it differs, name or version of the source."""
+    found = {
+        "arch": package.architecture,
+        "distro": distribution or "",
+        "upstream": _upstream(package),
+    }
     return {name: value for name, value in found.items() if value}
 
 
 def _upstream(package: InstalledPackage) -> str:
     if package.type == "rpm" and package.source:
         return f"{package.source}-{package.source_version}.src.rpm"
-    if not package.source or (package.source, package.source_version) == (package.name, package.version):
+    if not package.source or (package.source, package.source_version) == (
+        package.name,
+        package.version,
+    ):
         return ""
     same = package.source_version in ("", package.version)
     return package.source if same else f"{package.source}@{package.source_version}"

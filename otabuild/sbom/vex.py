@@ -1,4 +1,4 @@
-"""VEX documents, which say whether known vulnerabilities matter: that one is about components of a bill of materials.
+"""VEX documents: whether known vulnerabilities of components of a bill of materials matter.
 
 What it says of them is for its author to judge; the document itself is passed on as it is.
 """
@@ -34,8 +34,8 @@ class Named(NamedTuple):
 def check_vex(raw: bytes, where: str, sbom: bytes) -> None:
     """Check that a VEX document is about components of a bill of materials, and about nothing else.
 
-    A component is named by its `bom-ref`, its CPE or its package URL. A package URL may say less than that of the
-    component: without a version it means each, without qualifiers likewise.
+    A component is named by its `bom-ref`, its CPE or its package URL. A package URL may say less
+    than that of the component: without a version it means each, without qualifiers likewise.
 
     Args:
         raw: the VEX document.
@@ -54,7 +54,10 @@ def check_vex(raw: bytes, where: str, sbom: bytes) -> None:
                 where=f"{where}: {place}",
                 observed=" or ".join(names) or "no name",
                 expected="the bom-ref, the CPE or the package URL of a component",
-                hint="look at the components with `otabuild sbom`, and leave out what is not in this image",
+                hint=(
+                    "look at the components with `otabuild sbom`, and leave out what "
+                    "is not in this image"
+                ),
             )
 
 
@@ -103,12 +106,15 @@ def _of_cyclonedx(document: dict[str, Any]) -> Iterator[Named]:
     own = {str(one.get("bom-ref")): one.get("purl") for _, one in _objects(document, "components")}
     for place, vulnerability in _objects(document, "vulnerabilities"):
         affected = _objects(vulnerability, "affects", place)
-        named = (Named(at, _texts([one.get("ref"), own.get(str(one.get("ref")))])) for at, one in affected)
+        named = (
+            Named(at, _texts([one.get("ref"), own.get(str(one.get("ref")))]))
+            for at, one in affected
+        )
         yield from tuple(named) or (Named(place, ()),)
 
 
 def _objects(value: dict[str, Any], key: str, place: str = "") -> Placed:
-    """Yield the objects of a list in an object, each with its place; a list that is not there is empty."""
+    """Yield the objects of a list in an object, with places; a missing list is empty."""
     above = f"{place}.{key}" if place else key
     listed = value.get(key, [])
     if not isinstance(listed, list):
@@ -135,7 +141,7 @@ class _Known:
             self._urls.setdefault(url[:3], []).append(url)
 
     def has(self, name: str) -> bool:
-        """Whether a name is that of a component; it may be a link from another document to this one."""
+        """Whether a name is a component's; it may be a link from another document to this one."""
         name = name.removeprefix(self._link)
         if name in self._names or unquote(name) in self._names:
             return True
@@ -148,4 +154,7 @@ class _Known:
 
 def _means(wanted: PackageURL, url: PackageURL) -> bool:
     """Whether all that a package URL says holds for another one of the same type and name."""
-    return wanted.version in (None, url.version) and wanted.qualifiers.items() <= url.qualifiers.items()
+    return (
+        wanted.version in (None, url.version)
+        and wanted.qualifiers.items() <= url.qualifiers.items()
+    )

@@ -1,4 +1,4 @@
-"""Parses signatures made elsewhere, in any form that a program, a token or a key service returns."""
+"""Parses signatures made elsewhere, in any form that a program, token or key service has."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ from otabuild.format.json_text import load_json
 _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order n of P-256: r and s are in 1 to n-1."""
 _SIGNATURE_FIELDS = ("Signature", "signature", "value", "Value")
-"""Of AWS; of Google, Vault and Azure's command line; of Azure's REST interface; of Alibaba Cloud."""
+"""Of AWS; of Google, Vault and Azure's command line; of Azure's REST interface; of Alibaba
+Cloud."""
 _ALGORITHM_FIELDS = ("SigningAlgorithm", "algorithm")
 _ALGORITHMS = ("ECDSA_SHA_256", "ES256")
 _VAULT = re.compile(rb"^vault:v[0-9]+:")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]+={0,2}")
-_UNICODE = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_UNICODE = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 def parse_answer(raw: bytes, where: str) -> bytes:
-    """Return the signature in an answer: DER or raw r‖s, in any writing that a program or key service uses.
+    """Return the signature in an answer: DER or raw r‖s, however programs and services write it.
 
-    Understood are binary, hex, base64 and base64url; Vault's prefix `vault:v1:`; a JSON string, as `aws … --query
-    Signature` prints it; the JSON responses of AWS KMS, Google Cloud KMS, Azure Key Vault, Vault and Alibaba Cloud; and
-    a table or line with one of these among other words. Text may be in UTF-8 or UTF-16 with a mark, as PowerShell
-    writes it. A high s is not changed, because readers accept both halves.
+    Understood are binary, hex, base64 and base64url; Vault's prefix `vault:v1:`; a JSON string, as
+    `aws … --query Signature` prints it; the JSON responses of AWS KMS, Google Cloud KMS, Azure Key
+    Vault, Vault and Alibaba Cloud; and a table or line with one of these among other words. Text
+    may be in UTF-8 or UTF-16 with a mark, as PowerShell writes it. A high s is not changed, because
+    readers accept both halves.
 
     Args:
         raw: the answer.
@@ -52,14 +58,18 @@ def parse_answer(raw: bytes, where: str) -> bytes:
         "the answer is not an ES256 signature",
         where=where,
         observed=f"{len(raw)} bytes",
-        expected="DER or raw r and s (64 bytes), binary, base64, base64url or hex, or the JSON response of a key service",
+        expected=(
+            "DER or raw r and s (64 bytes), binary, base64, base64url or hex, or the JSON response "
+            "of a key service"
+        ),
     )
 
 
 def _readings(raw: bytes, where: str) -> Iterator[bytes]:
     """Yield the possible meanings of the bytes, the most exact one first."""
     yield raw
-    yield raw.removesuffix(b"\n").removesuffix(b"\r")  # a program may end its output with a line end
+    # A program may end its output with a line end.
+    yield raw.removesuffix(b"\n").removesuffix(b"\r")
     for mark, encoding in _UNICODE.items():
         if raw.startswith(mark):
             raw = raw.removeprefix(mark).decode(encoding, "replace").encode()
@@ -75,18 +85,24 @@ def _decoded(word: bytes) -> Iterator[bytes]:
     text = _VAULT.sub(b"", word)
     if re.fullmatch(rb"([0-9A-Fa-f]{2})+", text):
         yield bytes.fromhex(text.decode())
-    if _BASE64.fullmatch(text):  # either alphabet, padded or not: a service's SDK may drop the padding
+    # Either alphabet, padded or not: a service's SDK may drop the padding.
+    if _BASE64.fullmatch(text):
         unpadded = text.rstrip(b"=").translate(_STANDARD)
         if len(unpadded) % 4 != 1:
             yield base64.b64decode(unpadded + b"=" * (-len(unpadded) % 4), validate=True)
 
 
 def _signature_in_json(raw: bytes, where: str) -> str:
-    """Return the text of the signature in the JSON of a key service; null and unknown fields are theirs to write."""
+    """Return the signature's text in a key service's JSON.
+
+    null and unknown fields are theirs to write.
+    """
     try:
         response = load_json(raw[: limits.JWT])
     except ValueError as error:
-        raise FormatError("the answer is not JSON, although it starts like it", where=where, observed=error) from None
+        raise FormatError(
+            "the answer is not JSON, although it starts like it", where=where, observed=error
+        ) from None
     if isinstance(response, str):
         return response
     if isinstance(response.get("data"), dict):  # Vault

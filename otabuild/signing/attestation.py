@@ -47,7 +47,9 @@ def sign_statement(statement: Statement, chain: Sequence[Certificate], signer: S
     return envelope.to_json()
 
 
-def verify_attestation(raw: bytes, where: str, predicate_type: str, policy: TrustPolicy, now: int) -> Attested:
+def verify_attestation(
+    raw: bytes, where: str, predicate_type: str, policy: TrustPolicy, now: int
+) -> Attested:
     """Verify an envelope: its form, its signature, and that the policy trusts its signer.
 
     Whether it is about a certain image is not checked; see `otabuild.verification.attested`.
@@ -56,7 +58,8 @@ def verify_attestation(raw: bytes, where: str, predicate_type: str, policy: Trus
         raw: the bytes of the envelope.
         where: its file, for messages.
         predicate_type: what the statement must say.
-        policy: whom to trust. It has no time of signing, so the policy's limits for that do not apply.
+        policy: whom to trust. It has no time of signing, so the policy's limits for that do not
+            apply.
         now: the time to check validity at, Unix seconds.
 
     Raises:
@@ -64,7 +67,9 @@ def verify_attestation(raw: bytes, where: str, predicate_type: str, policy: Trus
         TrustError: the chain or the signature is invalid, or the policy refuses it.
     """
     envelope = Envelope.from_json(raw, where)
-    chain = tuple(Certificate(found, f"{where}: x5c[{number}]") for number, found in enumerate(envelope.chain))
+    chain = tuple(
+        Certificate(found, f"{where}: x5c[{number}]") for number, found in enumerate(envelope.chain)
+    )
     anchor = verify_chain(chain, policy, now)
     envelope.verify_signature(where)
     check_signer(chain[0], policy)

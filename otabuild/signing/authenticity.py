@@ -1,7 +1,8 @@
 """Verifies that a trusted signer signed index.json (section 8).
 
-An image is authentic if all of these are valid: a chain that ends at a trusted root, the signature, and the size and
-digest of index.json. Each check is independent; a report exists only if all of them pass.
+An image is authentic if all of these are valid: a chain that ends at a trusted root, the signature,
+and the size and digest of index.json. Each check is independent; a report exists only if all of
+them pass.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class SignatureReport:
 
     Attributes:
         chain: the certificates of x5c, the signing certificate first.
-        anchor: the trusted root at which the chain ends; None if the caller gave no policy, and then the signature does
-            not show who signed.
+        anchor: the trusted root at which the chain ends; None if the caller gave no policy, and
+            then the signature does not show who signed.
         issued_at: `iat`, Unix seconds, if the token has it.
         notes: what is unusual about the chain, although clients take it.
     """
@@ -59,7 +60,12 @@ class SignatureReport:
 
 
 def check_index_jwt(
-    token_raw: bytes, index_raw: bytes, policy: TrustPolicy | None, now: int, *, compat: bool = False
+    token_raw: bytes,
+    index_raw: bytes,
+    policy: TrustPolicy | None,
+    now: int,
+    *,
+    compat: bool = False,
 ) -> tuple[SignatureReport | None, list[OtabuildError]]:
     """Check a signature and collect everything that is wrong with it.
 
@@ -81,9 +87,15 @@ def check_index_jwt(
         return None, [error]
     chain, notes = token_certificates(token), list[TrustError]()
     if compat and _is_early(token_raw):
-        notes.append(TrustError("the certificates are PEM text (builders to 0.9.0)", where=f"{NAME}: x5c"))
+        notes.append(
+            TrustError("the certificates are PEM text (builders to 0.9.0)", where=f"{NAME}: x5c")
+        )
     if compat and (sorted_chain := in_order(chain)) != chain:
-        notes.append(TrustError("the certificates of x5c are not in order; they were sorted", where=f"{NAME}: x5c"))
+        notes.append(
+            TrustError(
+                "the certificates of x5c are not in order; they were sorted", where=f"{NAME}: x5c"
+            )
+        )
         chain = sorted_chain
     with _collected(problems):
         if policy is None:
@@ -116,7 +128,12 @@ def _is_early(token_raw: bytes) -> bool:
 
 
 def verify_index_jwt(
-    token_raw: bytes, index_raw: bytes, policy: TrustPolicy | None, now: int, *, compat: bool = False
+    token_raw: bytes,
+    index_raw: bytes,
+    policy: TrustPolicy | None,
+    now: int,
+    *,
+    compat: bool = False,
 ) -> SignatureReport:
     """Verify a signature; arguments as for `check_index_jwt`.
 

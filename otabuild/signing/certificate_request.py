@@ -16,10 +16,11 @@ KEY, REQUEST = "sign.key", "sign.csr"
 
 
 def write_certificate_request(directory: str, subject: str) -> list[str]:
-    """Make a key on P-256 and a request for a certificate with the extensions that clients demand (section 8).
+    """Make a P-256 key and a request for a certificate as clients demand it (section 8).
 
     Args:
-        directory: where `sign.key`, readable by its owner only, and `sign.csr` are written; made if missing.
+        directory: where `sign.key`, readable by its owner only, and `sign.csr` are written; made if
+            missing.
         subject: the name to certify, in RFC 4514 form, such as `CN=OTA release 2027,O=Example`.
 
     Returns:
@@ -54,6 +55,9 @@ def _name(subject: str) -> x509.Name:
         name = x509.Name([])
     if not name.rdns:
         raise InputError(
-            "not the name of a certificate", where="--subject", observed=subject, expected="CN=OTA release,O=Example"
+            "not the name of a certificate",
+            where="--subject",
+            observed=subject,
+            expected="CN=OTA release,O=Example",
         )
     return name

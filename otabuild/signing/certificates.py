@@ -1,4 +1,4 @@
-"""Certificates with their origin, so that every message can name the file or the place in the token."""
+"""Certificates with their origin, so that messages can name a file or a place in the token."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Certificate(NamedTuple):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` digests it, in lowercase hex."""
+        """SHA-256 of the certificate in lowercase hex, as of `openssl x509 -fingerprint`."""
         return self.x509.fingerprint(hashes.SHA256()).hex()
 
     @property
@@ -67,7 +67,10 @@ class Certificate(NamedTuple):
     @property
     def facts(self) -> str:
         """Subject, issuer and validity in one phrase, for messages."""
-        return f"subject {self.subject}, issuer {self.issuer}, valid {utc(self.not_before)} to {utc(self.not_after)}"
+        return (
+            f"subject {self.subject}, issuer {self.issuer}, valid {utc(self.not_before)} to "
+            f"{utc(self.not_after)}"
+        )
 
     @property
     def p256_key(self) -> ec.EllipticCurvePublicKey | None:
@@ -76,12 +79,15 @@ class Certificate(NamedTuple):
 
     @property
     def is_self_signed(self) -> bool:
-        """Whether it is its own issuer, by name and signature; of a root, clients do not mind a weak hash."""
+        """Whether it is its own issuer, by name and signature.
+
+        Clients do not mind a weak hash of a root.
+        """
         same_name = self.x509.subject == self.x509.issuer
         return self.is_issued_by(self) or (same_name and self.is_signed_with_key_of(self))
 
     def is_issued_by(self, issuer: Certificate) -> bool:
-        """Whether the issuer's name and key made this certificate; does not check that the issuer may do so."""
+        """Whether the issuer's name and key made this certificate, whether it may or not."""
         try:
             self.x509.verify_directly_issued_by(issuer.x509)
         except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
@@ -89,7 +95,10 @@ class Certificate(NamedTuple):
         return True
 
     def is_vouched_for_by(self, other: Certificate) -> bool:
-        """Whether the other certificate is of the same name and key, but issued by somebody else: a cross-signed root."""
+        """Whether the other certificate, of the same name and key, is issued by somebody else.
+
+        Such a root is cross-signed.
+        """
         key = self.p256_key
         same = self.x509.subject == other.x509.subject and key is not None and key == other.p256_key
         return same and other.x509.subject != other.x509.issuer
@@ -111,7 +120,8 @@ def read_certificates(path: str) -> tuple[Certificate, ...]:
     """Return every certificate of a PEM file, in file order.
 
     Raises:
-        InputError: the file has no PEM certificates, or one that cannot be parsed; the hint depends on what it has.
+        InputError: the file has no PEM certificates, or one that cannot be parsed; the hint depends
+            on what it has.
         LimitError: a certificate is larger than we read.
         StorageError: the file cannot be read.
     """
@@ -124,10 +134,14 @@ def _parse(der: bytes, path: str) -> x509.Certificate:
         return parse_certificate(der, path)
     except FormatError as error:
         raise InputError(
-            error.what, where=path, observed=error.observed, expected=error.expected, hint=error.hint
+            error.what,
+            where=path,
+            observed=error.observed,
+            expected=error.expected,
+            hint=error.hint,
         ) from None
 
 
 def token_certificates(token: IndexToken) -> tuple[Certificate, ...]:
-    """Return the certificates of x5c, the signing certificate first, each with its place in index.jwt."""
+    """Return the certificates of x5c, the signing one first, with places in index.jwt."""
     return tuple(Certificate(found, f"{NAME}: x5c[{i}]") for i, found in enumerate(token.chain))

@@ -1,7 +1,7 @@
 """The certificates for x5c, and every rule that they must follow (sections 8 and 12).
 
-The rules are checked one by one, so that each mistake has a message that names file, fact and remedy.
-`otabuild.signing.trust` checks whether the chain ends at a trusted root.
+The rules are checked one by one, so that each mistake has a message that names file, fact and
+remedy. `otabuild.signing.trust` checks whether the chain ends at a trusted root.
 """
 
 from __future__ import annotations
@@ -47,21 +47,24 @@ class ChainSubject:
 
 
 def load_chain(certificate: str, intermediates: Sequence[str] = ()) -> tuple[Certificate, ...]:
-    """Read the chain of a signature: the signing certificate first, then every intermediate, without the root.
+    """Read a signature's chain: the signing certificate, then every intermediate, no root.
 
     Args:
-        certificate: path of a PEM file that starts with the signing certificate; the rest of it is part of the chain.
+        certificate: path of a PEM file that starts with the signing certificate; the rest of it is
+            part of the chain.
         intermediates: paths of PEM files with the rest, in order.
 
     Raises:
         InputError: a file has no PEM certificate.
         StorageError: a file cannot be read.
     """
-    return tuple(found for path in (certificate, *intermediates) for found in read_certificates(path))
+    return tuple(
+        found for path in (certificate, *intermediates) for found in read_certificates(path)
+    )
 
 
 def in_order(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
-    """Return a chain from the signing certificate, its first one, upwards; what does not belong to it comes last."""
+    """Return a chain from the signing certificate, its first, upwards; strangers come last."""
     ordered, rest = [*chain[:1]], [*chain[1:]]
     while parent := next((other for other in rest if ordered[-1].is_issued_by(other)), None):
         ordered.append(parent)
@@ -70,9 +73,11 @@ def in_order(chain: Sequence[Certificate]) -> tuple[Certificate, ...]:
 
 
 def paths_up(chain: Sequence[Certificate]) -> Iterator[tuple[Certificate, ...]]:
-    """Yield the paths from the signing certificate upwards; there are several if more than one CA certified a CA.
+    """Yield the paths from the signing certificate upwards; there are several if more than one CA
+    certified a CA.
 
-    Such certificates have one name and one key, and stand side by side in the chain. A path has one of them.
+    Such certificates have one name and one key, and stand side by side in the chain. A path has one
+    of them.
     """
     yield from product(chain[:1], *_authorities(chain))
 
@@ -93,7 +98,8 @@ def chain_problems(
 
     Args:
         chain: the signing certificate first.
-        moments: the times at which every certificate must be valid: a name for the message, and Unix seconds.
+        moments: the times at which every certificate must be valid: a name for the message, and
+            Unix seconds.
         strict_eku: require the extended key usage codeSigning; by default it may be absent.
     """
     if not chain:
@@ -103,32 +109,44 @@ def chain_problems(
 
 
 def authority_problems(certificate: Certificate, below: int) -> Iterator[TrustError]:
-    """Yield why a certificate may not issue others; `below` is the number of CA certificates under it."""
+    """Yield why a certificate may not issue others; `below` counts the CA certificates under it."""
     return (found.error(TrustError) for found in _authority(certificate, below))
 
 
 def _authority(certificate: Certificate, below: int) -> Iterator[Finding]:
     basic = _extension(certificate, x509.BasicConstraints)
     usage = _extension(certificate, x509.KeyUsage)
-    hint = "have the CA certificate reissued with `basicConstraints=critical,CA:TRUE` and `keyUsage=critical,keyCertSign,cRLSign`"
+    hint = (
+        "have the CA certificate reissued with `basicConstraints=critical,CA:TRUE` and "
+        "`keyUsage=critical,keyCertSign,cRLSign`"
+    )
     if basic is None or not basic.value.ca:
-        yield _found(certificate, "not a CA certificate (no CA:TRUE), but it is in the place of one", hint)
+        yield _found(
+            certificate, "not a CA certificate (no CA:TRUE), but it is in the place of one", hint
+        )
     elif not basic.critical:
-        yield _found(certificate, "its basicConstraints are not critical, which clients refuse", hint)
+        yield _found(
+            certificate, "its basicConstraints are not critical, which clients refuse", hint
+        )
     elif basic.value.path_length is not None and basic.value.path_length < below:
         yield _found(
             certificate,
-            f"its path length of {basic.value.path_length} does not allow {below} CA certificates below it",
-            "use an intermediate that is closer to the root, or have this one issued with a larger pathlen",
+            f"its path length of {basic.value.path_length} does not allow "
+            f"{below} CA certificates below it",
+            "use an intermediate that is closer to the root, or have this one issued "
+            "with a larger pathlen",
         )
     if usage is not None and not usage.value.key_cert_sign:
-        yield _found(certificate, "its key usage does not allow signing certificates (keyCertSign)", hint)
+        yield _found(
+            certificate, "its key usage does not allow signing certificates (keyCertSign)", hint
+        )
 
 
 def usage_problem(authority: Certificate) -> TrustError | None:
     """Return why a CA certificate is not meant to issue signing certificates, or None.
 
-    Its extended key usage limits what the certificates below it are good for. Clients do not look at that of a CA.
+    Its extended key usage limits what the certificates below it are good for. Clients do not look
+    at that of a CA.
     """
     extended = _extension(authority, x509.ExtendedKeyUsage)
     allowed = (ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
@@ -158,7 +176,8 @@ def _validity(certificate: Certificate, moments: Mapping[str, int]) -> Iterator[
             yield _found(
                 certificate,
                 f"expired at {name} ({utc(moment)})",
-                "sign the image again with `otabuild sign`, or judge an archived image with --at TIME"
+                "sign the image again with `otabuild sign`, or judge an archived "
+                "image with --at TIME"
                 if name == VERIFICATION
                 else "have it renewed: `openssl x509 -in FILE -noout -dates` shows its dates",
             )
@@ -186,7 +205,8 @@ def check_members(subject: ChainSubject) -> Iterator[Finding]:
     for position, certificate in enumerate(subject.chain):
         if certificate.x509.subject == certificate.x509.issuer:  # clients compare the names
             remedy = (
-                "sign with a certificate that a CA issued; `otabuild pki demo DIR` makes a set for tests"
+                "sign with a certificate that a CA issued; `otabuild pki demo DIR` makes "
+                "a set for tests"
                 if position == 0
                 else "leave the root out of the chain: devices have it in their trust store"
             )
@@ -200,29 +220,48 @@ def check_members(subject: ChainSubject) -> Iterator[Finding]:
 
 @_chain_rule("chain.form", ChainSubject)
 def check_form(subject: ChainSubject) -> Iterator[Finding]:
-    """A certificate is version 3, with a key on P-256, signed with SHA-2, and without unknown critical extensions."""
+    """A certificate is version 3, with a key on P-256, signed with SHA-2, and without unknown
+    critical extensions.
+    """
     for certificate in subject.chain:
         yield from _form(certificate)
 
 
 def _form(certificate: Certificate) -> Iterator[Finding]:
     if certificate.x509.version is not x509.Version.v3:
-        yield _found(certificate, "not an X.509 version 3 certificate", "have it issued as version 3, with extensions")
+        yield _found(
+            certificate,
+            "not an X.509 version 3 certificate",
+            "have it issued as version 3, with extensions",
+        )
     if certificate.p256_key is None:
         yield _found(
             certificate,
             "its key is not on the curve P-256",
-            "make the key with `openssl ecparam -name prime256v1 -genkey -noout` and have it certified",
+            "make the key with `openssl ecparam -name prime256v1 -genkey -noout` "
+            "and have it certified",
         )
-    if not isinstance(_signature_hash(certificate.x509), hashes.SHA256 | hashes.SHA384 | hashes.SHA512):
-        yield _found(certificate, "signed by its issuer with a weak or unknown hash", "have it issued with SHA-256")
+    if not isinstance(
+        _signature_hash(certificate.x509), hashes.SHA256 | hashes.SHA384 | hashes.SHA512
+    ):
+        yield _found(
+            certificate,
+            "signed by its issuer with a weak or unknown hash",
+            "have it issued with SHA-256",
+        )
     try:
-        unknown = [e.oid.dotted_string for e in certificate.x509.extensions if e.critical and e.oid not in _UNDERSTOOD]
+        unknown = [
+            e.oid.dotted_string
+            for e in certificate.x509.extensions
+            if e.critical and e.oid not in _UNDERSTOOD
+        ]
     except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
         yield _found(certificate, f"its extensions cannot be read: {error}", "have it reissued")
     else:
         if unknown:
-            yield _found(certificate, f"unknown critical extension {unknown[0]}", "have it issued without")
+            yield _found(
+                certificate, f"unknown critical extension {unknown[0]}", "have it issued without"
+            )
 
 
 @_chain_rule("chain.signer", ChainSubject)
@@ -264,8 +303,13 @@ def check_authorities(subject: ChainSubject) -> Iterator[Finding]:
 
 @_chain_rule("chain.order", ChainSubject)
 def check_order(subject: ChainSubject) -> Iterator[Finding]:
-    """Every certificate is followed by that of its issuer, whose key signed it; an issuer may have several."""
-    if any(all(child.is_issued_by(parent) for child, parent in pairwise(path)) for path in paths_up(subject.chain)):
+    """Every certificate is followed by that of its issuer, whose key signed it; an issuer may have
+    several.
+    """
+    if any(
+        all(child.is_issued_by(parent) for child, parent in pairwise(path))
+        for path in paths_up(subject.chain)
+    ):
         return
     for child, parent in pairwise(subject.chain):
         yield from _link(child, parent, subject.chain)
@@ -278,14 +322,18 @@ def check_dates(subject: ChainSubject) -> Iterator[Finding]:
         yield from _validity(certificate, subject.moments)
 
 
-def _link(child: Certificate, parent: Certificate, chain: Sequence[Certificate]) -> Iterator[Finding]:
+def _link(
+    child: Certificate, parent: Certificate, chain: Sequence[Certificate]
+) -> Iterator[Finding]:
     if child.is_issued_by(parent):
         return
     if child.x509.issuer == parent.x509.subject and child.is_signed_with_key_of(parent):
         yield _found(
             child,
-            f"it writes its issuer's name with another string type than {parent.where} does, which clients refuse",
-            "clients compare names byte by byte, although OpenSSL does not: have it issued again with the string types of "
+            f"it writes its issuer's name with another string type than {parent.where} does, which "
+            "clients refuse",
+            "clients compare names byte by byte, although OpenSSL does not: have it issued again "
+            "with the string types of "
             "the issuer's certificate (UTF8String beside PrintableString is the usual case)",
         )
         return
@@ -294,7 +342,8 @@ def _link(child: Certificate, parent: Certificate, chain: Sequence[Certificate])
             child,
             f"not signed with the key of its issuer's certificate {parent.where}",
             "use the issuer certificate that belongs to it: "
-            "`openssl verify -partial_chain -trusted ISSUER.pem CERTIFICATE.pem` shows whether it does",
+            "`openssl verify -partial_chain -trusted ISSUER.pem CERTIFICATE.pem` "
+            "shows whether it does",
         )
         return
     elsewhere = next((other for other in chain if child.is_issued_by(other)), None)
@@ -311,11 +360,18 @@ def _found(certificate: Certificate, what: str, hint: str) -> Finding:
     return Finding(certificate.where, what, certificate.facts, hint=hint)
 
 
-def _extension(certificate: Certificate, kind: type[ExtensionType]) -> x509.Extension[ExtensionType] | None:
-    """Return an extension, or None; also None if extensions cannot be read, which `_form_problems` reports."""
+def _extension(
+    certificate: Certificate, kind: type[ExtensionType]
+) -> x509.Extension[ExtensionType] | None:
+    """Return an extension; None if it or all are unreadable, which `_form_problems` reports."""
     try:
         return certificate.x509.extensions.get_extension_for_class(kind)
-    except (x509.ExtensionNotFound, ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+    except (
+        x509.ExtensionNotFound,
+        ValueError,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ):
         return None
 
 

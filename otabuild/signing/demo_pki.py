@@ -1,4 +1,4 @@
-"""A root, an intermediate and a signing certificate for experiments; never use them for real images."""
+"""A root, an intermediate and a signing certificate for experiments, never for real images."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ intermediate.pem   issued by the root: `sign.chain` of a recipe
 sign.pem           issued by the intermediate: `sign.certificate`
 sign.key           the key of sign.pem: `sign.key: {file: …}`
 root-ca.key, intermediate.key   to issue more certificates with
-"""
+"""  # noqa: E501
 
 
 def write_demo_pki(directory: str, now: int) -> list[str]:
-    """Make three certificates and their keys, valid from ten years before `now` (Unix seconds) to ten years after.
+    """Make three certificates with keys, valid ten years before and after `now` (Unix seconds).
 
     Returns:
         The paths written.
@@ -36,11 +36,19 @@ def write_demo_pki(directory: str, now: int) -> list[str]:
     """
     root, intermediate, sign = (_Party(name) for name in ("root-ca", "intermediate", "sign"))
     files = {"README.txt": _README.encode()}
-    for subject, issuer, path_length in ((root, root, 1), (intermediate, root, 0), (sign, intermediate, None)):
+    for subject, issuer, path_length in (
+        (root, root, 1),
+        (intermediate, root, 0),
+        (sign, intermediate, None),
+    ):
         certificate = _issue(subject, issuer, path_length, now)
         files[f"{subject.role}.pem"] = certificate.public_bytes(Encoding.PEM)
-        files[f"{subject.role}.key"] = subject.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return write_new_files(directory, files, secret={name for name in files if name.endswith(".key")})
+        files[f"{subject.role}.key"] = subject.key.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    return write_new_files(
+        directory, files, secret={name for name in files if name.endswith(".key")}
+    )
 
 
 class _Party:
@@ -49,8 +57,12 @@ class _Party:
     def __init__(self, role: str) -> None:
         self.role = role
         self.key = ec.generate_private_key(ec.SECP256R1())
-        organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "otabuild DEMO - not for real images")
-        self.name = x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, f"DEMO {role}")])
+        organization = x509.NameAttribute(
+            NameOID.ORGANIZATION_NAME, "otabuild DEMO - not for real images"
+        )
+        self.name = x509.Name(
+            [organization, x509.NameAttribute(NameOID.COMMON_NAME, f"DEMO {role}")]
+        )
 
 
 def _issue(subject: _Party, issuer: _Party, path_length: int | None, now: int) -> x509.Certificate:
@@ -67,11 +79,18 @@ def _issue(subject: _Party, issuer: _Party, path_length: int | None, now: int) -
         .not_valid_after(middle + _YEARS)
         .add_extension(x509.BasicConstraints(is_ca, path_length), critical=True)
         .add_extension(key_usage(is_ca=is_ca), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(subject.key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False)
+        .add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(subject.key.public_key()), critical=False
+        )
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()),
+            critical=False,
+        )
     )
     if not is_ca:
-        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
+        builder = builder.add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False
+        )
     return builder.sign(issuer.key, hashes.SHA256())
 
 

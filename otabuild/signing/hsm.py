@@ -19,7 +19,12 @@ from otabuild.signing.certificates import FILE_LIMIT
 from otabuild.signing.keys import Passphrase
 from otabuild.storage.files import read_file
 
-_TOKEN_ATTRIBUTES = {"token": "label", "serial": "serial", "manufacturer": "manufacturer_id", "model": "model"}
+_TOKEN_ATTRIBUTES = {
+    "token": "label",
+    "serial": "serial",
+    "manufacturer": "manufacturer_id",
+    "model": "model",
+}
 _KEY_ATTRIBUTES = {"object", "id", "type"}
 _SLOT_ATTRIBUTES = {
     "slot-id": "slot_id",
@@ -40,22 +45,30 @@ class Pkcs11Signer:
     """Signs with a P-256 key that never leaves its token.
 
     Args:
-        uri: `pkcs11:token=LABEL;object=LABEL;id=%01?module-path=/usr/lib/…/module.so&pin-source=file:/run/pin`. The
-            attributes together must match exactly one key.
-        pin: returns the PIN, called once; without it and without pin-source, the token is used without login.
+        uri:
+            `pkcs11:token=LABEL;object=LABEL;id=%01?module-path=/usr/lib/…/module.so&pin-source=file:/run/pin`.
+            The attributes together must match exactly one key.
+        pin: returns the PIN, called once; without it and without pin-source, the token is used
+            without login.
         module: path of the PKCS#11 module, used if the URI does not name one.
 
     Raises:
         InputError: the URI has an unknown attribute, or contains the PIN itself.
     """
 
-    def __init__(self, uri: str, pin: Passphrase | None = None, *, module: str | None = None) -> None:
+    def __init__(
+        self, uri: str, pin: Passphrase | None = None, *, module: str | None = None
+    ) -> None:
         self._attributes, self._query = _parse_uri(uri)
         self._module = self._query.get("module-path") or module
         if not self._module:
-            _refuse("no module-path", "add ?module-path=/path/of/the/module.so, or set PKCS11_MODULE_PATH")
+            _refuse(
+                "no module-path",
+                "add ?module-path=/path/of/the/module.so, or set PKCS11_MODULE_PATH",
+            )
         self._pin = None if pin is None else cache(pin)
-        # The token is checked once before the build, and again to sign: it may be removed in between.
+        # The token is checked once before the build, and again to sign: it may be removed in
+        # between.
         with self._session() as (pkcs11, session):
             self._public_key = self._read_public_key(pkcs11, session)
 
@@ -72,7 +85,9 @@ class Pkcs11Signer:
 
     @property
     def _where(self) -> str:
-        named = (f"{name}={unquote(value, errors='replace')}" for name, value in self._attributes.items())
+        named = (
+            f"{name}={unquote(value, errors='replace')}" for name, value in self._attributes.items()
+        )
         return f"pkcs11:{';'.join(named)}"
 
     @contextmanager
@@ -144,7 +159,9 @@ class Pkcs11Signer:
             id=None if key_id is None else unquote_to_bytes(key_id),
         )
 
-    def _read_public_key(self, pkcs11: ModuleType, session: Any) -> ec.EllipticCurvePublicKey | None:
+    def _read_public_key(
+        self, pkcs11: ModuleType, session: Any
+    ) -> ec.EllipticCurvePublicKey | None:
         self._find_key(pkcs11, session, pkcs11.ObjectClass.PRIVATE_KEY)
         try:
             public = self._find_key(pkcs11, session, pkcs11.ObjectClass.PUBLIC_KEY)
@@ -159,11 +176,17 @@ def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the path and query attributes of a URI; the path is still percent-encoded."""
     scheme, _, rest = uri.partition(":")
     path, _, query = rest.partition("?")
-    attributes, options = _pairs(path, ";"), {name: unquote(value) for name, value in _pairs(query, "&").items()}
+    attributes, options = (
+        _pairs(path, ";"),
+        {name: unquote(value) for name, value in _pairs(query, "&").items()},
+    )
     if scheme != "pkcs11":
         _refuse("not a pkcs11: URI")
     if "pin-value" in options:
-        _refuse("the PIN itself is in the URI (pin-value)", "use `passphrase`, or pin-source with the path of a file")
+        _refuse(
+            "the PIN itself is in the URI (pin-value)",
+            "use `passphrase`, or pin-source with the path of a file",
+        )
     unknown = sorted(
         attributes.keys() - _TOKEN_ATTRIBUTES.keys() - _SLOT_ATTRIBUTES.keys() - _KEY_ATTRIBUTES
         | options.keys() - _QUERY_ATTRIBUTES
@@ -187,7 +210,9 @@ def _pairs(text: str, separator: str) -> dict[str, str]:
 
 def _refuse(what: str, hint: str = "") -> NoReturn:
     # The URI itself is not shown, because it may contain a PIN.
-    raise InputError(what, where="sign.key.pkcs11", hint=hint or "see RFC 7512 for the form of such a URI")
+    raise InputError(
+        what, where="sign.key.pkcs11", hint=hint or "see RFC 7512 for the form of such a URI"
+    )
 
 
 def _text(value: object) -> str:
@@ -198,6 +223,8 @@ def _hint(error: str) -> str:
     return {
         "PinIncorrect": "check the PIN: a few wrong ones lock the token",
         "PinLocked": "the PIN is locked: the security officer has to unlock it",
-        "NoSuchKey": "no private EC key matches; `pkcs11-tool -O --login` lists what the token contains",
+        "NoSuchKey": (
+            "no private EC key matches; `pkcs11-tool -O --login` lists what the token contains"
+        ),
         "MultipleObjectsReturned": "several keys match: add `object=` or `id=`",
     }.get(error, "check module-path, and that the token is there")

@@ -1,8 +1,8 @@
 """Signing with a key in a key service, named by a URI (one optional extra for each scheme).
 
-Each service is called by its own client library, which finds the credentials as everywhere else. A service gets the
-digest only. `securesystemslib` has signers for them, too, but its Vault signer knows no P-256, and all take whole
-messages.
+Each service is called by its own client library, which finds the credentials as everywhere else. A
+service gets the digest only. `securesystemslib` has signers for them, too, but its Vault signer
+knows no P-256, and all take whole messages.
 """
 
 from __future__ import annotations
@@ -36,23 +36,28 @@ class KeyServiceSigner:
     """Signs with a P-256 key that never leaves its service.
 
     Args:
-        uri: `awskms://[HOST]/KEY`, `gcpkms://projects/…/cryptoKeyVersions/N`, `azurekms://HOST/KEY[/VERSION]`, or
-            `hashivault://[MOUNT/]KEY`.
+        uri: `awskms://[HOST]/KEY`, `gcpkms://projects/…/cryptoKeyVersions/N`,
+            `azurekms://HOST/KEY[/VERSION]`, or `hashivault://[MOUNT/]KEY`.
 
     Raises:
-        InputError: the extra of the service is not installed, the service cannot be reached or refuses, or the key is
-            not on P-256.
+        InputError: the extra of the service is not installed, the service cannot be reached or
+            refuses, or the key is not on P-256.
     """
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         scheme, _, rest = uri.partition("://")
-        # The key is looked up once before the build, and used at its end: nobody builds for hours without a key.
+        # The key is looked up once before the build, and used at its end: nobody builds for hours
+        # without a key.
         with self._told(scheme):
             self._service = _SERVICES[scheme](rest)
             key = self._service.public_key()
         if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
-            raise InputError("the key is not for ECDSA on P-256", where=uri, observed=type(key).__name__.strip("_"))
+            raise InputError(
+                "the key is not for ECDSA on P-256",
+                where=uri,
+                observed=type(key).__name__.strip("_"),
+            )
         self._public_key = key
 
     @property
@@ -68,7 +73,10 @@ class KeyServiceSigner:
 
     @contextmanager
     def _told(self, extra: str) -> Iterator[None]:
-        """Say in one way what went wrong: every library has errors of its own, and passes on those of others."""
+        """Say in one way what went wrong.
+
+        Every library has errors of its own, and passes on those of others.
+        """
         try:
             yield
         except ImportError:
@@ -82,7 +90,10 @@ class KeyServiceSigner:
                 "the key service did not do it",
                 where=self._uri,
                 observed=f"{type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                hint="it needs credentials that may read the public key and sign, and the name of a key that exists",
+                hint=(
+                    "it needs credentials that may read the public key and sign, and the name of a "
+                    "key that exists"
+                ),
             ) from None
 
 
@@ -91,7 +102,9 @@ class _Aws:
 
     def __init__(self, rest: str) -> None:
         host, _, self._key = rest.partition("/")
-        self._client = import_module("boto3").client("kms", endpoint_url=f"https://{host}" if host else None)
+        self._client = import_module("boto3").client(
+            "kms", endpoint_url=f"https://{host}" if host else None
+        )
 
     def public_key(self) -> object:
         return load_der_public_key(self._client.get_public_key(KeyId=self._key)["PublicKey"])
@@ -104,7 +117,10 @@ class _Aws:
 
 
 class _Google:
-    """Google Cloud KMS; the version of a key is named in full. By REST, because gRPC does not survive a fork."""
+    """Google Cloud KMS; a key's version is named in full.
+
+    By REST, because gRPC does not survive a fork.
+    """
 
     def __init__(self, rest: str) -> None:
         self._key = rest
@@ -114,7 +130,9 @@ class _Google:
         self._client = kms.KeyManagementServiceClient(transport="rest", client_options=options)
 
     def public_key(self) -> object:
-        return load_pem_public_key(self._client.get_public_key(request={"name": self._key}).pem.encode())
+        return load_pem_public_key(
+            self._client.get_public_key(request={"name": self._key}).pem.encode()
+        )
 
     def sign(self, digest: bytes) -> bytes:
         request = {"name": self._key, "digest": {"sha256": digest}}
@@ -145,7 +163,10 @@ class _Azure:
 
 
 class _Vault:
-    """The transit engine of HashiCorp Vault or OpenBao; the newest version of the key when the build begins."""
+    """The transit engine of HashiCorp Vault or OpenBao.
+
+    It is the newest version of the key when the build begins.
+    """
 
     def __init__(self, rest: str) -> None:
         mount, _, self._name = rest.rpartition("/")

@@ -18,16 +18,20 @@ from otabuild.storage.files import read_file
 from otabuild.storage.fs import storage_error
 
 Passphrase = Callable[[], bytes]
-"""Return a passphrase or PIN when needed: from the environment, a file descriptor, or a prompt of the shell."""
+"""Return a passphrase or PIN when needed: from the environment, a file descriptor, or a prompt of
+the shell."""
 
 
 def passphrase_from_env(name: str, environ: Mapping[str, str]) -> Passphrase:
-    """Return a passphrase source for an environment variable; it raises InputError if the variable is not set."""
+    """Return a passphrase source for an environment variable; InputError if it is not set."""
     return lambda: env_secret(name, environ, "passphrase")
 
 
 def passphrase_from_fd(fd: int) -> Passphrase:
-    """Return a source that reads a descriptor to its end or first line end; it raises InputError if that is closed."""
+    """Return a source that reads a descriptor to its first line end.
+
+    Without one to its end. It raises InputError if the descriptor is closed.
+    """
 
     def read() -> bytes:
         try:
@@ -52,11 +56,17 @@ def env_secret(name: str, environ: Mapping[str, str], what: str) -> bytes:
     """
     secret = environ.get(name)
     if not secret:
-        raise InputError(f"the environment variable for the {what} is not set", where=name, hint=f"export {name} first")
+        raise InputError(
+            f"the environment variable for the {what} is not set",
+            where=name,
+            hint=f"export {name} first",
+        )
     return os.fsencode(secret)
 
 
-def read_key_file(path: str, passphrase: Passphrase | None, warn: Callable[[str], None]) -> ec.EllipticCurvePrivateKey:
+def read_key_file(
+    path: str, passphrase: Passphrase | None, warn: Callable[[str], None]
+) -> ec.EllipticCurvePrivateKey:
     """Load a key file; warn if group or others may read it.
 
     Raises:
@@ -69,11 +79,16 @@ def read_key_file(path: str, passphrase: Passphrase | None, warn: Callable[[str]
         raise storage_error(error, "read", path) from None
     key = load_key(read_file(path, FILE_LIMIT), path, passphrase)
     if mode & 0o077:
-        warn(f"{path}: the private key may be used by others on this machine (mode {mode:04o}); run `chmod 600 {path}`")
+        warn(
+            f"{path}: the private key may be used by others on this machine (mode {mode:04o}); run "
+            f"`chmod 600 {path}`"
+        )
     return key
 
 
-def load_key(pem: bytes, where: str, passphrase: Passphrase | None = None) -> ec.EllipticCurvePrivateKey:
+def load_key(
+    pem: bytes, where: str, passphrase: Passphrase | None = None
+) -> ec.EllipticCurvePrivateKey:
     """Load a private key.
 
     Args:
@@ -95,7 +110,9 @@ def load_key(pem: bytes, where: str, passphrase: Passphrase | None = None) -> ec
     raise InputError(
         "the private key is not on the curve P-256",
         where=where,
-        hint="make one with `openssl ecparam -name prime256v1 -genkey -noout` and have it certified",
+        hint=(
+            "make one with `openssl ecparam -name prime256v1 -genkey -noout` and have it certified"
+        ),
     )
 
 
@@ -110,5 +127,7 @@ def _load_encrypted(pem: bytes, where: str, passphrase: Passphrase | None) -> Pr
         return load_pem_private_key(pem, passphrase())
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise InputError(
-            "the passphrase does not open the private key", where=where, hint="check the passphrase, or the key file"
+            "the passphrase does not open the private key",
+            where=where,
+            hint="check the passphrase, or the key file",
         ) from None

@@ -1,7 +1,7 @@
 """PEM files: their blocks, and what to do about a file of the wrong kind.
 
-People hand over what their CA or key store gave them. A message must say what a file is, and its advice must work on
-exactly that file.
+People hand over what their CA or key store gave them. A message must say what a file is, and its
+advice must work on exactly that file.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PKCS12_VERSION = b"\x02\x01\x03"
 
 
 class _Kind(NamedTuple):
-    """What a file is, in words, and the advice for somebody who wanted something else; FILE stands for its path."""
+    """What a file is, and advice for who wanted something else; FILE stands for its path."""
 
     name: str
     advice: str
@@ -33,32 +33,53 @@ class _Kind(NamedTuple):
 
 _FOR_CERTIFICATE: Mapping[str, _Kind] = {
     "TRUSTED CERTIFICATE": _Kind(
-        "OpenSSL's own form of a certificate", "`openssl x509 -in FILE -out NEW.pem` makes a plain one"
+        "OpenSSL's own form of a certificate",
+        "`openssl x509 -in FILE -out NEW.pem` makes a plain one",
     ),
-    "PKCS7": _Kind("a PKCS#7 bundle", "`openssl pkcs7 -in FILE -print_certs -out NEW.pem` takes its certificates out"),
-    "CERTIFICATE REQUEST": _Kind("a certificate request", "have a CA issue the certificate, and name that"),
-    "NEW CERTIFICATE REQUEST": _Kind("a certificate request", "have a CA issue the certificate, and name that"),
+    "PKCS7": _Kind(
+        "a PKCS#7 bundle",
+        "`openssl pkcs7 -in FILE -print_certs -out NEW.pem` takes its certificates out",
+    ),
+    "CERTIFICATE REQUEST": _Kind(
+        "a certificate request", "have a CA issue the certificate, and name that"
+    ),
+    "NEW CERTIFICATE REQUEST": _Kind(
+        "a certificate request", "have a CA issue the certificate, and name that"
+    ),
     "X509 CRL": _Kind("a revocation list", "it belongs to `crl`"),
     "PUBLIC KEY": _Kind("a public key", "name the certificate that a CA issued for it"),
-    "PKCS12": _Kind("a PKCS#12 store", "`openssl pkcs12 -in FILE -nokeys -out NEW.pem` takes its certificates out"),
+    "PKCS12": _Kind(
+        "a PKCS#12 store",
+        "`openssl pkcs12 -in FILE -nokeys -out NEW.pem` takes its certificates out",
+    ),
     "DER PKCS7": _Kind(
         "a PKCS#7 bundle in DER form",
         "`openssl pkcs7 -inform DER -in FILE -print_certs -out NEW.pem` takes its certificates out",
     ),
-    "DER": _Kind("DER", "a DER certificate becomes PEM with `openssl x509 -inform DER -in FILE -out NEW.pem`"),
+    "DER": _Kind(
+        "DER", "a DER certificate becomes PEM with `openssl x509 -inform DER -in FILE -out NEW.pem`"
+    ),
     "PRIVATE KEY": _Kind("a private key", "name it as `key`, and its certificate here"),
 }
 _FOR_KEY: Mapping[str, _Kind] = {
     "OPENSSH PRIVATE KEY": _Kind(
-        "a private key in OpenSSH's own form", "`ssh-keygen -p -m PEM -f FILE` rewrites this file in PEM"
+        "a private key in OpenSSH's own form",
+        "`ssh-keygen -p -m PEM -f FILE` rewrites this file in PEM",
     ),
-    "CERTIFICATE": _Kind("a certificate", "name it as `certificate`, and the private key that belongs to it here"),
+    "CERTIFICATE": _Kind(
+        "a certificate", "name it as `certificate`, and the private key that belongs to it here"
+    ),
     "PUBLIC KEY": _Kind("a public key", "name the private key that belongs to it"),
-    "PKCS12": _Kind("a PKCS#12 store", "`openssl pkcs12 -in FILE -nocerts -out NEW.pem` takes its key out"),
-    "DER": _Kind("DER", "a DER key becomes PEM with `openssl pkey -inform DER -in FILE -out NEW.pem`"),
+    "PKCS12": _Kind(
+        "a PKCS#12 store", "`openssl pkcs12 -in FILE -nocerts -out NEW.pem` takes its key out"
+    ),
+    "DER": _Kind(
+        "DER", "a DER key becomes PEM with `openssl pkey -inform DER -in FILE -out NEW.pem`"
+    ),
     "DER PKCS7": _Kind("a PKCS#7 bundle in DER form", "name the private key"),
     "PRIVATE KEY": _Kind(
-        "a private key in a form that only OpenSSL reads, such as a number without its leading zeros or a wrong label",
+        "a private key in a form that only OpenSSL reads, such as a number without its leading "
+        "zeros or a wrong label",
         "`openssl pkey -in FILE -out NEW.pem` writes it in the standard form",
     ),
 }
@@ -83,18 +104,23 @@ def certificates_in(raw: bytes, path: str) -> list[bytes]:
 
 
 def revocation_lists_in(raw: bytes, path: str) -> list[bytes]:
-    """Return the revocation lists of a PEM file in DER form, or what is itself DER; text around blocks is ignored.
+    """Return the DER revocation lists of a PEM file, or of DER; text around is ignored.
 
     Raises:
-        InputError: it has something else, too, or nothing at all; that would be a list that is not looked at.
+        InputError: it has something else, too, or nothing at all; that would be a list that is not
+            looked at.
     """
     blocks = list(_blocks(raw))
     if any(label != _LIST for label, _ in blocks):
         raise _wrong_kind(_NOT_LISTS, raw, path, _FOR_LIST)
     if len(blocks) != raw.count(b"-----BEGIN"):
-        raise InputError(_NOT_LISTS, where=path, observed="a block without its end", hint="fetch the file again")
+        raise InputError(
+            _NOT_LISTS, where=path, observed="a block without its end", hint="fetch the file again"
+        )
     if not blocks and not raw.startswith(b"\x30"):
-        raise InputError("not a revocation list", where=path, expected="PEM (`-----BEGIN X509 CRL-----`) or DER")
+        raise InputError(
+            "not a revocation list", where=path, expected="PEM (`-----BEGIN X509 CRL-----`) or DER"
+        )
     return [_decoded(body, path) for _, body in blocks] or [raw]
 
 
@@ -114,8 +140,9 @@ def not_a_key(raw: bytes, where: str) -> InputError:
 def unfolded(secret: bytes) -> bytes:
     r"""Return the PEM in a variable, whatever a CI service did to it to mask it.
 
-    Masked variables have no line ends: PEM travels as base64 of itself, with a literal ``\n`` for each line end, or
-    with all its lines joined by spaces. What is none of these is returned as it is.
+    Masked variables have no line ends: PEM travels as base64 of itself, with a literal ``\n`` for
+    each line end, or with all its lines joined by spaces. What is none of these is returned as it
+    is.
     """
     if b"-----BEGIN" not in secret:
         try:
@@ -147,7 +174,9 @@ def _wrong_kind(what: str, raw: bytes, where: str, kinds: Mapping[str, _Kind]) -
         hint = "PEM is text with a line `-----BEGIN …-----`; this has none that fits"
         return InputError(what, where=where, observed=_look(raw) or None, hint=hint)
     place = "FILE" if where.startswith("environment ") else shlex.quote(where)
-    return InputError(what, where=where, observed=kind.name, hint=kind.advice.replace("FILE", place))
+    return InputError(
+        what, where=where, observed=kind.name, hint=kind.advice.replace("FILE", place)
+    )
 
 
 def _names(raw: bytes) -> Iterator[str]:

@@ -28,10 +28,12 @@ def preflight(
         public_key: the public key of the signer, if known in advance.
         timestamp: the time of the build in Unix seconds; it becomes `iat`.
         now: Unix seconds.
-        policy: if given, the chain must also end at one of its anchors, and the signer must be allowed.
+        policy: if given, the chain must also end at one of its anchors, and the signer must be
+            allowed.
 
     Returns:
-        Warnings for certificates that expire within 30 days, and for a chain that may lack an intermediate one.
+        Warnings for certificates that expire within 30 days, and for a chain that may lack an
+        intermediate one.
 
     Raises:
         TrustError: clients or the policy would refuse the image.
@@ -43,9 +45,14 @@ def preflight(
             where="timestamp",
             observed=utc(timestamp),
             expected=f"not after {utc(now)}",
-            hint="set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this machine's clock",
+            hint=(
+                "set `timestamp` or SOURCE_DATE_EPOCH to a time that has passed, or correct this "
+                "machine's clock"
+            ),
         )
-    for problem in chain_problems(chain, {"the timestamp of the build": timestamp, "today's date": now}):
+    for problem in chain_problems(
+        chain, {"the timestamp of the build": timestamp, "today's date": now}
+    ):
         raise problem
     _check_key(chain[0], public_key)
     unrooted = path_problem(chain, policy, now)
@@ -55,7 +62,8 @@ def preflight(
         check_signer(chain[0], policy)
     warnings = [] if unrooted is None else [str(unrooted)]
     return warnings + [
-        f"{certificate.where}: expires soon, at {utc(certificate.not_after)} ({certificate.subject}); clients will refuse "
+        f"{certificate.where}: expires soon, at {utc(certificate.not_after)} "
+        f"({certificate.subject}); clients will refuse "
         "the image from then on"
         for certificate in chain
         if certificate.expires_soon(now)

@@ -29,27 +29,34 @@ class RevocationList(NamedTuple):
     def dates(self) -> tuple[int, ...]:
         """Return from when it is current, and from when it no longer is, in Unix seconds."""
         until = self.x509.next_update_utc
-        return int(self.x509.last_update_utc.timestamp()), *([int(until.timestamp()) + 1] if until else [])
+        return int(self.x509.last_update_utc.timestamp()), *(
+            [int(until.timestamp()) + 1] if until else []
+        )
 
 
 def load_crls(paths: Iterable[str]) -> tuple[RevocationList, ...]:
-    """Read revocation lists: a file has one list as DER, or any number as PEM, with or without text around them.
+    """Read revocation lists: one as DER, or any number as PEM, with or without other text.
 
     Raises:
-        InputError: a file is not a revocation list, or of an unsupported kind (delta, indirect, partial).
+        InputError: a file is not a revocation list, or of an unsupported kind (delta, indirect,
+            partial).
         StorageError: a file cannot be read.
     """
     return tuple(crl for path in paths for crl in _load(path))
 
 
-def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int) -> None:
+def check_revocation(
+    path: Sequence[Certificate], crls: Sequence[RevocationList], moment: int
+) -> None:
     """Look up every certificate of a path in the revocation lists.
 
-    Without any list, nothing is checked. With lists, every issuer of the path must have a list that it signed and that
-    is current at `moment` (Unix seconds). A revoked certificate is refused regardless of its revocation date.
+    Without any list, nothing is checked. With lists, every issuer of the path must have a list that
+    it signed and that is current at `moment` (Unix seconds). A revoked certificate is refused
+    regardless of its revocation date.
 
     Args:
-        path: from the signing certificate to the root, already validated; the root itself is not looked up.
+        path: from the signing certificate to the root, already validated; the root itself is not
+            looked up.
         crls: the revocation lists.
         moment: Unix seconds.
 
@@ -61,10 +68,13 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
     for certificate, issuer in pairwise(path):
         own = [crl for crl in crls if _is_signed_by(crl, issuer.x509)]
         for crl in own:
-            revoked = crl.x509.get_revoked_certificate_by_serial_number(certificate.x509.serial_number)
+            revoked = crl.x509.get_revoked_certificate_by_serial_number(
+                certificate.x509.serial_number
+            )
             if revoked is not None:
                 raise TrustError(
-                    f"revoked at {utc(int(revoked.revocation_date_utc.timestamp()))} by {crl.where}",
+                    f"revoked at {utc(int(revoked.revocation_date_utc.timestamp()))} by "
+                    f"{crl.where}",
                     where=certificate.where,
                     observed=certificate.facts,
                     hint="do not trust what it signed; sign again with a different certificate",
@@ -73,7 +83,8 @@ def check_revocation(path: Sequence[Certificate], crls: Sequence[RevocationList]
             raise TrustError(
                 "no current revocation list of its issuer",
                 where=certificate.where,
-                observed="; ".join(f"{crl.where}: {_span(crl.x509)}" for crl in own) or "none by this issuer",
+                observed="; ".join(f"{crl.where}: {_span(crl.x509)}" for crl in own)
+                or "none by this issuer",
                 expected=f"a list by {issuer.subject} that is current at {utc(moment)}",
                 hint="fetch the issuer's newest revocation list",
             )
@@ -98,7 +109,7 @@ def _load(path: str) -> list[RevocationList]:
 
 
 def _read_whole(crl: x509.CertificateRevocationList) -> None:
-    """Read everything that is used later, because malformed parts are detected only when they are read."""
+    """Read everything that is used later, because malformed parts show only when read."""
     _span(crl)
     _ = crl.issuer, crl.extensions
     for revoked in crl:
@@ -109,7 +120,9 @@ def _is_signed_by(crl: RevocationList, issuer: x509.Certificate) -> bool:
     # The library reads the issuer's name anew each time, and warns each time.
     with border(lambda error: InputError("cannot be checked", where=crl.where, observed=error)):
         key = issuer.public_key()
-        usages = [found.value for found in issuer.extensions if isinstance(found.value, x509.KeyUsage)]
+        usages = [
+            found.value for found in issuer.extensions if isinstance(found.value, x509.KeyUsage)
+        ]
         return (
             crl.x509.issuer == issuer.subject
             and all(usage.crl_sign for usage in usages)
@@ -125,4 +138,7 @@ def _is_current(crl: x509.CertificateRevocationList, moment: int) -> bool:
 
 def _span(crl: x509.CertificateRevocationList) -> str:
     until = crl.next_update_utc
-    return f"{utc(int(crl.last_update_utc.timestamp()))} to {utc(int(until.timestamp())) if until else 'no end'}"
+    return (
+        f"{utc(int(crl.last_update_utc.timestamp()))} to "
+        f"{utc(int(until.timestamp())) if until else 'no end'}"
+    )

@@ -47,7 +47,9 @@ class Signer(Protocol):
         """
 
 
-def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], signer: Signer) -> bytes:
+def sign_index(
+    index_json: bytes, issued_at: int, chain: Sequence[Certificate], signer: Signer
+) -> bytes:
     """Sign index.json.
 
     Args:
@@ -69,7 +71,7 @@ def sign_index(index_json: bytes, issued_at: int, chain: Sequence[Certificate], 
 
 
 def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, bytes]:
-    """Make the files for the previous generation of clients; arguments and errors as for `sign_index`.
+    """Make files for the previous generation of clients; arguments, errors as `sign_index`.
 
     Returns:
         The bytes of certificate.pem, and the verified bytes of metadata.jwt.
@@ -77,12 +79,14 @@ def sign_legacy(chain: Sequence[Certificate], signer: Signer) -> tuple[bytes, by
     certificate_pem = legacy_certificate(chain[0].x509)
     signed = legacy_signing_input(certificate_pem)
     with its_own_key(chain[0]):
-        return certificate_pem, assemble_legacy(signed, signer.sign(hashlib.sha256(signed).digest()), certificate_pem)
+        return certificate_pem, assemble_legacy(
+            signed, signer.sign(hashlib.sha256(signed).digest()), certificate_pem
+        )
 
 
 @contextmanager
 def its_own_key(certificate: Certificate) -> Iterator[None]:
-    """Say of a fresh signature that does not verify what that means: the signer has the key of another certificate."""
+    """Say what a fresh signature that does not verify means: the key is another certificate's."""
     try:
         yield
     except TrustError as error:
@@ -91,12 +95,15 @@ def its_own_key(certificate: Certificate) -> Iterator[None]:
             where=certificate.where,
             observed=error.what,
             expected=f"the key of {certificate.subject}",
-            hint="`openssl x509 -in CERTIFICATE -noout -pubkey` prints the public key that the signer must have",
+            hint=(
+                "`openssl x509 -in CERTIFICATE -noout -pubkey` prints the public key that the "
+                "signer must have"
+            ),
         ) from None
 
 
 class PemSigner:
-    """Signs with a key in memory, deterministically (RFC 6979): the same input gives the same bytes."""
+    """Signs with a key in memory, deterministically (RFC 6979): same input, same bytes."""
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
         self._key = key
@@ -109,17 +116,22 @@ class PemSigner:
     def sign(self, digest: bytes) -> bytes:
         """See `Signer.sign`."""
         try:
-            der = self._key.sign(digest, ec.ECDSA(Prehashed(hashes.SHA256()), deterministic_signing=True))
+            der = self._key.sign(
+                digest, ec.ECDSA(Prehashed(hashes.SHA256()), deterministic_signing=True)
+            )
         except UnsupportedAlgorithm:
             raise InputError(
                 "the OpenSSL of this Python cannot make deterministic signatures",
-                hint="install the cryptography package from PyPI, which brings its own OpenSSL, or one built with 3.2 or newer",
+                hint=(
+                    "install the cryptography package from PyPI, which brings its own OpenSSL, or "
+                    "one built with 3.2 or newer"
+                ),
             ) from None
         return parse_answer(der, "the private key")
 
 
 class CommandSigner:
-    """Signs by running a program: digest (32 bytes) on stdin, signature on stdout in any form `parse_answer` reads.
+    """Signs by a program: digest (32 bytes) on stdin, any form of `parse_answer` on stdout.
 
     Args:
         argv: the program and its arguments; no shell is involved.
@@ -140,19 +152,29 @@ class CommandSigner:
         try:
             code, answer, errors = self._run(digest)
         except OSError as error:
-            raise InputError("cannot run the program", where=where, observed=error.strerror) from None
+            raise InputError(
+                "cannot run the program", where=where, observed=error.strerror
+            ) from None
         except subprocess.TimeoutExpired as expired:
             raise InputError(
-                f"no answer within {self._timeout:g} seconds", where=where, observed=_tail(expired.stderr)
+                f"no answer within {self._timeout:g} seconds",
+                where=where,
+                observed=_tail(expired.stderr),
             ) from None
         if code != 0:
             status = f"exit code {code}" if code > 0 else f"signal {-code}"
-            raise InputError("the program failed", where=where, observed=f"{status}: {_tail(errors)}")
+            raise InputError(
+                "the program failed", where=where, observed=f"{status}: {_tail(errors)}"
+            )
         return parse_answer(answer, where)
 
     def _run(self, digest: bytes) -> tuple[int, bytes, bytes]:
-        """Return exit code, answer and stderr; if this process ends, everything that the program started ends, too."""
-        # With a terminal, the program may ask for a PIN there; signals from the terminal reach all of it anyway.
+        """Return exit code, answer and stderr.
+
+        If this process ends, everything that the program started ends, too.
+        """
+        # With a terminal, the program may ask for a PIN there; signals from the terminal reach all
+        # of it anyway.
         is_alone = not os.isatty(0)
         with subprocess.Popen(  # noqa: S603  # running the user's program is the purpose; no shell
             self._argv,

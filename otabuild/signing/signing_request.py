@@ -1,4 +1,4 @@
-"""Signing in two steps, for keys that no build machine sees: write a request, then accept the answer."""
+"""Signing in two steps, for keys that no build machine sees: a request, then an answer."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SigningRequest:
         return hashlib.sha256(self.signing_input).digest()
 
     def to_json(self) -> bytes:
-        """Return the request as a file: for people, for scripts, and with the parameters of an AWS KMS `Sign` call."""
+        """Return the request as a file: for people, scripts, and with AWS KMS `Sign` parameters."""
         return dump_json(self._to_value()) + b"\n"
 
     def _to_value(self) -> dict[str, Any]:
@@ -49,7 +49,9 @@ class SigningRequest:
             "signing-input": base64.b64encode(self.signing_input).decode(),
             "sha256": self.digest.hex(),
             "subject": self.chain[0].subject.rfc4514_string(),
-            "chain": [certificate.public_bytes(Encoding.PEM).decode() for certificate in self.chain],
+            "chain": [
+                certificate.public_bytes(Encoding.PEM).decode() for certificate in self.chain
+            ],
             "aws-kms-sign": {
                 "Message": base64.b64encode(self.digest).decode(),
                 "MessageType": "DIGEST",

@@ -1,7 +1,7 @@
 """Decides whom to trust, and whether a chain ends there.
 
-Every chain is checked twice: by otabuild's own rules (`otabuild.signing.chain`), which have better messages, and by the
-path validation of the cryptography package. Both must accept it.
+Every chain is checked twice: by otabuild's own rules (`otabuild.signing.chain`), which have better
+messages, and by the path validation of the cryptography package. Both must accept it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ class TrustPolicy:
         anchors: the trusted roots; see `load_anchors`.
         not_before: refuse images signed before this time.
         max_age: refuse images signed more than this many seconds ago.
-        allowed_signers: common names, or whole subjects in RFC 4514 form (with a `=`), one of which must have signed;
-            empty for any.
+        allowed_signers: common names, or whole subjects in RFC 4514 form (with a `=`), one of which
+            must have signed; empty for any.
         crls: revocation lists; if there are any, every issuer of the chain needs a current one.
-        strict_eku: require codeSigning of the signing certificate, and of every CA that has an extended key usage; by
-            default the signing certificate may have none, and that of a CA is only noted.
+        strict_eku: require codeSigning of the signing certificate, and of every CA that has an
+            extended key usage; by default the signing certificate may have none, and that of a CA
+            is only noted.
     """
 
     anchors: tuple[Certificate, ...]
@@ -62,7 +63,7 @@ class TrustPolicy:
 
 
 def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
-    """Read the trust anchors: the self-signed certificates of PEM files, and of the *.pem and *.crt files of folders.
+    """Read the trust anchors: self-signed certificates of PEM files, or folders' *.pem, *.crt.
 
     Raises:
         InputError: a file, or a *.pem or *.crt file of a folder, has no PEM certificate.
@@ -76,7 +77,8 @@ def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
         raise TrustError(
             "no trust anchor: without one, nothing can be verified",
             where=", ".join(files or paths),
-            hint="name the file of a self-signed root certificate, or a folder with such *.pem or *.crt files; "
+            hint="name the file of a self-signed root certificate, or a folder with such *.pem or "
+            "*.crt files; "
             "an intermediate certificate is not an anchor",
         )
     return anchors
@@ -94,11 +96,13 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
         The trusted root.
 
     Raises:
-        TrustError: the chain breaks a rule, is not valid at that time, is revoked, or does not end at an anchor.
+        TrustError: the chain breaks a rule, is not valid at that time, is revoked, or does not end
+            at an anchor.
     """
     for problem in chain_problems(chain, {VERIFICATION: now}, strict_eku=policy.strict_eku):
         raise problem
-    # Clients build paths: a root that an older one signed as well may stand in the chain, and be an anchor itself.
+    # Clients build paths: a root that an older one signed as well may stand in the chain, and be an
+    # anchor itself.
     candidates = [
         (path[: length + 1], anchor)
         for path in paths_up(chain)
@@ -131,28 +135,37 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
         "the chain does not end at a trusted root",
         where=chain[-1].where,
         observed=chain[-1].facts,
-        expected="; ".join(sorted({anchor.subject for anchor in policy.anchors})) or "at least one trust anchor",
-        hint="add the root certificate of that issuer to the trust store if you trust it, or the missing intermediate "
+        expected="; ".join(sorted({anchor.subject for anchor in policy.anchors}))
+        or "at least one trust anchor",
+        hint="add the root certificate of that issuer to the trust store if you trust it, or the "
+        "missing intermediate "
         "to the chain when signing",
     )
 
 
-def path_problem(chain: Sequence[Certificate], policy: TrustPolicy | None, now: int) -> OtabuildError | None:
+def path_problem(
+    chain: Sequence[Certificate], policy: TrustPolicy | None, now: int
+) -> OtabuildError | None:
     """Return why nothing shows that clients will find a path from a signer to a root, or None.
 
     Args:
         chain: the signing certificate first.
-        policy: whom clients trust, if known; without it, only a chain that has an issuer is believed to be complete.
+        policy: whom clients trust, if known; without it, only a chain that has an issuer is
+            believed to be complete.
         now: the time to check validity at, Unix seconds.
     """
     if policy is None:
         if len(chain) > 1:
             return None
         return TrustError(
-            "whether a root issued the signing certificate cannot be told: clients refuse it if an intermediate did",
+            "whether a root issued the signing certificate cannot be told: clients refuse it if an "
+            "intermediate did",
             where=chain[0].where,
             observed=chain[0].facts,
-            hint="add the intermediate certificates (`chain`, --chain), and name the root (`verify: {trust: …}`, --ca)",
+            hint=(
+                "add the intermediate certificates (`chain`, --chain), and name the root (`verify: "
+                "{trust: …}`, --ca)"
+            ),
         )
     try:
         verify_chain(chain, policy, now)
@@ -181,7 +194,9 @@ def check_signer(certificate: Certificate, policy: TrustPolicy) -> None:
         )
 
 
-def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, now: int) -> None:
+def _verify_path(
+    chain: Sequence[Certificate], anchor: Certificate, policy: TrustPolicy, now: int
+) -> None:
     for problem in authority_problems(anchor, len(chain) - 1):
         raise problem
     for problem in validity_problems(anchor, {VERIFICATION: now}):
@@ -219,26 +234,36 @@ def _verify_path(chain: Sequence[Certificate], anchor: Certificate, policy: Trus
             expected=f"a path to {anchor.subject}",
         ) from None
     if verified.chain != [*certificates, anchor.x509]:
-        raise TrustError("a certificate of the chain is not part of the path to the root", where=chain[0].where)
+        raise TrustError(
+            "a certificate of the chain is not part of the path to the root", where=chain[0].where
+        )
     check_revocation([*chain, anchor], policy.crls, now)
 
 
-def _signs_certificates(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+def _signs_certificates(
+    _policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None
+) -> None:
     if usage is not None and not usage.key_cert_sign:
         raise ValueError("a CA certificate without keyCertSign")
 
 
-def _is_no_authority(_policy: Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints | None) -> None:
+def _is_no_authority(
+    _policy: Policy, _certificate: x509.Certificate, basic: x509.BasicConstraints | None
+) -> None:
     if basic is not None and basic.ca:
         raise ValueError("a CA certificate as the signing certificate")
 
 
-def _signs_data(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None) -> None:
+def _signs_data(
+    _policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUsage | None
+) -> None:
     if usage is not None and not usage.digital_signature:
         raise ValueError("a signing certificate without digitalSignature")
 
 
-def _signs_code(_policy: Policy, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None) -> None:
+def _signs_code(
+    _policy: Policy, _certificate: x509.Certificate, usage: x509.ExtendedKeyUsage | None
+) -> None:
     if usage is not None and ExtendedKeyUsageOID.CODE_SIGNING not in usage:
         raise ValueError("a signing certificate whose extended key usage lacks codeSigning")
 
@@ -247,6 +272,10 @@ def _files(path: str) -> list[str]:
     try:
         if not os.path.isdir(path):
             return [path]
-        return [os.path.join(path, name) for name in sorted(os.listdir(path)) if name.endswith(_ANCHOR_SUFFIXES)]
+        return [
+            os.path.join(path, name)
+            for name in sorted(os.listdir(path))
+            if name.endswith(_ANCHOR_SUFFIXES)
+        ]
     except OSError as error:
         raise storage_error(error, "read", path) from None

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 from functools import partial
 
 from otabuild.errors import ContainerError
-from otabuild.storage.backend import Backend, BackendFile, NoSuchFileError, extent, range_of, reading
+from otabuild.storage.backend import (
+    Backend,
+    BackendFile,
+    NoSuchFileError,
+    extent,
+    range_of,
+    reading,
+)
 from otabuild.storage.zip_reader import read_entries
 
 
@@ -51,7 +58,9 @@ class ArtifactBackend(Backend):
             crc = zlib.crc32(chunk, crc)
             yield chunk
         if end - start == entry.size and crc != entry.crc:
-            raise ContainerError("CRC is wrong", where=name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}")
+            raise ContainerError(
+                "CRC is wrong", where=name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}"
+            )
 
     def total_size(self) -> int:
         """See `Backend`."""

@@ -1,7 +1,7 @@
 """Where an image is read from: one small interface.
 
-`storage/backends.py` opens one by path. A new place to read from is a module with a subclass, and a line there; the
-suite in tests/storage/test_backends.py says how it must behave.
+`storage/backends.py` opens one by path. A new place to read from is a module with a subclass, and a
+line there; the suite in tests/storage/test_backends.py says how it must behave.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CHUNK = 1 << 20
 
 
 class BackendFile(NamedTuple):
-    """A file or folder of the image (`name` of a folder ends in `/`); `mode` is the whole st_mode."""
+    """A file or folder of the image (a folder's `name` ends in `/`); `mode` is all of st_mode."""
 
     name: str
     size: int
@@ -39,18 +39,21 @@ class NoSuchFileError(IntegrityError):
 
 
 class Backend(ABC):
-    """The files of an image by name, such as `index.json` or `blobs/sha256/<hex>`. Bytes are not verified.
+    """The files of an image by name, as `index.json` or `blobs/sha256/<hex>`, unverified.
 
-    An image is opened once, and nothing of this machine is looked up by its path again, so that nobody can replace it
-    meanwhile. Every method may be called from several threads.
+    An image is opened once, and nothing of this machine is looked up by its path again, so that
+    nobody can replace it meanwhile. Every method may be called from several threads.
 
     Attributes:
         path: what the user named, for messages.
         is_artifact: whether it is one ZIP.
-        is_remote: whether each file costs a request to a server; then what will be read is fetched ahead.
-        knows_sizes: whether `size` answers at once; if not, nobody should ask what reading the file tells anyway.
+        is_remote: whether each file costs a request to a server; then what will be read is fetched
+            ahead.
+        knows_sizes: whether `size` answers at once; if not, nobody should ask what reading the file
+            tells anyway.
         lists_files: whether `members` knows every file; if not, it yields none.
-        lists_blobs: whether the blobs are among them; in a store of releases, they belong to all releases.
+        lists_blobs: whether the blobs are among them; in a store of releases, they belong to all
+            releases.
     """
 
     is_artifact = False
@@ -79,17 +82,19 @@ class Backend(ABC):
 
     @abstractmethod
     def chunks(self, name: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes of a file from `start` to `end` (its size if None) in parts of at most 1 MiB.
+        """Yield a file from `start` to `end` (None: its size) in parts of at most 1 MiB.
 
         Raises:
             NoSuchFileError: it is missing.
-            IntegrityError: it is not a regular file, shorter than `end`, or became shorter meanwhile.
-            ContainerError: its CRC differs from that in the artifact; found out only if it is read as a whole.
+            IntegrityError: it is not a regular file, shorter than `end`, or became shorter
+                meanwhile.
+            ContainerError: its CRC differs from that in the artifact; found out only if it is read
+                as a whole.
             StorageError: the operating system, or a server, could not read it.
         """
 
     def whole(self, name: str, size: int | None) -> Iterator[bytes]:
-        """Yield all bytes of a file that should have `size`, which `chunks` does not know; raises as `chunks`.
+        """Yield all of a file that should have `size`, unknown to `chunks`; raises as that.
 
         If it has more, not all of them need to come, but more than `size`.
         """
@@ -111,7 +116,7 @@ class Backend(ABC):
 
     @abstractmethod
     def total_size(self) -> int | None:
-        """Return the bytes of the artifact, or of all files together; None if the blobs are not listed."""
+        """Return the bytes of the artifact or of all files; None if blobs are not listed."""
 
     @abstractmethod
     def close(self) -> None:
@@ -123,25 +128,28 @@ class Backend(ABC):
         return False
 
     def fetch_joined(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
-        """Return the bytes of several files; raises as `chunks`. None stands for one that `chunks` should be asked for."""
+        """Return the bytes of several files; raises as `chunks`.
+
+        None stands for one that `chunks` should be asked for.
+        """
         return [b"".join(self.chunks(file.name)) for file in files]
 
     def expect(self, file: Wanted) -> None:  # noqa: B027 -- most places answer at once
-        """Say that a file will soon be read as a whole: a place that keeps it begins to fetch it."""
+        """Say that a file will soon be read as a whole: its place may begin to fetch it."""
 
     def check_rest(self) -> None:  # noqa: B027 -- most places leave nothing out
-        """Check what opening and reading left out, so that then nothing of the container is unchecked.
+        """Check what opening and reading left out: then all of the container is checked.
 
         Raises:
             ContainerError: the artifact is not the strict ZIP of the format.
         """
 
     def traffic(self) -> tuple[int, int] | None:
-        """Return how many requests were made, and how many bytes came back; None if there is no server."""
+        """Return how many requests were made, and bytes came back; None without a server."""
         return None
 
     def artifact_digest(self) -> bytes | None:
-        """Return the SHA-256 of the artifact as it is now; None if it is not one, or is on a server.
+        """Return the SHA-256 of the artifact as it is now; None if it is no file here.
 
         Raises:
             IntegrityError: it became shorter meanwhile.
@@ -171,7 +179,8 @@ def reading(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # no file can have a name that is too long
+        # No file can have a name that is too long.
+        if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):
             raise NoSuchFileError("missing", where=name) from None
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise IntegrityError("not a plain file in plain folders", where=name) from None
@@ -199,7 +208,9 @@ def extent(fd: int, start: int, end: int, name: str) -> Iterator[bytes]:
         with reading(name):
             part = os.pread(fd, min(CHUNK, end - start), start)
         if not part:
-            raise IntegrityError("got shorter while it was read", where=name, observed=f"{end - start} bytes less")
+            raise IntegrityError(
+                "got shorter while it was read", where=name, observed=f"{end - start} bytes less"
+            )
         start += len(part)
         yield part
 
@@ -212,5 +223,10 @@ def range_of(size: int, start: int, end: int | None, name: str) -> tuple[int, in
     """
     end = size if end is None else end
     if not 0 <= start <= end <= size:
-        raise IntegrityError("shorter than what refers to it", where=name, observed=size, expected=f"{start} to {end}")
+        raise IntegrityError(
+            "shorter than what refers to it",
+            where=name,
+            observed=size,
+            expected=f"{start} to {end}",
+        )
     return start, end

@@ -40,10 +40,14 @@ def _backend_of(fd: int, name: str) -> Backend:
     status = os.fstat(fd)
     if stat.S_ISDIR(status.st_mode):
         if os.path.islink(name):
-            raise IntegrityError("the image folder is a symlink", where=name, hint="name the folder it points to")
+            raise IntegrityError(
+                "the image folder is a symlink", where=name, hint="name the folder it points to"
+            )
         return DirectoryBackend(name, fd)
     if not stat.S_ISREG(status.st_mode):
-        raise InputError("neither a folder nor a plain file", where=name, observed=oct(status.st_mode))
+        raise InputError(
+            "neither a folder nor a plain file", where=name, observed=oct(status.st_mode)
+        )
     try:
         return ArtifactBackend(name, fd)
     except (ContainerError, LimitError) as error:

@@ -22,6 +22,6 @@ def vex_beside(sbom: str) -> str:
 
 
 def documents_beside(artifact: str) -> list[str]:
-    """Return the paths of the documents about an artifact that lie beside it; they belong to the release."""
+    """Return the paths of documents beside an artifact, about it, and part of the release."""
     paths = (f"{artifact}{suffix}" for suffix in SUFFIXES)
     return [path for path in paths if os.path.isfile(path)]

@@ -1,14 +1,15 @@
-"""The cache of a work directory: stored blobs, results by their inputs, and the digests of hashed files.
+"""The cache of a work directory: stored blobs, results by inputs, digests of hashed files.
 
     <folder>/packs/<n>          concatenated blobs; each run that stores any adds one such file
     <folder>/cache.sqlite3      `blobs`: digest -> pack, offset, size
                                 `made`: key of a recipe for bytes -> its result
                                 `hashed`: host file -> digest
 
-Blobs are in packs because creating a file for each of ten thousand blobs costs more than writing them. Names are never
-trusted: every reader of a blob checks it against its digest. Records of `made` and `hashed` have a seal (see
-`storage.seal`), because others may have written the cache; a damaged or lost database only costs time. One process at a
-time has a cache open: worker processes of one run wait for each other. Its methods are thread-safe.
+Blobs are in packs because creating a file for each of ten thousand blobs costs more than writing
+them. Names are never trusted: every reader of a blob checks it against its digest. Records of
+`made` and `hashed` have a seal (see `storage.seal`), because others may have written the cache; a
+damaged or lost database only costs time. One process at a time has a cache open: worker processes
+of one run wait for each other. Its methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ _CHUNK = 1 << 20
 _PACK = re.compile("[1-9][0-9]{0,17}")
 _BATCH = 500
 _STRIDE = 8 << 20
-"""Writing a pack to disk starts whenever it has grown by this many bytes, not only when the artifact is synced."""
+"""Writing a pack to disk starts whenever it has grown by this many bytes, not only when the
+artifact is synced."""
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
 
@@ -52,7 +54,7 @@ class _BlobPlace(NamedTuple):
 
 
 class Cache:
-    """See the module. As a context manager, it commits what was remembered on exit, also after an error."""
+    """See the module. As a context manager, it commits on exit, also after an error."""
 
     def __init__(self, folder: str, seal: Seal | None = None) -> None:
         self.folder = folder
@@ -64,7 +66,9 @@ class Cache:
         self._pack = self._end = 0
         with ExitStack() as undo:
             undo.enter_context(waiting_for_others(os.path.join(folder, "lock")))
-            self._db = undo.enter_context(closing(open_database(os.path.join(folder, "cache.sqlite3"))))
+            self._db = undo.enter_context(
+                closing(open_database(os.path.join(folder, "cache.sqlite3")))
+            )
             self._pack = self._remove_orphans() + 1
             self._close = undo.pop_all().close
 
@@ -72,7 +76,10 @@ class Cache:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         try:
             with suppress(StorageError) if error else nullcontext():
@@ -83,7 +90,9 @@ class Cache:
             self._close()
 
     def chunks(self, blob: Blob) -> Iterator[bytes]:
-        """Yield the bytes of a blob in parts of at most 1 MiB, unverified: fewer, or none, if it is damaged or missing.
+        """Yield a blob in parts of at most 1 MiB, unverified.
+
+        There are fewer bytes, or none, if it is damaged or missing.
 
         Raises:
             StorageError: the operating system could not read it.
@@ -91,28 +100,30 @@ class Cache:
         return self.readers([blob]).get(blob, _nothing)()
 
     def has(self, blob: Blob) -> bool:
-        """Whether the cache has a blob with that digest and size. Its bytes are checked when they are read."""
+        """Whether the cache has a blob of that digest and size; bytes are checked on reading."""
         return self._one("SELECT 1 FROM blobs WHERE digest = ? AND size = ?", *blob) is not None
 
     def readers(self, blobs: Iterable[Blob]) -> dict[Blob, Callable[[], Iterator[bytes]]]:
-        """Return, for each of these blobs that the cache has, what yields its bytes as `chunks` does.
+        """Return, for those of these blobs that the cache has, what yields the bytes as `chunks`.
 
         Takes less time than asking for each.
         """
         found: dict[Blob, Callable[[], Iterator[bytes]]] = {}
         query = "SELECT digest, size, pack, offset FROM blobs WHERE digest IN ({})"
         for digest, size, pack, offset in self._each(query, (blob.digest for blob in blobs)):
-            found[Blob(digest, size)] = partial(_place_chunks, _BlobPlace(self._pack_path(pack), offset), size)
+            found[Blob(digest, size)] = partial(
+                _place_chunks, _BlobPlace(self._pack_path(pack), offset), size
+            )
         return found
 
     def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
-        """Return the blobs that the cache does not have, in their order; takes less time than asking for each."""
+        """Return the blobs that the cache lacks, in their order; faster than asking for each."""
         wanted = list(blobs)
         found = self.readers(wanted)
         return [blob for blob in wanted if blob not in found]
 
     def knows_files(self) -> bool:
-        """Whether it has the digest of any host file: asking for each of a large tree takes a moment."""
+        """Whether it has the digest of any host file: asking for each of a tree takes time."""
         return self._one("SELECT 1 FROM hashed") is not None
 
     def add(self, data: bytes) -> Blob:
@@ -144,9 +155,11 @@ class Cache:
         return damaged
 
     def recall(self, key: bytes) -> list[Any] | None:
-        """Return what was remembered for a key, or None if there is no record of it that this user sealed."""
+        """Return what was remembered for a key; None without a record that this user sealed."""
         match self._one("SELECT value FROM made WHERE key = ?", key):
-            case (bytes() as record,) if self._seal.holds(record[:SIZE], "made", key, record[SIZE:]):
+            case (bytes() as record,) if self._seal.holds(
+                record[:SIZE], "made", key, record[SIZE:]
+            ):
                 return list(msgpack.unpackb(record[SIZE:]))
         return None
 
@@ -161,10 +174,12 @@ class Cache:
     def remember(self, key: bytes, value: Sequence[Any]) -> None:
         """Remember the result for a key."""
         packed = bytes(msgpack.packb(value))
-        self._execute("REPLACE INTO made VALUES (?, ?)", (key, self._seal.of("made", key, packed) + packed))
+        self._execute(
+            "REPLACE INTO made VALUES (?, ?)", (key, self._seal.of("made", key, packed) + packed)
+        )
 
     def hashed(self, keys: Iterable[FileKey]) -> dict[FileKey, tuple[bytes, bytes | None]]:
-        """Return digest and inlined content of those host files in these states that a record sealed by this user has.
+        """Return digest and inlined content of host files in these states, from sealed records.
 
         Takes less time than asking for each.
         """
@@ -187,7 +202,8 @@ class Cache:
         """Remember key, digest and inlined content of host files."""
         signed = [(_signed(key), digest, inline) for key, digest, inline in rows]
         packed = [
-            (*key, digest, inline, self._seal.of("hashed", key, digest, inline)) for key, digest, inline in signed
+            (*key, digest, inline, self._seal.of("hashed", key, digest, inline))
+            for key, digest, inline in signed
         ]
         with self._lock, self._errors():
             self._db.executemany("REPLACE INTO hashed VALUES (?,?,?,?,?,?,?,?)", packed)
@@ -197,9 +213,11 @@ class Cache:
         self._execute("DELETE FROM hashed", ())
 
     def mark_used(self, blobs: Iterable[Blob], now: int) -> None:
-        """Record that these blobs, and those stored since the last call, are in use at `now` (Unix nanoseconds)."""
+        """Record that these blobs, and those stored since, are in use `now` (Unix nanoseconds)."""
         with self._lock, self._errors():
-            self._db.executemany("UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs])
+            self._db.executemany(
+                "UPDATE blobs SET used = ? WHERE digest = ?", [(now, blob.digest) for blob in blobs]
+            )
             self._db.execute("UPDATE blobs SET used = ? WHERE used = 0", (now,))
 
     def commit(self) -> None:
@@ -210,20 +228,26 @@ class Cache:
     def _blobs(self) -> Iterator[tuple[Blob, _BlobPlace]]:
         """Yield every blob and its location, in location order."""
         rows = self._all("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset")
-        return ((Blob(digest, size), _BlobPlace(self._pack_path(pack), offset)) for digest, size, pack, offset in rows)
+        return (
+            (Blob(digest, size), _BlobPlace(self._pack_path(pack), offset))
+            for digest, size, pack, offset in rows
+        )
 
     def usage(self) -> tuple[int, int, int]:
         """Return the number of blobs, their bytes, and the bytes of the cache on disk."""
         count, size = self._one("SELECT count(*), total(size) FROM blobs")
         with os.scandir(self.folder) as files, os.scandir(self._packs) as packs:
-            disk = sum(entry.stat(follow_symlinks=False).st_blocks * 512 for entry in (*files, *packs))
+            disk = sum(
+                entry.stat(follow_symlinks=False).st_blocks * 512 for entry in (*files, *packs)
+            )
         return count, int(size), disk
 
     def shrink(self, size: int, spare: int) -> int:
-        """Drop the least recently used blobs until at most `size` bytes are left; return the number of blobs dropped.
+        """Drop the least recently used blobs down to `size` bytes; return how many.
 
-        Blobs used at `spare` (Unix nanoseconds) or later are kept, and so are blobs that were never marked as used. If
-        the file system does not support holes, space is freed only when a whole pack is dropped.
+        Blobs used at `spare` (Unix nanoseconds) or later are kept, and so are blobs that were never
+        marked as used. If the file system does not support holes, space is freed only when a whole
+        pack is dropped.
         """
         older = """FROM (
                 SELECT digest, used,
@@ -249,10 +273,12 @@ class Cache:
 
     def record(self, blob: Blob, offset: int) -> None:
         """Record that a blob is complete, and its location."""
-        self._execute("REPLACE INTO blobs VALUES (?,?,?,?,0)", (blob.digest, self._pack, offset, blob.size))
+        self._execute(
+            "REPLACE INTO blobs VALUES (?,?,?,?,0)", (blob.digest, self._pack, offset, blob.size)
+        )
 
     def _reserve(self, size: int) -> int:
-        """Reserve space in this run's pack; space that is not written remains a hole and uses no disk."""
+        """Reserve space in this run's pack; unwritten space is a hole and uses no disk."""
         with self._lock:
             offset, self._end = self._end, self._end + size
         return offset
@@ -262,14 +288,16 @@ class Cache:
             if self._fd is None:
                 path = self._pack_path(self._pack)
                 with fs.change("create", path):
-                    self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+                    self._fd = os.open(
+                        path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644
+                    )
             return self._fd
 
     def _pack_path(self, number: int) -> str:
         return os.path.join(self._packs, str(number))
 
     def _remove_orphans(self) -> int:
-        """Remove packs without any blobs, such as those of a killed run; return the highest number in use."""
+        """Remove packs without blobs, as of killed runs; return the highest number in use."""
         used = {row[0] for row in self._all("SELECT DISTINCT pack FROM blobs")} | {self._pack}
         found = {int(name) for name in os.listdir(self._packs) if _PACK.fullmatch(name)}
         for number in found - used:
@@ -302,16 +330,20 @@ class Cache:
     def _errors(self) -> Iterator[None]:
         """Convert the errors of the database, which one thread at a time may use.
 
-        The lock is taken outside: a signal can leave a generator suspended right after its first step, and a lock that
-        it holds would be released too late for the threads that somebody waits for meanwhile.
+        The lock is taken outside: a signal can leave a generator suspended right after its first
+        step, and a lock that it holds would be released too late for the threads that somebody
+        waits for meanwhile.
         """
         try:
             yield
         except sqlite3.DatabaseError as error:
             hint = (
-                f"free some space on the disk of {fs.disk_of(self.folder)}, or remove the cache: it will be recreated"
+                f"free some space on the disk of {fs.disk_of(self.folder)}, or remove the cache: "
+                "it will be recreated"
             )
-            raise StorageError("cannot use the cache", where=self.folder, observed=error, hint=hint) from error
+            raise StorageError(
+                "cannot use the cache", where=self.folder, observed=error, hint=hint
+            ) from error
 
     def _one(self, statement: str, *values: object) -> Any:
         with self._lock, self._errors():
@@ -322,7 +354,7 @@ class Cache:
             return self._db.execute(statement, values).fetchall()
 
     def _each(self, query: str, values: Iterable[object], *first: object) -> Iterator[Any]:
-        """Yield the rows of a query for many values, whose place in it is `{}`; `first` come before them."""
+        """Yield the rows of a query for many values, in place of `{}`; `first` come before them."""
         left = iter(values)
         while batch := list(islice(left, _BATCH)):
             yield from self._all(query.format(",".join("?" * len(batch))), *first, *batch)

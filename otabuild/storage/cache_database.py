@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS blobs (digest BLOB PRIMARY KEY, pack INTEGER NOT NULL
 CREATE TABLE IF NOT EXISTS made (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS hashed (device INTEGER, inode INTEGER, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
     ctime_ns INTEGER NOT NULL, digest BLOB NOT NULL, inline BLOB, seal BLOB NOT NULL, PRIMARY KEY (device, inode)) WITHOUT ROWID;
-"""
+"""  # noqa: E501 older caches have these words
 _APPLICATION_ID = 0x6F746133
 _WRONG = """SELECT 1 FROM blobs
     WHERE typeof(digest) <> 'blob' OR typeof(size) <> 'integer' OR typeof(used) <> 'integer'
@@ -34,12 +34,17 @@ def open_database(path: str) -> sqlite3.Connection:
     for _attempt in (1, 2):
         try:
             with ExitStack() as undo:
-                db = undo.enter_context(closing(sqlite3.connect(path, timeout=30, check_same_thread=False)))
+                db = undo.enter_context(
+                    closing(sqlite3.connect(path, timeout=30, check_same_thread=False))
+                )
                 _set_up(db)
                 undo.pop_all()
                 return db
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            if (
+                isinstance(error, sqlite3.OperationalError)
+                and error.sqlite_errorcode != sqlite3.SQLITE_ERROR
+            ):
                 raise StorageError("cannot open the cache", where=path, observed=error) from None
             for suffix in ("", "-journal", "-wal"):
                 fs.unlink(path + suffix, missing_ok=True)
@@ -55,5 +60,9 @@ def _set_up(db: sqlite3.Connection) -> None:
     db.executescript(_SCHEMA)
     tables = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")}
     wanted = {sql.replace("IF NOT EXISTS ", "").strip() for sql in _SCHEMA.split(";")} - {""}
-    if tables != wanted or db.execute("PRAGMA quick_check").fetchone()[0] != "ok" or db.execute(_WRONG).fetchone():
+    if (
+        tables != wanted
+        or db.execute("PRAGMA quick_check").fetchone()[0] != "ok"
+        or db.execute(_WRONG).fetchone()
+    ):
         raise sqlite3.DatabaseError("damaged")

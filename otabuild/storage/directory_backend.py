@@ -20,13 +20,14 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class DirectoryBackend(Backend):
-    """A folder that is read through descriptors of folders, and through no symlink but that of a release in a store."""
+    """A folder that is read through descriptors, and through no link but a release's in a store."""
 
     def __init__(self, path: str, fd: int) -> None:
         """Take over a descriptor of the folder.
 
         Raises:
-            IntegrityError: its blobs folder is missing, or a symlink to anywhere but the blobs of a store.
+            IntegrityError: its blobs folder is missing, or a symlink to anywhere but the blobs of a
+                store.
             StorageError: the operating system could not read it.
         """
         super().__init__(path)
@@ -41,7 +42,9 @@ class DirectoryBackend(Backend):
                     os.close(blobs)
         except IntegrityError as error:
             error.where, error.what = path, f"not an OTA image: {_BLOBS} is {error.what}"
-            if artifact := min((name for name in os.listdir(fd) if name.endswith(".zip")), default=""):
+            if artifact := min(
+                (name for name in os.listdir(fd) if name.endswith(".zip")), default=""
+            ):
                 error.hint = f"name a file in it, such as {os.path.join(path, artifact)}"
             raise
 
@@ -91,14 +94,15 @@ class DirectoryBackend(Backend):
         return sum(member.size for member in self.members()) if self.lists_blobs else None
 
     def _holds(self, target: str) -> bool:
-        # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
+        # Resolve it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to
+        # another place.
         inside = os.path.realpath(os.path.dirname(target.rstrip("/")) or ".")
         own = (os.path.realpath(os.path.join(self.path, part)) for part in ("", "blobs"))
         return any(os.path.commonpath((inside, outer)) == outer for outer in own)
 
     @contextmanager
     def _open(self, name: str) -> Iterator[tuple[int, int]]:
-        """Yield a descriptor of the file and its size; no component of the name may be a symlink."""
+        """Yield a descriptor of the file and its size; no component of the name may be a link."""
         folder, _, last = name.rpartition("/")
         todo: list[int] = []
         try:

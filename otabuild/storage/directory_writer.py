@@ -16,7 +16,10 @@ _MARKER = "index.json"
 
 
 def is_image_directory(path: str) -> bool:
-    """Whether a folder is an image of this format. An oci-layout alone is not enough: every OCI image has one."""
+    """Whether a folder is an image of this format.
+
+    An oci-layout alone is not enough: every OCI image has one.
+    """
     try:
         Index.parse(files.read_file(os.path.join(path, _MARKER), limits.INDEX))
     except OtabuildError:
@@ -24,8 +27,12 @@ def is_image_directory(path: str) -> bool:
     return True
 
 
-def write_directory(path: str, members: Sequence[Member], *, progress: Callable[[int], None]) -> None:
-    """Write the members as an image directory, which appears when it is complete; see `publishing.replacing_folder`.
+def write_directory(
+    path: str, members: Sequence[Member], *, progress: Callable[[int], None]
+) -> None:
+    """Write the members as an image directory, which appears when it is complete.
+
+    See `publishing.replacing_folder`.
 
     Raises:
         InputError: `path` exists and is not an image directory.
@@ -56,7 +63,9 @@ def write_directory(path: str, members: Sequence[Member], *, progress: Callable[
 
 
 def remove_directory(path: str) -> None:
-    """Remove an image directory. If `path` is a link, the link stays, and the folder that it leads to is removed.
+    """Remove an image directory.
+
+    If `path` is a link, the link stays, and the folder that it leads to is removed.
 
     Raises:
         StorageError: the operating system refused.

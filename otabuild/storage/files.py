@@ -15,13 +15,15 @@ from otabuild.storage.publishing import replacing
 
 @contextmanager
 def creating(path: str) -> Iterator[int]:
-    """Write a file that must not exist yet, inside a folder that is itself moved into place later; its mode is 0644.
+    """Write a new file, with mode 0644, inside a folder that is moved into place later.
 
     Raises:
         StorageError: it cannot be created, or already exists.
     """
     with fs.change("create", path):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        fd = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
     try:
         yield fd
         with fs.change("chmod", path):
@@ -33,13 +35,17 @@ def creating(path: str) -> Iterator[int]:
 
 @contextmanager
 def appending(path: str) -> Iterator[tuple[int, int]]:
-    """Go on writing a file of ours, which may not exist yet; yields a descriptor, and the bytes that are there.
+    """Go on writing a file of ours, which may be missing.
+
+    Yields a descriptor, and the bytes that are there.
 
     Raises:
         StorageError: it cannot be opened.
     """
     with fs.change("create", path):
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+        )
     try:
         yield fd, os.fstat(fd).st_size
     finally:
@@ -53,7 +59,9 @@ def write_file(path: str, data: bytes, *, mode: int = 0o644, durable: bool = Fal
         fs.write(fd, data, path)
 
 
-def write_new_files(folder: str, contents: Mapping[str, bytes], secret: Container[str]) -> list[str]:
+def write_new_files(
+    folder: str, contents: Mapping[str, bytes], secret: Container[str]
+) -> list[str]:
     """Write several new files into a folder, which is made if it is missing: all of them, or none.
 
     Args:
@@ -70,7 +78,9 @@ def write_new_files(folder: str, contents: Mapping[str, bytes], secret: Containe
     """
     paths = [os.path.join(folder, name) for name in contents]
     for path in filter(os.path.lexists, paths):
-        raise StateError("already there, and never overwritten", where=path, hint="choose another folder")
+        raise StateError(
+            "already there, and never overwritten", where=path, hint="choose another folder"
+        )
     fs.makedirs(folder)
     try:
         for path, (name, content) in zip(paths, contents.items(), strict=True):
@@ -96,7 +106,12 @@ def read_file(path: str, limit: int | None = None) -> bytes:
     except OSError as error:
         raise fs.storage_error(error, "read", path) from None
     if limit is not None and len(data) > limit:
-        raise StorageError("file too large", where=path, observed=f"over {limit} bytes", expected=f"at most {limit}")
+        raise StorageError(
+            "file too large",
+            where=path,
+            observed=f"over {limit} bytes",
+            expected=f"at most {limit}",
+        )
     return data
 
 
@@ -119,7 +134,7 @@ def file_state(path: str) -> list[int]:
 
 
 def tree_state(path: str) -> str:
-    """Return the state of everything in a directory (also behind a link), with names, as one digest.
+    """Return the state of all in a directory (also behind a link), with names, as a digest.
 
     Raises:
         StorageError: it cannot be walked.
@@ -129,7 +144,9 @@ def tree_state(path: str) -> str:
         folder = todo.pop()
         try:
             with os.scandir(os.path.join(path, folder)) as entries:
-                found = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries)
+                found = sorted(
+                    (entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries
+                )
         except OSError as error:
             raise fs.storage_error(error, "look at", os.path.join(path, folder)) from None
         for name, is_folder in found:

@@ -1,8 +1,9 @@
 """All changes of the file system, one function per operation; nothing else in otabuild changes it.
 
-This lets a test stop a build or a deployment before or after its n-th change: it sets `observer`, which is called with
-the name of the operation and its path before and after each change. Paths may be relative to a directory descriptor.
-An OSError becomes a StorageError that names operation and path.
+This lets a test stop a build or a deployment before or after its n-th change: it sets `observer`,
+which is called with the name of the operation and its path before and after each change. Paths may
+be relative to a directory descriptor. An OSError becomes a StorageError that names operation and
+path.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ Phase = Literal["before", "after"]
 StrPath = str | os.PathLike[str]
 
 interrupted: Callable[[], BaseException] | None = None
-"""Makes what a signal handler raised to end this process; a library that calls back may have turned it into an error.
+"""Makes what a signal handler raised to end this process; a library that calls back may have turned
+it into an error.
 
-The exception itself is not kept: with its traceback, all that was open would stay open until the interpreter is gone.
+The exception itself is not kept: with its traceback, all that was open would stay open until the
+interpreter is gone.
 """
 
 observer: Callable[[Phase, str, str], None] | None = None
@@ -55,7 +58,7 @@ class change:  # noqa: N801 reads as a function; a class, because a generator co
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Delay a signal that would end the process until a clean-up is complete; then let it take effect.
+    """Delay a signal that would end the process until a clean-up is complete.
 
     Python delivers signals only to the main thread, so other threads need nothing.
     """
@@ -82,20 +85,30 @@ def check_names() -> None:
         raise StateError(
             "Python reads names of files in another encoding than UTF-8",
             observed=sys.getfilesystemencoding(),
-            hint="start it as `python -X utf8`, or set PYTHONUTF8=1; the commands `otabuild` and `doit` do so by themselves",
+            hint=(
+                "start it as `python -X utf8`, or set PYTHONUTF8=1; the commands `otabuild` and "
+                "`doit` do so by themselves"
+            ),
         )
 
 
 def storage_error(error: OSError, operation: str, path: object) -> StorageError:
     """Return an OSError as a StorageError."""
     hint = {
-        errno.ENOSPC: f"free some space on the disk of {disk_of(path)}, or point the work directory elsewhere",
-        errno.EDQUOT: f"free some of your quota on the disk of {disk_of(path)}, or point the work directory elsewhere",
+        errno.ENOSPC: (
+            f"free some space on the disk of {disk_of(path)}, or point the work directory elsewhere"
+        ),
+        errno.EDQUOT: (
+            f"free some of your quota on the disk of {disk_of(path)}, or point "
+            "the work directory elsewhere"
+        ),
         errno.EMFILE: "raise the limit of open files (ulimit -n)",
         errno.EROFS: "choose a place that is not read-only",
         errno.EACCES: "check owner and permissions of the folder",
     }.get(error.errno or 0, "")
-    return StorageError(f"cannot {operation}", where=path, observed=error.strerror or error, hint=hint)
+    return StorageError(
+        f"cannot {operation}", where=path, observed=error.strerror or error, hint=hint
+    )
 
 
 def disk_of(path: object) -> str:
@@ -138,7 +151,7 @@ def mkdir(path: StrPath, mode: int = 0o777, *, dir_fd: int | None = None) -> Non
 
 
 def make_folder(path: StrPath) -> None:
-    """Make a directory that does not exist yet and that everybody may read, regardless of the umask."""
+    """Make a directory that does not exist yet, readable by everybody whatever the umask."""
     with change("mkdir", path):
         os.mkdir(path)
         os.chmod(path, 0o755)  # noqa: S103 -- a file server publishes it
@@ -186,16 +199,19 @@ def pwrite(fd: int, data: bytes | memoryview, offset: int, path: StrPath) -> Non
 
 
 def copy_range(source: int, target: int, offset: int, size: int, path: StrPath) -> int:
-    """Copy the first bytes of a file into another one, inside the kernel; the file system may share them.
+    """Copy a file's first bytes into another inside the kernel; they may be shared on disk.
 
     Returns:
-        How many bytes were copied; fewer than `size` if the file ends before, or if this is not possible here.
+        How many bytes were copied; fewer than `size` if the file ends before, or if this is not
+        possible here.
     """
     done = 0
     with change("write", path):
         while done < size:
             try:
-                copied = os.copy_file_range(source, target, min(size - done, _COPIED), done, offset + done)
+                copied = os.copy_file_range(
+                    source, target, min(size - done, _COPIED), done, offset + done
+                )
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
@@ -214,7 +230,7 @@ def punch_hole(fd: int, offset: int, size: int, path: StrPath) -> None:
 
 
 def start_writing_out(fd: int, offset: int, size: int) -> None:
-    """Ask the disk to start writing a part of a file, so that a later sync waits less; only a hint."""
+    """Ask the disk to begin writing a part of a file, so that a later sync waits less."""
     _libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), _RANGE_WRITE)
 
 

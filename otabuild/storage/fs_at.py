@@ -1,7 +1,8 @@
-"""Changes below a directory descriptor: no function here follows a symlink, and only `rename` replaces anything.
+"""Changes below a directory descriptor: nothing follows a symlink, only `rename` replaces.
 
-As in `otabuild.storage.fs`, each change is announced to the observer. Failures to set owner, mode, attributes or
-devices raise MetaApplyError, all others StorageError. `path` is only used in messages.
+As in `otabuild.storage.fs`, each change is announced to the observer. Failures to set owner, mode,
+attributes or devices raise MetaApplyError, all others StorageError. `path` is only used in
+messages.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ def _metadata(operation: str, path: str) -> Iterator[None]:
                 f"cannot {operation}",
                 where=path,
                 observed=error.strerror,
-                hint="deploy as root, to a file system that supports it; or write a tar with --to-tar; "
+                hint="deploy as root, to a file system that supports it; or write "
+                "a tar with --to-tar; "
                 "or leave owners out with --no-owner",
             ) from error
 
 
 def create(name: str, folder: int, mode: int, path: str) -> int:
-    """Create a file that does not exist yet, for writing and reading back; the caller closes the descriptor.
+    """Create a file that does not exist yet, to write and read back; the caller closes it.
 
     It gets the plain permission bits of `mode`, reduced by the umask; `settle` does the rest.
     """
@@ -60,7 +62,7 @@ def close(fd: int, path: str) -> None:
 
 
 def make_folder(name: str, folder: int, path: str, mode: int = 0) -> None:
-    """Make a directory with mode 0700 and the other plain permission bits of `mode`, reduced by the umask."""
+    """Make a directory with mode 0700 and the other bits of `mode` that the umask leaves."""
     with change("mkdir", path):
         os.mkdir(name, mode & 0o777 | 0o700, dir_fd=folder)
 
@@ -84,7 +86,7 @@ def link(name: str, folder: int, new_name: str, new_folder: int, path: str) -> N
 
 
 def settle(fd: int, owner: tuple[int, int] | None, mode: int, path: str) -> None:
-    """Set the exact owner (None: keep) and permission bits of an open file or directory if they differ.
+    """Set owner (None: keep) and permission bits of an open file or directory if they differ.
 
     The owner is set first, because changing it clears setuid and setgid.
     """
@@ -125,7 +127,8 @@ def set_mode_at(name: str, folder: int, mode: int, path: str) -> None:
     fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         with _metadata("set the mode", path):
-            # fchmod does not accept an O_PATH descriptor, and no variant of chmod refuses to follow links.
+            # fchmod does not accept an O_PATH descriptor, and no variant of chmod refuses to follow
+            # links.
             os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
         _check_mode(os.fstat(fd).st_mode, mode, path)
     finally:
@@ -143,18 +146,24 @@ def _check_mode(observed: int, mode: int, path: str) -> None:
 
 
 def set_xattrs(fd: int, xattrs: Mapping[str, bytes], path: str) -> None:
-    """Set extended attributes of an open file or directory; call this last, because a write or chown drops some.
+    """Set extended attributes of an open file or directory.
+
+    Call this last, because a write or chown drops some.
 
     Raises:
-        MetaApplyError: the operating system refused, or an access control list and the mode do not go together.
+        MetaApplyError: the operating system refused, or an access control list and the mode do not
+            go together.
     """
     mode = os.fstat(fd).st_mode
     for name, value in xattrs.items():
         _set_xattr(fd, name, value, path)
-    if ACL in xattrs:  # this sets the mode, too, and a list that says no more than a mode is not kept
+    # This sets the mode, too, and a list that says no more than a mode is not kept.
+    if ACL in xattrs:
         _check_mode(os.fstat(fd).st_mode, mode, path)
         if ACL not in os.listxattr(fd):
-            raise MetaApplyError("the operating system did not keep the access control list", where=path)
+            raise MetaApplyError(
+                "the operating system did not keep the access control list", where=path
+            )
 
 
 def set_xattrs_at(name: str, folder: int, xattrs: Mapping[str, bytes], path: str) -> None:
@@ -168,7 +177,8 @@ def _set_xattr(target: int | str, attribute: str, value: bytes, path: str) -> No
         try:
             os.setxattr(target, attribute, value, follow_symlinks=isinstance(target, int))
         except OSError as error:
-            # ext4 says "no space" of an attribute that does not fit in one block, however much space there is.
+            # ext4 says "no space" of an attribute that does not fit in one block, however much
+            # space there is.
             is_full = error.errno == errno.ENOSPC and not _has_room(target, len(value))
             if is_full or error.errno not in (errno.ENOSPC, errno.E2BIG, errno.ERANGE):
                 raise
@@ -176,7 +186,8 @@ def _set_xattr(target: int | str, attribute: str, value: bytes, path: str) -> No
                 f"the file system cannot hold an attribute as large as {attribute}",
                 where=path,
                 observed=f"{len(value)} bytes",
-                hint="deploy to a file system for large attributes, such as XFS, or ext4 with the feature ea_inode; "
+                hint="deploy to a file system for large attributes, such as XFS, or ext4 with the "
+                "feature ea_inode; "
                 "or drop the attribute in the recipe (`xattrs: {drop: [...]}`) and build again",
             ) from error
 
@@ -187,7 +198,7 @@ def _has_room(target: int | str, size: int) -> bool:
 
 
 def drop_acls(fd: int, path: str) -> None:
-    """Drop the access control lists that a directory inherited, so that nothing below inherits them."""
+    """Drop the access control lists that a directory inherited, so that nothing below does."""
     for name in _ACLS:
         with _metadata("drop the inherited access control list", path):
             try:
@@ -212,18 +223,22 @@ def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
             raise StateError("something was put there meanwhile", where=path)
         if number not in (errno.EINVAL, errno.ENOSYS):
             raise OSError(number, os.strerror(number))
-        # A file system without RENAME_NOREPLACE; at worst this replaces an empty directory made meanwhile.
+        # A file system without RENAME_NOREPLACE; at worst this replaces an empty directory made
+        # meanwhile.
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def rename(name: str, new_name: str, folder: int, path: str) -> None:
-    """Rename within a folder; this atomically replaces a file or an empty directory that has the new name."""
+    """Rename within a folder.
+
+    This atomically replaces a file or an empty directory that has the new name.
+    """
     with change("rename", path):
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def move_folder(name: str, new_name: str, folder: int, path: str) -> bool:
-    """Rename a directory; return False for one of a lower layer of overlayfs, which cannot be renamed."""
+    """Rename a directory; return False for one in a lower layer of overlayfs, which stays."""
     with change("rename", path):
         try:
             os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -237,7 +252,8 @@ def move_folder(name: str, new_name: str, folder: int, path: str) -> bool:
 def exchange(name: str, other: str, folder: int, path: str) -> bool:
     """Atomically exchange two names in a folder; return False if the file system cannot.
 
-    FUSE and old kernels answer EINVAL or ENOSYS, overlayfs EXDEV if one is a directory of a lower layer.
+    FUSE and old kernels answer EINVAL or ENOSYS, overlayfs EXDEV if one is a directory of a lower
+    layer.
     """
     with change("exchange", path):
         one, two = os.fsencode(name), os.fsencode(other)
@@ -260,9 +276,10 @@ def remove(name: str, folder: int, path: str, *, is_directory: bool) -> None:
 
 def remove_tree(name: str, folder: int, path: str) -> None:
     """Remove a directory made by otabuild and everything below it, whatever its modes."""
-    # By descriptors, so that a folder that somebody swaps for a link leads nowhere; not recursive, because a tree may be
-    # deeper than Python's stack. A folder with folders stays on `todo` below them, and is opened again when they are
-    # gone; its descriptor is needed until then, and closed as soon as nothing on `todo` lies in it.
+    # By descriptors, so that a folder that somebody swaps for a link leads nowhere; not recursive,
+    # because a tree may be deeper than Python's stack. A folder with folders stays on `todo` below
+    # them, and is opened again when they are gone; its descriptor is needed until then, and closed
+    # as soon as nothing on `todo` lies in it.
     todo: list[tuple[str, int, str]] = [(name, folder, path)]
     opened: list[int] = []
     try:
@@ -309,7 +326,7 @@ def _unlinked(entry: os.DirEntry[str], folder: int) -> bool:
 
 
 class Folders:
-    """Descriptors of the folders below a root, opened name by name and never through a symlink. Not thread-safe.
+    """Descriptors of folders below a root, opened by name, never by a link. Not thread-safe.
 
     Paths are paths of a payload: absolute from the root and normalised.
     """

@@ -19,7 +19,8 @@ _LOCK_FILE = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEX
 def try_lock(fd: int) -> bool:
     """Lock a file or folder until its descriptor is closed; return False if another process has it.
 
-    It also returns True on a file system without locks; there, only one process at a time is supported.
+    It also returns True on a file system without locks; there, only one process at a time is
+    supported.
     """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -32,7 +33,7 @@ def try_lock(fd: int) -> bool:
 
 @contextmanager
 def waiting_for_others(path: str) -> Iterator[None]:
-    """Hold the lock of a file, which is made if it is missing; wait while another process has it."""
+    """Hold the lock of a file, made if missing; wait while another process has it."""
     fd = _open_lock(path)
     try:
         with fs.change("lock", path):
@@ -52,7 +53,8 @@ def check_ours(path: str) -> None:
     """Check a file of the work directory before it is written to, if it exists.
 
     Raises:
-        StateError: it is a link, a fifo or the like: by those, somebody else would choose what we write to.
+        StateError: it is a link, a fifo or the like: by those, somebody else would choose what we
+            write to.
     """
     with suppress(FileNotFoundError):
         found = os.lstat(path)
@@ -69,7 +71,8 @@ def _check_folders(folder: str) -> None:
     """Check that the folders below a work directory lie in it.
 
     Raises:
-        StateError: one is a link. Whoever wrote a restored work directory would choose where we write and remove files.
+        StateError: one is a link. Whoever wrote a restored work directory would choose where we
+            write and remove files.
     """
     for parent, names, _ in os.walk(folder):
         for path in (os.path.join(parent, name) for name in names):
@@ -78,7 +81,10 @@ def _check_folders(folder: str) -> None:
                     "a folder of the work directory is a link to another place",
                     where=path,
                     observed=os.readlink(path),
-                    hint="remove the link; the folder will be made again. Only the whole work directory may be a link",
+                    hint=(
+                        "remove the link; the folder will be made again. Only the whole work "
+                        "directory may be a link"
+                    ),
                 )
 
 
@@ -94,14 +100,16 @@ class WorkLock:
         self._fd = _open_lock(self.path)
 
     def acquire(self, *, started: str, waiting: Callable[[str], None] | None = None) -> None:
-        """Take the lock and record who holds it; `started` says since when, for messages of other processes.
+        """Take the lock and record its holder; `started` says since when, in others' messages.
 
         Args:
             started: the time of this run.
-            waiting: called with who holds the lock before waiting for it; without this function, nothing is waited for.
+            waiting: called with who holds the lock before waiting for it; without this function,
+                nothing is waited for.
 
         Raises:
-            StateError: another process holds it, and is not waited for; or a folder of the work directory is a link.
+            StateError: another process holds it, and is not waited for; or a folder of the work
+                directory is a link.
         """
         with fs.change("lock", self.path):
             try:
@@ -119,7 +127,9 @@ class WorkLock:
         _check_folders(os.path.dirname(self.path))
         with fs.change("truncate", self.path):
             os.ftruncate(self._fd, 0)
-        fs.pwrite(self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path)
+        fs.pwrite(
+            self._fd, json.dumps({"pid": os.getpid(), "started": started}).encode(), 0, self.path
+        )
 
     def release(self) -> None:
         """Release the lock."""

@@ -18,7 +18,8 @@ class Member:
         name: such as `blobs/sha256/<hex>`.
         size: in bytes.
         read: yields the bytes in parts of at most 1 MiB.
-        digest: the SHA-256 (32 bytes) that the bytes must have when they are copied; None for what we just made.
+        digest: the SHA-256 (32 bytes) that the bytes must have when they are copied; None for what
+            we just made.
     """
 
     name: str
@@ -36,12 +37,19 @@ class DamagedBlobError(IntegrityError):
     """A stored blob that is missing or does not match its name; `digest` identifies it."""
 
     def __init__(self, digest: bytes, path: str) -> None:
-        super().__init__("a stored blob is missing or damaged", where=path, hint="build again: it will be recreated")
+        super().__init__(
+            "a stored blob is missing or damaged",
+            where=path,
+            hint="build again: it will be recreated",
+        )
         self.digest = digest
 
 
 def arrange(members: Iterable[Member]) -> list[Member]:
-    """Return all members, with folders, in the order of the format (section 1): index.json, index.jwt, byte order."""
+    """Return all members, with folders, in the format's order (section 1).
+
+    index.json, then index.jwt, then byte order.
+    """
     by_name = {member.name: member for member in members}
     folders = {name[: slash.end()] for name in by_name for slash in re.finditer("/", name)}
     by_name = {folder: Member(folder) for folder in folders} | by_name

@@ -42,7 +42,9 @@ class MemberBackend(Backend):
             yield from (part[begin : begin + CHUNK] for begin in range(0, len(part), CHUNK))
             at += len(chunk)
         if at < end:
-            raise IntegrityError("shorter than it was", where=name, observed=at, expected=member.size)
+            raise IntegrityError(
+                "shorter than it was", where=name, observed=at, expected=member.size
+            )
 
     def total_size(self) -> int | None:
         """See `Backend`."""

@@ -1,4 +1,4 @@
-"""The one way to publish a file or a folder: written beside its place, under a lock, and moved there when complete.
+"""The one way to publish a file or folder: written beside its place, locked, moved when complete.
 
 `staging` has the names beside the place, and what becomes of them after a kill.
 """
@@ -35,10 +35,11 @@ _BUFFER = 1 << 17
 
 @contextmanager
 def replacing(path: str, *, mode: int = 0o644, durable: bool = False) -> Iterator[int]:
-    """Replace a file: yield a descriptor to write to; the file appears under `path` when the block succeeds.
+    """Replace a file: yield a descriptor; the file appears at `path` when the block succeeds.
 
-    The mode is exact regardless of the umask. With `durable`, the file system is synced before the rename, and the
-    folder after it. If the block raises, the previous file under `path` is unchanged.
+    The mode is exact regardless of the umask. With `durable`, the file system is synced before the
+    rename, and the folder after it. If the block raises, the previous file under `path` is
+    unchanged.
 
     Raises:
         StateError: another process is writing it, or it is not a regular file.
@@ -103,7 +104,7 @@ class _RawFile(io.RawIOBase):
 
 @contextmanager
 def making_folder(path: str, *, busy: str) -> Iterator[int]:
-    """Make a folder that does not exist: yield a descriptor of a private one, which appears when the block succeeds.
+    """Make a new folder: yield a descriptor of a private one, which appears when all succeeds.
 
     Args:
         path: the folder; its parent must exist.
@@ -123,11 +124,14 @@ def making_folder(path: str, *, busy: str) -> Iterator[int]:
 
 @contextmanager
 def replacing_folder(path: str, *, marker: str, check: Callable[[str], None]) -> Iterator[str]:
-    """Replace a folder: yield the path of a new one to fill, which appears when the block succeeds; its mode is 0755.
+    """Replace a folder: yield the path of a new one to fill.
 
-    If `path` is a link, the link stays, and the folder that it leads to is replaced. The old and the new folder are
-    exchanged. Where the file system cannot do that (a lower layer of overlayfs, FUSE), there is a moment without the
-    folder: after a kill in just that moment, the new one lies complete beside, and the next run moves it into place.
+    It appears when the block succeeds; its mode is 0755.
+
+    If `path` is a link, the link stays, and the folder that it leads to is replaced. The old and
+    the new folder are exchanged. Where the file system cannot do that (a lower layer of overlayfs,
+    FUSE), there is a moment without the folder: after a kill in just that moment, the new one lies
+    complete beside, and the next run moves it into place.
 
     Args:
         path: the folder.
@@ -136,7 +140,8 @@ def replacing_folder(path: str, *, marker: str, check: Callable[[str], None]) ->
 
     Raises:
         StateError: another process is writing it.
-        StorageError: it cannot be made, synced or renamed; the old or the new folder is still there, or complete beside.
+        StorageError: it cannot be made, synced or renamed; the old or the new folder is still
+            there, or complete beside.
     """
     real = os.path.realpath(path)
     fs.makedirs(os.path.dirname(real))
@@ -155,9 +160,12 @@ def replacing_folder(path: str, *, marker: str, check: Callable[[str], None]) ->
 
 
 def remove_folder(path: str, *, marker: str) -> None:
-    """Remove a folder. If `path` is a link, the link stays, and the folder that it leads to is removed.
+    """Remove a folder.
 
-    The folder is moved aside first, or `marker` is removed last: a kill must not leave a part that nobody knows as ours.
+    If `path` is a link, the link stays, and the folder that it leads to is removed.
+
+    The folder is moved aside first, or `marker` is removed last: a kill must not leave a part that
+    nobody knows as ours.
 
     Raises:
         StateError: another process is writing it.
@@ -177,7 +185,8 @@ def _move_into_place(place: Target, marker: str) -> None:
     if not place.status(place.name):
         fs_at.rename_new(place.temporary, place.name, place.folder, place.path)
         return
-    # The old folder is locked, too, so that nobody takes it for left over while it has the temporary name.
+    # The old folder is locked, too, so that nobody takes it for left over while it has the
+    # temporary name.
     with fs.undisturbed(), _locked_folder(place, place.name):
         if fs_at.exchange(place.temporary, place.name, place.folder, place.path):
             remove(place, place.temporary)
@@ -202,7 +211,8 @@ def _locked_folder(place: Target, name: str) -> Iterator[None]:
 def _replace_by_complete(place: Target, marker: str) -> None:
     """Put the complete folder in the place of the old one, which goes aside.
 
-    A folder of a lower layer of overlayfs can be emptied but not moved; an empty one gives way to a rename.
+    A folder of a lower layer of overlayfs can be emptied but not moved; an empty one gives way to a
+    rename.
     """
     is_aside = False
     if place.status(place.name):
@@ -215,7 +225,7 @@ def _replace_by_complete(place: Target, marker: str) -> None:
 
 
 def _empty(place: Target, marker: str) -> None:
-    """Remove what is in the folder, `marker` last, so that a kill leaves something that is known as ours."""
+    """Remove what is in the folder, `marker` last, so that a kill leaves something known."""
     fd = os.open(place.name, fs_at.DIRECTORY, dir_fd=place.folder)
     try:
         inside = Target(fd, "", os.path.join(place.path, ""))

@@ -1,7 +1,7 @@
 """Where an image is written to: one small interface.
 
-Whoever writes an image has a list of its members and gives it to a sink, which makes all of them visible at once, or
-none. The suite in tests/storage/test_sinks.py says how a sink must behave.
+Whoever writes an image has a list of its members and gives it to a sink, which makes all of them
+visible at once, or none. The suite in tests/storage/test_sinks.py says how a sink must behave.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ class Sink(ABC):
     path: str
 
     @abstractmethod
-    def write(self, members: Sequence[Member], *, workers: int, progress: Callable[[int], None]) -> str | None:
-        """Write the members; an image that is already there is replaced when the new one is complete.
+    def write(
+        self, members: Sequence[Member], *, workers: int, progress: Callable[[int], None]
+    ) -> str | None:
+        """Write the members; an image that is there already is replaced by the complete new one.
 
         Args:
             members: in any order; folders are added.
@@ -35,7 +37,8 @@ class Sink(ABC):
 
         Raises:
             DamagedBlobError: a member is not what its digest says.
-            InputError, StateError: what is there must not be replaced, or another process is writing there.
+            InputError, StateError: what is there must not be replaced, or another process is
+            writing there.
             StorageError: writing failed; what was there is still there.
         """
 
@@ -43,7 +46,9 @@ class Sink(ABC):
 class ArtifactSink(Sink):
     """One ZIP."""
 
-    def write(self, members: Sequence[Member], *, workers: int, progress: Callable[[int], None]) -> str:
+    def write(
+        self, members: Sequence[Member], *, workers: int, progress: Callable[[int], None]
+    ) -> str:
         """See `Sink.write`."""
         return write_artifact(self.path, members, workers=workers, progress=progress)
 
@@ -51,7 +56,9 @@ class ArtifactSink(Sink):
 class DirectorySink(Sink):
     """An image directory."""
 
-    def write(self, members: Sequence[Member], *, workers: int, progress: Callable[[int], None]) -> None:
+    def write(
+        self, members: Sequence[Member], *, workers: int, progress: Callable[[int], None]
+    ) -> None:
         """See `Sink.write`; one thread writes as fast as the disk."""
         del workers
         write_directory(self.path, members, progress=progress)

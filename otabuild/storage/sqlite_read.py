@@ -1,7 +1,7 @@
 """Opens SQLite databases from elsewhere as hostile input.
 
-The steps are: header, read-only, hardened settings, integrity check, schema against a whitelist. A budget
-of instructions limits what SQLite executes, so that no statement runs forever.
+The steps are: header, read-only, hardened settings, integrity check, schema against a whitelist. A
+budget of instructions limits what SQLite executes, so that no statement runs forever.
 """
 
 from __future__ import annotations
@@ -22,18 +22,24 @@ from otabuild.storage.fs import storage_error
 
 _MAGIC = b"SQLite format 3\0"
 _STEP = 10_000
-# Measured: our queries take under 10 instructions per byte of a table, and 100 million take about a second.
+# Measured: our queries take under 10 instructions per byte of a table, and 100 million take about a
+# second.
 _BUDGET_BASE, _BUDGET_PER_BYTE = 20_000_000, 50
 _SETTINGS = (
     "PRAGMA cell_size_check = ON",
     "PRAGMA mmap_size = 0",
     "PRAGMA trusted_schema = OFF",
     "PRAGMA query_only = ON",
-    "PRAGMA locking_mode = EXCLUSIVE",  # nobody else has the file: look for changes once, not at each statement
+    # Nobody else has the file: look for changes once, not at each statement.
+    "PRAGMA locking_mode = EXCLUSIVE",
 )
 _OF_THE_HOST = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN})
-_ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE})
-_PRAGMAS = frozenset({"integrity_check", "encoding", "table_xinfo", "index_list", "index_xinfo", "foreign_key_list"})
+_ALLOWED = frozenset(
+    {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+)
+_PRAGMAS = frozenset(
+    {"integrity_check", "encoding", "table_xinfo", "index_list", "index_xinfo", "foreign_key_list"}
+)
 
 
 class Database:
@@ -64,11 +70,14 @@ class Database:
             StorageError: this host failed, such as a disk without space for what SQLite sorts.
         """
         with self.guarded():
-            # Not `yield from`: if a reader stops, it would close the cursor after the connection is closed.
+            # Not `yield from`: if a reader stops, it would close the cursor after the connection is
+            # closed.
             for row in self.connection.execute(sql, tuple(parameters)):  # noqa: UP028 see above
                 yield row
 
-    def define(self, name: str, function: Callable[..., str | bytes | int | None], arguments: int = 1) -> None:
+    def define(
+        self, name: str, function: Callable[..., str | bytes | int | None], arguments: int = 1
+    ) -> None:
         """Make a pure function of so many arguments available in statements."""
         self.connection.create_function(name, arguments, function, deterministic=True)
 
@@ -77,22 +86,35 @@ class Database:
         """Turn the errors of SQLite into otabuild errors."""
         try:
             yield
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the text of a message may not be UTF-8 either
+        # The text of a message may not be UTF-8 either.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self._meaning(error) from None
-        except MemoryError:  # SQLite could not get memory, which is often due to what the table claims
-            hint = "if memory is free (`free -m`, `ulimit -v`), the table is malformed: get this image again"
-            raise TableError("the table needs more memory than there is", where=self.name, hint=hint) from None
+        # SQLite could not get memory, which is often due to what the table claims.
+        except MemoryError:
+            hint = (
+                "if memory is free (`free -m`, `ulimit -v`), the table is "
+                "malformed: get this image again"
+            )
+            raise TableError(
+                "the table needs more memory than there is", where=self.name, hint=hint
+            ) from None
 
     def _meaning(self, error: Exception) -> BaseException:
-        """Return the meaning of an SQLite error; SQLite also makes one of what a signal raises during a callback."""
+        """Return the meaning of an SQLite error.
+
+        SQLite also makes one of what a signal raises during a callback.
+        """
         if fs.interrupted is not None:
             return fs.interrupted()
         if self._budget < 0:
             return LimitError("the table takes too long to read", where=self.name)
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:  # `_tick` did not return, it raised
+        # `_tick` did not return, it raised.
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
             return KeyboardInterrupt()
         if (getattr(error, "sqlite_errorcode", 0) & 0xFF) in _OF_THE_HOST:
-            return StorageError("SQLite could not read or write a temporary file", where=self.name, observed=error)
+            return StorageError(
+                "SQLite could not read or write a temporary file", where=self.name, observed=error
+            )
         what = "cannot be read" if isinstance(error, sqlite3.OperationalError) else "is malformed"
         return TableError(f"the table {what}", where=self.name, observed=error)
 
@@ -105,22 +127,30 @@ class Database:
         # quick_check does not notice an index that disagrees with its table.
         rows = [str(row[0]) for row in self.query("PRAGMA integrity_check(3)")]
         if rows != ["ok"]:
-            raise TableError("the integrity check of SQLite failed", where=self.name, observed="; ".join(rows)[:300])
+            raise TableError(
+                "the integrity check of SQLite failed",
+                where=self.name,
+                observed="; ".join(rows)[:300],
+            )
 
     def close(self) -> None:
         """Close the connection; this also frees its file."""
         self.connection.close()
 
 
-def open_database(chunks: Iterable[bytes | memoryview], name: str, budget: int | None = None) -> Database:
+def open_database(
+    chunks: Iterable[bytes | memoryview], name: str, budget: int | None = None
+) -> Database:
     """Open a database from its bytes.
 
-    They are written to a private temporary file without a name, so a kill at any time leaves nothing of it behind.
+    They are written to a private temporary file without a name, so a kill at any time leaves
+    nothing of it behind.
 
     Args:
         chunks: the bytes of the database.
         name: what it is, for messages.
-        budget: SQLite's instructions for all statements; default: what our queries of a table of this size need.
+        budget: SQLite's instructions for all statements; default: what our queries of a table of
+            this size need.
 
     Raises:
         TableError: not a plain SQLite database: wrong header, size, encoding or journal mode.
@@ -148,9 +178,10 @@ def open_database(chunks: Iterable[bytes | memoryview], name: str, budget: int |
 def _open_nameless(undo: ExitStack) -> tuple[BinaryIO, sqlite3.Connection]:
     """Return a file to write to, and a connection that reads it; both are closed by `undo`.
 
-    SQLite opens files by path only, and resolves even the links below /proc. So it opens the file while that is empty
-    and still has a name; to SQLite, what is written later comes from another process, and it looks for that. The folder
-    is private, so that nobody can put a journal beside the file.
+    SQLite opens files by path only, and resolves even the links below /proc. So it opens the file
+    while that is empty and still has a name; to SQLite, what is written later comes from another
+    process, and it looks for that. The folder is private, so that nobody can put a journal beside
+    the file.
     """
     with fs.undisturbed():
         folder = tempfile.mkdtemp(prefix="otabuild-")
@@ -158,10 +189,15 @@ def _open_nameless(undo: ExitStack) -> tuple[BinaryIO, sqlite3.Connection]:
             path = os.path.join(folder, "table.sqlite3")
             file = undo.enter_context(open(path, "x+b"))  # noqa: SIM115 -- that is one
             uri = f"file:///{quote(path.lstrip('/'))}?mode=ro"
-            connection = undo.enter_context(closing(sqlite3.connect(uri, uri=True, check_same_thread=False)))
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # the first statement opens the file
+            connection = undo.enter_context(
+                closing(sqlite3.connect(uri, uri=True, check_same_thread=False))
+            )
+            # The first statement opens the file.
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         except sqlite3.OperationalError as error:
-            raise StorageError("cannot open a temporary file", where=folder, observed=error) from error
+            raise StorageError(
+                "cannot open a temporary file", where=folder, observed=error
+            ) from error
         finally:
             fs.remove_tree(folder)
     return file, connection
@@ -175,7 +211,9 @@ def _check_header(head: bytes, size: int, name: str) -> None:
     (pages,) = struct.unpack_from(">I", head, 28)
     (encoding,) = struct.unpack_from(">I", head, 56)
     if (writes, reads) != (1, 1):
-        raise TableError("not in journal mode DELETE", where=name, observed=(writes, reads), expected=(1, 1))
+        raise TableError(
+            "not in journal mode DELETE", where=name, observed=(writes, reads), expected=(1, 1)
+        )
     if page_size < 512 or page_size & (page_size - 1) or pages * page_size != size:
         raise TableError("page size and page count do not give its size", where=name, observed=size)
     if encoding != 1:

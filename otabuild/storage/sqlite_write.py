@@ -1,6 +1,7 @@
-"""Writes SQLite databases whose bytes depend only on their rows, and hardly on the library that wrote them.
+"""Writes SQLite databases whose bytes depend on their rows, and hardly on the library.
 
-Versions of SQLite may leave other bytes in the unused space of a page; the build report records the version.
+Versions of SQLite may leave other bytes in the unused space of a page; the build report records the
+version.
 """
 
 from __future__ import annotations
@@ -16,28 +17,36 @@ from otabuild.storage import fs
 _CHANGE_COUNTER, _VERSION_VALID_FOR, _LIBRARY_VERSION = 24, 92, 96
 _FIXED_COUNTER = (1).to_bytes(4, "big")
 _FIXED_LIBRARY = (3_040_001).to_bytes(4, "big")
-"""Replaces the library version in the header. Any constant works, as SQLite only reads it for file format questions."""
+"""Replaces the library version in the header. Any constant works, as SQLite only reads it for file
+format questions."""
 
 
 @contextmanager
-def writing_database(path: str, statements: Sequence[str], *, page_size: int) -> Iterator[sqlite3.Connection]:
-    """Create a new database with these statements; it includes what is inserted until the block ends.
+def writing_database(
+    path: str, statements: Sequence[str], *, page_size: int
+) -> Iterator[sqlite3.Connection]:
+    """Create a new database; it includes what is inserted until the block ends.
 
-    The file has journal mode DELETE and encoding UTF-8, no free pages, and constants in the header fields that describe
-    the writing library. Insert sorted rows, one table after the other; then the same rows always produce the same
-    bytes.
+    The file has journal mode DELETE and encoding UTF-8, no free pages, and constants in the header
+    fields that describe the writing library. Insert sorted rows, one table after the other; then
+    the same rows always produce the same bytes.
 
     Raises:
         StorageError: no space left, or the operating system failed.
     """
     fs.unlink(path, missing_ok=True)
-    with fs.change("create", path), _errors_as_ours(path), closing(sqlite3.connect(path, isolation_level=None)) as db:
+    with (
+        fs.change("create", path),
+        _errors_as_ours(path),
+        closing(sqlite3.connect(path, isolation_level=None)) as db,
+    ):
         db.execute(f"PRAGMA page_size = {page_size}")
         db.execute("PRAGMA encoding = 'UTF-8'")
         db.execute("PRAGMA journal_mode = OFF")
         db.execute("PRAGMA synchronous = OFF")
         db.execute("PRAGMA auto_vacuum = NONE")
-        db.execute("PRAGMA secure_delete = ON")  # without it, old bytes stay in pages; how a library was built decides
+        # Without it, old bytes stay in pages; how a library was built decides.
+        db.execute("PRAGMA secure_delete = ON")
         db.execute("BEGIN")
         for statement in statements:
             db.execute(statement)
@@ -52,8 +61,13 @@ def _errors_as_ours(path: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        hint = f"free some space on the disk of {fs.disk_of(path)}, or point the work directory elsewhere"
-        raise StorageError("cannot write a database", where=path, observed=error, hint=hint) from error
+        hint = (
+            f"free some space on the disk of {fs.disk_of(path)}, or point "
+            "the work directory elsewhere"
+        )
+        raise StorageError(
+            "cannot write a database", where=path, observed=error, hint=hint
+        ) from error
 
 
 def _normalise(path: str) -> None:

@@ -1,12 +1,12 @@
-"""What is written beside its place before it appears there: made, locked, and removed if its writer was killed.
+"""What is written beside its place before it appears: made, locked, removed after a kill.
 
     .NAME.otabuild-tmp      what is being written, locked by its writer; without a lock, it was left
                             by a killed process
     .NAME.otabuild-new      a complete folder on its way into place, where the file system cannot
                             exchange two folders
 
-`publishing` says how each kind of thing gets from there to its place. Everything happens below a descriptor of the
-folder that contains the place, so nobody can lead it elsewhere meanwhile.
+`publishing` says how each kind of thing gets from there to its place. Everything happens below a
+descriptor of the folder that contains the place, so nobody can lead it elsewhere meanwhile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BUSY = "another process is writing this"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where something will appear: a descriptor of the folder, and the name in it; `path` is for messages."""
+    """Where something will appear: the folder's descriptor, the name; `path` is for messages."""
 
     folder: int
     name: str
@@ -75,7 +75,8 @@ def opened(path: str) -> Iterator[Target]:
     Raises:
         StorageError: it is missing, or cannot be read.
     """
-    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another place.
+    # Split it like the kernel: if a parent is a symlink, os.path.abspath leads `..` to another
+    # place.
     parent, name = os.path.split(path)
     try:
         folder = os.open(parent or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -89,7 +90,10 @@ def opened(path: str) -> Iterator[Target]:
 
 @contextmanager
 def staged(place: Target, make: Callable[[Target], int], busy: str = BUSY) -> Iterator[int]:
-    """Yield a descriptor of something new and locked under the temporary name; what has that name later is removed."""
+    """Yield a descriptor of something new and locked under the temporary name.
+
+    What has that name later is removed.
+    """
     fd = -1
     try:
         with fs.undisturbed():
@@ -107,7 +111,7 @@ def staged(place: Target, make: Callable[[Target], int], busy: str = BUSY) -> It
 
 
 def _name_the_disk(error: StorageError, place: Target) -> None:
-    """Say which disk is full; the work directory, which the usual hint is about, is often on another one."""
+    """Say which disk is full: often another than the work directory's, of the usual hint."""
     cause = error.__cause__
     if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
         folder = os.path.abspath(os.path.dirname(place.path))
@@ -155,7 +159,10 @@ def _make(place: Target, make: Callable[[Target], int], busy: str) -> int:
 
 
 def make_file(place: Target) -> int:
-    """Make a private file under the temporary name, and return its descriptor; FileExistsError if the name is taken."""
+    """Make a private file under the temporary name, and return its descriptor.
+
+    FileExistsError if the name is taken.
+    """
     with fs.change("create", place.beside(place.temporary)), suppress(FileExistsError):
         return os.open(place.temporary, _NEW, 0o600, dir_fd=place.folder)
     raise FileExistsError
@@ -175,14 +182,18 @@ def make_folder(place: Target) -> int:
 
 
 def remove_left(place: Target, busy: str) -> None:
-    """Remove what a killed process left under the temporary name; a running process holds a lock on it."""
+    """Remove what a killed process left under the temporary name; running ones hold a lock."""
     path = place.beside(place.temporary)
     status = place.status(place.temporary)
     if status is None:
         return
     check_left(place, status, path)
     try:
-        fd = os.open(place.temporary, fs_at.DIRECTORY if stat.S_ISDIR(status.st_mode) else _LEFT, dir_fd=place.folder)
+        fd = os.open(
+            place.temporary,
+            fs_at.DIRECTORY if stat.S_ISDIR(status.st_mode) else _LEFT,
+            dir_fd=place.folder,
+        )
     except FileNotFoundError:
         return
     except OSError as error:
@@ -200,7 +211,8 @@ def remove_left(place: Target, busy: str) -> None:
 def check_left(place: Target, left: os.stat_result, path: str) -> None:
     """Check that what seems to be left was made here, before it is removed.
 
-    A file of ours without other links is ours to remove wherever it lies. A folder may hold what others moved there.
+    A file of ours without other links is ours to remove wherever it lies. A folder may hold what
+    others moved there.
 
     Raises:
         StateError: somebody else may have put it there, or renamed something of ours to it.
@@ -208,18 +220,30 @@ def check_left(place: Target, left: os.stat_result, path: str) -> None:
     mode = f"mode {left.st_mode:o}, owner {left.st_uid}, {left.st_nlink} links"
     if stat.S_ISDIR(left.st_mode):
         folder = os.fstat(place.folder)
-        writers = 0o002 if folder.st_gid == os.getegid() else 0o022  # our own group is often ours alone (umask 002)
+        # Our own group is often ours alone (umask 002).
+        writers = 0o002 if folder.st_gid == os.getegid() else 0o022
         others_may_rename = folder.st_mode & writers and not folder.st_mode & stat.S_ISVTX
-        if left.st_uid != os.geteuid() or folder.st_uid not in (0, os.geteuid()) or others_may_rename:
+        if (
+            left.st_uid != os.geteuid()
+            or folder.st_uid not in (0, os.geteuid())
+            or others_may_rename
+        ):
             raise StateError(
-                "something has the name of our temporary folder, and others may write to the folder that contains it",
+                "something has the name of our temporary folder, and others may write to the "
+                "folder that contains it",
                 where=path,
-                observed=f"owner {left.st_uid}; folder of owner {folder.st_uid}, mode {stat.S_IMODE(folder.st_mode):04o}",
+                observed=(
+                    f"owner {left.st_uid}; folder of owner {folder.st_uid}, mode "
+                    f"{stat.S_IMODE(folder.st_mode):04o}"
+                ),
                 hint="remove it, if an earlier run left it",
             )
     elif not stat.S_ISREG(left.st_mode) or left.st_uid != os.geteuid() or left.st_nlink > 1:
         raise StateError(
-            "something that is not ours has the name of our temporary file", where=path, observed=mode, hint=_HINT
+            "something that is not ours has the name of our temporary file",
+            where=path,
+            observed=mode,
+            hint=_HINT,
         )
 
 

@@ -1,8 +1,9 @@
 """Reads the artifact strictly: one ZIP of otabuild's own subset (section 1), or a ContainerError.
 
-A ZIP stores most things twice, and readers differ in which copy they believe. Therefore both are read and must agree:
-local headers walked from the first byte on, the central directory beside them, and no byte of the file left over.
-Where each read is a request to a server, the local headers are compared later, with the bytes behind them.
+A ZIP stores most things twice, and readers differ in which copy they believe. Therefore both are
+read and must agree: local headers walked from the first byte on, the central directory beside them,
+and no byte of the file left over. Where each read is a request to a server, the local headers are
+compared later, with the bytes behind them.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _MADE_BY_END64 = (_MADE_BY, _MADE_BY64, 0x002D)  # CPython's writer names no sys
 _NEEDED, _NEEDED64 = 20, 45
 _UTF8, _FOLDER = 0x800, 0x10
 _WIDE_EXTRA = 20  # bytes of the extra field with both sizes
-_NARROW = 0x7FFFFFFF  # up to here nobody needs ZIP64; above, CPython's writer, which the reference uses, writes it
+# Up to here nobody needs ZIP64; above, CPython's writer, which the reference uses, writes it.
+_NARROW = 0x7FFFFFFF
 
 _NAME = re.compile(
     r"index\.json|index\.jwt|oci-layout|metadata\.jwt|certificate\.pem|blobs/(sha256/([0-9a-f]{64})?)?"
@@ -44,7 +46,7 @@ Read = Callable[[int, int], bytes]
 
 
 class ZipEntry(NamedTuple):
-    """A file of the artifact: its bytes are `size` bytes starting at `offset`; `crc` is their CRC-32.
+    """A file of the artifact: `size` bytes starting at `offset`; `crc` is their CRC-32.
 
     The local header starts at `header` and ends at `offset`.
     """
@@ -58,7 +60,7 @@ class ZipEntry(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """One record of the central directory with ZIP64 resolved; `narrow` is the size in its 32-bit field."""
+    """A record of the central directory with ZIP64 resolved; `narrow` is its 32-bit size."""
 
     raw_name: bytes
     crc: int
@@ -88,14 +90,15 @@ def read_entries(read: Read, size: int) -> list[ZipEntry]:
         size: the bytes of the artifact.
 
     Raises:
-        ContainerError: anything that two ZIP readers could see differently, or that is not in the format.
+        ContainerError: anything that two ZIP readers could see differently, or that is not in the
+            format.
         LimitError: a central directory of more than 512 MiB.
     """
     return _read_entries(read, size, _read_local)
 
 
 def read_directory(read: Read, size: int) -> list[ZipEntry]:
-    """Return what `read_entries` does, without a look at the local headers: `check_local` is left to the caller.
+    """Return what `read_entries` does, but leave `check_local` to the caller.
 
     Nothing but the beginning and the end of the artifact is read.
     """
@@ -118,10 +121,14 @@ def check_local(entry: ZipEntry, header: bytes) -> None:
         _refuse("local header and central directory differ", entry.name)
 
 
-def _read_entries(read: Read, size: int, check: Callable[[Read, _Record, ZipEntry], None]) -> list[ZipEntry]:
+def _read_entries(
+    read: Read, size: int, check: Callable[[Read, _Record, ZipEntry], None]
+) -> list[ZipEntry]:
     start, directory_size, count = _read_end(read, size)
     if directory_size > limits.ZIP_DIRECTORY:
-        raise LimitError("central directory too large", observed=directory_size, expected=limits.ZIP_DIRECTORY)
+        raise LimitError(
+            "central directory too large", observed=directory_size, expected=limits.ZIP_DIRECTORY
+        )
     directory = _pread(read, directory_size, start, "central directory")
     entries: list[ZipEntry] = []
     offset = 0
@@ -131,13 +138,21 @@ def _read_entries(read: Read, size: int, check: Callable[[Read, _Record, ZipEntr
         offset = entry.offset + entry.size
         entries.append(entry)
     if offset != start:
-        _refuse("bytes between the last entry and the central directory", observed=start - offset, expected=0)
+        _refuse(
+            "bytes between the last entry and the central directory",
+            observed=start - offset,
+            expected=0,
+        )
     _check_names(entries)
     return entries
 
 
-def _refuse(what: str, where: object = "", *, observed: object = None, expected: object = None) -> NoReturn:
-    raise ContainerError(f"not an OTA image: {what}", where=where, observed=observed, expected=expected)
+def _refuse(
+    what: str, where: object = "", *, observed: object = None, expected: object = None
+) -> NoReturn:
+    raise ContainerError(
+        f"not an OTA image: {what}", where=where, observed=observed, expected=expected
+    )
 
 
 def _pread(read: Read, length: int, offset: int, where: str) -> bytes:
@@ -156,7 +171,11 @@ def _read_end(read: Read, size: int) -> tuple[int, int, int]:
     """Return the start of the central directory, its size in bytes and its number of records."""
     head = _pread(read, min(size, len(_MAGIC)), 0, "beginning")
     if head != _MAGIC:
-        _refuse("it does not begin like a ZIP", observed=f"{head!r} in {size} bytes", expected=repr(_MAGIC))
+        _refuse(
+            "it does not begin like a ZIP",
+            observed=f"{head!r} in {size} bytes",
+            expected=repr(_MAGIC),
+        )
     at = size - _END.size
     end = _pread(read, _END.size, at, "end record") if at > 0 else bytes(_END.size)
     magic, disk, first_disk, here, count, length, start, comment = _END.unpack(end)
@@ -175,24 +194,34 @@ def _read_end(read: Read, size: int) -> tuple[int, int, int]:
         if count < _FULL16 and max(length, start) <= _NARROW:
             _refuse("a ZIP64 end record that is not needed")
     if start + length != at:
-        _refuse("the central directory does not end where the end record starts", observed=start + length, expected=at)
+        _refuse(
+            "the central directory does not end where the end record starts",
+            observed=start + length,
+            expected=at,
+        )
     return start, length, count
 
 
 def _check_narrow(narrow_fields: tuple[int, int, int], true_values: tuple[int, int, int]) -> None:
     """Check the end record against the ZIP64 one.
 
-    A field is either right or full. Some readers use the ZIP64 value only where the field is full, others always:
-    where both readings give the same, nobody can be shown another directory.
+    A field is either right or full. Some readers use the ZIP64 value only where the field is full,
+    others always: where both readings give the same, nobody can be shown another directory.
     """
     names = ("number of entries", "directory size", "directory offset")
-    for name, narrow, full, true in zip(names, narrow_fields, (_FULL16, _FULL32, _FULL32), true_values, strict=True):
+    for name, narrow, full, true in zip(
+        names, narrow_fields, (_FULL16, _FULL32, _FULL32), true_values, strict=True
+    ):
         if narrow not in (true, full) or (true > full and narrow != full):
-            _refuse(f"end record and ZIP64 end record differ in the {name}", observed=narrow, expected=true)
+            _refuse(
+                f"end record and ZIP64 end record differ in the {name}",
+                observed=narrow,
+                expected=true,
+            )
 
 
 def _read_end64(read: Read, end: int) -> tuple[int, int, int, int] | None:
-    """Return count, size and start of the directory, and the start of the ZIP64 end record, or None."""
+    """Return count, size and start of the directory, and of the ZIP64 end record, or None."""
     at = end - _LOCATOR.size - _END64.size
     if at < 0:
         return None
@@ -200,10 +229,21 @@ def _read_end64(read: Read, end: int) -> tuple[int, int, int, int] | None:
     locator, disk_of_end, place_of_end, disks = _LOCATOR.unpack(raw[_END64.size :])
     if locator != b"PK\6\7":
         return None
-    magic, length, made_by, needed, disk, first_disk, here, count, size, start = _END64.unpack(raw[: _END64.size])
-    if (disk_of_end, place_of_end, disks) != (0, at, 1) or magic != b"PK\6\6" or length != _END64.size - 12:
+    magic, length, made_by, needed, disk, first_disk, here, count, size, start = _END64.unpack(
+        raw[: _END64.size]
+    )
+    if (
+        (disk_of_end, place_of_end, disks) != (0, at, 1)
+        or magic != b"PK\6\6"
+        or length != _END64.size - 12
+    ):
         _refuse("the ZIP64 locator does not point at a plain ZIP64 end record right before it")
-    if (disk, first_disk) != (0, 0) or here != count or made_by not in _MADE_BY_END64 or needed != _NEEDED64:
+    if (
+        (disk, first_disk) != (0, 0)
+        or here != count
+        or made_by not in _MADE_BY_END64
+        or needed != _NEEDED64
+    ):
         _refuse("the ZIP64 end record is not that of a one-disk Unix ZIP")
     return count, size, start, at
 
@@ -212,7 +252,10 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
     at = 0
     for number in range(count):
         if at + _CENTRAL.size > len(directory):
-            _refuse("the central directory contains fewer records than the end record says", observed=number)
+            _refuse(
+                "the central directory contains fewer records than the end record says",
+                observed=number,
+            )
         (
             magic, made_by, needed, flags, method, time, date, crc, stored, size,
             name_size, extra_size, comment_size, disk, internal, external, offset,
@@ -232,33 +275,49 @@ def _records(directory: bytes, count: int) -> Iterator[_Record]:
             or internal
             or external & 0xFFFF != (_FOLDER if name[-1:] == b"/" else 0)
         ):
-            _refuse("a record that is not made on Unix, or with a comment, disk number or other DOS attributes", where)
+            _refuse(
+                "a record that is not made on Unix, or with a comment, disk number "
+                "or other DOS attributes",
+                where,
+            )
         true_stored, true_size, offset = _widen(where, extra, stored, size, offset)
         if (stored, true_stored) != (size, true_size):
             _refuse("stored size and size differ", where, observed=true_stored, expected=true_size)
         yield _Record(name, crc, size, true_size, offset, external >> 16)
     if at != len(directory):
-        _refuse("bytes in the central directory after its last record", observed=len(directory) - at)
+        _refuse(
+            "bytes in the central directory after its last record", observed=len(directory) - at
+        )
 
 
-def _check_constants(where: str, name: bytes, flags: int, fields: tuple[int, int, int, int], extra: bytes) -> None:
+def _check_constants(
+    where: str, name: bytes, flags: int, fields: tuple[int, int, int, int], extra: bytes
+) -> None:
     needed, method, time, date = fields
     if method != 0:
         _refuse("the entry is not STORED", where, observed=f"method {method}", expected="method 0")
     if flags != (0 if name.isascii() else _UTF8):
-        _refuse("flags (encryption, data descriptor or others) are not allowed here", where, observed=hex(flags))
+        _refuse(
+            "flags (encryption, data descriptor or others) are not allowed here",
+            where,
+            observed=hex(flags),
+        )
     if needed != (_NEEDED64 if extra else _NEEDED) or (time, date) != (_TIME, _DATE):
         _refuse("version needed, date or time differ from the format's constants", where)
 
 
 def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
-    """Replace each saturated field by its ZIP64 value; the extra field must contain exactly these values."""
+    """Replace saturated fields by ZIP64 values; the extra field must contain exactly these."""
     if not extra and _FULL32 not in fields:
         return fields  # nearly every entry: not worth more time
     saturated = sum(field == _FULL32 for field in fields)
     expected = 4 + 8 * saturated if saturated else 0
     if len(extra) != expected or (extra and struct.unpack_from("<2H", extra) != (1, 8 * saturated)):
-        _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where, observed=extra[:40].hex())
+        _refuse(
+            "extra field: only ZIP64 sizes are allowed, where they are needed",
+            where,
+            observed=extra[:40].hex(),
+        )
     wide = struct.unpack_from(f"<{saturated}Q", extra, 4) if saturated else ()
     if any(value <= _NARROW for value in wide):
         _refuse("a ZIP64 value that is not needed", where, observed=wide)
@@ -269,7 +328,12 @@ def _widen(where: str, extra: bytes, *fields: int) -> tuple[int, ...]:
 def _entry_of(record: _Record, expected_offset: int) -> ZipEntry:
     name = _decode(record.raw_name)
     if record.offset != expected_offset:
-        _refuse("gap or overlap before the entry", name, observed=record.offset, expected=expected_offset)
+        _refuse(
+            "gap or overlap before the entry",
+            name,
+            observed=record.offset,
+            expected=expected_offset,
+        )
     wide = _WIDE_EXTRA if record.narrow == _FULL32 else 0
     offset = expected_offset + _LOCAL.size + len(record.raw_name) + wide
     return ZipEntry(name, expected_offset, offset, record.size, record.crc, record.mode)
@@ -279,8 +343,14 @@ def _read_local(read: Read, record: _Record, entry: ZipEntry) -> None:
     where = entry.name
     header_size = _LOCAL.size + len(record.raw_name)
     raw = _pread(read, header_size, entry.header, where)
-    magic, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = _LOCAL.unpack_from(raw)
-    if magic != b"PK\3\4" or name_size != len(record.raw_name) or raw[_LOCAL.size :] != record.raw_name:
+    magic, needed, flags, method, time, date, crc, stored, size, name_size, extra_size = (
+        _LOCAL.unpack_from(raw)
+    )
+    if (
+        magic != b"PK\3\4"
+        or name_size != len(record.raw_name)
+        or raw[_LOCAL.size :] != record.raw_name
+    ):
         _refuse("local header and central directory differ in the name", where)
     if extra_size > _WIDE_EXTRA:
         _refuse("extra field: only ZIP64 sizes are allowed, where they are needed", where)
@@ -296,7 +366,11 @@ def _read_local(read: Read, record: _Record, entry: ZipEntry) -> None:
 def _check_kind(record: _Record, entry: ZipEntry) -> None:
     kind = stat.S_IFDIR if entry.name.endswith("/") else stat.S_IFREG
     if stat.S_IFMT(record.mode) != kind or (kind == stat.S_IFDIR and (record.size or record.crc)):
-        _refuse("the entry is neither a plain file nor an empty folder", entry.name, observed=oct(record.mode))
+        _refuse(
+            "the entry is neither a plain file nor an empty folder",
+            entry.name,
+            observed=oct(record.mode),
+        )
 
 
 def _decode(raw: bytes) -> str:
@@ -321,4 +395,6 @@ def _check_names(entries: list[ZipEntry]) -> None:
     for entry in entries:
         parent = entry.name.removesuffix("/").rpartition("/")[0]
         if parent and f"{parent}/" not in folders:
-            _refuse("the folder of the entry has no entry of its own", entry.name, expected=f"{parent}/")
+            _refuse(
+                "the folder of the entry has no entry of its own", entry.name, expected=f"{parent}/"
+            )

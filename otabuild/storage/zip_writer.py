@@ -1,7 +1,7 @@
 """Writes the artifact: one ZIP; names and contents determine every byte of it (section 1).
 
-All sizes, and therefore the whole layout, are known before the first byte is written. Several threads copy blobs to
-their places, and each blob is hashed on the way.
+All sizes, and therefore the whole layout, are known before the first byte is written. Several
+threads copy blobs to their places, and each blob is hashed on the way.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _FILE_ATTRIBUTES = 0o100644 << 16
 _FOLDER_ATTRIBUTES = 0o40755 << 16 | 0x10
 _LIMIT32, _LIMIT16 = 0xFFFFFFFF, 0xFFFF
 _BATCH = 64
-"""Members that a thread takes at a time: handing over small ones individually would cost more than copying them."""
+"""Members that a thread takes at a time: handing over small ones individually would cost more than
+copying them."""
 
 
 @dataclass(slots=True)
@@ -41,9 +42,13 @@ class _Placed:
 
 
 def write_artifact(
-    path: str, members: Sequence[Member], *, workers: int, progress: Callable[[int], None] = lambda _size: None
+    path: str,
+    members: Sequence[Member],
+    *,
+    workers: int,
+    progress: Callable[[int], None] = lambda _size: None,
 ) -> str:
-    """Write the members, arranged as the format requires, to an artifact that appears under `path` when complete.
+    """Write the members, in the format's order, to an artifact that appears when complete.
 
     Args:
         path: the artifact; an existing one is replaced.
@@ -83,7 +88,9 @@ def _place(members: Sequence[Member]) -> tuple[list[_Placed], int]:
     return placed, offset
 
 
-def _copy_members(fd: int, placed: Sequence[_Placed], path: str, workers: int, progress: Callable[[int], None]) -> None:
+def _copy_members(
+    fd: int, placed: Sequence[_Placed], path: str, workers: int, progress: Callable[[int], None]
+) -> None:
     stop = threading.Event()
 
     def copy(some: Sequence[_Placed]) -> None:
@@ -92,7 +99,9 @@ def _copy_members(fd: int, placed: Sequence[_Placed], path: str, workers: int, p
             if stop.is_set():
                 return
             progress(entry.member.size)
-        fs.start_writing_out(fd, some[0].offset, some[-1].offset + some[-1].member.size - some[0].offset)
+        fs.start_writing_out(
+            fd, some[0].offset, some[-1].offset + some[-1].member.size - some[0].offset
+        )
 
     with ThreadPoolExecutor(workers) as pool:
         try:
@@ -105,7 +114,10 @@ def _copy_members(fd: int, placed: Sequence[_Placed], path: str, workers: int, p
 
 
 def _copy_member(fd: int, entry: _Placed, path: str, stop: threading.Event) -> None:
-    """Write header and content to their place. The header needs the CRC: it is written with a single chunk or last."""
+    """Write header and content to their place.
+
+    The header needs the CRC: it is written with a single chunk or last.
+    """
     at = entry.offset + len(_local_header(entry))
     whole = b""
     for chunk in member_chunks(entry.member):
@@ -141,7 +153,19 @@ def _central_header(entry: _Placed) -> bytes:
     short = min(size, _LIMIT32)
     attributes = _FOLDER_ATTRIBUTES if entry.member.name.endswith("/") else _FILE_ATTRIBUTES
     needed = _NEEDED64 if far else _NEEDED
-    fields = (_MADE_BY, needed, _flags(name), 0, _TIME, _DATE, entry.crc, short, short, len(name), len(extra))
+    fields = (
+        _MADE_BY,
+        needed,
+        _flags(name),
+        0,
+        _TIME,
+        _DATE,
+        entry.crc,
+        short,
+        short,
+        len(name),
+        len(extra),
+    )
     tail = (0, 0, 0, attributes, min(entry.offset, _LIMIT32))
     return _CENTRAL.pack(b"PK\x01\x02", *fields, *tail) + name + extra
 

@@ -24,7 +24,7 @@ _UNFINISHED = ".otabuild-tmp"
 
 
 class FolderStore(Store):
-    """Files in a folder; a release in it is a whole image directory by a link to the blobs of all releases."""
+    """Files in a folder; a release in it is an image directory linked to the blobs of all."""
 
     def __init__(self, url: str, path: str) -> None:
         super().__init__(url)
@@ -34,7 +34,8 @@ class FolderStore(Store):
         """See `Store.put`."""
         target = os.path.join(self._path, key)
         folder, name = os.path.split(target)
-        # A name of its own: two that put the same blob do not wait for each other, and either result is right.
+        # A name of its own: two that put the same blob do not wait for each other, and either
+        # result is right.
         unfinished = os.path.join(folder, f".{name}.{secrets.token_hex(8)}{_UNFINISHED}")
         self._make_folder(key)
         try:
@@ -42,7 +43,8 @@ class FolderStore(Store):
                 for chunk in member_chunks(member):
                     fs.write(fd, chunk, target)
                 if not key.startswith("blobs/"):
-                    fs.sync_file_system(fd, target)  # what this file refers to is on the disk before it is seen
+                    # What this file refers to is on the disk before it is seen.
+                    fs.sync_file_system(fd, target)
             fs.rename(unfinished, target)
             if not key.startswith("blobs/"):
                 fs.sync_directory(folder)
@@ -81,7 +83,11 @@ class FolderStore(Store):
             return None
         except OSError as error:
             raise self._error("look at", key, error) from error
-        return StoreFile(key, status.st_size, status.st_mtime) if stat.S_ISREG(status.st_mode) else None
+        return (
+            StoreFile(key, status.st_size, status.st_mtime)
+            if stat.S_ISREG(status.st_mode)
+            else None
+        )
 
     def files(self, prefix: str) -> Iterator[StoreFile]:
         """See `Store.files`."""
@@ -115,7 +121,8 @@ class FolderStore(Store):
         path = os.path.join(self._path, key)
         fs.unlink(path, missing_ok=True)
         folder = os.path.dirname(path)
-        while _RELEASE.match(key) and folder != self._path:  # the last file takes the folders of its release along
+        # The last file takes the folders of its release along.
+        while _RELEASE.match(key) and folder != self._path:
             link = os.path.join(folder, _BLOBS)
             if os.path.islink(link) and self._names(folder) == [_BLOBS]:
                 fs.unlink(link, missing_ok=True)
@@ -135,4 +142,6 @@ class FolderStore(Store):
             raise self._error("list", folder, error) from error
 
     def _error(self, operation: str, key: str, error: OSError) -> StoreError:
-        return StoreError(f"cannot {operation}", where=os.path.join(self._path, key), observed=error.strerror)
+        return StoreError(
+            f"cannot {operation}", where=os.path.join(self._path, key), observed=error.strerror
+        )

@@ -1,7 +1,7 @@
-"""What an error of obstore means: it is one class with a long text, of which one line and no secret may be shown.
+"""What an error of obstore means, by its long text; one line of it, without secrets, is shown.
 
-Its text has URLs with signatures, and what the server said. So it is not even the cause of an error of ours: tracebacks
-would show it.
+Its text has URLs with signatures, and what the server said. So it is not even the cause of an error
+of ours: tracebacks would show it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,19 @@ _PASSING = frozenset({408, 425, 429})
 """Of the answers that blame the client, those that a later request need not get."""
 
 _NO_CREDENTIALS = (
-    "set the customary variables: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS, "
+    "set the customary variables: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+    "GOOGLE_APPLICATION_CREDENTIALS, "
     "or AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
 )
 _REFUSED = "check that these credentials may do this here"
-_WEB_REFUSED = "put the user and password of this host into ~/.netrc, or the header's value into OTABUILD_AUTHORIZATION"
-_READS_ONLY = "this web server does not offer it: publishing needs WebDAV with PUT and DELETE, listing needs PROPFIND"
+_WEB_REFUSED = (
+    "put the user and password of this host into ~/.netrc, or the header's value into "
+    "OTABUILD_AUTHORIZATION"
+)
+_READS_ONLY = (
+    "this web server does not offer it: publishing needs WebDAV with PUT and "
+    "DELETE, listing needs PROPFIND"
+)
 
 
 def status_of(error: Exception) -> int | None:
@@ -46,12 +53,12 @@ def is_whole(error: Exception) -> bool:
 
 
 def is_beyond_the_end(error: Exception) -> bool:
-    """Return whether the file ends before the range that was asked for, as the server or obstore found."""
+    """Return whether the file ends before the requested range, as server or obstore found."""
     return status_of(error) == _BEYOND_THE_END or "StartTooLarge" in str(error)
 
 
 def may_pass(error: Exception) -> bool:
-    """Return whether the same request may succeed later: the server failed, or the connection did."""
+    """Return whether the request may succeed later: the server or the connection failed."""
     status = status_of(error)
     if status is None:
         return not _METADATA_SERVICE.search(str(error)) and not _OF_TLS.search(str(error))
@@ -78,10 +85,18 @@ def store_error(error: Exception, operation: str, where: str) -> StoreError:
     elif status in _NOT_OFFERED and where.startswith("http"):
         hint = _READS_ONLY
     elif "BadScheme" in text:
-        return StoreError(f"cannot {operation}: plain HTTP is refused", where=where, hint="use https, or an http URL")
+        return StoreError(
+            f"cannot {operation}: plain HTTP is refused",
+            where=where,
+            hint="use https, or an http URL",
+        )
     elif _OF_TLS.search(text):
-        hint = "if the certificate is of your own authority, set OTABUILD_CA_FILE to its root in PEM"
-    return StoreError(f"cannot {operation}", where=where, observed=printable(_cause(text)), hint=hint)
+        hint = (
+            "if the certificate is of your own authority, set OTABUILD_CA_FILE to its root in PEM"
+        )
+    return StoreError(
+        f"cannot {operation}", where=where, observed=printable(_cause(text)), hint=hint
+    )
 
 
 def _cause(text: str) -> str:

@@ -1,7 +1,8 @@
-"""Stores that obstore speaks to: S3, Google Cloud Storage, Azure, and web servers with or without WebDAV.
+"""Stores that obstore speaks to: S3, Google Cloud Storage, Azure, and web servers, or WebDAV.
 
-obstore has one deadline for a whole request, which a large blob on a slow line would miss, and gives up if a body
-breaks off. So bodies are taken in pieces here: each piece has a deadline, and what breaks off goes on where it was.
+obstore has one deadline for a whole request, which a large blob on a slow line would miss, and
+gives up if a body breaks off. So bodies are taken in pieces here: each piece has a deadline, and
+what breaks off goes on where it was.
 """
 
 from __future__ import annotations
@@ -25,7 +26,13 @@ from otabuild.errors import IntegrityError, OtabuildError
 from otabuild.storage import fs
 from otabuild.storage.backend import CHUNK, NoSuchFileError, Wanted, range_of
 from otabuild.storage.member import Member, member_chunks
-from otabuild.stores.object_errors import is_beyond_the_end, is_whole, may_pass, status_of, store_error
+from otabuild.stores.object_errors import (
+    is_beyond_the_end,
+    is_whole,
+    may_pass,
+    status_of,
+    store_error,
+)
 from otabuild.stores.store import Store, StoreFile
 
 if TYPE_CHECKING:
@@ -63,13 +70,15 @@ class _Download:
 class ObjectStore(Store):
     """Files in a bucket, or on a web server."""
 
-    def __init__(self, url: str, remote: Remote, prefix: str, *, patience: float, is_web: bool) -> None:
+    def __init__(
+        self, url: str, remote: Remote, prefix: str, *, patience: float, is_web: bool
+    ) -> None:
         """Take over a store of obstore.
 
         Args:
             url: what the user named.
-            remote: the whole bucket or server, with its credentials. Prefixes of obstore's own come back in the
-                listing of some kinds and not of others.
+            remote: the whole bucket or server, with its credentials. Prefixes of obstore's own come
+                back in the listing of some kinds and not of others.
             prefix: in front of every key; empty, or with a slash at its end.
             patience: seconds that may pass without progress.
             is_web: whether it is a web server; to such, a file is sent in one request.
@@ -84,7 +93,10 @@ class ObjectStore(Store):
         self._has_answered = False
 
     def put(self, key: str, member: Member) -> None:
-        """See `Store.put`. A web server takes a file in one request, for which the whole file is held in memory."""
+        """See `Store.put`.
+
+        A web server takes a file in one request, for which the whole file is held in memory.
+        """
         if not self._is_web and member.size > _PART:
             self._persist("write", key, lambda: self._put_in_parts(key, member))
             return
@@ -94,7 +106,12 @@ class ObjectStore(Store):
 
     def _put_whole(self, key: str, body: bytes) -> None:
         put = partial(
-            obstore.put_async, self._remote, self._prefix + key, body, attributes=_attributes(key), use_multipart=False
+            obstore.put_async,
+            self._remote,
+            self._prefix + key,
+            body,
+            attributes=_attributes(key),
+            use_multipart=False,
         )
         self._ask(put, self._patience + len(body) / _RATE)
 
@@ -102,7 +119,8 @@ class ObjectStore(Store):
         taken: list[OtabuildError] = []
 
         async def parts() -> AsyncIterator[bytes]:
-            # A thread of its own reads: the bytes may come from a server, by requests that need those of obstore.
+            # A thread of its own reads: the bytes may come from a server, by requests that need
+            # those of obstore.
             chunks = member_chunks(member)
             try:
                 while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
@@ -112,10 +130,17 @@ class ObjectStore(Store):
                 raise
 
         put = partial(
-            obstore.put_async, self._remote, self._prefix + key, attributes=_attributes(key), use_multipart=True
+            obstore.put_async,
+            self._remote,
+            self._prefix + key,
+            attributes=_attributes(key),
+            use_multipart=True,
         )
         try:
-            self._ask(partial(put, parts(), chunk_size=_PART, max_concurrency=1), self._patience + member.size / _RATE)
+            self._ask(
+                partial(put, parts(), chunk_size=_PART, max_concurrency=1),
+                self._patience + member.size / _RATE,
+            )
         except Exception:
             if taken:
                 raise taken[0] from None
@@ -160,7 +185,10 @@ class ObjectStore(Store):
         self.traffic.add(1, 0)
         try:
             result = self._ask(
-                partial(obstore.get_async, self._remote, self._prefix + download.key, options=options), self._patience
+                partial(
+                    obstore.get_async, self._remote, self._prefix + download.key, options=options
+                ),
+                self._patience,
             )
         except FileNotFoundError:
             raise NoSuchFileError("missing", where=download.key) from None
@@ -182,7 +210,10 @@ class ObjectStore(Store):
         return result
 
     def fetch(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
-        """See `Store.fetch`. Two threads wake each other up once for all files: that costs more than a small file."""
+        """See `Store.fetch`.
+
+        Two threads wake each other up once for all files: that costs more than a small file.
+        """
 
         async def all_of_them() -> list[bytes | None]:
             return [await self._whole(*file) for file in files]
@@ -207,7 +238,9 @@ class ObjectStore(Store):
             meta = self._persist(
                 "look at",
                 key,
-                lambda: self._ask(partial(obstore.head_async, self._remote, self._prefix + key), self._patience),
+                lambda: self._ask(
+                    partial(obstore.head_async, self._remote, self._prefix + key), self._patience
+                ),
             )
         except FileNotFoundError:
             return None
@@ -250,7 +283,9 @@ class ObjectStore(Store):
         return (self._prefix + prefix).rstrip("/") or None
 
     def _file_of(self, meta: ObjectMeta) -> StoreFile:
-        return StoreFile(meta["path"].removeprefix(self._prefix), meta["size"], meta["last_modified"].timestamp())
+        return StoreFile(
+            meta["path"].removeprefix(self._prefix), meta["size"], meta["last_modified"].timestamp()
+        )
 
     def _ask_list(self, prefix: str, work: Callable[[], Awaitable[T]]) -> T:
         self.traffic.add(1, 0)
@@ -265,7 +300,9 @@ class ObjectStore(Store):
             self._persist(
                 "remove",
                 key,
-                lambda: self._ask(partial(obstore.delete_async, self._remote, self._prefix + key), self._patience),
+                lambda: self._ask(
+                    partial(obstore.delete_async, self._remote, self._prefix + key), self._patience
+                ),
             )
         except FileNotFoundError:
             return
@@ -274,7 +311,7 @@ class ObjectStore(Store):
         """See `Store.close`; obstore closes its connections when nobody uses them."""
 
     def _persist(self, operation: str, key: str, work: Callable[[], T]) -> T:
-        """Do something that may be repeated until it succeeds; raise a StoreError if it does not in the end."""
+        """Do something repeatable until it succeeds; raise a StoreError if it never does."""
         failures = 0
         while True:
             try:
@@ -286,11 +323,16 @@ class ObjectStore(Store):
                 self._check_again(error, failures, operation, key)
 
     def _check_again(self, error: Exception, failures: int, operation: str, key: str) -> None:
-        """Wait, unless the error will stay or has been met often enough: then raise it as one of ours."""
+        """Wait, unless the error will stay or came often enough: then raise it as one of ours."""
         waited = sum(_pause(failure) for failure in range(1, failures))
-        # A name with a typing error should be told soon; what answered before is waited for while it starts again.
-        is_waiting = self._has_answered and not isinstance(error, TimeoutError) and waited < self._patience
-        if (failures >= _ATTEMPTS and not is_waiting) or (isinstance(error, BaseError) and not may_pass(error)):
+        # A name with a typing error should be told soon; what answered before is waited for while
+        # it starts again.
+        is_waiting = (
+            self._has_answered and not isinstance(error, TimeoutError) and waited < self._patience
+        )
+        if (failures >= _ATTEMPTS and not is_waiting) or (
+            isinstance(error, BaseError) and not may_pass(error)
+        ):
             raise store_error(error, operation, f"{self.url}/{key}") from None
         time.sleep(_pause(failures))
 
@@ -360,7 +402,8 @@ def _loop() -> asyncio.AbstractEventLoop:
 def _settle() -> None:
     """Let threads of obstore that are handing over a result come to their end.
 
-    One that wants the interpreter while that is torn down would abort the whole process, after all its work was done.
+    One that wants the interpreter while that is torn down would abort the whole process, after all
+    its work was done.
     """
     for _ in range(_SETTLING):
         time.sleep(_BLINK)

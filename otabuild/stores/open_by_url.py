@@ -17,7 +17,7 @@ _RELEASES = "releases"
 
 
 def open_by_url(url: str) -> Backend:
-    """Open an image directory or an artifact, wherever it is. A `file:` URL is opened as its path would be.
+    """Open an image directory or an artifact, wherever it is; a `file:` URL as its path.
 
     Raises:
         InputError: there is no image at this URL, or it is not one that `open_store` takes.
@@ -36,7 +36,7 @@ def open_by_url(url: str) -> Backend:
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """Return the URL of the store that an image is in, and the key of the image there; it is empty for the store itself.
+    """Return the URL of an image's store, and the image's key in it, empty for the store itself.
 
     The store of a release, `STORE/releases/NAME`, is that of all releases.
     """
@@ -57,7 +57,9 @@ def _open(url: str, store: Store, base: str) -> Backend:
             continue
         except (ContainerError, LimitError) as error:
             raise error.at(url) from None
-    raise InputError("no such image", where=url, hint="name an artifact, or the folder that index.json is in")
+    raise InputError(
+        "no such image", where=url, hint="name an artifact, or the folder that index.json is in"
+    )
 
 
 def _open_directory(url: str, store: Store, base: str) -> Backend:

@@ -11,13 +11,15 @@ from otabuild.stores.store import Store
 
 
 def open_store(url: str) -> Store:
-    """Open a store; its credentials are in the customary environment variables. Nothing is asked of it yet.
+    """Open a store, asking nothing of it yet; credentials are in the usual environment variables.
 
     Args:
-        url: a folder, `file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://container/prefix`, or `https://…`.
+        url: a folder, `file:///folder`, `s3://bucket/prefix`, `gs://…`, `az://container/prefix`, or
+            `https://…`.
 
     Raises:
-        InputError: not a URL of a store, or it contains a password; or the extra `remote` is not installed.
+        InputError: not a URL of a store, or it contains a password; or the extra `remote` is not
+            installed.
     """
     if not is_url(url):
         return FolderStore(url, url)

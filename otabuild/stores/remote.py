@@ -44,13 +44,17 @@ def open_remote(url: str, parts: SplitResult) -> Store:
         StoreError: obstore finds the place or the credentials wrong.
     """
     patience = _patience()
-    # Retries and deadlines are those of ObjectStore: obstore's end a large file that is still coming.
+    # Retries and deadlines are those of ObjectStore: obstore's end a large file that is still
+    # coming.
     retry: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=patience)}
     options: ClientConfig = {
         "timeout": timedelta(days=7),
         "connect_timeout": timedelta(seconds=min(patience, 20)),
-        # A server of one's own may speak plain HTTP, if its address says so. From https, no redirect leads to http.
-        "allow_http": os.environ.get(_ENDPOINTS.get(parts.scheme, ""), url).lower().startswith("http://"),
+        # A server of one's own may speak plain HTTP, if its address says so. From https, no
+        # redirect leads to http.
+        "allow_http": os.environ.get(_ENDPOINTS.get(parts.scheme, ""), url)
+        .lower()
+        .startswith("http://"),
     }
     if ca_file := os.environ.get(CA_FILE):
         options["root_certificate"] = read_file(ca_file, _CA_LIMIT)
@@ -67,13 +71,19 @@ def open_remote(url: str, parts: SplitResult) -> Store:
             case _:
                 if (answer := _authorization(parts)) is not None:
                     options["default_headers"] = {"Authorization": answer}
-                remote = HTTPStore(f"{parts.scheme}://{bucket}", client_options=options, retry_config=retry)
+                remote = HTTPStore(
+                    f"{parts.scheme}://{bucket}", client_options=options, retry_config=retry
+                )
     except BaseError as error:
         raise store_error(error, "open the store", url) from None
     except ValueError:  # only a certificate is parsed
         expected = "one or more certificates, BEGIN CERTIFICATE"
-        raise InputError("not a file of certificates in PEM", where=ca_file, expected=expected) from None
-    return ObjectStore(url, remote, prefix and f"{prefix}/", patience=patience, is_web=parts.scheme in _WEB)
+        raise InputError(
+            "not a file of certificates in PEM", where=ca_file, expected=expected
+        ) from None
+    return ObjectStore(
+        url, remote, prefix and f"{prefix}/", patience=patience, is_web=parts.scheme in _WEB
+    )
 
 
 def _patience() -> float:
@@ -83,7 +93,9 @@ def _patience() -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds <= 86400:
-        raise InputError("not a number of seconds", where=TIMEOUT, observed=text, expected="such as 60")
+        raise InputError(
+            "not a number of seconds", where=TIMEOUT, observed=text, expected="such as 60"
+        )
     return seconds
 
 
@@ -97,7 +109,9 @@ def _authorization(parts: SplitResult) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError, netrc.NetrcParseError) as error:
-        raise InputError("cannot read the passwords of web servers", where=path, observed=_line_only(error)) from None
+        raise InputError(
+            "cannot read the passwords of web servers", where=path, observed=_line_only(error)
+        ) from None
     if found is None:
         return None
     user, _, password = found

@@ -1,7 +1,7 @@
 """A store of releases: one small interface over a folder, a bucket or a web server.
 
-`stores/open_store.py` opens one by its URL. A new kind is a module with a subclass, and a line there; the suite in
-tests/stores/test_stores.py says how it must behave.
+`stores/open_store.py` opens one by its URL. A new kind is a module with a subclass, and a line
+there; the suite in tests/stores/test_stores.py says how it must behave.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ class Traffic:
 
 
 class Store(ABC):
-    """Files by key, such as `blobs/sha256/<hex>` or `releases/1.0/index.json`. Bytes are not verified.
+    """Files by key, as `blobs/sha256/<hex>` or `releases/1.0/index.json`. None is verified.
 
-    A file is put as a whole or not at all, and whoever reads sees the old one or the new one. What was put is seen by
-    everybody who looks afterwards, and is in the list. Every method may be called from several threads.
+    A file is put as a whole or not at all, and whoever reads sees the old one or the new one. What
+    was put is seen by everybody who looks afterwards, and is in the list. Every method may be
+    called from several threads.
 
     Attributes:
         url: what the user named, for messages; it holds no secret.
@@ -67,16 +68,18 @@ class Store(ABC):
     def put(self, key: str, member: Member) -> None:
         """Write the bytes of a member as a file, or replace it.
 
-        A file outside `blobs/` is on the disk, with everything that was put before it, when this returns.
+        A file outside `blobs/` is on the disk, with everything that was put before it, when this
+        returns.
 
         Raises:
-            DamagedBlobError: the bytes do not have the size and digest of the member; nothing was written.
+            DamagedBlobError: the bytes do not have the size and digest of the member; nothing was
+                written.
             StoreError: the store did not take it.
         """
 
     @abstractmethod
     def chunks(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes of a file from `start` to `end` (its size if None) in parts of at most 1 MiB.
+        """Yield a file from `start` to `end` (None: its size) in parts of at most 1 MiB.
 
         Raises:
             NoSuchFileError: it is missing.
@@ -85,7 +88,10 @@ class Store(ABC):
         """
 
     def fetch(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
-        """Return the bytes of small files. None stands for one that did not come with its size: `chunks` tells why."""
+        """Return the bytes of small files.
+
+        None stands for one that did not come with its size: `chunks` tells why.
+        """
         return [None for _ in files]
 
     @abstractmethod
@@ -105,7 +111,7 @@ class Store(ABC):
         """
 
     def leftovers(self) -> Iterator[StoreFile]:
-        """Yield what writers have not finished: those at work, and those that were killed. Only some kinds show it.
+        """Yield what writers have not finished, at work or killed. Only some kinds show it.
 
         Raises:
             StoreError: the store could not be asked.

@@ -11,14 +11,15 @@ from otabuild.storage.zip_reader import ZipEntry, check_local, read_directory
 from otabuild.stores.store import Store
 
 _END = 64 << 10
-"""Bytes at either end that are read at once: the documents, and often the whole central directory."""
+"""Bytes at either end that are read at once: the documents, and often the whole central
+directory."""
 _GAP = 4 << 10
 """Bytes that are rather read in vain than left out by another request."""
 _TOGETHER = 1 << 20
 
 
 class StoreArtifactBackend(Backend):
-    """A ZIP of which the central directory is read first; each file is one range, together with its local header."""
+    """A ZIP, by its central directory; each file is one range, together with its local header."""
 
     is_artifact = True
     is_remote = True
@@ -60,7 +61,9 @@ class StoreArtifactBackend(Backend):
     def _extent(self, start: int, end: int) -> Iterator[bytes]:
         for at, held in self._held:
             if at <= start <= end <= at + len(held):
-                yield from (held[cut - at : min(cut + CHUNK, end) - at] for cut in range(start, end, CHUNK))
+                yield from (
+                    held[cut - at : min(cut + CHUNK, end) - at] for cut in range(start, end, CHUNK)
+                )
                 return
         yield from self._store.chunks(self._key, start, end)
 
@@ -95,7 +98,9 @@ class StoreArtifactBackend(Backend):
                 yield content
         check_local(entry, header)
         if crc != entry.crc:
-            raise ContainerError("CRC is wrong", where=entry.name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}")
+            raise ContainerError(
+                "CRC is wrong", where=entry.name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}"
+            )
         self._unchecked.pop(entry.name, None)
 
     def joins(self, files: Sequence[Wanted], file: Wanted) -> bool:
@@ -112,7 +117,11 @@ class StoreArtifactBackend(Backend):
         start = entries[0].header
         raw = b"".join(self._extent(start, entries[-1].offset + entries[-1].size))
         return [
-            b"".join(self._checked(entry, iter([raw[entry.header - start : entry.offset + entry.size - start]])))
+            b"".join(
+                self._checked(
+                    entry, iter([raw[entry.header - start : entry.offset + entry.size - start]])
+                )
+            )
             for entry in entries
         ]
 

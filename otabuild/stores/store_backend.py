@@ -7,22 +7,31 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from otabuild.format import limits
-from otabuild.storage.backend import CHUNK, Backend, BackendFile, NoSuchFileError, Wanted, check_limit, range_of
+from otabuild.storage.backend import (
+    CHUNK,
+    Backend,
+    BackendFile,
+    NoSuchFileError,
+    Wanted,
+    check_limit,
+    range_of,
+)
 from otabuild.stores.store import Store
 
 _INDEX = "index.json"
 _BLOBS = "blobs/sha256/"
 _SMALL = 128 << 10
 _TOGETHER = 8
-"""Small files that are asked for one after the other without a thread being woken up between them."""
+"""Small files that are asked for one after the other without a thread being woken up between
+them."""
 _FILE, _FOLDER = stat.S_IFREG | 0o644, stat.S_IFDIR | 0o755
 
 
 class StoreBackend(Backend):
-    """An image directory below a key of a store. If it is a release, its blobs are those of all releases.
+    """An image directory below a key of a store. If it is a release, its blobs are all releases'.
 
-    What was read as a whole is held, so that an image does not change while it is open. index.json is read first: it
-    says whether there is an image, and all else follows from its bytes.
+    What was read as a whole is held, so that an image does not change while it is open. index.json
+    is read first: it says whether there is an image, and all else follows from its bytes.
     """
 
     is_remote = True
@@ -52,7 +61,7 @@ class StoreBackend(Backend):
         self._held: dict[str, bytes | None] = {_INDEX: self._load(_INDEX, limits.INDEX)}
 
     def members(self) -> Iterator[BackendFile]:
-        """See `Backend`; folders are those that the names of files tell. The store is asked once."""
+        """See `Backend`; folders are those in names of files. The store is asked once."""
         return iter(self._members)
 
     @cached_property
@@ -118,7 +127,7 @@ class StoreBackend(Backend):
         return bytes(found)
 
     def joins(self, files: Sequence[Wanted], file: Wanted) -> bool:
-        """See `Backend`; each is a request, but what is done for each request is done once for all small files."""
+        """See `Backend`; each is a request, but work around requests is done once for all."""
         return len(files) < _TOGETHER and max(files[-1].size, file.size) <= _SMALL
 
     def fetch_joined(self, files: Sequence[Wanted]) -> Sequence[bytes | None]:
@@ -127,7 +136,7 @@ class StoreBackend(Backend):
         return self._store.fetch([Wanted(home + name, size) for name, size in files])
 
     def total_size(self) -> int | None:
-        """See `Backend`; not even a place that lists its files is asked to list all blobs for this."""
+        """See `Backend`; not even a place that can is asked to list all blobs for this."""
         return None
 
     def traffic(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""Whether a statement is about an image: by the digests of its artifact, its index and its payloads."""
+"""Whether a statement is about an image, by digests of artifact, index and payloads."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ def image_subjects(image: Image, artifact: str) -> tuple[Subject, ...]:
 
     Args:
         image: the image.
-        artifact: the name of the artifact in the statement; it is not a subject if the image is a directory.
+        artifact: the name of the artifact in the statement; it is not a subject if the image is a
+            directory.
     """
     digest = image.source.artifact_digest()
     named = {} if digest is None else {artifact: digest}
     named[INDEX] = hashlib.sha256(image.index_raw).digest()
     named |= {f"payload {payload.name}": payload.descriptor.digest for payload in image.payloads}
-    return tuple(Subject(name=name, digest=Digests(sha256=digest.hex())) for name, digest in named.items())
+    return tuple(
+        Subject(name=name, digest=Digests(sha256=digest.hex())) for name, digest in named.items()
+    )
 
 
 def check_subjects(statement: Statement, image: Image, where: str) -> None:
     """Check that a statement is about this image, and about nothing else.
 
-    The artifact may have another name by now. It is not looked at if the image is a directory, or if the statement was made
-    without one: index.json says everything that is in it.
+    The artifact may have another name by now. It is not looked at if the image is a directory, or
+    if the statement was made without one: index.json says everything that is in it.
 
     Args:
         statement: the statement, from a verified attestation.

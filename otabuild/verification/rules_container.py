@@ -18,7 +18,10 @@ _FILE_MODE, _FOLDER_MODE = 0o100644, 0o40755
 
 @dataclass(frozen=True, slots=True)
 class ContainerSubject:
-    """The files and folders of an image, in any container; `oci_layout` is the file of that name, if it exists."""
+    """The files and folders of an image, in any container.
+
+    `oci_layout` is the file of that name, if it exists.
+    """
 
     source: Backend
     oci_layout: bytes | None
@@ -44,8 +47,8 @@ class IndexSubject:
 def check_places(subject: ContainerSubject) -> Iterator[Finding]:
     """An image only has regular files and folders with known names (section 1).
 
-    Kept for directories: the reader of an artifact has already checked it. Where files cannot be listed, the report
-    says so.
+    Kept for directories: the reader of an artifact has already checked it. Where files cannot be
+    listed, the report says so.
     """
     for member in subject.source.members():
         if not (stat.S_ISREG(member.mode) or stat.S_ISDIR(member.mode)):
@@ -65,16 +68,22 @@ def check_layout(subject: ContainerSubject) -> Iterator[Finding]:
 
 @rule("container.first", ContainerSubject)
 def check_first_entries(subject: ContainerSubject) -> Iterator[Finding]:
-    """index.json is the first entry of an artifact, index.jwt the second (section 1), because clients stream it."""
+    """index.json is the first entry of an artifact, index.jwt the second (section 1), because
+    clients stream it.
+    """
     names = list(subject.names)
     due = [name for name in ("index.json", "index.jwt") if name in names]
     if names[: len(due)] != due:
-        yield Finding("artifact", "the first entries are wrong", ", ".join(names[: len(due)]), ", ".join(due))
+        yield Finding(
+            "artifact", "the first entries are wrong", ", ".join(names[: len(due)]), ", ".join(due)
+        )
 
 
 @rule("container.order", ContainerSubject, severity="note")
 def check_order(subject: ContainerSubject) -> Iterator[Finding]:
-    """Entries after index.json and index.jwt are in byte order of their names (section 1); any order is accepted."""
+    """Entries after index.json and index.jwt are in byte order of their names (section 1); any
+    order is accepted.
+    """
     last = ""
     for name in subject.names:
         if name in ("index.json", "index.jwt"):
@@ -87,7 +96,9 @@ def check_order(subject: ContainerSubject) -> Iterator[Finding]:
 
 @rule("container.mode", ContainerSubject, severity="note")
 def check_modes(subject: ContainerSubject) -> Iterator[Finding]:
-    """Entries have the modes 0644 and 0755 (section 1), although nothing is ever extracted with them."""
+    """Entries have the modes 0644 and 0755 (section 1), although nothing is ever extracted with
+    them.
+    """
     for member in subject.source.members() if subject.source.is_artifact else ():
         due = _FOLDER_MODE if stat.S_ISDIR(member.mode) else _FILE_MODE
         if member.mode != due:
@@ -96,10 +107,14 @@ def check_modes(subject: ContainerSubject) -> Iterator[Finding]:
 
 @rule("index.unknown", IndexSubject)
 def check_unknown(subject: IndexSubject) -> Iterator[Finding]:
-    """Every entry of `manifests` has a type of the format (sections 2 and 12): clients refuse or mistake others."""
+    """Every entry of `manifests` has a type of the format (sections 2 and 12): clients refuse or
+    mistake others.
+    """
     for descriptor in subject.index.unknown:
         kind = f"{descriptor.media_type}, artifactType {descriptor.artifact_type}"
-        yield Finding(descriptor.digest_text, "an entry of unknown type, which is never deployed", kind)
+        yield Finding(
+            descriptor.digest_text, "an entry of unknown type, which is never deployed", kind
+        )
 
 
 @rule("index.payloads", IndexSubject)

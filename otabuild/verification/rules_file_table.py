@@ -1,7 +1,8 @@
 """Rules about one file table (sections 6 and 12).
 
-Most rules are a query for the rows that violate them, so a table of any size is checked in little memory. When a rule
-runs, values have the right types (`open_table` checks this), but nothing else is known about them.
+Most rules are a query for the rows that violate them, so a table of any size is checked in little
+memory. When a rule runs, values have the right types (`open_table` checks this), but nothing else
+is known about them.
 """
 
 from __future__ import annotations
@@ -81,7 +82,12 @@ def _path_problem(raw: bytes) -> str | None:
 
 
 def _target_problem(raw: bytes | None) -> str | None:
-    if raw is None or not 1 <= len(raw) <= limits.SYMLINK_TARGET or b"\0" in raw or not _is_utf8(raw):
+    if (
+        raw is None
+        or not 1 <= len(raw) <= limits.SYMLINK_TARGET
+        or b"\0" in raw
+        or not _is_utf8(raw)
+    ):
         return "the target of the symlink is not 1 to 4095 bytes of UTF-8 without NUL"
     return None
 
@@ -100,12 +106,17 @@ def _xattr_problem(packed: bytes, mode: int) -> str | None:
     except OtabuildError as error:
         return error.what
     return next(
-        (f"{name} {problem}" for name, value in xattrs.items() if (problem := xattr_problem(name, value, mode))), None
+        (
+            f"{name} {problem}"
+            for name, value in xattrs.items()
+            if (problem := xattr_problem(name, value, mode))
+        ),
+        None,
     )
 
 
 def _acl_permissions(packed: bytes) -> int | None:
-    """Return the permission bits of the access control list among attributes; -1 for a list that Linux does not keep."""
+    """Return the bits of the access control list among attributes; -1 if Linux keeps no such."""
     try:
         acl = unpack_xattrs(packed, "").get(ACL)
     except OtabuildError:
@@ -131,7 +142,7 @@ def _text(place: Any) -> str:
 
 
 def _named_inodes(database: Database, ids: Sequence[int]) -> Iterator[str]:
-    """Yield each inode with two of its paths: if their contents or targets differ, two with different ones.
+    """Yield inodes with two of their paths: if contents or targets differ, two such.
 
     One pass finds those of all inodes: the tables have no index by inode.
     """
@@ -155,7 +166,9 @@ def _query(
     error: type[OtabuildError] = TableError,
     kind: str = "",
 ) -> None:
-    """Register a rule: `sql` must not return a row. Its columns are where, and optionally observed and expected.
+    """Register a rule: `sql` must not return a row.
+
+    Its columns are where, and optionally observed and expected.
 
     Of a `kind` without a path, inodes or resources, where is its number.
     """
@@ -192,7 +205,8 @@ _query(
 )
 _query(
     "table.parent",
-    "Every parent is a row of ft_dir (section 6), so that no entry can be written through a symlink.",
+    "Every parent is a row of ft_dir (section 6), so that no entry can be "
+    "written through a symlink.",
     "the parent is not a directory of the table",
     """$every SELECT path FROM every
         WHERE path <> '/'
@@ -250,7 +264,8 @@ _query(
 )
 _query(
     "table.shared-content",
-    "Paths that share an inode share its content (sections 6 and 12): clients use that of the first.",
+    "Paths that share an inode share its content (sections 6 and 12): clients use "
+    "that of the first.",
     "paths share the inode, but not the content",
     "SELECT inode_id FROM ft_regular GROUP BY inode_id HAVING min(resource_id) <> max(resource_id)",
     kind="inode",
@@ -265,7 +280,8 @@ _query(
 )
 _query(
     "table.links",
-    "links_count of an inode with several paths is at least the number of paths (sections 6 and 12).",
+    "links_count of an inode with several paths is at least the number of paths "
+    "(sections 6 and 12).",
     "links_count is below the number of paths that share the inode",
     """SELECT inode_id, links_count, paths FROM $counts
         WHERE CASE WHEN paths > 1 THEN coalesce(links_count, links_due(paths)) < paths END""",
@@ -273,7 +289,8 @@ _query(
 )
 _query(
     "table.links-more",
-    "otabuild writes the number of paths as links_count; other builders also count links outside the tree.",
+    "otabuild writes the number of paths as links_count; other builders also "
+    "count links outside the tree.",
     "links_count is above the number of paths",
     "SELECT inode_id, links_count, paths FROM $counts WHERE links_count > max(paths, 1)",
     severity="note",
@@ -304,7 +321,8 @@ _query(
 )
 _query(
     "table.acl",
-    "An access control list says the same as the mode: Linux sets the mode by the list, so that no client keeps both.",
+    "An access control list says the same as the mode: Linux sets the mode by the list, so that no "
+    "client keeps both.",
     "mode and access control list differ",
     """SELECT inode_id, printf('%03o', mode & 511),
             CASE bits WHEN -1 THEN 'a list that Linux keeps' ELSE printf('%03o', bits) END

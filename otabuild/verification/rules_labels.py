@@ -33,10 +33,17 @@ class LabelsSubject:
 
 @rule("config.labels", LabelsSubject, error=IntegrityError)
 def check_labels(subject: LabelsSubject) -> Iterator[Finding]:
-    """The labels match the counts of the tables (section 4). `rootfs.size` is optional: early builders omitted it."""
+    """The labels match the counts of the tables (section 4). `rootfs.size` is optional: early
+    builders omitted it.
+    """
     for key, expression in _COUNTED.items():
         if key == ann.ROOTFS_SIZE and key not in subject.labels:
             continue
         counted = subject.table.count(expression)
         if subject.labels.get(key) != counted:
-            yield Finding(subject.name, f"label {key} does not count the table", subject.labels.get(key), counted)
+            yield Finding(
+                subject.name,
+                f"label {key} does not count the table",
+                subject.labels.get(key),
+                counted,
+            )

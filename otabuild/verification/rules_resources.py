@@ -27,7 +27,7 @@ SizeOf = Callable[[bytes], int | None]
 
 @dataclass(frozen=True, slots=True)
 class ResourcesSubject:
-    """The resource table, and a function for the size of a stored blob; None leaves it to who reads the blobs.
+    """The resource table, and a function for a blob's size; None leaves that to its readers.
 
     `judged` has the rows that the rules judge; None stands for all.
     """
@@ -64,13 +64,17 @@ class NeededSubject:
 
     def orphans(self) -> Iterator[int]:
         """Yield the rows that are neither a content of a file nor named by a filter."""
-        parts = _Ids(self.resources, (part for row in self.resources.rows() for part in _named_by(row)))
+        parts = _Ids(
+            self.resources, (part for row in self.resources.rows() for part in _named_by(row))
+        )
         return parts.in_neither(self.contents)
 
 
 def reached_by(files: FileTable, resources: ResourceTable) -> _Ids:
     """Return the rows that are contents of one file table, and all rows that these are made of."""
-    found = _Ids(resources, (row[1] for _, _, row in _looked_up(files, resources) if row is not None))
+    found = _Ids(
+        resources, (row[1] for _, _, row in _looked_up(files, resources) if row is not None)
+    )
     level = 1
     while level <= limits.FILTER_DEPTH and found.add_parts(level):
         level += 1
@@ -78,7 +82,7 @@ def reached_by(files: FileTable, resources: ResourceTable) -> _Ids:
 
 
 class _Ids:
-    """A set of rows of the resource table. It takes nine bytes per row of the table, however many ids filters name."""
+    """A set of rows of the resource table, in nine bytes per row, however many ids filters name."""
 
     def __init__(self, resources: ResourceTable, ids: Iterable[int]) -> None:
         self._resources = resources
@@ -89,7 +93,7 @@ class _Ids:
         self._marks[-1] = 0
 
     def add_parts(self, level: int) -> bool:
-        """Add what the rows of a level (from 1) are made of, as the next level; return whether that is anything."""
+        """Add what rows of a level (from 1) are made of, as the next; return whether it is any."""
         for row, mark in zip(self._resources.rows(), self._marks, strict=False):
             if mark == level:
                 for place in map(self._place, _named_by(row)):
@@ -103,7 +107,8 @@ class _Ids:
 
     def in_neither(self, other: _Ids) -> Iterator[int]:
         """Yield the rows of the table that are in neither of two sets of its rows."""
-        rows = zip(self._known, self._marks, other._marks, strict=False)  # the last mark stands for no row
+        # The last mark stands for no row.
+        rows = zip(self._known, self._marks, other._marks, strict=False)
         return (resource_id for resource_id, mine, theirs in rows if not mine and not theirs)
 
     def __contains__(self, resource_id: int) -> bool:
@@ -117,8 +122,10 @@ class _Ids:
 def _looked_up(
     files: FileTable, resources: ResourceTable
 ) -> Iterator[tuple[bytes, int, tuple[bytes, int, int] | None]]:
-    """Yield digest and size of each content that is not inlined, with its row (digest, id, size) or None."""
-    rows = resources.database.query("SELECT digest, resource_id, size FROM rs_manifest ORDER BY digest")
+    """Yield digest and size of contents not inlined, with their row (digest, id, size) or None."""
+    rows = resources.database.query(
+        "SELECT digest, resource_id, size FROM rs_manifest ORDER BY digest"
+    )
     row: Any = next(rows, None)
     sql = "SELECT digest, size FROM ft_resource WHERE contents IS NULL AND size > 0 ORDER BY digest"
     for digest, size in files.database.query(sql):
@@ -129,7 +136,7 @@ def _looked_up(
 
 @dataclass(frozen=True, slots=True)
 class StoredSubject:
-    """The files in blobs/sha256/: their sizes by digest, and the digests of those that nothing refers to."""
+    """The files in blobs/sha256/: sizes by digest, and digests that nothing refers to."""
 
     index: Index
     stored: dict[bytes, int]
@@ -154,7 +161,10 @@ def _named_by(row: ResourceRow) -> tuple[int, ...]:
 @rule("resources.row", ResourcesSubject, error=IntegrityError)
 def check_rows(subject: ResourcesSubject) -> Iterator[Finding]:
     """A digest has 32 bytes, a size is 0 to 16 TiB (section 7)."""
-    sql = "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR size NOT BETWEEN 0 AND ?"
+    sql = (
+        "SELECT resource_id, size FROM rs_manifest WHERE length(digest) <> 32 OR "
+        "size NOT BETWEEN 0 AND ?"
+    )
     for resource_id, size in subject.table.database.query(sql, (limits.FILE,)):
         if subject.judges(resource_id):
             yield Finding(f"{NAME}: resource {resource_id}", "digest or size is not legal", size)
@@ -162,11 +172,14 @@ def check_rows(subject: ResourcesSubject) -> Iterator[Finding]:
 
 @rule("resources.filters", ResourcesSubject, error=FilterError)
 def check_filters(subject: ResourcesSubject) -> Iterator[Finding]:
-    """Every filter can be resolved: known, in bounds, no cycle, slices are leaves and add up (section 7)."""
+    """Every filter can be resolved: known, in bounds, no cycle, slices are leaves and add up
+    (section 7).
+    """
     errors: list[OtabuildError] = []
 
     def keep(error: OtabuildError) -> None:
-        # `resources.row` tells digests and sizes that no content has. One more than shown, to report that more exist.
+        # `resources.row` tells digests and sizes that no content has. One more than shown, to
+        # report that more exist.
         if not isinstance(error, TableError) and len(errors) <= SHOWN:
             errors.append(error)
 
@@ -184,7 +197,10 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Finding]:
     """
     if subject.blob_size is None:
         return
-    sql = "SELECT resource_id, digest, size FROM rs_manifest WHERE filter_applied IS NULL AND length(digest) = 32"
+    sql = (
+        "SELECT resource_id, digest, size FROM rs_manifest WHERE filter_applied IS NULL AND "
+        "length(digest) = 32"
+    )
     for resource_id, digest, size in subject.table.database.query(sql):
         stored = subject.blob_size(digest)
         if stored != size and subject.judges(resource_id):
@@ -194,7 +210,9 @@ def check_leaves(subject: ResourcesSubject) -> Iterator[Finding]:
 
 @rule("resources.contents", JoinSubject, error=IntegrityError)
 def check_contents(subject: JoinSubject) -> Iterator[Finding]:
-    """Every content that is not inlined has a row of the same size in the resource table (sections 6 and 7)."""
+    """Every content that is not inlined has a row of the same size in the resource table (sections
+    6 and 7).
+    """
     for digest, size, row in _looked_up(subject.files, subject.resources):
         where = f"{subject.files.database.name}: {format_digest(digest)}"
         if row is None:
@@ -223,4 +241,9 @@ def check_count(subject: StoredSubject) -> Iterator[Finding]:
     counted = {ann.BLOBS_COUNT: len(subject.stored), ann.BLOBS_SIZE: sum(subject.stored.values())}
     for key, number in counted.items():
         if subject.index.annotations.get(key) != number:
-            yield Finding("index.json", f"{key} does not count the blobs", subject.index.annotations.get(key), number)
+            yield Finding(
+                "index.json",
+                f"{key} does not count the blobs",
+                subject.index.annotations.get(key),
+                number,
+            )

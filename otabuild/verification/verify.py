@@ -1,7 +1,9 @@
-"""Verification: checks everything that makes an image valid, in order, and collects all findings (sections 1 to 12).
+"""Verification: checks in order what makes an image valid, and collects all findings.
 
-This module reads the image, hands documents and tables to the rules, and collects what they find. If a step cannot run,
-the reason is already a finding: its input did not parse.
+It covers sections 1 to 12.
+
+This module reads the image, hands documents and tables to the rules, and collects what they find.
+If a step cannot run, the reason is already a finding: its input did not parse.
 """
 
 from __future__ import annotations
@@ -34,12 +36,19 @@ from otabuild.verification.rules_container import ContainerSubject, IndexSubject
 from otabuild.verification.rules_documents import DocumentsSubject, read_sys_config_of
 from otabuild.verification.rules_file_table import FileTableSubject
 from otabuild.verification.rules_labels import LabelsSubject
-from otabuild.verification.rules_resources import JoinSubject, NeededSubject, ResourcesSubject, SizeOf, StoredSubject
+from otabuild.verification.rules_resources import (
+    JoinSubject,
+    NeededSubject,
+    ResourcesSubject,
+    SizeOf,
+    StoredSubject,
+)
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient", "partition", "update-agent"})
 _PAYLOAD_TABLE = frozenset({"manifest", "table"})
 _BATCH = 64
-"""Blobs that a thread takes at a time: handing over small ones individually would cost more than hashing them."""
+"""Blobs that a thread takes at a time: handing over small ones individually would cost more than
+hashing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +57,10 @@ class Report:
 
     Attributes:
         image: the path of the image.
-        shallow: whether it was asked to skip contents: stored blobs were hashed, but no content was rebuilt.
-        contents_checked: whether every content that can be resolved, if any, was rebuilt and compared with its digest.
+        shallow: whether it was asked to skip contents: stored blobs were hashed, but no content was
+            rebuilt.
+        contents_checked: whether every content that can be resolved, if any, was rebuilt and
+            compared with its digest.
         strict: whether notes count as errors.
         signature: the signer; None if the signature is invalid or was not checked.
         counts: the number of payloads, blobs, bytes and contents checked.
@@ -99,7 +110,8 @@ def verify(
 ) -> Report:
     """Verify an image completely.
 
-    The contents of an image that is not authentic are not rebuilt: whoever made it may have made them endless.
+    The contents of an image that is not authentic are not rebuilt: whoever made it may have made
+    them endless.
 
     Args:
         image: an open image.
@@ -107,9 +119,11 @@ def verify(
         now: Unix seconds.
         shallow: do not rebuild contents; every stored blob is still hashed.
         strict: notes also make the image invalid.
-        without_signature: check everything except authenticity, as for an image that is not signed yet.
-        proven: digests of blobs that the caller knows to be right, because it has just hashed them, or because somebody
-            trusted vouches for them; those that nothing else needs are not read.
+        without_signature: check everything except authenticity, as for an image that is not signed
+            yet.
+        proven: digests of blobs that the caller knows to be right, because it has just hashed them,
+            or because somebody trusted vouches for them; those that nothing else needs are not
+            read.
         progress: called with the bytes hashed.
 
     Returns:
@@ -125,10 +139,21 @@ def verify(
         run.check_image(shallow=shallow or run.is_refused)
     finally:
         image.blobs.on_verified = None
-    run.findings.extend(Finding(image.path, note, rule="compat", severity="note") for note in image.compat.notes)
+    run.findings.extend(
+        Finding(image.path, note, rule="compat", severity="note") for note in image.compat.notes
+    )
     findings = tuple(dict.fromkeys(run.findings))
     not_looked_for = tuple(_not_looked_for(image.source))
-    return Report(image.path, shallow, run.contents_checked, strict, signature, run.counts, findings, not_looked_for)
+    return Report(
+        image.path,
+        shallow,
+        run.contents_checked,
+        strict,
+        signature,
+        run.counts,
+        findings,
+        not_looked_for,
+    )
 
 
 def _not_looked_for(source: Backend) -> Iterator[str]:
@@ -167,7 +192,7 @@ class _Run:
 
     @contextmanager
     def gathered(self, rule: str) -> Iterator[Callable[[OtabuildError], None]]:
-        """Take errors from threads; add the first of them in an order that does not depend on the threads."""
+        """Take errors from threads; add the first by an order that does not depend on threads."""
         found: list[Finding] = []
         lock = threading.Lock()
 
@@ -189,7 +214,9 @@ class _Run:
             token = self.image.token_raw
             if token is None:
                 raise TrustError("the image is not signed", where="index.jwt")
-            report, problems = check_index_jwt(token, self.image.index_raw, policy, now, compat=self.image.compat.is_on)
+            report, problems = check_index_jwt(
+                token, self.image.index_raw, policy, now, compat=self.image.compat.is_on
+            )
             self.findings.extend(Finding.of_error("signature", problem) for problem in problems)
             if report is not None:
                 self.signer = report.chain[0].x509.public_bytes(Encoding.DER)
@@ -202,7 +229,9 @@ class _Run:
     def check_image(self, *, shallow: bool) -> None:
         image = self.image
         with self.collected("container"):
-            self.apply(ContainerSubject(image.source, image.read_file("oci-layout", limits.DOCUMENT)))
+            self.apply(
+                ContainerSubject(image.source, image.read_file("oci-layout", limits.DOCUMENT))
+            )
         with self.collected("index"):
             self.apply(IndexSubject(image.index, image.token_raw is not None))
             self.refer(*image.index.manifests)
@@ -210,7 +239,8 @@ class _Run:
             self.check_next_generation(image.index)
             self.check_package(image.index.otaclient_package)
             self.check_resources(files, shallow=shallow)
-        if not any(finding.severity == "error" for finding in self.findings):  # then nearly all was read
+        # Then nearly all was read.
+        if not any(finding.severity == "error" for finding in self.findings):
             with self.collected("container"):
                 image.source.check_rest()
 
@@ -218,7 +248,7 @@ class _Run:
         self.referenced |= {descriptor.digest: descriptor.size for descriptor in descriptors}
 
     def check_payloads(self, payloads: Iterable[Payload]) -> tuple[FileTable, ...]:
-        """Check the documents and the file table of each payload; return the tables that can be read."""
+        """Check documents and file table of each payload; return the tables that are readable."""
         opened: dict[Reading, FileTable] = {}
         for payload in payloads:
             self.counts["payloads"] = self.counts.get("payloads", 0) + 1
@@ -234,7 +264,9 @@ class _Run:
                         self.apply(FileTableSubject(payload.file_table))
                     table = opened[key]
                     with self.collected("config"):
-                        self.apply(LabelsSubject(f"config of {payload.name}", payload.config.labels, table))
+                        self.apply(
+                            LabelsSubject(f"config of {payload.name}", payload.config.labels, table)
+                        )
         return tuple(opened.values())
 
     def check_config(self, payload: Payload) -> None:
@@ -275,7 +307,9 @@ class _Run:
             self.check_layers("otaclient", manifest.layers)
         with self.collected("legacy"):
             notes = check_legacy(self.image, package, self.signer)
-            self.findings.extend(replace(Finding.of_error("legacy", note), severity="note") for note in notes)
+            self.findings.extend(
+                replace(Finding.of_error("legacy", note), severity="note") for note in notes
+            )
 
     def check_resources(self, files: tuple[FileTable, ...], *, shallow: bool) -> None:
         image = self.image
@@ -286,19 +320,25 @@ class _Run:
                 self.check_contents(files, size_of, shallow=shallow)
             else:
                 self.contents_checked = True
-            if not is_listed:  # those that belong to the image will be there, or are missing when they are read
-                stored = self.referenced | (image.resources.leaves() if image.index.has_resource_table else {})
+            # Those that belong to the image will be there, or are missing when they are read.
+            if not is_listed:
+                stored = self.referenced | (
+                    image.resources.leaves() if image.index.has_resource_table else {}
+                )
             if is_listed or not self.may_refer_to_more():
                 self.apply(StoredSubject(image.index, stored, self.unreferenced(stored)))
         self.hash_rest(stored)
         self.counts |= {"blobs": len(stored), "bytes": sum(stored.values())}
 
-    def check_contents(self, files: tuple[FileTable, ...], size_of: SizeOf | None, *, shallow: bool) -> None:
+    def check_contents(
+        self, files: tuple[FileTable, ...], size_of: SizeOf | None, *, shallow: bool
+    ) -> None:
         resources = self.image.resources
         needed = NeededSubject(resources, files)
         self.apply(ResourcesSubject(resources, size_of))
         self.apply(*(JoinSubject(table, resources) for table in files))
-        if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):  # an unread table may need any
+        # An unread table may need any.
+        if not any(finding.rule in _PAYLOAD_TABLE for finding in self.findings):
             self.apply(needed)
         if not shallow:
             with self.collected("content"):
@@ -309,7 +349,9 @@ class _Run:
         if self.may_refer_to_more():
             return []
         leaves = self.image.resources.leaves() if self.image.index.has_resource_table else {}
-        return [digest for digest in stored if digest not in self.referenced and digest not in leaves]
+        return [
+            digest for digest in stored if digest not in self.referenced and digest not in leaves
+        ]
 
     def may_refer_to_more(self) -> bool:
         """Whether a document that may refer to a blob is unreadable."""
@@ -318,7 +360,8 @@ class _Run:
     def rebuild_contents(self, needed: NeededSubject) -> None:
         """Rebuild every content of a file; this verifies what it is made of.
 
-        A resource that no payload needs is a note and is not rebuilt: its blobs are hashed with the rest.
+        A resource that no payload needs is a note and is not rebuilt: its blobs are hashed with the
+        rest.
 
         Raises:
             BoundsError: they exceed the bounds of the image.
@@ -344,9 +387,12 @@ class _Run:
 
     def hash_rest(self, stored: Mapping[bytes, int]) -> None:
         """Hash the stored blobs that nothing has read to the end yet."""
-        # A server that does not tell sizes could send without end: there, the size that the tables claim is the bound.
+        # A server that does not tell sizes could send without end: there, the size that the tables
+        # claim is the bound.
         is_bounded = self.image.source.knows_sizes
-        rest = [Blob(digest, size) for digest, size in stored.items() if digest not in self.verified]
+        rest = [
+            Blob(digest, size) for digest, size in stored.items() if digest not in self.verified
+        ]
         self.tally.total += sum(size for _, size in rest)
 
         def work(batch: Sequence[Blob], stop: threading.Event) -> None:

@@ -26,7 +26,11 @@ class ResourcesReport:
 
     def to_value(self) -> dict[str, object]:
         """Return the report as plain JSON values."""
-        return {"ok": self.ok, "blobs": self.blobs, "findings": [finding.to_value() for finding in self.findings]}
+        return {
+            "ok": self.ok,
+            "blobs": self.blobs,
+            "findings": [finding.to_value() for finding in self.findings],
+        }
 
 
 def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesReport:
@@ -34,8 +38,8 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
 
     Args:
         image: an open image.
-        digests: the blobs to hash, as `sha256:` and 64 hex digits; default: every stored blob, and every leaf of the
-            resource table.
+        digests: the blobs to hash, as `sha256:` and 64 hex digits; default: every stored blob, and
+            every leaf of the resource table.
 
     Raises:
         FormatError: not a digest, or not an index of this format.
@@ -44,7 +48,8 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
     wanted: dict[bytes, int | None] = {parse_digest(text): None for text in digests}
     if not wanted:
         wanted |= _expected(image)
-    findings: list[Finding] = []  # in the order in which the threads come to them, until they are sorted
+    # In the order in which the threads come to them, until they are sorted.
+    findings: list[Finding] = []
 
     def work(blob: tuple[bytes, int | None], _stop: object) -> None:
         try:
@@ -59,13 +64,15 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
 
 
 def _expected(image: Image) -> dict[bytes, int]:
-    """Return digests and sizes of the blobs that the image has, and of those that it should have."""
+    """Return digests and sizes of blobs that the image has, and of those that it should have."""
     stored = image.blobs.stored()
     if stored is None:
         return referenced_blobs(image)
     wanted = {descriptor.digest: descriptor.size for descriptor in image.index.manifests}
     if image.index.has_resource_table:
-        wanted |= {row.digest: row.size for row in image.resources.rows() if row.filter_applied is None}
+        wanted |= {
+            row.digest: row.size for row in image.resources.rows() if row.filter_applied is None
+        }
     if any(len(digest) != 32 for digest in wanted):
         raise IntegrityError("a digest that does not have 32 bytes", where="resource table")
     return wanted | stored

@@ -13,7 +13,8 @@ def verify_sign(image: Image, policy: TrustPolicy | None, now: int) -> Signature
 
     Args:
         image: an open image.
-        policy: whom to trust; None checks everything except the trust anchor, and the report says so.
+        policy: whom to trust; None checks everything except the trust anchor, and the report says
+            so.
         now: Unix seconds.
 
     Raises:
@@ -23,4 +24,6 @@ def verify_sign(image: Image, policy: TrustPolicy | None, now: int) -> Signature
     """
     if image.token_raw is None:
         raise TrustError("the image is not signed", where=image.path)
-    return verify_index_jwt(image.token_raw, image.index_raw, policy, now, compat=image.compat.is_on)
+    return verify_index_jwt(
+        image.token_raw, image.index_raw, policy, now, compat=image.compat.is_on
+    )

@@ -1,4 +1,4 @@
-"""Artifact: writes the artifact and the image directory, and the documents about the image beside it."""
+"""Artifact: writes the artifact, the image directory, and the documents about the image."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from otabuild.pipeline.build_report import report_path
 from otabuild.pipeline.settings import input_hashes
 from otabuild.pipeline.signers import signed_outside
 from otabuild.pipeline.step import KeyPart, Outcome, Step
-from otabuild.pipeline.steps.built_image import BuiltFiles, BuiltImage, beside, built_files, open_built
+from otabuild.pipeline.steps.built_image import (
+    BuiltFiles,
+    BuiltImage,
+    beside,
+    built_files,
+    open_built,
+)
 from otabuild.pipeline.steps.index_step import Indexed, IndexStep
 from otabuild.pipeline.steps.preflight_step import PreflightStep
 from otabuild.pipeline.steps.sign_step import Signed, SignStep
@@ -42,7 +48,7 @@ class ArtifactInputs:
 
 @dataclass(frozen=True)
 class Built:
-    """Digests of what was built, as hex: of the artifact, if there is one, of index.json, and of its signature."""
+    """Digests (hex) of what was built: the artifact, if there is one, index.json, its signature."""
 
     sha256: str | None
     index_json: str
@@ -51,7 +57,7 @@ class Built:
 
 @dataclass(frozen=True)
 class ArtifactStep(Step[ArtifactInputs, Built]):
-    """Write the artifact and the image directory, as far as the recipe requests them, and the documents about the image."""
+    """Write the artifact, the image directory and their documents, as the recipe requests."""
 
     kind = "build"
     results_type = Built
@@ -64,7 +70,9 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
     @property
     def sources(self) -> tuple[Step[Any, Any], ...]:
         """See `Step.sources`."""
-        return tuple(step(self.recipe, self.workspace) for step in (StoreStep, TablesStep, IndexStep))
+        return tuple(
+            step(self.recipe, self.workspace) for step in (StoreStep, TablesStep, IndexStep)
+        )
 
     @property
     def after(self) -> tuple[str, ...]:
@@ -79,7 +87,10 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         documents += [VEX] if recipe.sbom and recipe.sbom.vex else []
         documents += [PROVENANCE] if recipe.provenance and not signed_outside(recipe) else []
         stem = beside(recipe, self.workspace)
-        return (*filter(None, [recipe.output, recipe.output_dir]), *(f"{stem}{suffix}" for suffix in documents))
+        return (
+            *filter(None, [recipe.output, recipe.output_dir]),
+            *(f"{stem}{suffix}" for suffix in documents),
+        )
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -107,7 +118,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
         )
 
     def _watched(self) -> tuple[object, ...]:
-        """Return what a provenance depends on besides the image: another base may give the same image."""
+        """Return what a provenance depends on besides the image: bases may give equal images."""
         from otabuild.pipeline.builder import BUILDER
         from otabuild.pipeline.provenance import watched
 
@@ -121,14 +132,21 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             sinks: list[Sink] = [DirectorySink(inputs.output_dir)] if inputs.output_dir else []
             sinks += [ArtifactSink(inputs.output)] if inputs.output else []
             total = sum(member.size for member in everything) * len(sinks)
-            progress = workspace.environment(cache, self.name.replace("build:", "write "), total).progress
-            cache.mark_used([Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns)
+            progress = workspace.environment(
+                cache, self.name.replace("build:", "write "), total
+            ).progress
+            cache.mark_used(
+                [Blob(m.digest, m.size) for m in everything if m.digest], workspace.now_ns
+            )
             for sink in sinks:
                 sha256 = sink.write(everything, workers=workspace.workers, progress=progress)
             counts = dict(traffic())
         if inputs.output:
             counts["artifact-bytes"] = os.path.getsize(inputs.output)
-        return Outcome(Built(sha256, inputs.index.index_json, inputs.signature), {**counts, **self._documents(inputs)})
+        return Outcome(
+            Built(sha256, inputs.index.index_json, inputs.signature),
+            {**counts, **self._documents(inputs)},
+        )
 
     def _open_built(self) -> AbstractContextManager[BuiltImage]:
         return open_built(self.recipe, self.workspace)

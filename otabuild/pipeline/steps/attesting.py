@@ -1,4 +1,4 @@
-"""Attests what was built: makes a statement about an artifact, and signs it as the image is signed."""
+"""Attests what was built: makes a statement about it, signed as the image is signed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def provenance_statement(recipe: Recipe, workspace: Workspace, builder: str) -> 
 
 
 def sbom_statement(recipe: Recipe, workspace: Workspace) -> Statement:
-    """Return the statement that the bill of materials of an image is its own; errors as for `make_sbom`."""
+    """Return the statement that this is an image's bill of materials; errors as `make_sbom`."""
     check_libraries()
     from otabuild.sbom.cyclonedx import make_sbom
 
@@ -55,13 +55,18 @@ def attest(recipe: Recipe, workspace: Workspace, statement: Statement) -> bytes:
         raise StateError(
             "the signature of the attestation is made outside",
             where=recipe.file,
-            hint=f"`otabuild attest {recipe.file} --request FILE` writes what to sign, and --answer FILE takes the signature",
+            hint=(
+                f"`otabuild attest {recipe.file} --request FILE` writes what to sign, and --answer "
+                "FILE takes the signature"
+            ),
         )
     return sign_statement(statement, chain, signer)
 
 
-def request(recipe: Recipe, workspace: Workspace, statement: Statement, name: str) -> SigningRequest:
-    """Return what has to be signed outside for a statement; `name` is the file that the signature is for."""
+def request(
+    recipe: Recipe, workspace: Workspace, statement: Statement, name: str
+) -> SigningRequest:
+    """Return what has to be signed outside for a statement; `name` is the file it is for."""
     chain = tuple(certificate.x509 for certificate in _signing(recipe, workspace).chain)
     return SigningRequest(name, pre_authentication(statement.to_json()), chain)
 
@@ -70,7 +75,8 @@ def with_answer(asked: SigningRequest, statement: Statement, answer: bytes, wher
     """Return the statement with a signature that was made outside.
 
     Raises:
-        FormatError, TrustError: the answer is not a signature of this statement with the key of the certificate.
+        FormatError, TrustError: the answer is not a signature of this statement with the key of the
+        certificate.
     """
     _, signature = match_answer(answer, [asked], where)
     return Envelope(statement.to_json(), asked.chain, signature).to_json()
@@ -83,4 +89,6 @@ def _signing(recipe: Recipe, workspace: Workspace) -> CheckedSigning:
             where=recipe.file,
             hint="add a `sign` section: an attestation is signed",
         )
-    return check_signing(recipe.sign, recipe.verify, recipe.timestamp, workspace, partial(naming_key, recipe))
+    return check_signing(
+        recipe.sign, recipe.verify, recipe.timestamp, workspace, partial(naming_key, recipe)
+    )

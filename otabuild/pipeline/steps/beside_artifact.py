@@ -24,13 +24,17 @@ def write_provenance(recipe: Recipe, workspace: Workspace) -> list[str]:
         OtabuildError: the signer failed, or the document cannot be written.
     """
     if signed_outside(recipe):
-        return [f"its provenance has to be signed, too: `otabuild attest {recipe.file} --request FILE`"]
+        return [
+            f"its provenance has to be signed, too: `otabuild attest {recipe.file} --request FILE`"
+        ]
     statement = provenance_statement(recipe, workspace, workspace.environ.get(BUILDER, ""))
     write_file(f"{beside(recipe, workspace)}{PROVENANCE}", attest(recipe, workspace, statement))
     return []
 
 
-def write_sbom(opened: AbstractContextManager[BuiltImage], stem: str, sbom: SbomRecipe) -> list[str]:
+def write_sbom(
+    opened: AbstractContextManager[BuiltImage], stem: str, sbom: SbomRecipe
+) -> list[str]:
     """Write the bill of materials of an image; return notes about what could not be read.
 
     Args:

@@ -1,4 +1,4 @@
-"""The image that was built last: its artifact, or its files in the work directory if the recipe writes none."""
+"""The image that was built last: its artifact, or its files in the work directory without one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,8 @@ class BuiltFiles(NamedTuple):
     Attributes:
         members: the files.
         of_base: digests of the blobs that only the base has.
-        traffic: returns what was asked of the server of the base so far, by the names of the build report.
+        traffic: returns what was asked of the server of the base so far, by the names of the build
+            report.
     """
 
     members: list[Member]
@@ -62,15 +63,21 @@ def built_files(recipe: Recipe, workspace: Workspace, cache: Cache) -> Iterator[
     of_base = cache.missing(read_blobs(path(OF_BASE)))
     with BaseBlobs(recipe) as base:
         extra = _legacy(path, cache) if needs_legacy(recipe) else ()
-        found = members(index, token, read_blobs(path("blobs")), cache, extra, dict.fromkeys(of_base, base.read))
+        found = members(
+            index, token, read_blobs(path("blobs")), cache, extra, dict.fromkeys(of_base, base.read)
+        )
         yield BuiltFiles(found, frozenset(blob.digest for blob in of_base), base.traffic)
 
 
 def _legacy(path: Callable[[str], str], cache: Cache) -> list[Member]:
     """Return the files for legacy clients."""
     release = msgpack.unpackb(files.read_file(path("release")))
-    certificate_pem, token = (files.read_file(path(name)) for name in (CERTIFICATE_NAME, LEGACY_NAME))
-    return legacy_members({name: Blob(*blob) for name, blob in release.items()}, certificate_pem, token, cache)
+    certificate_pem, token = (
+        files.read_file(path(name)) for name in (CERTIFICATE_NAME, LEGACY_NAME)
+    )
+    return legacy_members(
+        {name: Blob(*blob) for name, blob in release.items()}, certificate_pem, token, cache
+    )
 
 
 class BuiltImage(NamedTuple):
@@ -91,8 +98,8 @@ class BuiltImage(NamedTuple):
 def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
     """Open the image that was built last, wherever it is.
 
-    What is not in an artifact is hashed now, so that damage is found where it can still be mended. What only a trusted
-    base has is not read: its digest follows from what was signed there.
+    What is not in an artifact is hashed now, so that damage is found where it can still be mended.
+    What only a trusted base has is not read: its digest follows from what was signed there.
 
     Raises:
         DamagedBlobError: a blob in the work directory is missing or damaged.
@@ -102,7 +109,10 @@ def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
         with open_image(recipe.output, bounds=UNBOUNDED) as image:
             yield BuiltImage(image)
         return
-    with workspace.open_cache() as cache, built_files(recipe, workspace, cache) as (found, of_base, traffic):
+    with (
+        workspace.open_cache() as cache,
+        built_files(recipe, workspace, cache) as (found, of_base, traffic),
+    ):
         ours = [member for member in found if member.digest and member.digest not in of_base]
         total = sum(member.size for member in ours)
         progress = workspace.environment(cache, f"check {recipe.name}", total).progress
@@ -118,5 +128,5 @@ def open_built(recipe: Recipe, workspace: Workspace) -> Iterator[BuiltImage]:
 
 
 def beside(recipe: Recipe, workspace: Workspace) -> str:
-    """Return what the names of the documents about an image begin with: its artifact, or a place beside the work directory."""
+    """Return what names of documents about an image begin with: its artifact, or another place."""
     return recipe.output or os.path.join(os.path.dirname(workspace.work), "release", recipe.name)

@@ -18,7 +18,7 @@ from otabuild.storage import files
 
 @dataclass(frozen=True)
 class DeployInputs:
-    """What is deployed: the artifact, and by rootfs the ECU and release key of one of its payloads."""
+    """What is deployed: the artifact, and by rootfs the ECU and release key of a payload."""
 
     artifact: Annotated[Built, KeyPart("artifact")]
     payloads: Mapping[str, tuple[str, str]]
@@ -52,7 +52,9 @@ class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
     @property
     def outputs(self) -> tuple[str, ...]:
         """See `Step.outputs`."""
-        return tuple(map(self.tar, dict.fromkeys(payload.rootfs for payload in self.recipe.payloads)))
+        return tuple(
+            map(self.tar, dict.fromkeys(payload.rootfs for payload in self.recipe.payloads))
+        )
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -61,12 +63,17 @@ class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
 
     def tar(self, rootfs: str) -> str:
         """Return where the tar of a rootfs is written."""
-        return os.path.join(os.path.dirname(self.workspace.work), "deploy", self.recipe.name, f"{rootfs}.tar")
+        return os.path.join(
+            os.path.dirname(self.workspace.work), "deploy", self.recipe.name, f"{rootfs}.tar"
+        )
 
     def inputs(self) -> DeployInputs:
         """See `Step.inputs`."""
         recipe = self.recipe
-        first = {payload.rootfs: (payload.ecu, payload.release_keys[0]) for payload in reversed(recipe.payloads)}
+        first = {
+            payload.rootfs: (payload.ecu, payload.release_keys[0])
+            for payload in reversed(recipe.payloads)
+        }
         return DeployInputs(
             artifact=ArtifactStep(recipe, self.workspace).results(),
             payloads=first,
@@ -89,4 +96,6 @@ class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
                     insecure_no_verify=policy is None,
                     progress=partial(self.workspace.progress, f"deploy {rootfs}"),
                 )
-        return Outcome(DeployedTars({rootfs: files.hash_file(self.tar(rootfs)) for rootfs in inputs.payloads}))
+        return Outcome(
+            DeployedTars({rootfs: files.hash_file(self.tar(rootfs)) for rootfs in inputs.payloads})
+        )

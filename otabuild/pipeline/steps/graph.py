@@ -44,4 +44,7 @@ def build_steps(recipe: Recipe, workspace: Workspace) -> list[Step[Any, Any]]:
 def check_steps(recipe: Recipe, workspace: Workspace) -> list[Step[Any, Any]]:
     """Return the steps after the artifact, which only run on request."""
     publish = [PublishStep(recipe, workspace)] if recipe.publish else []
-    return [*(step(recipe, workspace) for step in (VerifyStep, DeployStep, RoundtripStep)), *publish]
+    return [
+        *(step(recipe, workspace) for step in (VerifyStep, DeployStep, RoundtripStep)),
+        *publish,
+    ]

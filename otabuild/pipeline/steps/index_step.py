@@ -39,13 +39,18 @@ class IndexInputs:
     annotations: Annotated[Mapping[str, str], KeyPart("annotations")]
     timestamp: Annotated[int, KeyPart("timestamp")]
     signed: Annotated[bool, KeyPart("signed or not")]
-    otaclient: Annotated[tuple[OtaclientRecipe, Mapping[str, list[int] | None]] | None, KeyPart("otaclient package")]
+    otaclient: Annotated[
+        tuple[OtaclientRecipe, Mapping[str, list[int] | None]] | None, KeyPart("otaclient package")
+    ]
     small_files: Annotated[Mapping[str, str | None], KeyPart("sys_config and release files")]
 
 
 @dataclass(frozen=True)
 class RootfsDescription:
-    """What a recipe says of a rootfs in the documents; `os` and `os_version` None: what the rootfs states itself."""
+    """What a recipe says of a rootfs in the documents.
+
+    `os` and `os_version` None: what the rootfs states itself.
+    """
 
     base_image: str
     architecture: str
@@ -101,7 +106,10 @@ class IndexStep(Step[IndexInputs, Indexed]):
             small.append(os.path.join(package.release_dir, RELEASE_MANIFEST))
         return IndexInputs(
             tables=TablesStep(recipe, self.workspace).results(),
-            systems={name: ScanStep(recipe, self.workspace, name).results().system for name in recipe.rootfs},
+            systems={
+                name: ScanStep(recipe, self.workspace, name).results().system
+                for name in recipe.rootfs
+            },
             payloads=tuple(recipe.payloads),
             rootfs={name: RootfsDescription.of(rootfs) for name, rootfs in recipe.rootfs.items()},
             annotations=recipe.index_annotations,
@@ -148,11 +156,17 @@ def _payloads(inputs: IndexInputs, cache: Cache) -> tuple[list[Descriptor], list
             manifest = documents.manifest(spec, Descriptor.of(config, IMAGE_CONFIG)).to_json()
             manifests.append(documents.payload_descriptor(spec, manifest))
             named = [spec.file_table, *([sys_config] if sys_config else [])]
-            blobs += [cache.add(config), cache.add(manifest), *(Blob(found.digest, found.size) for found in named)]
+            blobs += [
+                cache.add(config),
+                cache.add(manifest),
+                *(Blob(found.digest, found.size) for found in named),
+            ]
     return manifests, blobs
 
 
-def _specs(inputs: IndexInputs, payload: PayloadRecipe, sys_config: Descriptor | None) -> Iterator[PayloadSpec]:
+def _specs(
+    inputs: IndexInputs, payload: PayloadRecipe, sys_config: Descriptor | None
+) -> Iterator[PayloadSpec]:
     """Yield the data for the documents of a payload, for each of its release keys."""
     rootfs, system = inputs.rootfs[payload.rootfs], inputs.systems[payload.rootfs]
     table = inputs.tables.file_tables[payload.rootfs]

@@ -74,13 +74,20 @@ class PreflightStep(Step[PreflightInputs, Checked]):
         """See `Step.inputs`."""
         recipe, workspace = self.recipe, self.workspace
         surroundings = bad_surroundings(recipe, workspace.now, partial(has_input_step, recipe.name))
-        problems = (*missing_inputs(recipe), *bad_sys_configs(recipe), *bad_release(recipe), *surroundings)
+        problems = (
+            *missing_inputs(recipe),
+            *bad_sys_configs(recipe),
+            *bad_release(recipe),
+            *surroundings,
+        )
         return PreflightInputs(
             signing=_signing(recipe.sign, workspace) if recipe.sign else None,
             trust=recipe.verify and trust_key(recipe.verify),
             timestamp=recipe.timestamp,
             day=workspace.now // DAY,
-            sys_configs=input_hashes(path for payload in recipe.payloads if (path := payload.sys_config)),
+            sys_configs=input_hashes(
+                path for payload in recipe.payloads if (path := payload.sys_config)
+            ),
             wrong=tuple(problem.message for problem in problems),
             problems=problems,
             sbom=recipe.sbom,
@@ -106,7 +113,8 @@ class PreflightStep(Step[PreflightInputs, Checked]):
                 check_base(place)
         if inputs.publish is not None:
             with self.naming_key("publish", "store"):
-                open_store(inputs.publish.store).close()  # asks nothing of it: who builds need not be able to publish
+                # Asks nothing of it: who builds need not be able to publish.
+                open_store(inputs.publish.store).close()
         warnings: list[str] = []
         if inputs.sign is not None:
             warnings = check_signing(
@@ -119,7 +127,7 @@ class PreflightStep(Step[PreflightInputs, Checked]):
         return Outcome(Checked(state), {"warnings": warnings}, until=until)
 
     def _check_vex(self, sbom: SbomRecipe) -> None:
-        """Check the form of the VEX document; what it is about can be checked when the image is there."""
+        """Check the form of the VEX document; what it is about is checked beside the image."""
         from otabuild.sbom.vex import LIMIT, read_vex
 
         with self.naming_key("sbom", "vex"):
@@ -128,12 +136,15 @@ class PreflightStep(Step[PreflightInputs, Checked]):
 
 
 def _signing(sign: Sign, workspace: Workspace) -> tuple[object, ...]:
-    """Return what the preflight of a signature depends on: of a key only a digest, of a passphrase nothing at all."""
+    """Return what the preflight of a signature depends on.
+
+    Of a key that is only a digest, of a passphrase nothing at all.
+    """
     return sign, input_hashes([sign.certificate, *sign.chain]), key_state(sign, workspace)
 
 
 class CheckedSigning(NamedTuple):
-    """The means to sign, after their check: warnings, the chain, and the signer unless signatures are made outside."""
+    """The means to sign, checked: warnings, the chain, and the signer unless there is none here."""
 
     warnings: list[str]
     chain: tuple[Certificate, ...]

@@ -46,7 +46,9 @@ class PublishStep(ReadingStep[PublishInputs, Published]):
     def _publish(self) -> PublishRecipe:
         if self.recipe.publish is None:
             hint = "add `publish: {store: …, name: …}`"
-            raise StateError("the recipe does not say where to publish", where=self.recipe.file, hint=hint)
+            raise StateError(
+                "the recipe does not say where to publish", where=self.recipe.file, hint=hint
+            )
         return self.recipe.publish
 
     def describe(self, results: Published) -> str:

@@ -1,4 +1,4 @@
-"""Roundtrip: reads what was deployed as a new rootfs, and checks it against the tree that was built."""
+"""Roundtrip: reads what was deployed as a new rootfs, and compares it with what was built."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ class RoundtripStep(Step[RoundtripInputs, Nothing]):
     def run(self, inputs: RoundtripInputs) -> Outcome[Nothing]:
         """See `Step.run`."""
         for name, tar in inputs.tars.items():
-            options = RootfsOptions((TarInput(tar),), clean=False, stub_resolv_conf=False, drop_xattrs=())
+            options = RootfsOptions(
+                (TarInput(tar),), clean=False, stub_resolv_conf=False, drop_xattrs=()
+            )
             with sealed_archives(self.workspace) as archives:
                 deployed = scan(options, euid=os.geteuid(), work=archives).entries
                 _compare(name, deployed, read_tree(self.rootfs_path(name, "tree")))
@@ -75,7 +77,10 @@ def _compare(rootfs: str, deployed: Iterator[Entry], built: Iterator[TreeRow]) -
         if ours != theirs:
             path = (row or entry).path
             raise IntegrityError(
-                "what was deployed is not what was built", where=f"{rootfs}: {path}", observed=ours, expected=theirs
+                "what was deployed is not what was built",
+                where=f"{rootfs}: {path}",
+                observed=ours,
+                expected=theirs,
             )
 
 
@@ -83,7 +88,9 @@ def _row(entry: Entry) -> TreeRow:
     digest = entry.content.digest if entry.content else None
     size = entry.content.size if entry.content else 0
     xattrs = pack_xattrs(entry.xattrs, entry.path)
-    return TreeRow(entry.path, entry.mode, entry.uid, entry.gid, xattrs, entry.target, None, digest, size, None)
+    return TreeRow(
+        entry.path, entry.mode, entry.uid, entry.gid, xattrs, entry.target, None, digest, size, None
+    )
 
 
 def _facts(row: TreeRow, link: object, first: dict[object, str]) -> tuple[object, ...]:

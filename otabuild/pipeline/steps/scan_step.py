@@ -29,12 +29,15 @@ from otabuild.rootfs.stream import write_entries
 from otabuild.storage import files, publishing
 
 _RACY = "a file was changed within two seconds of the last scan, so times may hide a later change"
-_HIDDEN = "an input is on a file system whose times may hide a change (FUSE, a share, a mounted image, overlayfs)"
+_HIDDEN = (
+    "an input is on a file system whose times may hide a change (FUSE, a share, "
+    "a mounted image, overlayfs)"
+)
 
 
 @dataclass(frozen=True)
 class ScanInputs:
-    """What the entries of a rootfs depend on, and the warning for each exclude pattern that matches nothing."""
+    """What the entries of a rootfs depend on, and warnings for patterns that match nothing."""
 
     options: Annotated[RootfsOptions, KeyPart("how the rootfs is prepared")]
     fingerprint: Annotated[str, KeyPart("what the inputs hold")]
@@ -43,7 +46,7 @@ class ScanInputs:
 
 @dataclass(frozen=True)
 class Scanned:
-    """Digest of the list of entries, bytes of their contents, and when a file may have changed unseen (Unix ns)."""
+    """Digest of the list of entries, bytes of contents, and when one may have changed unseen."""
 
     entries: str
     size: int
@@ -81,7 +84,9 @@ class ScanStep(Step[ScanInputs, Scanned]):
         """See `Step.inputs`."""
         options = rootfs_options(self.recipe.rootfs[self.part])
         found = fingerprint(options, work=self.workspace.archives)
-        return ScanInputs(options, found, {pattern: self._unmatched(pattern) for pattern in options.exclude})
+        return ScanInputs(
+            options, found, {pattern: self._unmatched(pattern) for pattern in options.exclude}
+        )
 
     def _unmatched(self, pattern: str) -> str:
         number = self.recipe.rootfs[self.part].prepare.exclude.index(pattern)
@@ -104,16 +109,21 @@ class ScanStep(Step[ScanInputs, Scanned]):
         for name, count in sorted(notes.foreign_xattrs.items()):
             shown = printable(name)
             warn(
-                f"rootfs {self.part}: left out the attribute {shown} of {counted(count, 'entry', 'entries')}: no Linux "
+                f"rootfs {self.part}: left out the attribute {shown} of "
+                f"{counted(count, 'entry', 'entries')}: no Linux "
                 f'target can set it; `xattrs: {{drop: ["{shown}"]}}` says that you know'
             )
         if notes.missing:
             warn(
-                f"rootfs {self.part}: neither {' nor '.join(notes.missing)} is in it: not a whole system; `partial: true` says "
+                f"rootfs {self.part}: neither {' nor '.join(notes.missing)} is in it: not a whole "
+                "system; `partial: true` says "
                 "that you know"
             )
         for path in notes.left_out if options.unsupported == "warn" else ():
-            warn(f"rootfs {self.part}: left out, because the format cannot store it: {printable(path)}")
+            warn(
+                f"rootfs {self.part}: left out, because the format cannot store it: "
+                f"{printable(path)}"
+            )
         report = {
             "entries": counts.regular + counts.directories + counts.others,
             "left out": notes.left_out,
@@ -121,14 +131,16 @@ class ScanStep(Step[ScanInputs, Scanned]):
             "patterns without a match": notes.unmatched_patterns,
         }
         racy = watched.time_ns >= now_ns - RACY_NS
-        scanned = Scanned(files.hash_file(entries), counts.size, system_of(release), now_ns if racy else None)
+        scanned = Scanned(
+            files.hash_file(entries), counts.size, system_of(release), now_ns if racy else None
+        )
         if must_run_again(options, work=self.workspace.archives):
             return Outcome(scanned, report, _HIDDEN)
         return Outcome(scanned, report, _RACY if racy else "")
 
 
 class _Watched:
-    """Passes entries on, and records the newest time of any file, starting at `time_ns`, and what names the system."""
+    """Passes entries on; records what names the system, and the newest time from `time_ns` on."""
 
     def __init__(self, time_ns: int) -> None:
         self.time_ns = time_ns

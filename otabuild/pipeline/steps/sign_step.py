@@ -28,7 +28,10 @@ from otabuild.storage import files
 
 @dataclass(frozen=True)
 class SignInputs:
-    """What the signatures depend on. The preflight watches the rest, and index.json has the timestamp."""
+    """What the signatures depend on.
+
+    The preflight watches the rest, and index.json has the timestamp.
+    """
 
     index_json: Annotated[str, KeyPart("index.json")]
     certificates: Annotated[Mapping[str, str | None], KeyPart("certificates")]
@@ -69,7 +72,12 @@ class SignStep(Step[SignInputs, Signed]):
     @property
     def outputs(self) -> tuple[str, ...]:
         """See `Step.outputs`."""
-        return tuple(map(self.path, [NAME, *([LEGACY_NAME, CERTIFICATE_NAME] if needs_legacy(self.recipe) else [])]))
+        return tuple(
+            map(
+                self.path,
+                [NAME, *([LEGACY_NAME, CERTIFICATE_NAME] if needs_legacy(self.recipe) else [])],
+            )
+        )
 
     @property
     def _sign(self) -> Sign:
@@ -82,14 +90,19 @@ class SignStep(Step[SignInputs, Signed]):
         sign, recipe = self._sign, self.recipe
         chain = load_chain(sign.certificate, sign.chain)
         known = self._known(chain)
-        # What to sign is not even made if nothing is known: that loads PyJWT, and an HTTP client with it.
-        found = (known.find(request.digest) for request in (self._requests(chain) if known.has_any() else ()))
+        # What to sign is not even made if nothing is known: that loads PyJWT, and an HTTP client
+        # with it.
+        found = (
+            known.find(request.digest)
+            for request in (self._requests(chain) if known.has_any() else ())
+        )
         return SignInputs(
             index_json=IndexStep(recipe, self.workspace).results().index_json,
             certificates=input_hashes([sign.certificate, *sign.chain]),
             key=sign.key,
             legacy=needs_legacy(recipe),
-            known=tuple(None if signature is None else signature.hex() for signature in found),  # another is used, too
+            # Another is used, too.
+            known=tuple(None if signature is None else signature.hex() for signature in found),
             sign=sign,
             verify=recipe.verify,
             timestamp=recipe.timestamp,
@@ -98,7 +111,9 @@ class SignStep(Step[SignInputs, Signed]):
 
     def run(self, inputs: SignInputs) -> Outcome[Signed]:
         """See `Step.run`."""
-        _, chain, signer = check_signing(inputs.sign, inputs.verify, inputs.timestamp, self.workspace, self.naming_key)
+        _, chain, signer = check_signing(
+            inputs.sign, inputs.verify, inputs.timestamp, self.workspace, self.naming_key
+        )
         reusing = ReusingSigner(self._known(chain).find, signer, inputs.target)
         index = files.read_file(self.path("index.json"))
         tokens = {NAME: sign_index(index, inputs.timestamp, chain, reusing)}
@@ -106,7 +121,9 @@ class SignStep(Step[SignInputs, Signed]):
             tokens[CERTIFICATE_NAME], tokens[LEGACY_NAME] = sign_legacy(chain, reusing)
         for name, token in tokens.items():
             files.write_file(self.path(name), token)
-        return Outcome(Signed({name: hashlib.sha256(token).hexdigest() for name, token in tokens.items()}))
+        return Outcome(
+            Signed({name: hashlib.sha256(token).hexdigest() for name, token in tokens.items()})
+        )
 
     def known(self) -> KnownSignatures:
         """Return the signatures made for this recipe with the key of its certificate."""
@@ -123,11 +140,15 @@ class SignStep(Step[SignInputs, Signed]):
             OtabuildError: the preflight failed.
         """
         verify, timestamp = self.recipe.verify, self.recipe.timestamp
-        return self._requests(check_signing(self._sign, verify, timestamp, self.workspace, self.naming_key).chain)
+        return self._requests(
+            check_signing(self._sign, verify, timestamp, self.workspace, self.naming_key).chain
+        )
 
     def _requests(self, chain: tuple[Certificate, ...]) -> tuple[SigningRequest, ...]:
         index = files.read_file(self.path("index.json"))
-        return signing_requests(index, self.recipe.timestamp, chain, legacy=needs_legacy(self.recipe))
+        return signing_requests(
+            index, self.recipe.timestamp, chain, legacy=needs_legacy(self.recipe)
+        )
 
 
 def needs_legacy(recipe: Recipe) -> bool:

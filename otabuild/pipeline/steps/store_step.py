@@ -85,10 +85,13 @@ class StoreStep(Step[StoreInputs, Stored]):
         base = self.recipe.storage.base
         return StoreInputs(
             entries={name: scanned.entries for name, scanned in scans.items()},
-            racy=tuple(scanned.racy_at for scanned in scans.values()),  # a file read then may have changed since
+            # A file read then may have changed since.
+            racy=tuple(scanned.racy_at for scanned in scans.values()),
             plan=storage_plan(self.recipe.storage),
             libzstd=library_version(),
-            base=(base, PreflightStep(self.recipe, self.workspace).results().base) if base else None,
+            base=(base, PreflightStep(self.recipe, self.workspace).results().base)
+            if base
+            else None,
             trust=trust_key(self.recipe.verify) if base and self.recipe.verify else None,
             size=sum(scanned.size for scanned in scans.values()),
         )
@@ -102,7 +105,9 @@ class StoreStep(Step[StoreInputs, Stored]):
         opened = self._open_base() if inputs.base else nullcontext()
         with self.workspace.open_cache() as cache, opened as found:
             earlier = found and found.base
-            environment = self.workspace.environment(cache, self.name.replace(":", " "), inputs.size)
+            environment = self.workspace.environment(
+                cache, self.name.replace(":", " "), inputs.size
+            )
             sources = [partial(self._entries, name) for name in inputs.entries]
             storage, rows, counts = store_contents(sources, inputs.plan, environment, earlier)
             for path, tree in zip(trees, rows, strict=True):
@@ -112,8 +117,12 @@ class StoreStep(Step[StoreInputs, Stored]):
             storage.write(file)
             write_blobs(of_base, sorted(earlier.taken) if earlier else ())
             traffic = found.traffic() if found else {}
-        hashes = {name: files.hash_file(path) for name, path in zip(inputs.entries, trees, strict=True)}
-        return Outcome(Stored(hashes, files.hash_file(storage_file)), {**counts.to_value(), **traffic})
+        hashes = {
+            name: files.hash_file(path) for name, path in zip(inputs.entries, trees, strict=True)
+        }
+        return Outcome(
+            Stored(hashes, files.hash_file(storage_file)), {**counts.to_value(), **traffic}
+        )
 
     def _entries(self, name: str) -> Iterator[Entry]:
         with open(self.rootfs_path(name, "entries"), "rb") as file:

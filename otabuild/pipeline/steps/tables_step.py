@@ -1,4 +1,4 @@
-"""Tables: writes the file table of each rootfs and the resource table of the image as blobs in the cache."""
+"""Tables: writes each rootfs's file table and the image's resource table as blobs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TablesInputs:
 
 @dataclass(frozen=True)
 class StoredTable:
-    """A compressed table in the cache: its digest as hex, its size in bytes, and labels with counts of its rows."""
+    """A compressed table in the cache: its digest as hex, its size in bytes, labels with counts."""
 
     digest: str
     size: int
@@ -56,7 +56,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class TablesStep(Step[TablesInputs, Tables]):
-    """Write the file table of each rootfs and the resource table of the image as blobs in the cache."""
+    """Write the file table of each rootfs and the resource table as blobs of the cache."""
 
     kind = "tables"
     results_type = Tables
@@ -92,17 +92,26 @@ class TablesStep(Step[TablesInputs, Tables]):
     def run(self, inputs: TablesInputs) -> Outcome[Tables]:
         """See `Step.run`."""
         (leaves,) = self.outputs
-        with self.workspace.open_cache() as cache, ThreadPoolExecutor(self.workspace.workers) as pool:
+        with (
+            self.workspace.open_cache() as cache,
+            ThreadPoolExecutor(self.workspace.workers) as pool,
+        ):
             trees = inputs.contents.trees
-            started = {name: self._file_table(name, tree, cache, pool) for name, tree in trees.items()}
+            started = {
+                name: self._file_table(name, tree, cache, pool) for name, tree in trees.items()
+            }
             self._write_resources(leaves)
             resource_table = pool.submit(_add_table, cache, self._database, {})
             file_tables = {name: finish() for name, finish in started.items()}
             return Outcome(Tables(file_tables, resource_table.result(), files.hash_file(leaves)))
 
     def _write_resources(self, leaves: str) -> None:
-        """Write the resource table and the list of leaves. The rows take much memory, which is freed on return."""
-        gc.disable()  # a full collection would stop every thread to look at each row, and find nothing to free
+        """Write the resource table and the list of leaves.
+
+        The rows take much memory, which is freed on return.
+        """
+        # A full collection would stop every thread to look at each row, and find nothing to free.
+        gc.disable()
         try:
             with open(self.path("storage"), "rb") as file:
                 resources = Resources(Storage.read(file))
@@ -111,8 +120,10 @@ class TablesStep(Step[TablesInputs, Tables]):
         finally:
             gc.enable()
 
-    def _file_table(self, name: str, digest: str, cache: Cache, pool: ThreadPoolExecutor) -> Callable[[], StoredTable]:
-        """Start the file table of a tree; a table made from the same tree is taken from the cache."""
+    def _file_table(
+        self, name: str, digest: str, cache: Cache, pool: ThreadPoolExecutor
+    ) -> Callable[[], StoredTable]:
+        """Start the file table of a tree; that of the same tree is taken from the cache."""
         key = f"file table {__version__} {digest} {library_version()}".encode()
         known = cache.recall(key)
         if known is not None and cache.has((table := StoredTable(*known)).blob):
@@ -130,7 +141,8 @@ class TablesStep(Step[TablesInputs, Tables]):
 
 
 def _add_table(cache: Cache, database: str, labels: Mapping[str, int]) -> StoredTable:
-    writer = cache.new_blob(2 * os.path.getsize(database))  # a frame is hardly larger than what is in it
+    # A frame is hardly larger than what is in it.
+    writer = cache.new_blob(2 * os.path.getsize(database))
     for part in compress_table(database):
         writer.write(part)
     blob = writer.commit()

@@ -17,7 +17,8 @@ from otabuild.recipe.sign import Sign, VerifyRecipe
 
 _NOT_SIGNED = "NOT SIGNED: everything but its authenticity was verified"
 _HOW_TO_SIGN = (
-    "add `sign` and `verify: {trust: [root.pem]}` to the recipe, or `verify: {unsigned: true}` if the image is meant to "
+    "add `sign` and `verify: {trust: [root.pem]}` to the recipe, or `verify: {unsigned: true}` if "
+    "the image is meant to "
     "have no signature"
 )
 
@@ -76,7 +77,9 @@ class VerifyStep(ReadingStep[VerifyInputs, Verified]):
 
         if inputs.sign and inputs.verify is None:
             hint = "add `verify: {trust: [root.pem]}`"
-            raise InputError("the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint)
+            raise InputError(
+                "the recipe does not say whom to trust", where=inputs.recipe_file, hint=hint
+            )
         with self.naming_key("verify"):
             policy = trust_policy(inputs.verify) if inputs.verify and inputs.sign else None
         with self.open_built() as (image, *_):
