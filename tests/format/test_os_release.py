@@ -13,6 +13,7 @@ from otabuild.format.os_release import parse_os_release
         (b"ID=debian", "debian"),
         (b'ID="Debian GNU/Linux"', "Debian GNU/Linux"),
         (b"ID='a b'", "a b"),
+        (b"ID=a  b", "a b"),
         (b'ID="\\$5 \\`x\\`"', "$5 `x`"),
         (b'ID="not closed', '"not closed'),
         (b"ID = spaced ", "spaced"),
