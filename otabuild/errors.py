@@ -210,7 +210,7 @@ class UnsupportedEntryError(InputError):
 
 
 class MisplacedEntryError(InputError):
-    """An entry of a rootfs where another keeps it from being: below a link, or on a directory."""
+    """An entry of a rootfs in an impossible place: below a link, or instead of a directory."""
 
 
 class TrustError(OtabuildError):

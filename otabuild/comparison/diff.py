@@ -263,7 +263,7 @@ def _rootfs_size(payload: Payload | None) -> int | None:
 
 
 def _metadata(payload: Payload) -> dict[str, object]:
-    """Return all in the documents of a payload but descriptors of parts compared separately."""
+    """Return what documents of a payload say, without the parts that are compared by themselves."""
     config = payload.config.to_value()
     fields = {
         f"config: {key}": value for key, value in config.items() if not isinstance(value, dict)

@@ -102,7 +102,7 @@ def _rehearse(writer: TreeWriter, demands: Demands, target: str) -> None:
 
 @contextmanager
 def making_target(target: str) -> Iterator[int]:
-    """Yield a descriptor of a private folder beside the target; it becomes that or is removed."""
+    """Yield a descriptor of a private folder that becomes the target, or is removed."""
     parent, name = _split(target)
     busy = "another deployment is writing to this target"
     with publishing.making_folder(os.path.join(parent, name), busy=busy) as root:

@@ -151,7 +151,7 @@ class OldTrees:
         return digest in self._places
 
     def copy(self, digest: bytes, size: int, target: int, offset: int, path: str) -> bool:
-        """Copy a content into an open file, also readable; may be called by several threads.
+        """Copy a content into a file open for both reading and writing; threads may share this.
 
         Args:
             digest: its SHA-256, 32 bytes.

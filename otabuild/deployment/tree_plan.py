@@ -71,7 +71,7 @@ class TreePlan:
         return list(_by_inode(self._table.select(REGULARS, condition, (digest,))))
 
     def contents(self) -> Iterator[tuple[bytes, list[list[FileEntry]]]]:
-        """Yield the digest of each content that is not inlined, with `with_content` of it."""
+        """Yield each content that is not inlined: its digest, and files as in `with_content`."""
         order = (
             "WHERE contents IS NULL AND size > 0 ORDER BY ft_regular.resource_id, "
             "ft_regular.inode_id, path"

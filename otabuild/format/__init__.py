@@ -1,4 +1,6 @@
-"""The OTA image format, version 1: bytes become frozen models, and back; a module each document.
+"""The OTA image format, version 1: bytes become frozen models, and back.
+
+Each document has a module.
 
 "Section N", here and everywhere in the project, is that of docs/reference/format.md.
 

@@ -114,7 +114,7 @@ class Blobs:
             self._ahead.forget(blobs)
 
     def expect(self, descriptor: Descriptor) -> None:
-        """Say that a descriptor's blob will soon be read: what takes long is asked early."""
+        """Say that a descriptor's blob will be read soon: a slow place begins to fetch it."""
         self._source.expect(Wanted(blob_name(descriptor.digest), descriptor.size))
 
     def read(self, descriptor: Descriptor, limit: int) -> bytes:

@@ -1,4 +1,4 @@
-"""The files of an image, also where none can be listed, or those of a store's releases are."""
+"""The files of an image, also where they cannot be listed, or are listed for a whole store."""
 
 from __future__ import annotations
 

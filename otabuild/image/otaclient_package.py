@@ -161,10 +161,10 @@ def check_legacy(
 def check_legacy_folder(
     image: Image, package: tuple[PackageManifest, Release] | None
 ) -> tuple[OtabuildError, ...]:
-    """Check the release folder for legacy clients against the package, or itself if it is another.
+    """Check the release folder for legacy clients against the package, or against itself.
 
     The signature of the image covers the package, and so only files that are equal to those of the
-    package.
+    package. A folder of another release is checked by what it says of itself.
 
     Args:
         image: an open image.

@@ -129,6 +129,7 @@ def test_pacman(tmp_path: Path) -> None:
         for name in (".PKGINFO", "usr"):
             archive.add(built / name, name)
     (root / "var/lib/pacman").mkdir(parents=True)
+    (tmp_path / "cache").mkdir()
     (tmp_path / "pacman.conf").write_text(
         "[options]\nArchitecture = auto\nSigLevel = Never\nLocalFileSigLevel = Never\n"
     )
