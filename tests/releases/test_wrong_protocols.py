@@ -120,7 +120,7 @@ WRONG = [
     Change(SHARED, PRUNE, "_sweep", LOOK_AROUND, LOOK_FIRST),
     Change(VEHICLES, PRUNE, "_is_over", "now - release.withdrawn >= pruning.grace", "True"),
     Change(GOES_ON, PRUNE, "_is_over", "now - release.claimed >= pruning.grace", "True"),
-    Change(LEFT, PRUNE, "_is_over", "release.state is State.UNFINISHED and", ""),
+    Change(LEFT, PRUNE, "_is_over", "release.state is State.UNFINISHED", "True"),
     Change(SHARED, PRUNE, "_unclaimed", "release.id not in gone", "release.state is State.PUBLISHED"),
     Change(LEFT, PRUNE, "_remove", "if release.id.name not in in_use:", "if True:"),
     Change(SHARED, PRUNE, "_remove", "store.delete(release.id.mark)"),
