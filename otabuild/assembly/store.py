@@ -144,7 +144,6 @@ class _StoreRun:
         self._members: list[SmallContent] = []
         self._chunker = Chunker(plan)
         self._hashed: list[tuple[StatKey, bytes, bytes | None]] = []
-        self._cache_knows_files = environment.cache.knows_files()
 
     def __enter__(self) -> Self:
         return self
@@ -170,7 +169,6 @@ class _StoreRun:
 
         Returns their digests, which are complete when the run is finished.
         """
-        self._cache_knows_files = self._environment.cache.knows_files()  # of earlier trees, too
         found = _Digests()
         linked: dict[str, bytes | _Single] = {}
         files = ((entry, entry.content) for entry in entries if entry.content is not None)
@@ -269,7 +267,7 @@ class _StoreRun:
         while batch := list(islice(left, _BATCH)):
             contents = (content for _, content in batch if content.digest is None)
             keys = [content.stat_key for content in contents if content.stat_key is not None]
-            hashed = self._environment.cache.hashed(keys if self._cache_knows_files else ())
+            hashed = self._environment.cache.hashed(keys)
             for entry, content in batch:
                 known = None if content.stat_key is None else hashed.get(content.stat_key)
                 yield entry, content, known or (content.digest, None)

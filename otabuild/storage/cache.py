@@ -122,10 +122,6 @@ class Cache:
         found = self.readers(wanted)
         return [blob for blob in wanted if blob not in found]
 
-    def knows_files(self) -> bool:
-        """Whether it has the digest of any host file: asking for each of a tree takes time."""
-        return self._one("SELECT 1 FROM hashed") is not None
-
     def add(self, data: bytes) -> Blob:
         """Store bytes, unless they are already stored."""
         blob = Blob(hashlib.sha256(data).digest(), len(data))
