@@ -49,8 +49,7 @@ def mounts() -> list[Mount]:
 
 def mounts_below(root: str) -> list[Mount]:
     """Return the mounts below a directory, without one on the directory itself."""
-    prefix = os.path.realpath(root).rstrip("/") + "/"
-    return [mount for mount in mounts() if mount.point.startswith(prefix)]
+    return _below(root, mounts())
 
 
 def hides_changes(path: str, *, work: str) -> bool:
@@ -65,19 +64,25 @@ def hides_changes(path: str, *, work: str) -> bool:
     """
     if not os.path.exists(path):
         return False
-    home = _innermost(work)
-    seen = {*mounts_below(path), *_innermost(path)}
+    table = mounts()
+    home = _innermost(work, table)
+    seen = {*_below(path, table), *_innermost(path, table)}
     return any(
         mount.hides_changes for mount in seen if mount.kind not in _STACKED or [mount] != home
     )
 
 
-def _innermost(path: str) -> list[Mount]:
+def _below(root: str, table: list[Mount]) -> list[Mount]:
+    prefix = os.path.realpath(root).rstrip("/") + "/"
+    return [mount for mount in table if mount.point.startswith(prefix)]
+
+
+def _innermost(path: str, table: list[Mount]) -> list[Mount]:
     """Return the mount that a path is on; none without /proc."""
     real = os.path.realpath(path)
     around = [
         mount
-        for mount in mounts()
+        for mount in table
         if real == mount.point or real.startswith(mount.point.rstrip("/") + "/")
     ]
     # Of several on one point, the last one is seen.
