@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import itertools
 import json
 import os
 import shutil
@@ -55,11 +56,18 @@ _SERVER = "server {{ listen 127.0.0.1:{port}; root {root}; {server} }}"
 _DAV = "dav_methods PUT DELETE MKCOL COPY MOVE; dav_ext_methods PROPFIND OPTIONS; create_full_put_path on; dav_access all:rw;"
 
 
+# Below the ports that Linux gives to connections, which could take one before its server does; others in each process.
+_PORTS = itertools.count(10_240 + os.getpid() % 700 * 32)
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port that nobody listens on, another one with each call."""
+    return next(port for port in _PORTS if not _is_answered(port))
+
+
+def _is_answered(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
@@ -88,9 +96,8 @@ def running(command: list[str], ports: list[int], log: Path, **environ: str) -> 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     while process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if _is_answered(port):
+            return
         time.sleep(0.05)
     pytest.fail(f"the server ended: {log.read_text()[-2000:]}")
 
