@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from otabuild.errors import Finding, IntegrityError, OtabuildError
@@ -45,9 +45,8 @@ def verify_resources(image: Image, digests: Iterable[str] = ()) -> ResourcesRepo
         FormatError: not a digest, or not an index of this format.
         IntegrityError, TableError: the resource table, which lists the expected blobs, is invalid.
     """
-    wanted: dict[bytes, int | None] = {parse_digest(text): None for text in digests}
-    if not wanted:
-        wanted |= _expected(image)
+    named = {parse_digest(text): None for text in digests}
+    wanted: Mapping[bytes, int | None] = named or _expected(image)
     # In the order in which the threads come to them, until they are sorted.
     findings: list[Finding] = []
 

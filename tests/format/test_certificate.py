@@ -61,6 +61,15 @@ def test_what_cannot_be_read(raw: bytes) -> None:
         parse_certificate(raw, "here")
 
 
+def test_only_parameters_of_a_signature_are_put_down_to_keytool() -> None:
+    null = der.certificate(der.name(b"A"), der.name(b"B"), SIGNER.ec_key, SIGNER.ec_key, parameters=der.tlv(5))
+    for raw, advised in ((null, True), (SIGNER.der[:-1], False)):
+        with pytest.raises(FormatError) as caught:
+            parse_certificate(raw, "here")
+        assert ("keytool" in caught.value.hint) is advised
+        assert bool(caught.value.hint) is advised
+
+
 def test_the_least_serial_number() -> None:
     raw = der.certificate(der.name(b"A"), der.name(b"B"), SIGNER.ec_key, SIGNER.ec_key, serial=1)
     assert parse_certificate(raw, "here").serial_number == 1

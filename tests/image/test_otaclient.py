@@ -95,3 +95,12 @@ def test_manifest_without_its_artifact_type_is_noted(tmp_path: Path) -> None:
 def test_annotation_that_is_not_the_number_of_the_release_is_found(size: object, tmp_path: Path) -> None:
     changed = with_package(manifest=lambda value: value["layers"][0]["annotations"].update(size=size))
     assert worlds.errors_of(forge.forge(**changed).artifact(tmp_path / "image.zip")) == {"otaclient"}
+
+
+@pytest.mark.parametrize("content", [b"hsqs" + bytes(99), b"hsqs" + bytes(99) + b"~"])
+def test_damaged_layer_of_the_package_is_found_as_the_packages(content: bytes, tmp_path: Path) -> None:
+    name = f"blobs/sha256/{forge.sha256(SQUASHFS).hex()}"
+    stages = with_package()
+    packed = stages["blob_files"]
+    stages["blob_files"] = lambda names: packed(names) or names.update({name: content})
+    assert worlds.errors_of(forge.forge(**stages).artifact(tmp_path / "image.zip")) == {"otaclient", "blob"}

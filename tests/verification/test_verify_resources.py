@@ -7,10 +7,14 @@ from pathlib import Path
 import pytest
 
 from otabuild.errors import FormatError, IntegrityError
-from otabuild.image.image import open_image
+from otabuild.format.compat import Compat
+from otabuild.image.image import Image, open_image
+from otabuild.storage.member import document
+from otabuild.stores.store_artifact_backend import StoreArtifactBackend
 from otabuild.verification.verify_resources import ResourcesReport, verify_resources
 from tests.image import forge
 from tests.image.forge import digest_text
+from tests.stores.memory_store import MemoryStore
 from tests.verification.tampering import sql
 
 GOOD, DAMAGED, MISSING = (digest_text(content) for content in (forge.SLICES[0], forge.RANDOM, forge.SLICES[1]))
@@ -71,3 +75,17 @@ def test_a_table_with_a_digest_of_another_length_is_refused(tmp_path: Path) -> N
     short = sql(("UPDATE rs_manifest SET digest = ? WHERE resource_id = 11", (b"\0" * 31,)))
     with pytest.raises(IntegrityError, match="resource table: a digest that does not have 32 bytes"):
         checked(forge.forge(resource_table=short).artifact(tmp_path / "image"))
+
+
+def test_neighbours_in_an_artifact_in_a_store_are_fetched_together(tmp_path: Path) -> None:
+    blobs = [b"%d" % number * 2000 for number in range(100, 140)]
+    more = {f"blobs/sha256/{digest_text(blob)[7:]}": blob for blob in blobs}
+    artifact = forge.forge(blob_files=lambda names: names | more).artifact(tmp_path / "image").read_bytes()
+    store = MemoryStore()
+    store.put("image", document("image", artifact))
+    with Image(StoreArtifactBackend("memory:image", store, "image"), Compat()) as image:
+        report = verify_resources(image)
+        assert report.ok
+        assert report.blobs > len(blobs)
+        assert store.traffic.requests < 10
+        assert verify_resources(image, [GOOD, digest_text(blobs[0])]) == ResourcesReport(2, ())
