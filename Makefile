@@ -6,6 +6,10 @@ COVERING = $(addprefix tests/,assembly deployment format image lint pipeline rec
 PYTEST = $(BIN)/python -m pytest
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
+# Names of files are UTF-8 in images. The commands see to that by themselves in every locale; the API, which tests and
+# tools call, demands it.
+export PYTHONUTF8 = 1
+
 .PHONY: help demo test coverage rest mutants fuzz sweep bench lint types docs examples release constraints clean
 .DEFAULT_GOAL := help
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["tests", "lint", "types", "minimums", "docs", "examples"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+os.environ["PYTHONUTF8"] = "1"  # as in the Makefile
 _PINNED = ("--constraint", "constraints.txt")
 
 
