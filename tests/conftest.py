@@ -19,6 +19,9 @@ hypothesis.settings.load_profile("otabuild")
 # Builds keep the key of their cache there, and not in the home of whoever runs the tests.
 os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"otabuild-tests-{os.getuid()}")
 
+# Files that tests make become entries with the modes that tests expect. What is about an umask sets its own.
+os.umask(0o022)
+
 # A background job ignores SIGINT, one under nohup SIGHUP, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
