@@ -81,7 +81,7 @@ class Spool:
                 with suppress(StorageError):
                     self._close()
             with suppress(StorageError):
-                fs.unlink(self._path, missing_ok=True)
+                fs.unlink(self._path)
 
     def _flush(self) -> None:
         fs.write(self._fd, memoryview(self._buffer), self._path)

@@ -273,11 +273,11 @@ def not_empty(entries: Iterable[Entry], *, where: str) -> Iterator[Entry]:
     Raises:
         InputError: there is none. Raised after the last entry.
     """
-    count = 0
+    is_empty = True
     for entry in entries:
-        count += entry.path != "/"
+        is_empty = is_empty and entry.path == "/"
         yield entry
-    if not count:
+    if is_empty:
         raise InputError(
             "the source is empty",
             where=where,
@@ -292,9 +292,9 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
         InputError: nothing is left in it, or the system lies one folder further down. Raised after
             the last entry.
     """
-    count, tops, below = 0, set[str](), set[str]()
+    is_empty, tops, below = True, set[str](), set[str]()
     for entry in entries:
-        count += entry.path != "/"
+        is_empty = is_empty and entry.path == "/"
         if entry.path in _OF_SYSTEMS:
             tops.add(entry.path)
         elif (
@@ -304,7 +304,7 @@ def whole_system(entries: Iterable[Entry], missing: list[str]) -> Iterator[Entry
         ):
             below.add(entry.path.rpartition("/")[0])
         yield entry
-    if not count:
+    if is_empty:
         raise InputError(
             "the rootfs is empty: its sources hold nothing, or everything is excluded",
             hint=f"name the folder or archive that holds the system; {_PARTIAL}",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 import stat
@@ -15,7 +16,7 @@ from otabuild.errors import InputChangedError, InputError, InputUnreadableError
 from otabuild.rootfs import directory, mounts
 from otabuild.rootfs.content import load_content
 from otabuild.rootfs.directory import DirectorySource
-from otabuild.rootfs.entry import Entry
+from otabuild.rootfs.entry import Content, Entry
 from tests.leaks import descriptors
 from tests.rootfs.trees import IS_ROOT, as_nobody, make_tree, nasty_tree, paths
 
@@ -129,6 +130,25 @@ def test_a_content_below_a_host_path_longer_than_path_max_is_read(deep_path: Pat
     assert last.content is not None
     assert len(last.content.host_path) > 4096
     assert load_content(last.content) == b"x" * 100
+
+
+def test_a_long_host_path_may_lead_through_folders_that_can_only_be_entered(
+    deep_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(deep_path)
+    names = ["h" * 200] * 21
+    for name in names:
+        os.mkdir(name)
+        os.chdir(name)
+    Path("leaf").write_bytes(b"text")
+    os.chdir(deep_path)
+    content = Content("/".join([*names, "leaf"]), 0, 4, None, hashlib.sha256(b"text").digest())
+    deep_path.chmod(0o111)
+    try:
+        with as_nobody(deep_path):
+            assert load_content(content) == b"text"
+    finally:
+        deep_path.chmod(0o755)
 
 
 def _open_steps(base: Path, path: Path) -> int:

@@ -306,6 +306,15 @@ def test_the_exact_platform_comes_first(tmp_path: Path) -> None:
         entries(root, work, None, "linux/arm")
 
 
+@pytest.mark.parametrize("reference", [None, "other"])
+def test_of_many_images_so_many_are_told_as_fit(tmp_path: Path, reference: str | None) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(*(named(layout.image(member(b"%d" % n) + END), f"a-tag-{n:04}") for n in range(99)))
+    with pytest.raises(InputError) as caught:
+        entries(root, tmp_path / "work", reference)
+    assert len(str(caught.value.observed)) == 1000
+
+
 def test_what_buildx_adds_is_no_image(tmp_path: Path) -> None:
     layout, work = Layout(tmp_path / "layout"), tmp_path / "work"
     image = _on(layout.image(LAYER), "amd64")

@@ -195,6 +195,17 @@ def test_records_for_all_and_for_one(tmp_path: Path) -> None:
     assert found["/c"].xattrs == {"user.all": b"1"}
 
 
+def test_records_for_all_may_stand_between_a_member_and_its_own(tmp_path: Path) -> None:
+    own, common = pax((b"path", b"c")), pax((b"uid", b"7"), kind=b"g")
+    found = read(tmp_path, own + common + member(b"a") + member(b"b") + END)
+    assert {path: entry.uid for path, entry in found.items()} == {"/": 0, "/b": 7, "/c": 7}
+
+
+@pytest.mark.parametrize("last", [pax((b"uid", b"7"), kind=b"g"), member(b"label", kind=b"V")])
+def test_what_is_no_member_may_come_last(tmp_path: Path, last: bytes) -> None:
+    assert list(read(tmp_path, member(b"a") + last + END)) == ["/", "/a"]
+
+
 def test_hard_links_in_any_order(tmp_path: Path) -> None:
     data = (
         member(b"a", kind=b"1", link=b"./b")
