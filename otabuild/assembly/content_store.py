@@ -12,7 +12,7 @@ from otabuild.assembly.plan import StoragePlan
 from otabuild.assembly.proof import is_proven
 from otabuild.assembly.stored import Bundle, StoredContent
 from otabuild.errors import OtabuildError
-from otabuild.format.digest import Blob
+from otabuild.format.digest import Blob, sha256_of
 from otabuild.format.limits import KIB, LEAF, MIB
 from otabuild.rootfs.content import LostContentError, load_content, read_content
 from otabuild.rootfs.entry import Content
@@ -220,11 +220,9 @@ class ContentStore:
         )
 
     def _hash(self, content: Content) -> bytes:
-        digest = hashlib.sha256()
-        for chunk in self._chunks(content):
-            digest.update(chunk)
+        digest = sha256_of(self._chunks(content))
         self.counts.add(files_hashed=1, bytes_hashed=content.size)
-        return digest.digest()
+        return digest
 
     def _chunks(self, content: Content) -> Iterator[bytes]:
         for chunk in read_content(content, MIB):

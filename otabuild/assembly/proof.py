@@ -15,7 +15,7 @@ from typing import Any
 from otabuild.assembly.plan import StoragePlan
 from otabuild.assembly.stored import StoredContent
 from otabuild.errors import IntegrityError, OtabuildError
-from otabuild.format.digest import Blob
+from otabuild.format.digest import Blob, sha256_of
 from otabuild.format.limits import LEAF
 from otabuild.storage.cache import Cache
 from otabuild.storage.zstd import decompress
@@ -39,15 +39,12 @@ def is_proven(
         or not _is_form(stored, plan)
     ):
         return False
-    whole = hashlib.sha256()
     try:
         parts = _leaves(stored, cache)
         if stored.compressed:
             parts = decompress(_hashed(parts, stored.compressed), size, size, "cache")
         if len(members) == 1:
-            for part in parts:
-                whole.update(part)
-            return whole.digest() == members[0].digest == stored.content.digest
+            return sha256_of(parts) == members[0].digest == stored.content.digest
         data = b"".join(parts)
     except OtabuildError:
         return False

@@ -100,10 +100,8 @@ class KeptBlobs(Backend):
         path = os.path.join(self._folder, name.removeprefix(_BLOBS))
         with reading(name):
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
+        with fs.closing_fd(fd):
             yield from extent(fd, *range_of(os.fstat(fd).st_size, start, end, name), name)
-        finally:
-            os.close(fd)
 
     def members(self) -> Iterator[BackendFile]:
         """See `Backend`."""
@@ -198,12 +196,8 @@ def drop_left(target: str) -> None:
     folder = _folder_of(target)
     if not os.path.lexists(folder):
         return
-    with suppress(StateError, StorageError):
-        fd = _open_own(folder)
-        try:
-            fs.remove_tree(folder)
-        finally:
-            os.close(fd)
+    with suppress(StateError, StorageError), fs.closing_fd(_open_own(folder)):
+        fs.remove_tree(folder)
 
 
 def _folder_of(target: str) -> str:

@@ -138,10 +138,8 @@ class OldTrees:
             fd = _opened_file(_Place(tree, path), size)
             if fd is None:
                 continue
-            try:
+            with fs.closing_fd(fd):
                 found = _digest(fd, 0, size)
-            finally:
-                os.close(fd)
             if found in by_size[size]:
                 by_size[size].discard(found)
                 self._places[found].append(_Place(tree, path))
@@ -171,10 +169,8 @@ class OldTrees:
             source = _opened_file(place, size)
             if source is None:
                 continue
-            try:
+            with fs.closing_fd(source):
                 _copy(source, target, offset, size, path)
-            finally:
-                os.close(source)
             if _digest(target, offset, size) == digest:
                 return True
         return False

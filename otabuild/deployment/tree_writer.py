@@ -157,12 +157,10 @@ class TreeWriter:
     def _link(self, paths: Sequence[FileEntry]) -> None:
         for entry in paths[1:]:
             folder, name = self._folders.parent_of(paths[0].path)
-            folder = os.dup(folder)  # looking up the second folder may close the first
-            try:
+            # Looking up the second folder may close the first.
+            with fs.closing_fd(os.dup(folder)) as own:
                 new_folder, new_name = self._folders.parent_of(entry.path)
-                fs_at.link(name, folder, new_name, new_folder, entry.path)
-            finally:
-                os.close(folder)
+                fs_at.link(name, own, new_name, new_folder, entry.path)
 
     def close(self) -> None:
         """Close every descriptor except the root's."""

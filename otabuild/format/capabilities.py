@@ -11,13 +11,10 @@ _REVISION_1, _REVISION_2, _REVISION_3 = 0x01000000, 0x02000000, 0x03000000
 _SIZES = {_REVISION_1: 12, _REVISION_2: 20, _REVISION_3: 24}
 _NAMES = (
     "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable "
-    "net_bind_service "
-    "net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module "
-    "sys_rawio sys_chroot sys_ptrace sys_pacct "
-    "sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write "
-    "audit_control setfcap "
-    "mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf "
-    "checkpoint_restore"
+    "net_bind_service net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio "
+    "sys_chroot sys_ptrace sys_pacct sys_admin sys_boot sys_nice sys_resource sys_time "
+    "sys_tty_config mknod lease audit_write audit_control setfcap mac_override mac_admin syslog "
+    "wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
 )
 CAPABILITIES = _NAMES.split()
 """Names of capabilities without `cap_`; the position of each is its number."""

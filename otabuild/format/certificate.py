@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otabuild.errors import FormatError, LimitError, OtabuildError, TrustError
+from otabuild.errors import FormatError, OtabuildError, TrustError
 from otabuild.format import limits
 
 _PEM_BLOCK = re.compile(rb"-----BEGIN ((?:X509 )?CERTIFICATE)-----.*?-----END \1-----", re.DOTALL)
@@ -49,13 +49,7 @@ def parse_certificate(der: bytes, where: str) -> x509.Certificate:
         FormatError: not a certificate.
         LimitError: larger than we read.
     """
-    if len(der) > limits.CERTIFICATE:
-        raise LimitError(
-            "certificate too large",
-            where=where,
-            observed=f"{len(der)} bytes",
-            expected=f"at most {limits.CERTIFICATE}",
-        )
+    limits.check_length(der, limits.CERTIFICATE, "certificate", where)
     with border(lambda error: _unreadable(error, where, _advice(error))):
         certificate = x509.load_der_x509_certificate(der)
         # The library parses these only on access, and messages name them.
@@ -115,14 +109,17 @@ def p256_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey | None:
 
 def is_signed(key: ec.EllipticCurvePublicKey, digest: bytes, signature: bytes) -> bool:
     """Whether a signature (r and s, 64 bytes) of a SHA-256 was made with a key."""
-    der = encode_dss_signature(
-        int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    )
     try:
-        key.verify(der, digest, ec.ECDSA(Prehashed(hashes.SHA256())))
+        key.verify(der_signature(signature), digest, ec.ECDSA(Prehashed(hashes.SHA256())))
     except InvalidSignature:
         return False
     return True
+
+
+def der_signature(signature: bytes) -> bytes:
+    """Return a signature of r and s, 64 bytes, in DER form."""
+    r, s = (int.from_bytes(number, "big") for number in (signature[:32], signature[32:]))
+    return encode_dss_signature(r, s)
 
 
 def _unreadable(observed: object, where: str, hint: str) -> FormatError:

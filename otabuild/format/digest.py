@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, Field, StrictInt, StrictStr
@@ -48,6 +49,14 @@ def format_digest(digest: bytes) -> str:
 def blob_name(digest: bytes) -> str:
     """Return the path of a blob, relative to the image, from its 32-byte digest."""
     return f"blobs/sha256/{digest.hex()}"
+
+
+def sha256_of(parts: Iterable[bytes | memoryview]) -> bytes:
+    """Return the SHA-256 (32 bytes) of what comes in parts."""
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return sha256.digest()
 
 
 class Blob(NamedTuple):
@@ -103,6 +112,15 @@ class Descriptor(Document):
             artifact_type=artifact_type,
             annotations=annotations,
         )
+
+    def check_media_type(self, what: str, *allowed: str) -> None:
+        """Check the media type; `what` names the descriptor in its document.
+
+        Raises:
+            ValueError: it is none of those allowed, of which the message names the first.
+        """
+        if self.media_type not in allowed:
+            raise ValueError(f"{what} has the media type {self.media_type!r}, not {allowed[0]}")
 
     def verify(self, blob: bytes, where: str) -> None:
         """Check bytes against the descriptor.

@@ -130,13 +130,7 @@ def parse_json(raw: bytes, where: str, limit: int = limits.DOCUMENT) -> Any:
         FormatError: not UTF-8, a byte order mark, a duplicate key, NaN, null, or not JSON at all.
         LimitError: more than `limit` bytes, or nested more than 32 deep.
     """
-    if len(raw) > limit:
-        raise LimitError(
-            "document too large",
-            where=where,
-            observed=f"{len(raw)} bytes",
-            expected=f"at most {limit}",
-        )
+    limits.check_length(raw, limit, "document", where)
     try:
         value = load_json(
             raw, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite

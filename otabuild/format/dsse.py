@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from otabuild.errors import FormatError, TrustError
 from otabuild.format import limits
-from otabuild.format.certificate import is_signed, parse_certificate, signing_key
+from otabuild.format.certificate import der_signature, is_signed, parse_certificate, signing_key
 from otabuild.format.document import dump_json, parse_json
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -58,10 +55,9 @@ class Envelope:
         key = signing_key(self.chain[0]).public_bytes(
             Encoding.DER, PublicFormat.SubjectPublicKeyInfo
         )
-        r, s = (int.from_bytes(part, "big") for part in (self.signature[:32], self.signature[32:]))
         signature = {
             "keyid": hashlib.sha256(key).hexdigest(),
-            "sig": _base64(encode_dss_signature(r, s)),
+            "sig": _base64(der_signature(self.signature)),
             "x5c": [_base64(certificate.public_bytes(Encoding.DER)) for certificate in self.chain],
         }
         value = {

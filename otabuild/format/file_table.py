@@ -133,13 +133,7 @@ def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
                 expected=f"at most {limits.XATTR_VALUE}",
             )
     packed = bytes(msgpack.packb(dict(sorted(xattrs.items()))))
-    if len(packed) > limits.XATTRS:
-        raise LimitError(
-            "extended attributes too large",
-            where=where,
-            observed=len(packed),
-            expected=limits.XATTRS,
-        )
+    _check_packed(packed, where)
     return packed
 
 
@@ -152,13 +146,7 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
     """
     if packed is None:
         return {}
-    if len(packed) > limits.XATTRS:
-        raise LimitError(
-            "extended attributes too large",
-            where=where,
-            observed=len(packed),
-            expected=limits.XATTRS,
-        )
+    _check_packed(packed, where)
     try:
         pairs = msgpack.unpackb(
             packed, strict_map_key=True, object_pairs_hook=list, max_ext_len=0, max_array_len=0
@@ -177,6 +165,16 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
             raise TableError(f"extended attribute {name!r:.80} {problem}", where=where)
         found[name] = value
     return found
+
+
+def _check_packed(packed: bytes, where: str) -> None:
+    if len(packed) > limits.XATTRS:
+        raise LimitError(
+            "extended attributes too large",
+            where=where,
+            observed=len(packed),
+            expected=limits.XATTRS,
+        )
 
 
 def xattr_problem(name: str, value: bytes, mode: int) -> str:
@@ -233,15 +231,19 @@ def _acl_problem(name: str, value: bytes, mode: int) -> str:
 
 
 def _is_acl(value: bytes) -> bool:
-    if not value.startswith(_ACL_VERSION) or len(value) % 8 != 4:
-        return False
-    entries = list(struct.iter_unpack("<HHI", value[4:]))
-    return _ACL_ORDER.fullmatch(
-        "".join(_ACL_TAGS.get(tag, "?") for tag, _, _ in entries)
-    ) is not None and all(
-        permissions <= 7 and (_ACL_TAGS[tag] not in "UG" or number <= limits.OWNER)
-        for tag, permissions, number in entries
+    entries = _acl_entries(value)
+    kinds = "".join(_ACL_TAGS.get(tag, "?") for tag, _, _ in entries)
+    return _ACL_ORDER.fullmatch(kinds) is not None and all(
+        permissions <= 7 and (kind not in "UG" or number <= limits.OWNER)
+        for kind, (_, permissions, number) in zip(kinds, entries, strict=True)
     )
+
+
+def _acl_entries(value: bytes) -> list[tuple[int, int, int]]:
+    """Return tag, permissions and id of each entry of a list; none if it is not one at all."""
+    if not value.startswith(_ACL_VERSION) or len(value) % 8 != 4:
+        return []
+    return list(struct.iter_unpack("<HHI", value[4:]))
 
 
 def acl_permissions(value: bytes) -> int | None:
@@ -249,9 +251,7 @@ def acl_permissions(value: bytes) -> int | None:
 
     Linux keeps them in the list and sets the mode by it. None: it does not keep such a list.
     """
-    if not value.startswith(_ACL_VERSION) or len(value) % 8 != 4:
-        return None
-    bits = {tag: permissions for tag, permissions, _ in struct.iter_unpack("<HHI", value[4:])}
+    bits = {tag: permissions for tag, permissions, _ in _acl_entries(value)}
     if not bits.keys() >= {_ACL_OWNER, _ACL_MASK, _ACL_OTHER}:
         return None
-    return int(bits[_ACL_OWNER] << 6 | bits[_ACL_MASK] << 3 | bits[_ACL_OTHER])
+    return bits[_ACL_OWNER] << 6 | bits[_ACL_MASK] << 3 | bits[_ACL_OTHER]

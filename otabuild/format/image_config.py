@@ -34,16 +34,9 @@ class ImageConfig(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.file_table.media_type not in FILE_TABLES:
-            raise ValueError(
-                f"file_table has the media type {self.file_table.media_type!r}, not "
-                f"{FILE_TABLES[0]}"
-            )
-        if self.sys_config is not None and self.sys_config.media_type not in SYS_CONFIGS:
-            raise ValueError(
-                f"sys_config has the media type {self.sys_config.media_type!r}, not "
-                f"{SYS_CONFIGS[0]}"
-            )
+        self.file_table.check_media_type("file_table", *FILE_TABLES)
+        if self.sys_config is not None:
+            self.sys_config.check_media_type("sys_config", *SYS_CONFIGS)
         ann.check_counts(self.labels, ann.LABEL_COUNTS)
         if ann.BASE_IMAGE not in self.labels:
             raise ValueError(f"label {ann.BASE_IMAGE} is missing")

@@ -79,13 +79,7 @@ def parse_index_jwt(raw: bytes, *, compat: bool = False) -> IndexToken:
         TrustError: the header asks for anything but ES256 with the certificates of x5c, or the
             signature is not 64 bytes.
     """
-    if len(raw) > limits.JWT:
-        raise LimitError(
-            "token too large",
-            where=NAME,
-            observed=f"{len(raw)} bytes",
-            expected=f"at most {limits.JWT}",
-        )
+    limits.check_length(raw, limits.JWT, "token", NAME)
     if raw != raw.rstrip():
         raise FormatError("white space after the token, which clients refuse", where=NAME)
     parts = raw.split(b".")

@@ -15,12 +15,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from otabuild.errors import FormatError, LimitError, TrustError
+from otabuild.errors import FormatError, TrustError
 from otabuild.format import limits
-from otabuild.format.certificate import parse_pem_certificate, signing_key
+from otabuild.format.certificate import der_signature, parse_pem_certificate, signing_key
 from otabuild.format.document import dump_json, parse_json
 
 NAME = "metadata.jwt"
@@ -57,10 +56,7 @@ def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> 
     Raises:
         TrustError: the signature was not made over these bytes with the key of that certificate.
     """
-    der = encode_dss_signature(
-        int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    )
-    raw = signed + b"." + base64.urlsafe_b64encode(der)
+    raw = signed + b"." + base64.urlsafe_b64encode(der_signature(signature))
     verify_legacy_jwt(raw, certificate_pem)
     return raw
 
@@ -80,13 +76,7 @@ def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
         LimitError: the token is larger than we read.
         TrustError: the signature does not verify.
     """
-    if len(raw) > limits.JWT:
-        raise LimitError(
-            "token too large",
-            where=NAME,
-            observed=f"{len(raw)} bytes",
-            expected=f"at most {limits.JWT}",
-        )
+    limits.check_length(raw, limits.JWT, "token", NAME)
     parts = raw.split(b".")
     if len(parts) != 3:
         raise FormatError("not a token of three parts", where=NAME, observed=f"{len(parts)} parts")

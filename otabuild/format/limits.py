@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from otabuild.errors import LimitError
+
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 TIME = 253_402_300_799
@@ -50,3 +52,18 @@ FILE = 16 << 40
 REBUILT = 1 << 40
 """What one command reads and makes at most to rebuild contents, unless it is allowed more."""
 ZSTD_WINDOW_LOG = 27
+
+
+def check_length(raw: bytes, limit: int, what: str, where: str) -> None:
+    """Check the length of `what` in bytes before it is parsed.
+
+    Raises:
+        LimitError: it is over the limit.
+    """
+    if len(raw) > limit:
+        raise LimitError(
+            f"{what} too large",
+            where=where,
+            observed=f"{len(raw)} bytes",
+            expected=f"at most {limit}",
+        )

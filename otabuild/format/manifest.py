@@ -28,16 +28,10 @@ class Manifest(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.config.media_type != IMAGE_CONFIG:
-            raise ValueError(
-                f"config has the media type {self.config.media_type!r}, not {IMAGE_CONFIG}"
-            )
+        self.config.check_media_type("config", IMAGE_CONFIG)
         if len(self.layers) != 1:
             raise ValueError(f"{len(self.layers)} layers: expected exactly one, the file table")
-        if self.layers[0].media_type not in FILE_TABLES:
-            raise ValueError(
-                f"the layer has the media type {self.layers[0].media_type!r}, not {FILE_TABLES[0]}"
-            )
+        self.layers[0].check_media_type("the layer", *FILE_TABLES)
         for key in (ann.ECU, ann.ARCHITECTURE):
             if not self.annotations.get(key):
                 raise ValueError(f"annotation {key} is missing")

@@ -101,16 +101,9 @@ class PackageManifest(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.config.media_type != OTACLIENT_MANIFEST:
-            raise ValueError(
-                f"config has the media type {self.config.media_type!r}, not {OTACLIENT_MANIFEST}"
-            )
+        self.config.check_media_type("config", OTACLIENT_MANIFEST)
         for number, layer in enumerate(self.layers):
-            if layer.media_type != OTACLIENT_SQUASHFS:
-                raise ValueError(
-                    f"layer {number} has the media type {layer.media_type!r}, not "
-                    f"{OTACLIENT_SQUASHFS}"
-                )
+            layer.check_media_type(f"layer {number}", OTACLIENT_SQUASHFS)
         return self
 
     def check(self, release: Release, where: str) -> None:

@@ -60,10 +60,7 @@ class PartitionManifest(Document):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.config.media_type != PARTITION_CONFIG:
-            raise ValueError(
-                f"config has the media type {self.config.media_type!r}, not {PARTITION_CONFIG}"
-            )
+        self.config.check_media_type("config", PARTITION_CONFIG)
         for key in (ann.ECU, ann.ARCHITECTURE):
             if not self.annotations.get(key):
                 raise ValueError(f"annotation {key} is missing")
@@ -162,11 +159,7 @@ class UpdateAgentManifest(Document):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         for number, layer in enumerate(self.layers):
-            if layer.media_type != UPDATE_AGENT_BUNDLE:
-                raise ValueError(
-                    f"layer {number} has the media type {layer.media_type!r}, not "
-                    f"{UPDATE_AGENT_BUNDLE}"
-                )
+            layer.check_media_type(f"layer {number}", UPDATE_AGENT_BUNDLE)
             for key in (f"{_AGENT}.type", f"{_AGENT}.version"):
                 if type((layer.annotations or {}).get(key)) is not str:
                     raise ValueError(f"layer {number} lacks the annotation {key}")

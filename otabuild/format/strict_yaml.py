@@ -230,10 +230,7 @@ class _Composer:
             node = self._list(event, level)
         else:
             node = self._mapping(event, level)
-        if node.nodes > limits.YAML_NODES:
-            raise self._error(
-                f"more than {limits.YAML_NODES} values when all aliases are written out", event
-            )
+        self._bounded(node.nodes, event)
         if node.depth + level - 1 > limits.JSON_DEPTH:
             raise self._error(
                 f"nested more than {limits.JSON_DEPTH} deep when all aliases are written out", event
@@ -273,7 +270,7 @@ class _Composer:
         size = 1
         while not isinstance(part := next(self.events), yaml.SequenceEndEvent):
             items.append(self._node(part, level + 1))
-            size = self._grown(size, items[-1], part)
+            size = self._bounded(size + items[-1].nodes, part)
         depth = 1 + max((item.depth for item in items), default=0)
         return YamlNode("list", *_place(event), items=tuple(items), nodes=size, depth=depth)
 
@@ -290,7 +287,8 @@ class _Composer:
                     hint="quote a key that begins with { or [",
                 )
             value = self._node(next(self.events), level + 1)
-            size, deepest = self._grown(size, value, part), max(deepest, value.depth)
+            size = self._bounded(size + value.nodes, part)
+            deepest = max(deepest, value.depth)
             if key.text == "<<" and isinstance(part, yaml.ScalarEvent) and part.implicit[0]:
                 merged += self._merge(value, part)
                 continue
@@ -314,8 +312,7 @@ class _Composer:
             raise self._error("<< takes a mapping, or a list of mappings", event)
         return [pair for source in sources for pair in source.pairs]
 
-    def _grown(self, size: int, node: YamlNode, event: Any) -> int:
-        size += node.nodes
+    def _bounded(self, size: int, event: Any) -> int:
         if size > limits.YAML_NODES:
             raise self._error(
                 f"more than {limits.YAML_NODES} values when all aliases are written out", event

@@ -18,7 +18,7 @@ from pydantic import (
     ValidationInfo,
 )
 
-from otabuild.errors import FormatError, LimitError
+from otabuild.errors import FormatError
 from otabuild.format import limits
 from otabuild.format.document import joined, value_path
 from otabuild.format.strict_yaml import KINDS, YamlNode, check_constructible, parse_yaml
@@ -158,11 +158,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
         FormatError: it is not a sys_config. The message names the lines of the wrong places.
         LimitError: more than 1 MiB.
     """
-    if len(raw) > limits.DOCUMENT:
-        expected = f"at most {limits.DOCUMENT}"
-        raise LimitError(
-            "sys_config too large", where=where, observed=f"{len(raw)} bytes", expected=expected
-        )
+    limits.check_length(raw, limits.DOCUMENT, "sys_config", where)
     tree, remarks = parse_yaml(raw, where)
     check_constructible(raw, where)
     if tree.kind != "mapping":

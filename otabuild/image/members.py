@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection
 from functools import partial
 
 from otabuild.errors import IntegrityError
+from otabuild.format.digest import sha256_of
 from otabuild.image.image import Image
 from otabuild.image.inventory import files_of
 from otabuild.storage.member import Member
@@ -37,7 +37,4 @@ def _digest(image: Image, name: str) -> bytes:
     folder, _, last = name.rpartition("/")
     if folder == "blobs/sha256":
         return bytes.fromhex(last)
-    sha256 = hashlib.sha256()
-    for chunk in image.source.chunks(name):
-        sha256.update(chunk)
-    return sha256.digest()
+    return sha256_of(image.source.chunks(name))

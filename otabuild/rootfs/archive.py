@@ -7,13 +7,13 @@ an archive can reach the build host.
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from otabuild.errors import InputError
 from otabuild.format import limits
+from otabuild.format.digest import sha256_of
 from otabuild.rootfs.decompress import Budget
 from otabuild.rootfs.entry import IN_ARCHIVE, IN_SPOOL, Content, Entry, Mark
 from otabuild.rootfs.reader import Reader
@@ -225,17 +225,11 @@ def _content(
         budget.hole(member.size - member.stored)
         found = spool.add(_unfolded(reader, member))
     elif in_place:
-        found, place = _hashed(reader, member), IN_ARCHIVE
+        digest = sha256_of(reader.parts(member.stored))
+        found, place = Spooled(member.offset, member.stored, digest), IN_ARCHIVE
     else:
         found = spool.add(reader.parts(member.stored))
     return Content(place, found.offset, found.size, None, found.digest)
-
-
-def _hashed(reader: Reader, member: TarMember) -> Spooled:
-    hasher = hashlib.sha256()
-    for part in reader.parts(member.stored):
-        hasher.update(part)
-    return Spooled(member.offset, member.stored, hasher.digest())
 
 
 def _unfolded(reader: Reader, member: TarMember) -> Iterator[bytes]:

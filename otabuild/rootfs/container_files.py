@@ -15,6 +15,7 @@ from otabuild.format.json_text import load_json
 from otabuild.rootfs.content import read_content
 from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.tar_source import TarSource, read_chunks
+from otabuild.storage import fs
 
 _DOCUMENT_MAX = 4 * limits.MIB
 _LINKS_MAX = 8
@@ -55,12 +56,10 @@ class DirectoryFiles:
         path = os.path.join(self.where, name)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            try:
+            with fs.closing_fd(fd):
                 if not stat.S_ISREG(os.fstat(fd).st_mode):
                     raise InputError("is not a plain file", where=path)
                 yield from read_chunks(fd)
-            finally:
-                os.close(fd)
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise InputError(

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from otabuild.errors import InputChangedError, InputUnreadableError
+from otabuild.format.digest import sha256_of
 from otabuild.rootfs.entry import Content, StatKey
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -96,10 +97,7 @@ def with_digest(content: Content) -> Content:
     Raises:
         InputChangedError, InputUnreadableError: as for `read_content`.
     """
-    hasher = hashlib.sha256()
-    for part in read_content(content):
-        hasher.update(part)
-    return content._replace(digest=hasher.digest())
+    return content._replace(digest=sha256_of(read_content(content)))
 
 
 def is_readable(content: Content) -> bool:

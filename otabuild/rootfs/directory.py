@@ -202,12 +202,10 @@ class DirectorySource:
             raise InputError(
                 "cannot open the rootfs directory", where=self._root, observed=error.strerror
             ) from error
-        try:
+        with fs.closing_fd(fd):
             if self._one_file_system:
                 self._refuse_mounts()
             yield fd, os.fstat(fd)
-        finally:
-            os.close(fd)
 
     def _listed(
         self, root_fd: int, folder: _Folder, use: Callable[[int, list[_Child]], list[T]]

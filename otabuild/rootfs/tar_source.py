@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import msgpack
 
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError, StorageError
+from otabuild.format.digest import sha256_of
 from otabuild.rootfs.archive_index import ArchiveIndex, write_index
 from otabuild.rootfs.content import stat_key
 from otabuild.rootfs.decompress import Budget, decompressed, is_compressed
@@ -153,7 +154,4 @@ def read_chunks(fd: int) -> Iterator[bytes]:
 
 def _digest(fd: int) -> str:
     os.lseek(fd, 0, os.SEEK_SET)
-    hasher = hashlib.sha256()
-    for part in read_chunks(fd):
-        hasher.update(part)
-    return hasher.hexdigest()
+    return sha256_of(read_chunks(fd)).hex()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zlib
 from collections.abc import Iterator
 from functools import partial
 
 from otabuild.errors import ContainerError
+from otabuild.format.digest import sha256_of
 from otabuild.storage.backend import (
     Backend,
     BackendFile,
@@ -74,10 +74,7 @@ class ArtifactBackend(Backend):
 
     def artifact_digest(self) -> bytes | None:
         """See `Backend`."""
-        hasher = hashlib.sha256()
-        for chunk in extent(self._fd, 0, self.total_size(), self.path):
-            hasher.update(chunk)
-        return hasher.digest()
+        return sha256_of(extent(self._fd, 0, self.total_size(), self.path))
 
     def close(self) -> None:
         """See `Backend`."""

@@ -23,14 +23,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import msgpack
 
 from otabuild.errors import StorageError
-from otabuild.format.digest import Blob
+from otabuild.format.digest import Blob, sha256_of
 from otabuild.storage import fs
 from otabuild.storage.cache_database import open_database
 from otabuild.storage.lock import waiting_for_others
@@ -44,13 +45,6 @@ _STRIDE = 8 << 20
 artifact is synced."""
 FileKey = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime (in nanoseconds) of a host file."""
-
-
-class _BlobPlace(NamedTuple):
-    """The location of a blob: a file, and the offset in bytes where the blob starts."""
-
-    path: str
-    offset: int
 
 
 class Cache:
@@ -111,9 +105,8 @@ class Cache:
         found: dict[Blob, Callable[[], Iterator[bytes]]] = {}
         query = "SELECT digest, size, pack, offset FROM blobs WHERE digest IN ({})"
         for digest, size, pack, offset in self._each(query, (blob.digest for blob in blobs)):
-            found[Blob(digest, size)] = partial(
-                _place_chunks, _BlobPlace(self._pack_path(pack), offset), size
-            )
+            path = self._pack_path(pack)
+            found[Blob(digest, size)] = partial(_chunks_at, path, offset, size)
         return found
 
     def missing(self, blobs: Iterable[Blob]) -> list[Blob]:
@@ -137,15 +130,14 @@ class Cache:
 
     def is_sound(self, blob: Blob) -> bool:
         """Read a blob, and return whether it is what its digest says."""
-        digest = hashlib.sha256()
         with suppress(StorageError):
-            for chunk in self.chunks(blob):
-                digest.update(chunk)
-        return digest.digest() == blob.digest
+            return sha256_of(self.chunks(blob)) == blob.digest
+        return False
 
     def discard_damaged(self) -> list[Blob]:
         """Read every blob, and forget damaged ones; return those."""
-        damaged = [blob for blob, _place in self._blobs() if not self.is_sound(blob)]
+        blobs = self._all("SELECT digest, size FROM blobs ORDER BY pack, offset")
+        damaged = [blob for blob in (Blob(*row) for row in blobs) if not self.is_sound(blob)]
         for blob in damaged:
             self._execute("DELETE FROM blobs WHERE digest = ?", (blob.digest,))
         return damaged
@@ -221,14 +213,6 @@ class Cache:
         with self._lock, self._errors():
             self._db.commit()
 
-    def _blobs(self) -> Iterator[tuple[Blob, _BlobPlace]]:
-        """Yield every blob and its location, in location order."""
-        rows = self._all("SELECT digest, size, pack, offset FROM blobs ORDER BY pack, offset")
-        return (
-            (Blob(digest, size), _BlobPlace(self._pack_path(pack), offset))
-            for digest, size, pack, offset in rows
-        )
-
     def usage(self) -> tuple[int, int, int]:
         """Return the number of blobs, their bytes, and the bytes of the cache on disk."""
         count, size = self._one("SELECT count(*), total(size) FROM blobs")
@@ -302,25 +286,22 @@ class Cache:
 
     def _punch_holes(self) -> None:
         """Free the space between the blobs of each pack."""
-        blobs: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-        for blob, place in self._blobs():
-            blobs[place.path].append((place.offset, blob.size))
-        for path, extents in blobs.items():
+        blobs = self._all("SELECT pack, offset, size FROM blobs ORDER BY pack, offset")
+        for pack, extents in groupby(blobs, key=itemgetter(0)):
+            path = self._pack_path(pack)
             try:
                 fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
             except OSError:
                 continue  # its blobs will be rebuilt
-            try:
+            with fs.closing_fd(fd):
                 if os.fstat(fd).st_nlink > 1:
                     continue  # also a file of somebody else, such as a copy of the cache
                 at = 0
-                for offset, size in [*extents, (os.fstat(fd).st_size, 0)]:
+                for _, offset, size in [*extents, (pack, os.fstat(fd).st_size, 0)]:
                     if offset > at:
                         with suppress(StorageError):
                             fs.punch_hole(fd, at, offset - at, path)
                     at = max(at, offset + size)
-            finally:
-                os.close(fd)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -385,24 +366,22 @@ def _nothing() -> Iterator[bytes]:
     return iter(())
 
 
-def _place_chunks(place: _BlobPlace, size: int) -> Iterator[bytes]:
+def _chunks_at(path: str, offset: int, size: int) -> Iterator[bytes]:
     try:
-        fd = os.open(place.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return
-    try:
-        at, end = place.offset, place.offset + size
-        while at < end:
+    with fs.closing_fd(fd):
+        end = offset + size
+        while offset < end:
             try:
-                chunk = os.pread(fd, min(_CHUNK, end - at), at)
+                chunk = os.pread(fd, min(_CHUNK, end - offset), offset)
             except OSError as error:
-                raise fs.storage_error(error, "read", place.path) from error
+                raise fs.storage_error(error, "read", path) from error
             if not chunk:
                 return
-            at += len(chunk)
+            offset += len(chunk)
             yield chunk
-    finally:
-        os.close(fd)
 
 
 def _signed(key: FileKey) -> tuple[int, ...]:

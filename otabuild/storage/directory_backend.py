@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from otabuild.errors import IntegrityError
+from otabuild.storage import fs
 from otabuild.storage.backend import Backend, BackendFile, extent, range_of, reading
 from otabuild.storage.zip_reader import legal_name
 
@@ -35,11 +36,9 @@ class DirectoryBackend(Backend):
         try:
             with reading(f"{path}: {_BLOBS}"):
                 self.lists_blobs = not _is_of_store(fd)
-                blobs = os.open("blobs" if self.lists_blobs else _OF_STORE, _DIRECTORY, dir_fd=fd)
-                try:
+                folder = "blobs" if self.lists_blobs else _OF_STORE
+                with fs.closing_fd(os.open(folder, _DIRECTORY, dir_fd=fd)) as blobs:
                     self._blobs = os.open("sha256", _DIRECTORY, dir_fd=blobs)
-                finally:
-                    os.close(blobs)
         except IntegrityError as error:
             error.where, error.what = path, f"not an OTA image: {_BLOBS} is {error.what}"
             if artifact := min(
@@ -68,10 +67,8 @@ class DirectoryBackend(Backend):
                 continue
             with reading(prefix + name):
                 child = os.open(name, _DIRECTORY, dir_fd=fd)
-            try:
+            with fs.closing_fd(child):
                 yield from self._walk(child, f"{prefix}{name}/")
-            finally:
-                os.close(child)
 
     def size(self, name: str) -> int | None:
         """See `Backend`."""

@@ -75,6 +75,15 @@ def undisturbed() -> Iterator[None]:
             signal.raise_signal(came[0])
 
 
+@contextmanager
+def closing_fd(fd: int) -> Iterator[int]:
+    """Yield a descriptor, and close it when the block ends."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def check_names() -> None:
     """Make sure that Python takes names of files for UTF-8, as the names of an image are.
 
@@ -241,24 +250,13 @@ def sync_file_system(fd: int, path: StrPath) -> None:
             raise _last_error()
 
 
-def sync_tree(path: StrPath) -> None:
-    """Make everything below a directory durable (one syncfs of its file system)."""
-    with change("open", path):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        sync_file_system(fd, path)
-    finally:
-        os.close(fd)
-
-
 def sync_directory(path: StrPath) -> None:
     """Make the names in a directory durable."""
-    with change("sync", path):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    with (
+        change("sync", path),
+        closing_fd(os.open(path, os.O_RDONLY | os.O_DIRECTORY)) as fd,
+    ):
+        os.fsync(fd)
 
 
 def _last_error() -> OSError:

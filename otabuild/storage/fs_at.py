@@ -12,12 +12,12 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from otabuild.errors import MetaApplyError, StateError
 from otabuild.format.file_table import ACL, DEFAULT_ACL
-from otabuild.storage.fs import change, storage_error
+from otabuild.storage.fs import change, closing_fd, storage_error
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -124,15 +124,12 @@ def set_mode(fd: int, mode: int, path: str) -> None:
 
 def set_mode_at(name: str, folder: int, mode: int, path: str) -> None:
     """Set the exact permission bits of a device."""
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
-    try:
+    with closing_fd(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)) as fd:
         with _metadata("set the mode", path):
             # fchmod does not accept an O_PATH descriptor, and no variant of chmod refuses to follow
             # links.
             os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(mode))
         _check_mode(os.fstat(fd).st_mode, mode, path)
-    finally:
-        os.close(fd)
 
 
 def _check_mode(observed: int, mode: int, path: str) -> None:
@@ -215,14 +212,12 @@ def rename_new(name: str, new_name: str, folder: int, path: str) -> None:
         StateError: the new name exists.
     """
     with change("rename", path):
-        old, new = os.fsencode(name), os.fsencode(new_name)
-        if _libc.renameat2(folder, old, folder, new, _RENAME_NOREPLACE) == 0:
-            return
-        number = ctypes.get_errno()
-        if number == errno.EEXIST:
-            raise StateError("something was put there meanwhile", where=path)
-        if number not in (errno.EINVAL, errno.ENOSYS):
-            raise OSError(number, os.strerror(number))
+        unable = (errno.EINVAL, errno.ENOSYS)
+        try:
+            if _renameat2(name, new_name, folder, _RENAME_NOREPLACE, unable):
+                return
+        except FileExistsError:
+            raise StateError("something was put there meanwhile", where=path) from None
         # A file system without RENAME_NOREPLACE; at worst this replaces an empty directory made
         # meanwhile.
         os.rename(name, new_name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -256,12 +251,17 @@ def exchange(name: str, other: str, folder: int, path: str) -> bool:
     layer.
     """
     with change("exchange", path):
-        one, two = os.fsencode(name), os.fsencode(other)
-        if _libc.renameat2(folder, one, folder, two, _RENAME_EXCHANGE) == 0:
-            return True
-        number = ctypes.get_errno()
-        if number not in (errno.EINVAL, errno.ENOSYS, errno.EXDEV):
-            raise OSError(number, os.strerror(number))
+        unable = (errno.EINVAL, errno.ENOSYS, errno.EXDEV)
+        return _renameat2(name, other, folder, _RENAME_EXCHANGE, unable)
+
+
+def _renameat2(name: str, other: str, folder: int, how: int, unable: Container[int]) -> bool:
+    """Rename as `os.rename` does not; return False for one of the errors of who is unable to."""
+    if _libc.renameat2(folder, os.fsencode(name), folder, os.fsencode(other), how) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number not in unable:
+        raise OSError(number, os.strerror(number))
     return False
 
 
@@ -310,12 +310,9 @@ def _open_own(name: str, folder: int) -> int:
         if os.fstat(fd).st_mode & 0o700 != 0o700:
             os.fchmod(fd, 0o700)
         return fd
-    handle = os.open(name, DIRECTORY | os.O_PATH, dir_fd=folder)
-    try:
+    with closing_fd(os.open(name, DIRECTORY | os.O_PATH, dir_fd=folder)) as handle:
         os.chmod(f"/proc/self/fd/{handle}", 0o700)
         return os.open(".", DIRECTORY, dir_fd=handle)
-    finally:
-        os.close(handle)
 
 
 def _unlinked(entry: os.DirEntry[str], folder: int) -> bool:

@@ -34,13 +34,10 @@ def try_lock(fd: int) -> bool:
 @contextmanager
 def waiting_for_others(path: str) -> Iterator[None]:
     """Hold the lock of a file, made if missing; wait while another process has it."""
-    fd = _open_lock(path)
-    try:
+    with fs.closing_fd(_open_lock(path)) as fd:
         with fs.change("lock", path):
             fcntl.flock(fd, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(fd)
 
 
 def _open_lock(path: str) -> int:

@@ -200,12 +200,10 @@ def _move_into_place(place: Target, marker: str) -> None:
 def _locked_folder(place: Target, name: str) -> Iterator[None]:
     with fs.change("open", place.beside(name)):
         fd = os.open(name, fs_at.DIRECTORY, dir_fd=place.folder)
-    try:
+    with fs.closing_fd(fd):
         if not try_lock(fd):
             raise StateError(BUSY, where=place.path, hint="let it finish, then try again")
         yield
-    finally:
-        os.close(fd)
 
 
 def _replace_by_complete(place: Target, marker: str) -> None:
@@ -226,13 +224,10 @@ def _replace_by_complete(place: Target, marker: str) -> None:
 
 def _empty(place: Target, marker: str) -> None:
     """Remove what is in the folder, `marker` last, so that a kill leaves something known."""
-    fd = os.open(place.name, fs_at.DIRECTORY, dir_fd=place.folder)
-    try:
+    with fs.closing_fd(os.open(place.name, fs_at.DIRECTORY, dir_fd=place.folder)) as fd:
         inside = Target(fd, "", os.path.join(place.path, ""))
         for name in sorted(os.listdir(fd), key=lambda name: name == marker):
             remove(inside, name)
-    finally:
-        os.close(fd)
 
 
 def _finish_killed(place: Target, marker: str, check: Callable[[str], None]) -> None:

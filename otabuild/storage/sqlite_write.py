@@ -71,9 +71,6 @@ def _errors_as_ours(path: str) -> Iterator[None]:
 
 
 def _normalise(path: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with fs.closing_fd(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)) as fd:
         fs.pwrite(fd, _FIXED_COUNTER, _CHANGE_COUNTER, path)
         fs.pwrite(fd, _FIXED_COUNTER + _FIXED_LIBRARY, _VERSION_VALID_FOR, path)
-    finally:
-        os.close(fd)

@@ -24,7 +24,6 @@ from otabuild.storage.lock import try_lock
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LEFT = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_HINT = "find out who put it there; nobody else should be able to write to this folder"
 BUSY = "another process is writing this"
 
 
@@ -82,10 +81,8 @@ def opened(path: str) -> Iterator[Target]:
         folder = os.open(parent or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise fs.storage_error(error, "open the folder", parent or ".") from error
-    try:
+    with fs.closing_fd(folder):
         yield Target(folder, name, path)
-    finally:
-        os.close(folder)
 
 
 @contextmanager
@@ -188,24 +185,19 @@ def remove_left(place: Target, busy: str) -> None:
     if status is None:
         return
     check_left(place, status, path)
+    flags = fs_at.DIRECTORY if stat.S_ISDIR(status.st_mode) else _LEFT
     try:
-        fd = os.open(
-            place.temporary,
-            fs_at.DIRECTORY if stat.S_ISDIR(status.st_mode) else _LEFT,
-            dir_fd=place.folder,
-        )
+        fd = os.open(place.temporary, flags, dir_fd=place.folder)
     except FileNotFoundError:
         return
     except OSError as error:
         raise fs.storage_error(error, "open what an earlier run left", path) from error
-    try:
+    with fs.closing_fd(fd):
         check_left(place, os.fstat(fd), path)
         if not try_lock(fd):
             raise StateError(busy, where=place.path, hint="let it finish, then try again")
         if place.names(place.temporary, fd):
             remove(place, place.temporary)
-    finally:
-        os.close(fd)
 
 
 def check_left(place: Target, left: os.stat_result, path: str) -> None:
@@ -217,7 +209,6 @@ def check_left(place: Target, left: os.stat_result, path: str) -> None:
     Raises:
         StateError: somebody else may have put it there, or renamed something of ours to it.
     """
-    mode = f"mode {left.st_mode:o}, owner {left.st_uid}, {left.st_nlink} links"
     if stat.S_ISDIR(left.st_mode):
         folder = os.fstat(place.folder)
         # Our own group is often ours alone (umask 002).
@@ -242,8 +233,8 @@ def check_left(place: Target, left: os.stat_result, path: str) -> None:
         raise StateError(
             "something that is not ours has the name of our temporary file",
             where=path,
-            observed=mode,
-            hint=_HINT,
+            observed=f"mode {left.st_mode:o}, owner {left.st_uid}, {left.st_nlink} links",
+            hint="find out who put it there; nobody else should be able to write to this folder",
         )
 
 

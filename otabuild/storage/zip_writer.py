@@ -153,21 +153,10 @@ def _central_header(entry: _Placed) -> bytes:
     short = min(size, _LIMIT32)
     attributes = _FOLDER_ATTRIBUTES if entry.member.name.endswith("/") else _FILE_ATTRIBUTES
     needed = _NEEDED64 if far else _NEEDED
-    fields = (
-        _MADE_BY,
-        needed,
-        _flags(name),
-        0,
-        _TIME,
-        _DATE,
-        entry.crc,
-        short,
-        short,
-        len(name),
-        len(extra),
-    )
+    fields = (_MADE_BY, needed, _flags(name), 0, _TIME, _DATE)
+    sizes = (entry.crc, short, short, len(name), len(extra))
     tail = (0, 0, 0, attributes, min(entry.offset, _LIMIT32))
-    return _CENTRAL.pack(b"PK\x01\x02", *fields, *tail) + name + extra
+    return _CENTRAL.pack(b"PK\x01\x02", *fields, *sizes, *tail) + name + extra
 
 
 def _flags(name: bytes) -> int:

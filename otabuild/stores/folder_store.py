@@ -64,7 +64,7 @@ class FolderStore(Store):
         """See `Store.chunks`."""
         with reading(key):
             fd = os.open(os.path.join(self._path, key), _FILE)
-        try:
+        with fs.closing_fd(fd):
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise IntegrityError("not a plain file", where=key, observed=oct(status.st_mode))
@@ -72,8 +72,6 @@ class FolderStore(Store):
             for chunk in extent(fd, *range_of(status.st_size, start, end, key), key):
                 self.traffic.add(0, len(chunk))
                 yield chunk
-        finally:
-            os.close(fd)
 
     def stat(self, key: str) -> StoreFile | None:
         """See `Store.stat`."""
