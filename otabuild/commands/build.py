@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from contextlib import suppress
 
 from otabuild import session
 from otabuild.commands.output import Parsers, add_json, emit, say
@@ -173,15 +172,10 @@ def run_init(args: argparse.Namespace) -> int:
 
 def run_version(args: argparse.Namespace) -> int:
     """Print versions."""
-    from importlib.metadata import PackageNotFoundError, version
-
     from otabuild.pipeline.build_report import versions
 
     packages = ("cryptography", "doit", "msgpack", "pydantic", "pyjwt", "pyyaml", "zstandard")
-    found = versions()
-    for name in packages:
-        with suppress(PackageNotFoundError):  # a frozen program has no metadata of its libraries
-            found[name] = version(name)
+    found = versions(packages)
     emit(args, found, [f"otabuild {found['otabuild']}"])
     return 0
 

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from otabuild.assembly.base import Base
 from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
@@ -20,14 +20,12 @@ from otabuild.format.filters import Bundled, Compressed, Filter, Sliced, parse_f
 from otabuild.format.resource_table import ResourceRow
 from otabuild.format.sizes import counted
 from otabuild.format.urls import is_url
+from otabuild.image.image import Image, open_image
 from otabuild.pipeline.trust_settings import trust_policy
 from otabuild.recipe.model import Recipe
 from otabuild.recipe.named_files import naming_key
 from otabuild.storage import files
 from otabuild.storage.zstd import has_checksum_and_size
-
-if TYPE_CHECKING:
-    from otabuild.image.image import Image
 
 KEYS = ("storage", "base")
 """Where a recipe names it."""
@@ -59,8 +57,6 @@ def open_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> Iterator
     Raises:
         OtabuildError: it is not an image, its tables are invalid, or it is not what was signed.
     """
-    from otabuild.image.image import open_image
-
     named, place = naming_key(recipe, *KEYS), recipe.storage.base or ""
     with named(open_image)(place, compat=True) as image:
 
@@ -163,8 +159,6 @@ class BaseBlobs(AbstractContextManager["BaseBlobs"]):
         return _traffic(self._image) if self._image else {}
 
     def _opened(self) -> Image:
-        from otabuild.image.image import open_image
-
         with self._lock:
             if self._image is None:
                 self._image = open_image(self._recipe.storage.base or "", compat=True)
@@ -183,8 +177,6 @@ def base_state(recipe: Recipe) -> BaseState:
     if place is None or _is_missing(place):
         return None
     if is_url(place):
-        from otabuild.image.image import open_image
-
         with naming_key(recipe, *KEYS), open_image(place) as image:
             return hashlib.sha256(image.index_raw).hexdigest()
     document = os.path.join(place, "index.json")
@@ -201,8 +193,6 @@ def check_base(place: str) -> None:
     Raises:
         OtabuildError: it is not.
     """
-    from otabuild.image.image import open_image
-
     with open_image(place, compat=True) as image:
         if not image.index.has_resource_table:
             raise FormatError(

@@ -7,6 +7,8 @@ import os
 import platform
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
 from otabuild.assembly.content_store import Counts
@@ -17,14 +19,22 @@ from otabuild.storage.files import write_file
 from otabuild.version import __version__
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of otabuild and of everything that may affect the bytes of an image."""
-    return {
+def versions(libraries: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of otabuild, of all that may affect the bytes of an image, of libraries.
+
+    Args:
+        libraries: names of packages that are told as well.
+    """
+    found = {
         "otabuild": __version__,
         "python": platform.python_version(),
         "libzstd": library_version(),
         "sqlite": sqlite3.sqlite_version,
     }
+    for name in libraries:
+        with suppress(PackageNotFoundError):  # a frozen program has no metadata of its libraries
+            found[name] = version(name)
+    return found
 
 
 class Made(NamedTuple):

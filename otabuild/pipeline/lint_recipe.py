@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from otabuild.errors import Finding
 from otabuild.findings import findings_of
@@ -72,10 +73,10 @@ def lint_recipe(
     )
     if recipe.sign is not None:
         with naming_key(recipe):
-            chain = load_chain(recipe.sign.certificate, recipe.sign.chain)
+            certificates = load_chain(recipe.sign.certificate, recipe.sign.chain)
             policy = trust_policy(recipe.verify) if recipe.verify else None
-        yield from findings_of(CertificatesSubject(chain, workspace.now))
-        yield from findings_of(PathSubject(chain, policy, workspace.now))
+        yield from findings_of(CertificatesSubject(certificates, workspace.now))
+        yield from findings_of(PathSubject(certificates, policy, workspace.now))
     for payload in recipe.payloads:
         if payload.sys_config is not None:
             config = parse_sys_config(read_file(payload.sys_config), payload.sys_config)
@@ -98,27 +99,21 @@ def _lint_rootfs(
         )
         umask = UmaskSubject(f"rootfs {name}", tuple(_made_with_umask(entries)))
     rows = [_row(entry) for entry in entries]
-    findings: dict[Finding, None] = dict.fromkeys(findings_of(umask))
+    found = [findings_of(umask)]
     if options.unsupported != "skip":
-        left_out = LeftOutSubject(f"rootfs {name}", tuple(result.notes.left_out))
-        findings.update(dict.fromkeys(findings_of(left_out)))
-    for payload in (payload for payload in recipe.payloads if payload.rootfs == name):
-        findings.update(dict.fromkeys(findings_of(_subject(recipe, payload, system, base))))
+        found += [findings_of(LeftOutSubject(f"rootfs {name}", tuple(result.notes.left_out)))]
+    payloads = [payload for payload in recipe.payloads if payload.rootfs == name]
+    found += [findings_of(_subject(recipe, payload, system, base)) for payload in payloads]
     is_whole = not options.whole or any(entry.path in SYSTEM_FOLDERS for entry in entries)
-    findings.update(dict.fromkeys(findings_of(WholeSubject(f"rootfs {name}", is_whole))))
-    findings.update(dict.fromkeys(findings_of(FstabSubject(f"rootfs {name}", fstab))))
+    found += [findings_of(WholeSubject(f"rootfs {name}", is_whole))]
+    found += [findings_of(FstabSubject(f"rootfs {name}", fstab))]
     # Payloads that share a rootfs may have had different ones in the base; whatever is new for one
     # is reported.
-    users = [(p.ecu, key) for p in recipe.payloads if p.rootfs == name for key in p.release_keys]
-    for modes in {
-        pair: modes for modes, pair in (base_modes(base, *user) for user in users)
-    }.values():
-        findings.update(
-            dict.fromkeys(
-                lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)
-            )
-        )
-    return list(findings)
+    users = [(payload.ecu, key) for payload in payloads for key in payload.release_keys]
+    different = {pair: modes for modes, pair in (base_modes(base, *user) for user in users)}
+    for modes in different.values():
+        found += [lint_tree(rows, f"rootfs {name}", modes, recipe.rootfs[name].architecture)]
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
 def _system(entries: list[Entry]) -> RunningSystem:

@@ -93,8 +93,8 @@ def match_answer(
             f"a signature of sha256:{request.digest.hex()}" for request in requests
         ),
         hint="the digest itself is signed (MessageType DIGEST), not a hash of it; if the build "
-        "changed since, or its "
-        "`timestamp` is `now`, write the request again with `otabuild sign-prepare`",
+        "changed since, or its `timestamp` is `now`, write the request again with "
+        "`otabuild sign-prepare`",
     )
 
 
@@ -170,7 +170,6 @@ class ReusingSigner:
                 "waiting for an external signature",
                 where=f"sha256:{digest.hex()}",
                 hint=f"write the request with `otabuild sign-prepare {self._target}`, have it "
-                "signed, and give the "
-                f"answer to `otabuild sign-finish {self._target}`",
+                f"signed, and give the answer to `otabuild sign-finish {self._target}`",
             )
         return self._signer.sign(digest)

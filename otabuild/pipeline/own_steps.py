@@ -106,11 +106,11 @@ def artifact_for(recipe: Recipe, step: str) -> str:
         StateError: the recipe writes none.
     """
     if recipe.output is None:
-        what, hint = (
+        raise StateError(
             "this step needs an artifact, and the recipe writes none",
-            "add `output` to the recipe",
+            where=f"{step}:{recipe.name}",
+            hint="add `output` to the recipe",
         )
-        raise StateError(what, where=f"{step}:{recipe.name}", hint=hint)
     return recipe.output
 
 

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from otabuild.errors import InputError
@@ -59,7 +58,7 @@ def provenance(recipe: Recipe, subjects: tuple[Subject, ...], builder: str) -> S
             },
             "resolvedDependencies": list(dependencies(recipe)),
         },
-        "runDetails": {"builder": {"id": builder, "version": _versions()}},
+        "runDetails": {"builder": {"id": builder, "version": versions(_LIBRARIES)}},
     }
     return Statement(subject=subjects, predicate_type=PROVENANCE, predicate=predicate)
 
@@ -77,17 +76,8 @@ def watched(recipe: Recipe, builder: str) -> tuple[object, ...]:
         parameters(recipe),
         _file("recipe", recipe.file),
         list(_commit(recipe)),
-        _versions(),
+        versions(_LIBRARIES),
     )
-
-
-def _versions() -> dict[str, str]:
-    """Return the versions of everything that shapes a byte."""
-    found = versions()
-    for name in _LIBRARIES:
-        with suppress(PackageNotFoundError):  # a frozen program has no metadata of its libraries
-            found[name] = version(name)
-    return found
 
 
 def dependencies(recipe: Recipe) -> Iterator[dict[str, Any]]:

@@ -129,11 +129,7 @@ def _passphrase(sign: Sign, workspace: Workspace) -> Passphrase | None:
         case FdSecret(fd=fd):
             return _once(f"file descriptor {fd}", passphrase_from_fd(fd), workspace)
         case "prompt":
-            where = (
-                _KINDS[type(sign.key)].place(sign.key)
-                if type(sign.key) in _KINDS
-                else "the signing key"
-            )
+            where = _KINDS[type(sign.key)].place(sign.key)
             return _once(where, lambda: workspace.prompt(f"Passphrase of {where}: "), workspace)
 
 

@@ -78,6 +78,7 @@ class Step(ABC, Generic[I, R]):
         workspace: the surroundings, which affect no byte.
         part: the rootfs of the step, if it has one for each.
         kind: the first part of its name.
+        follows: the kind of the one step that comes before it; others have their own `after`.
         results_type: the dataclass of its results; in the stamp they are JSON.
         asks: whether it may ask for a secret on the terminal, by itself or by a program: nothing
             may be drawn there then.
@@ -88,6 +89,7 @@ class Step(ABC, Generic[I, R]):
     part: str = ""
 
     kind: ClassVar[str]
+    follows: ClassVar[str] = ""
     results_type: ClassVar[type[Any]] = Nothing
     asks: ClassVar[bool] = False
 
@@ -103,7 +105,7 @@ class Step(ABC, Generic[I, R]):
     @property
     def after(self) -> tuple[str, ...]:
         """The names of the steps that come before it."""
-        return ()
+        return (f"{self.follows}:{self.recipe.name}",) if self.follows else ()
 
     @property
     def outputs(self) -> tuple[str, ...]:

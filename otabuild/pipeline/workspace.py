@@ -31,14 +31,6 @@ Progress = Callable[[str, int, int], None]
 """Called with (what is done, bytes done, total bytes or 0 if unknown)."""
 
 
-def _silent(_what: str, _done: int, _total: int) -> None:
-    """Show no progress."""
-
-
-def _no_pause(_why: str) -> bool:
-    return False
-
-
 def _no_prompt(_what: str) -> bytes:
     raise EOFError
 
@@ -68,8 +60,8 @@ class Workspace:
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     prompt: Callable[[str], bytes] = _no_prompt
     warn: Callable[[str], None] = lambda _message: None
-    progress: Progress = _silent
-    pause: Callable[[str], bool] = _no_pause
+    progress: Progress = lambda _what, _done, _total: None
+    pause: Callable[[str], bool] = lambda _who: False
     cache_limit: int = CACHE_LIMIT
     cache_key: Callable[[], bytes] = field(
         default=lambda: user_key(os.environ), repr=False, compare=False

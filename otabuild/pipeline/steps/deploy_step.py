@@ -37,17 +37,9 @@ class DeployStep(ReadingStep[DeployInputs, DeployedTars]):
     """Deploy one payload of each rootfs as a tar file."""
 
     kind = "deploy"
+    doc = "deploy each rootfs as a tar file"
+    follows = "verify"
     results_type = DeployedTars
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "deploy each rootfs as a tar file"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"verify:{self.recipe.name}",)
 
     @property
     def outputs(self) -> tuple[str, ...]:

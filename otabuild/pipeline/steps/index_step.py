@@ -76,17 +76,9 @@ class IndexStep(Step[IndexInputs, Indexed]):
     """Write configs, manifests and index.json."""
 
     kind = "index"
+    doc = "write configs, manifests and index.json"
+    follows = "tables"
     results_type = Indexed
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "write configs, manifests and index.json"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"tables:{self.recipe.name}",)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -62,13 +62,9 @@ class PreflightStep(Step[PreflightInputs, Checked]):
     """Check everything that can be checked before any work is done."""
 
     kind = "preflight"
+    doc = "check key, certificates and dates"
     results_type = Checked
     asks = True
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "check key, certificates and dates"
 
     def inputs(self) -> PreflightInputs:
         """See `Step.inputs`."""

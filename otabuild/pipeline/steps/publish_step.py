@@ -30,17 +30,13 @@ class PublishStep(ReadingStep[PublishInputs, Published]):
     """Verify the image, and publish it; only what the store lacks is uploaded."""
 
     kind = "publish"
+    follows = "build"
     results_type = Published
 
     @property
     def doc(self) -> str:
         """See `Step.doc`."""
         return f"publish {self._publish.name} in {self._publish.store}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"build:{self.recipe.name}",)
 
     @property
     def _publish(self) -> PublishRecipe:

@@ -34,16 +34,8 @@ class RoundtripStep(Step[RoundtripInputs, Nothing]):
     """Read the deployed tar as a new rootfs, and check it against the tree that was built."""
 
     kind = "roundtrip"
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "compare what was deployed with what was built"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"deploy:{self.recipe.name}",)
+    doc = "compare what was deployed with what was built"
+    follows = "deploy"
 
     def inputs(self) -> RoundtripInputs:
         """See `Step.inputs`."""

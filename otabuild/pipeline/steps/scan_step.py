@@ -110,14 +110,13 @@ class ScanStep(Step[ScanInputs, Scanned]):
             shown = printable(name)
             warn(
                 f"rootfs {self.part}: left out the attribute {shown} of "
-                f"{counted(count, 'entry', 'entries')}: no Linux "
-                f'target can set it; `xattrs: {{drop: ["{shown}"]}}` says that you know'
+                f"{counted(count, 'entry', 'entries')}: no Linux target can set it; "
+                f'`xattrs: {{drop: ["{shown}"]}}` says that you know'
             )
         if notes.missing:
             warn(
                 f"rootfs {self.part}: neither {' nor '.join(notes.missing)} is in it: not a whole "
-                "system; `partial: true` says "
-                "that you know"
+                "system; `partial: true` says that you know"
             )
         for path in notes.left_out if options.unsupported == "warn" else ():
             warn(

@@ -56,18 +56,10 @@ class SignStep(Step[SignInputs, Signed]):
     """Sign index.json and, for legacy clients, the certificate."""
 
     kind = "sign"
+    doc = "sign index.json"
+    follows = "index"
     asks = True
     results_type = Signed
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "sign index.json"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"index:{self.recipe.name}",)
 
     @property
     def outputs(self) -> tuple[str, ...]:

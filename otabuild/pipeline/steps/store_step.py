@@ -53,12 +53,8 @@ class StoreStep(Step[StoreInputs, Stored]):
     """Read and store every content of every rootfs that is not stored yet."""
 
     kind = "store"
+    doc = "hash and compress what is new"
     results_type = Stored
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "hash and compress what is new"
 
     @property
     def sources(self) -> tuple[Step[Any, Any], ...]:

@@ -59,17 +59,9 @@ class TablesStep(Step[TablesInputs, Tables]):
     """Write the file table of each rootfs and the resource table as blobs of the cache."""
 
     kind = "tables"
+    doc = "write file tables and the resource table"
+    follows = "store"
     results_type = Tables
-
-    @property
-    def doc(self) -> str:
-        """See `Step.doc`."""
-        return "write file tables and the resource table"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"store:{self.recipe.name}",)
 
     @property
     def outputs(self) -> tuple[str, ...]:

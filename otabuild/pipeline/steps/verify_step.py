@@ -18,8 +18,7 @@ from otabuild.recipe.sign import Sign, VerifyRecipe
 _NOT_SIGNED = "NOT SIGNED: everything but its authenticity was verified"
 _HOW_TO_SIGN = (
     "add `sign` and `verify: {trust: [root.pem]}` to the recipe, or `verify: {unsigned: true}` if "
-    "the image is meant to "
-    "have no signature"
+    "the image is meant to have no signature"
 )
 
 
@@ -47,17 +46,13 @@ class VerifyStep(ReadingStep[VerifyInputs, Verified]):
     """Verify the artifact completely."""
 
     kind = "verify"
+    follows = "build"
     results_type = Verified
 
     @property
     def doc(self) -> str:
         """See `Step.doc`."""
         return f"verify {self.recipe.output or self.recipe.name}"
-
-    @property
-    def after(self) -> tuple[str, ...]:
-        """See `Step.after`."""
-        return (f"build:{self.recipe.name}",)
 
     def inputs(self) -> VerifyInputs:
         """See `Step.inputs`."""
