@@ -44,8 +44,7 @@ _UNDECIDED = 4
 """The exit code of a command that judges an image, if this host failed."""
 _EXIT_CODES = (
     "Exit codes: 0 success, 1 an error or a failed check, 2 wrong usage, 4 this host failed during "
-    "a verification, "
-    "130 or 143 interrupted."
+    "a verification, 130 or 143 interrupted."
 )
 
 
@@ -184,17 +183,11 @@ class _Parsers:
         """List the commands that are added next under this heading."""
         self._helps = self.groups[name]
 
-    def add_parser(
-        self,
-        name: str,
-        *,
-        help: str,  # noqa: A002  (argparse's name)
-        usage: str | None = None,
-    ) -> argparse.ArgumentParser:
+    def add_parser(self, name: str, *, help: str) -> argparse.ArgumentParser:  # noqa: A002  (argparse's name)
         """See argparse."""
         self._helps[name] = help
         made = self._parsers.add_parser(
-            name, usage=usage, description=f"{help[0].upper()}{help[1:]}.", parents=[self.common]
+            name, description=f"{help[0].upper()}{help[1:]}.", parents=[self.common]
         )
         made.set_defaults(parser=made)
         return made

@@ -6,8 +6,6 @@ import os
 import re
 from typing import TextIO
 
-_RED, _GREEN, _YELLOW, _CYAN = (f"\x1b[{number}m" for number in (31, 32, 33, 36))
-_PLAIN = "\x1b[0m"
 _WORDS = re.compile(
     r"(?P<red>^error:|NOT [A-Z]{2,}|NOT reproducible|signature NOT checked)"
     r"|(?P<yellow>^warning:)"
@@ -15,7 +13,7 @@ _WORDS = re.compile(
     r"|(?P<green>(?<=: )verified\b|(?<=: )reproducible\b|(?<=: the signature is )valid\b)",
     re.MULTILINE,
 )
-_COLOURS = {"red": _RED, "yellow": _YELLOW, "cyan": _CYAN, "green": _GREEN}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 def has_colours(stream: TextIO) -> bool:
@@ -31,4 +29,6 @@ def painted(text: str, stream: TextIO) -> str:
     """Return text for a stream, with its words of weight in colour if the stream has colours."""
     if not has_colours(stream):
         return text
-    return _WORDS.sub(lambda found: f"{_COLOURS[str(found.lastgroup)]}{found[0]}{_PLAIN}", text)
+    return _WORDS.sub(
+        lambda found: f"\x1b[{_COLOURS[str(found.lastgroup)]}m{found[0]}\x1b[0m", text
+    )

@@ -47,12 +47,11 @@ class StateDB(SqliteDB):  # type: ignore[misc]  # doit has no types
             super().__init__(name, codec, **options)
         # Which hides the error that it was made from, and says that the file is damaged.
         except DatabaseException:
-            seen, hint = (
-                damage.__context__ or damage,
-                f"look at the space and the rights on {fs.disk_of(name)}",
-            )
             raise StorageError(
-                "cannot use doit's memory of tasks", where=name, observed=seen, hint=hint
+                "cannot use doit's memory of tasks",
+                where=name,
+                observed=damage.__context__ or damage,
+                hint=f"look at the space and the rights on {fs.disk_of(name)}",
             ) from None
 
     def dump(self) -> None:

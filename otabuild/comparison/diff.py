@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from otabuild.comparison.diff_entries import Aspect, EntryChange, diff_entries
+from otabuild.comparison.diff_entries import Aspect, EntryChange, diff_entries, joined
 from otabuild.errors import InputError, OtabuildError, StorageError
 from otabuild.format import annotations as ann
 from otabuild.format.digest import Reading
@@ -352,7 +352,7 @@ def diff_packages(
     for name in sorted(before.keys() | after.keys()):
         old, new = before.get(name), after.get(name)
         if old != new:
-            changes.append(PackageChange(name, _kind(type_, old, new), _joined(old), _joined(new)))
+            changes.append(PackageChange(name, _kind(type_, old, new), joined(old), joined(new)))
     return tuple(changes)
 
 
@@ -368,7 +368,3 @@ def _kind(
         max(order_key(type_, version) for version in side) for side in (old, new)
     )
     return "downgraded" if new_newest < old_newest else "upgraded"
-
-
-def _joined(versions: tuple[str, ...] | None) -> str | None:
-    return None if versions is None else ", ".join(versions)

@@ -146,15 +146,16 @@ def _compare_links(
         known = changes.get(path)
         if old == new or (known is not None and known.kind != "changed"):
             continue
-        links = Aspect("hard links", _joined(old), _joined(new))
+        links = Aspect("hard links", joined(old), joined(new))
         if known is None:
             changes[path] = EntryChange(path, "changed", *kept[path], (links,))
         else:
             changes[path] = replace(known, aspects=(*known.aspects, links))
 
 
-def _joined(group: tuple[str, ...] | None) -> str | None:
-    return None if group is None else ", ".join(group)
+def joined(texts: tuple[str, ...] | None) -> str | None:
+    """Return texts on one line; None of None."""
+    return None if texts is None else ", ".join(texts)
 
 
 def _aspects(old: FileEntry, new: FileEntry) -> Iterator[Aspect]:

@@ -113,9 +113,8 @@ def base_modes(
     payload = payload_of(base, ecu, release_key)
     if payload is None:
         return {}, None
-    return {
-        entry.path: entry.mode for entry in payload.entries()
-    }, payload.manifest.file_table.reading
+    modes = {entry.path: entry.mode for entry in payload.entries()}
+    return modes, payload.manifest.file_table.reading
 
 
 def payload_of(base: Image, ecu: str, release_key: str) -> Payload | None:

@@ -68,8 +68,8 @@ class VersionsValue(Shape):
     """Version of SQLite."""
 
 
-class BuildOutput(Output):
-    """What a build did; the report beside the artifact is the same without `ok`."""
+class MadeOutput(Output):
+    """What was made of a recipe."""
 
     artifact: Path | None
     """The image that was built, or null if the recipe writes none."""
@@ -79,6 +79,11 @@ class BuildOutput(Output):
     """Of the artifact."""
     index_json: Sha256
     """Of index.json; in a store it is the digest of the release."""
+
+
+class BuildOutput(MadeOutput):
+    """What a build did; the report beside the artifact is the same without `ok`."""
+
     seconds: Seconds
     """All steps together."""
     totals: TotalsValue
@@ -158,17 +163,9 @@ class ShowOutput(Output):
     """Every key that applies."""
 
 
-class VersionOutput(Output):
+class VersionOutput(VersionsValue, Output):
     """Versions."""
 
-    otabuild: str
-    """Version of otabuild."""
-    python: str
-    """Version of Python."""
-    libzstd: str
-    """Version of the compressor."""
-    sqlite: str
-    """Version of SQLite."""
     cryptography: str
     """Version of this package; this and the following are left out in a frozen program."""
     doit: str
@@ -297,17 +294,8 @@ class SignOutput(Output):
     """The time in the signature."""
 
 
-class FinishedOutput(Output):
+class FinishedOutput(MadeOutput):
     """The artifact of a recipe, signed outside."""
-
-    artifact: Path | None
-    """The image that was built, or null if the recipe writes none."""
-    sha256: Sha256 | None
-    """Of the artifact."""
-    size: Bytes | None
-    """Of the artifact."""
-    index_json: Sha256
-    """Of index.json; in a store it is the digest of the release."""
 
 
 COMMANDS: dict[str, Any] = {

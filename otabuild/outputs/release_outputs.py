@@ -160,13 +160,18 @@ class OfflineOutput(ReaderOutput):
     """The size of the blobs among them."""
 
 
-class PublishOutput(ReaderOutput):
-    """A release that was published."""
+class ReleaseValue(Shape):
+    """Which release it is."""
 
     name: str
     """Its name."""
     digest: Digest
     """Of its index.json."""
+
+
+class PublishOutput(ReleaseValue, ReaderOutput):
+    """A release that was published."""
+
     blobs: Count
     """The blobs that it has."""
     size: Bytes
@@ -196,15 +201,6 @@ class PullOutput(ReaderOutput):
     """Of the artifact; null for a directory."""
     documents: list[Path]
     """The documents about it, which were written beside it."""
-
-
-class ReleaseValue(Shape):
-    """Which release it is."""
-
-    name: str
-    """Its name."""
-    digest: Digest
-    """Of its index.json."""
 
 
 class ListedReleaseValue(ReleaseValue):

@@ -146,7 +146,8 @@ def check_unused(subject: RecipeSubject) -> Iterator[Finding]:
 @_recipe_rule("recipe.annotations", RecipeSubject)
 def check_annotations(subject: RecipeSubject) -> Iterator[Finding]:
     """Annotations are known, set once, and not those of the builder."""
-    short = {_short(path) for path in _leaves(subject.tree.get("annotations"))}
+    paths = _leaves(subject.tree.get("annotations"))
+    short = {ann.INDEX_SHORT_KEYS.get(path, "") for path in paths}
     known = ["platform", "project", "web-auto"]
     for name, _ in _mapping(subject.tree, "annotations"):
         key, path = name.text, f'annotations."{name.text}"'
@@ -186,10 +187,6 @@ def _leaves(node: YamlNode | None, prefix: str = "") -> Iterator[str]:
     for key, value in node.pairs if node else ():
         yield f"{prefix}{key.text}"
         yield from _leaves(value, f"{prefix}{key.text}.")
-
-
-def _short(path: str) -> str:
-    return ann.INDEX_SHORT_KEYS.get(path, "")
 
 
 @_recipe_rule("recipe.set-rules", RecipeSubject)

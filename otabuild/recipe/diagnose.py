@@ -101,11 +101,14 @@ def _facts(error: Any, node: YamlNode, root: YamlNode, trail: Sequence[Key]) -> 
         return {"what": "unknown key", "expected": ", ".join(_known_keys(trail[:-1])), "hint": hint}
     if kind == "value_error":
         cause = context["error"]
-        return (
-            _due("a string", node, trail)
-            if cause.what == "must be a string"
-            else _refused(cause, seen)
-        )
+        if cause.what == "must be a string":
+            return _due("a string", node, trail)
+        return {
+            "what": cause.what,
+            "observed": cause.observed or seen or None,
+            "expected": cause.expected,
+            "hint": cause.hint,
+        }
     if kind == "one_of":
         return _one_of(error["msg"], node, _known_keys(trail))
     return _due(_DUE[kind], node, trail) if kind in _DUE else _plain_facts(error, node, trail)
@@ -143,15 +146,6 @@ def _seen(node: YamlNode) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= 200 else f"{text[:200]}…"
-
-
-def _refused(cause: Any, seen: str) -> dict[str, Any]:
-    return {
-        "what": cause.what,
-        "observed": cause.observed or seen or None,
-        "expected": cause.expected,
-        "hint": cause.hint,
-    }
 
 
 def _due(due: str, node: YamlNode, trail: Sequence[Key]) -> dict[str, Any]:

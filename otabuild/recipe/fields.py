@@ -283,14 +283,11 @@ Owner = Annotated[
 
 
 def _mode(value: object) -> object:
+    expected = 'four octal digits in quotes, such as "0644"'
     if not isinstance(value, str):
-        raise RefusedError(
-            "must be a string", expected='four octal digits in quotes, such as "0644"'
-        )
+        raise RefusedError("must be a string", expected=expected)
     if not re.fullmatch("[0-7]{3,4}", value):
-        raise RefusedError(
-            "is not a valid mode", expected='four octal digits in quotes, such as "0644"'
-        )
+        raise RefusedError("is not a valid mode", expected=expected)
     return int(value, 8)
 
 
@@ -310,11 +307,8 @@ def _size(value: object) -> object:
         raise RefusedError(error.what, expected=error.expected) from None
 
 
-def _size_schema() -> Any:
-    return int | Annotated[str, Field(pattern=f"^{SIZE}$")]
-
-
-Size = Annotated[StrictInt, BeforeValidator(_size, json_schema_input_type=_size_schema())]
+_SIZE_INPUT: Any = int | Annotated[str, Field(pattern=f"^{SIZE}$")]
+Size = Annotated[StrictInt, BeforeValidator(_size, json_schema_input_type=_SIZE_INPUT)]
 """A size in bytes; in a recipe also `32KiB` and the like."""
 
 
@@ -340,8 +334,9 @@ class OciReference(NamedTuple):
 
 
 def _oci(value: object, info: ValidationInfo) -> object:
+    expected = '"layout-dir:tag" or "layout-dir@sha256:…"'
     if not isinstance(value, str):
-        raise RefusedError("must be a string", expected='"layout-dir:tag" or "layout-dir@sha256:…"')
+        raise RefusedError("must be a string", expected=expected)
     path, at, digest = value.rpartition("@")
     if not at or "/" in digest:  # no @, or one in the name of a folder
         path, at, digest = value, "", ""
@@ -352,9 +347,7 @@ def _oci(value: object, info: ValidationInfo) -> object:
     # Like umoci and skopeo: a tag can be a whole name, with / and :
     layout, colon, tag = path.partition(":")
     if (colon and not tag) or not layout:
-        raise RefusedError(
-            "is not a reference to an image", expected='"layout-dir:tag" or "layout-dir@sha256:…"'
-        )
+        raise RefusedError("is not a reference to an image", expected=expected)
     return OciReference(_path(layout, info), digest or tag or None)
 
 

@@ -47,10 +47,10 @@ def load_recipe(
     base = PathBase(os.path.dirname(os.path.abspath(file)), os.path.abspath(root or os.curdir))
     shown = base.relative(os.path.basename(file))
     if not os.path.lexists(file):
-        raise RecipeError([Finding(Place(shown), "no such file", hint=_near(file) or _INIT)])
+        raise _unusable(Place(shown), "no such file", hint=_near(file) or _INIT)
     if file.endswith(".zip"):
         hint = "this is an image; did you mean `otabuild verify`?"
-        raise RecipeError([Finding(Place(shown), "not a recipe", hint=hint)])
+        raise _unusable(Place(shown), "not a recipe", hint=hint)
     try:
         raw = read_file(file, limits.RECIPE)
     except StorageError as error:
@@ -59,11 +59,16 @@ def load_recipe(
             if os.path.isdir(file)
             else error.hint
         )
-        raise RecipeError(
-            [Finding(Place(shown), error.what, error.observed, error.expected, hint)]
-        ) from None
+        raise _unusable(Place(shown), error.what, error.observed, error.expected, hint) from None
     stem = os.path.splitext(os.path.basename(file))[0]
     return parse_recipe(raw, stem, context or Context.from_process(base.folder), base, shown)
+
+
+def _unusable(
+    place: Place, what: str, observed: object = None, expected: object = None, hint: str = ""
+) -> RecipeError:
+    """Return the error of a recipe with a single problem."""
+    return RecipeError([Finding(place, what, observed, expected, hint)])
 
 
 def _near(file: str) -> str:
@@ -107,17 +112,10 @@ def load_recipes(
         names = recipes_in(where)
     except FileNotFoundError:
         hint = f"{_INIT}; [tool.otabuild] recipes of pyproject.toml names another folder"
-        raise RecipeError(
-            [Finding(Place(where), "there is no folder of recipes", hint=hint)]
-        ) from None
+        raise _unusable(Place(where), "there is no folder of recipes", hint=hint) from None
     except OSError as error:
-        raise RecipeError(
-            [
-                Finding(
-                    Place(where, 1, 1), "cannot read the folder of recipes", observed=error.strerror
-                )
-            ]
-        ) from None
+        what = "cannot read the folder of recipes"
+        raise _unusable(Place(where, 1, 1), what, error.strerror) from None
     context = context or Context.from_process(where)
     loaded: dict[str, list[tuple[str, Recipe]]] = {}
     errors: dict[str, RecipeError] = {}
@@ -158,9 +156,7 @@ def _key(name: str, names: list[str]) -> str:
 def _same_name(file: str, name: str, files: list[str]) -> RecipeError:
     others = ", ".join(other for other in files if other != os.path.basename(file))
     what = f"the name {name!r} is also used by {others}"
-    return RecipeError(
-        [Finding(Place(file, 1, 1, "name"), what, hint="give each recipe a `name` of its own")]
-    )
+    return _unusable(Place(file, 1, 1, "name"), what, hint="give each recipe a `name` of its own")
 
 
 def _same_outputs(recipes: Sequence[Recipe]) -> dict[str, RecipeError]:
@@ -199,31 +195,16 @@ def parse_recipe(raw: bytes, stem: str, context: Context, base: PathBase, file: 
         RecipeError: not a valid recipe; has every problem.
     """
     if len(raw) > limits.RECIPE:
-        raise RecipeError(
-            [
-                Finding(
-                    Place(file, 1, 1),
-                    "the file is too large",
-                    expected=f"at most {limits.RECIPE} bytes",
-                )
-            ]
-        )
+        expected = f"at most {limits.RECIPE} bytes"
+        raise _unusable(Place(file, 1, 1), "the file is too large", expected=expected)
     try:
         tree, remarks = parse_yaml(raw, file)
     except YamlError as error:
-        raise RecipeError(
-            [Finding(Place(file, error.line, error.column), error.what, hint=error.hint)]
-        ) from None
+        place = Place(file, error.line, error.column)
+        raise _unusable(place, error.what, hint=error.hint) from None
     if tree.kind != "mapping":
-        raise RecipeError(
-            [
-                Finding(
-                    Place(file, 1, 1),
-                    "contains no recipe",
-                    hint="`otabuild init` writes one to start from",
-                )
-            ]
-        )
+        hint = "`otabuild init` writes one to start from"
+        raise _unusable(Place(file, 1, 1), "contains no recipe", hint=hint)
     found = [replace(remark, hint="remove it") for remark in remarks]
     found += findings_of(RecipeSubject(tree, file))
     loader = _Loader(context, file)
@@ -268,13 +249,9 @@ class _Loader:
 
     def _time(self, node: YamlNode) -> int:
         if node.kind not in ("string", "date"):
-            self._problem(
-                node,
-                ["timestamp"],
-                RefusedError(
-                    "must be text", observed=node.text, expected="commit, now, or an ISO 8601 time"
-                ),
-            )
+            expected = "commit, now, or an ISO 8601 time"
+            refused = RefusedError("must be text", observed=node.text, expected=expected)
+            self._problem(node, ["timestamp"], refused)
             return self.context.now
         try:
             return build_time(substitute(node.text, self.context, None), self.context)

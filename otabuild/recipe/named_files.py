@@ -106,10 +106,8 @@ def bad_release(recipe: Recipe) -> list[Finding]:
     package = recipe.otaclient_package
     if package is None or not os.path.lexists(package.release_dir):
         return []
-    keys, manifest = (
-        ("otaclient-package", "release-dir"),
-        os.path.join(package.release_dir, RELEASE_MANIFEST),
-    )
+    keys = ("otaclient-package", "release-dir")
+    manifest = os.path.join(package.release_dir, RELEASE_MANIFEST)
     hint = "name the folder of an otaclient release, or get the release again"
     try:
         release, *_ = build_package(read_file(manifest, limits.DOCUMENT), manifest)

@@ -75,7 +75,6 @@ def _clash(key: str, output: str, places: Iterable[tuple[str, str]], root: str) 
 
 def _real(path: str, root: str) -> tuple[str, str]:
     """Return where a path leads to, and where the link itself is: it can be overwritten, too."""
-    folder, name = os.path.split(os.path.normpath(os.path.join(root, path)))
-    return os.path.realpath(os.path.join(folder, name)), os.path.join(
-        os.path.realpath(folder), name
-    )
+    place = os.path.normpath(os.path.join(root, path))
+    folder, name = os.path.split(place)
+    return os.path.realpath(place), os.path.join(os.path.realpath(folder), name)

@@ -31,13 +31,12 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
             yield problem_at(recipe, keys, "no such file or folder", followed(path), hint=hint)
         elif keys[-1] == "directory" and os.path.lexists(path) and not os.path.isdir(path):
             kind = "overlay" if "overlay" in keys else "rootfs"
-            what, hint = (
-                f"{os.path.abspath(path)}: cannot open the {kind} directory",
-                "an archive is given with `tar:`",
-            )
+            what = f"{os.path.abspath(path)}: cannot open the {kind} directory"
+            hint = "an archive is given with `tar:`"
             yield problem_at(recipe, keys, what, "Not a directory", hint=hint)
+    written = {"output": recipe.output, "output-dir": recipe.output_dir}
     outputs: dict[tuple[str, ...], str] = {
-        (key,): os.path.dirname(path) for key, path in _written(recipe)
+        (key,): os.path.dirname(path) for key, path in written.items() if path is not None
     }
     if recipe.publish and not is_url(recipe.publish.store):
         outputs["publish", "store"] = recipe.publish.store
@@ -45,12 +44,9 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         if what := _obstacle(_existing(folder)):
             hint = "name another place, or build as a user who may write there"
             yield problem_at(recipe, keys, what, _existing(folder), hint=hint)
-    if (
-        recipe.sign
-        and isinstance(recipe.sign.key, CommandKey)
-        and shutil.which(recipe.sign.key.command[0]) is None
-    ):
-        keys, program = ("sign", "key", "command", 0), recipe.sign.key.command[0]
+    key = recipe.sign and recipe.sign.key
+    if isinstance(key, CommandKey) and shutil.which(key.command[0]) is None:
+        keys, program = ("sign", "key", "command", 0), key.command[0]
         hint = (
             "install it, make it executable, or correct its name; PATH is searched for a name "
             "without a slash"
@@ -64,13 +60,6 @@ def bad_surroundings(recipe: Recipe, now: int, is_made: Callable[[str], bool]) -
         )
         place = place_of(recipe, ["timestamp"])._replace(key="timestamp")  # it may have its default
         yield Finding(place, what, utc(recipe.timestamp), f"at most {utc(now)}", hint)
-
-
-def _written(recipe: Recipe) -> Iterator[tuple[str, str]]:
-    """Yield key and path of each output that the recipe requests."""
-    for key, path in (("output", recipe.output), ("output-dir", recipe.output_dir)):
-        if path is not None:
-            yield key, path
 
 
 def _existing(folder: str) -> str:

@@ -251,8 +251,8 @@ def _check_rivals(store: Store, release: ReleaseId) -> bool:
                 observed=describe(rival),
                 expected=describe(release),
                 hint="use another name; if nobody publishes it now, `otabuild store prune "
-                "--unfinished` frees the name, "
-                "and so it does for a withdrawn release, when its grace time is over",
+                "--unfinished` frees the name, and so it does for a withdrawn release, when its "
+                "grace time is over",
             )
     return release in claimed
 
