@@ -69,6 +69,7 @@ def test_what_is_about_another_image_is_told_by_the_first_subject_that_differs(
         with pytest.raises(IntegrityError, match=r"^file: the attestation is about another image") as caught:
             check_subjects(about(change(subjects)), image, "file")
     assert caught.value.observed == observed
+    assert "belongs to this image" in caught.value.hint
     assert caught.value.expected == (NEITHER[1] if expected is None else subjects[expected].digest.sha256)
 
 
