@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from threading import Event, Lock
 from typing import Generic, NamedTuple, TypeVar
 
@@ -14,7 +13,7 @@ from otabuild.deployment.old_trees import OldTrees
 from otabuild.format.digest import Blob
 from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Payload
-from otabuild.image.rebuild import Opener, rebuild, run_parallel
+from otabuild.image.rebuild import Opener, batches, rebuild, run_parallel
 from otabuild.image.resources import GroupMember
 from otabuild.image.storage_form import documents_and_tables, stored_contents
 from otabuild.storage import fs
@@ -23,7 +22,6 @@ T = TypeVar("T")
 Fill = Callable[[int, int, str], bool]
 """Writes a content into a file: descriptor, offset and path for messages. Returns whether the
 content is there."""
-_BATCH = 64
 
 
 class Amount(NamedTuple):
@@ -105,7 +103,12 @@ class Contents(Generic[T]):
         if self.kept is not None:
             self.kept.fetch(planned)  # while the old trees are copied
         if self.reuse is not None:
-            run_parallel(self._reuse, self._batches(wanted, missing))
+            reused = (
+                (digest, wanted[digest], places)
+                for digest, places in self.all_places()
+                if digest not in missing
+            )
+            run_parallel(self._reuse, batches(reused))
 
         def still_wanted(row: ResourceRow) -> list[T] | None:
             return (
@@ -132,17 +135,6 @@ class Contents(Generic[T]):
         """Return the distinct blobs of contents, in the order in which they are needed."""
         found = stored_contents(self.payload.image.resources, wanted)
         return list(dict.fromkeys(Blob(*leaf) for content in found for leaf in content.leaves))
-
-    def _batches(
-        self, wanted: Mapping[bytes, int], missing: Container[bytes]
-    ) -> Iterator[list[tuple[bytes, int, list[T]]]]:
-        reused = (
-            (digest, wanted[digest], places)
-            for digest, places in self.all_places()
-            if digest not in missing
-        )
-        while batch := list(islice(reused, _BATCH)):
-            yield batch
 
     def _reuse(self, batch: list[tuple[bytes, int, list[T]]], stop: Event) -> None:
         assert self.reuse is not None

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from itertools import islice
 
 from otabuild.deployment.contents import Contents, Fill, Transfer
 from otabuild.deployment.deploy_checks import Deployed, check_deployable
@@ -21,14 +20,12 @@ from otabuild.deployment.tree_plan import Demands, TreePlan
 from otabuild.deployment.tree_writer import FillFile, TreeWriter
 from otabuild.errors import MetaApplyError, StateError, StorageError
 from otabuild.image.image import Image, Payload
-from otabuild.image.rebuild import run_parallel
+from otabuild.image.rebuild import batches, run_parallel
 from otabuild.image.tables import FileEntry
 from otabuild.signing.trust import TrustPolicy
 from otabuild.storage import fs, fs_at, publishing, staging
 from otabuild.storage.fs import StrPath
 from otabuild.tally import Progress, Tally
-
-_BATCH = 64
 
 
 def deploy(
@@ -172,7 +169,7 @@ class Deployment:
             self._writer.make_directory(entry)
         for paths in self._plan.non_regulars():
             self._writer.make_non_regular(paths)
-        run_parallel(self._write_inlined, _batches(self._plan.inlined()))
+        run_parallel(self._write_inlined, batches(self._plan.inlined()))
         contents = Contents(
             self._payload,
             self._plan.with_content,
@@ -206,8 +203,3 @@ class Deployment:
 def _fill_inlined(contents: bytes, fd: int, path: str) -> bool:
     fs.write(fd, contents, path)
     return True
-
-
-def _batches(groups: Iterator[list[FileEntry]]) -> Iterator[list[list[FileEntry]]]:
-    while batch := list(islice(groups, _BATCH)):
-        yield batch

@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import NamedTuple, Self
 
 from otabuild.errors import InputError, StorageError
@@ -25,39 +24,10 @@ from otabuild.storage.fs import StrPath
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class _Tree:
-    """An open tree; several threads may read it, each through folders that it keeps open."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._local = threading.local()
-        self._all_folders: list[fs_at.Folders] = []
-
-    @property
-    def device(self) -> int:
-        """The file system of its root."""
-        return os.fstat(self._fd).st_dev
-
-    @property
-    def folders(self) -> fs_at.Folders:
-        """The folders that this thread has open."""
-        found: fs_at.Folders | None = getattr(self._local, "folders", None)
-        if found is None:
-            found = self._local.folders = fs_at.Folders(self._fd)
-            self._all_folders.append(found)
-        return found
-
-    def close(self) -> None:
-        """Close every descriptor."""
-        for folders in self._all_folders:
-            folders.close()
-        os.close(self._fd)
-
-
 class _Place(NamedTuple):
     """Where a content may be; the path is absolute within the tree."""
 
-    tree: _Tree
+    tree: fs_at.FoldersOfThreads
     path: str
 
 
@@ -128,7 +98,7 @@ class OldTrees:
         for digest, paths in known.items():
             self._places[digest] = [_Place(tree, path) for tree in self._trees for path in paths]
 
-    def _search(self, tree: _Tree, wanted: Mapping[bytes, int]) -> None:
+    def _search(self, tree: fs_at.FoldersOfThreads, wanted: Mapping[bytes, int]) -> None:
         by_size: defaultdict[int, set[bytes]] = defaultdict(set)
         for digest, size in wanted.items():
             by_size[size].add(digest)
@@ -176,7 +146,7 @@ class OldTrees:
         return False
 
 
-def _opened(tree: StrPath, stack: ExitStack) -> _Tree:
+def _opened(tree: StrPath, stack: ExitStack) -> fs_at.FoldersOfThreads:
     path = os.fspath(tree)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -184,20 +154,19 @@ def _opened(tree: StrPath, stack: ExitStack) -> _Tree:
         raise InputError("not a directory whose files could be reused", where=path) from None
     except OSError as error:
         raise fs.storage_error(error, "open the tree", path) from error
-    opened = _Tree(fd)
-    stack.callback(opened.close)
-    return opened
+    stack.callback(os.close, fd)
+    return stack.enter_context(closing(fs_at.FoldersOfThreads(fd)))
 
 
-def _files(tree: _Tree) -> Iterator[tuple[str, int]]:
+def _files(tree: fs_at.FoldersOfThreads) -> Iterator[tuple[str, int]]:
     """Yield path and size of each regular file.
 
     Other file systems are not entered, and what cannot be read is left out.
     """
-    device, todo = tree.device, ["/"]
+    device, todo = os.fstat(tree.own.at("/")).st_dev, ["/"]
     while todo:
         path = todo.pop()
-        with suppress(OSError, StorageError), os.scandir(tree.folders.at(path)) as entries:
+        with suppress(OSError, StorageError), os.scandir(tree.own.at(path)) as entries:
             for entry in entries:
                 status = entry.stat(follow_symlinks=False)
                 below = f"{path.rstrip('/')}/{entry.name}"
@@ -210,7 +179,7 @@ def _files(tree: _Tree) -> Iterator[tuple[str, int]]:
 def _opened_file(place: _Place, size: int) -> int | None:
     """Return a descriptor of a file of a tree; None if plain folders hold none of this size."""
     try:
-        folder, name = place.tree.folders.parent_of(place.path)
+        folder, name = place.tree.own.parent_of(place.path)
         fd = os.open(name, _FILE, dir_fd=folder)
     except (OSError, StorageError):
         return None

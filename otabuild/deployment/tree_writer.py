@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import threading
 from collections.abc import Callable, Sequence
 
 from otabuild.deployment.tree_plan import Demands
@@ -37,16 +36,7 @@ class TreeWriter:
     def __init__(self, root: int, *, no_owner: bool) -> None:
         self._root = root
         self._no_owner = no_owner
-        self._local = threading.local()
-        self._all_folders: list[fs_at.Folders] = []
-
-    @property
-    def _folders(self) -> fs_at.Folders:
-        found: fs_at.Folders | None = getattr(self._local, "folders", None)
-        if found is None:
-            found = self._local.folders = fs_at.Folders(self._root)
-            self._all_folders.append(found)
-        return found
+        self._folders = fs_at.FoldersOfThreads(root)
 
     def rehearse(self, demands: Demands) -> None:
         """Try once everything that the operating system may refuse, and undo it.
@@ -100,17 +90,17 @@ class TreeWriter:
     def make_directory(self, entry: FileEntry) -> None:
         """Make a directory, for now owned by and open to the caller; `/` already exists."""
         if entry.path != "/":
-            folder, name = self._folders.parent_of(entry.path)
+            folder, name = self._folders.own.parent_of(entry.path)
             fs_at.make_folder(name, folder, entry.path, entry.mode)
 
     def finish_directory(self, entry: FileEntry) -> None:
         """Set owner, mode and attributes of a directory, after everything below it is finished."""
-        self._finish(self._folders.at(entry.path), entry)
+        self._finish(self._folders.own.at(entry.path), entry)
 
     def make_non_regular(self, paths: Sequence[FileEntry]) -> None:
         """Make a symlink or whiteout; further paths become hard links of the first."""
         entry = paths[0]
-        folder, name = self._folders.parent_of(entry.path)
+        folder, name = self._folders.own.parent_of(entry.path)
         if stat.S_ISLNK(entry.mode):
             fs_at.symlink(entry.meta or b"", name, folder, entry.path)
         else:
@@ -130,7 +120,7 @@ class TreeWriter:
             What `fill` returns: whether the content is there. If not, there is no file.
         """
         entry = paths[0]
-        folder, name = self._folders.parent_of(entry.path)
+        folder, name = self._folders.own.parent_of(entry.path)
         fd = fs_at.create(name, folder, entry.mode, entry.path)
         try:
             is_there = fill(fd, entry.path)
@@ -145,7 +135,7 @@ class TreeWriter:
         if is_there:
             self._link(paths)
         else:
-            folder, name = self._folders.parent_of(entry.path)
+            folder, name = self._folders.own.parent_of(entry.path)
             fs_at.remove(name, folder, entry.path, is_directory=False)
         return is_there
 
@@ -156,13 +146,12 @@ class TreeWriter:
 
     def _link(self, paths: Sequence[FileEntry]) -> None:
         for entry in paths[1:]:
-            folder, name = self._folders.parent_of(paths[0].path)
+            folder, name = self._folders.own.parent_of(paths[0].path)
             # Looking up the second folder may close the first.
             with fs.closing_fd(os.dup(folder)) as own:
-                new_folder, new_name = self._folders.parent_of(entry.path)
+                new_folder, new_name = self._folders.own.parent_of(entry.path)
                 fs_at.link(name, own, new_name, new_folder, entry.path)
 
     def close(self) -> None:
         """Close every descriptor except the root's."""
-        for folders in self._all_folders:
-            folders.close()
+        self._folders.close()

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from otabuild.errors import IntegrityError, LimitError
+from otabuild.errors import IntegrityError
 from otabuild.format.compat import STRICT, Compat
 from otabuild.format.digest import Blob, Descriptor, blob_name, format_digest
 from otabuild.image.ahead import FetchAhead
 from otabuild.image.bounds import Bounds, ContentBudget
-from otabuild.storage.backend import CHUNK, Backend, Wanted
+from otabuild.storage.backend import CHUNK, Backend, Wanted, check_limit
 
 T = TypeVar("T")
 Chunk = bytes | memoryview
@@ -124,13 +124,7 @@ class Blobs:
             LimitError: the size in the descriptor is over `limit` bytes.
             IntegrityError: the blob is missing, or has the wrong size or digest.
         """
-        if descriptor.size > limit:
-            raise LimitError(
-                "too large",
-                where=descriptor.digest_text,
-                observed=descriptor.size,
-                expected=f"at most {limit} bytes",
-            )
+        check_limit(descriptor.size, limit, descriptor.digest_text)
         return b"".join(self.stream(descriptor.digest, descriptor.size))
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from otabuild.errors import OtabuildError, StorageError
@@ -21,6 +22,7 @@ Opener = Callable[[], Chunks]
 T = TypeVar("T")
 T2 = TypeVar("T2")
 _WORKERS = 2
+_BATCH = 64
 
 
 class _StoppedError(Exception):
@@ -52,6 +54,16 @@ def run_parallel(work: Callable[[T, threading.Event], None], items: Iterable[T])
         except BaseException:
             stop.set()
             raise
+
+
+def batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield items for `run_parallel`, some at a time.
+
+    Handing over small ones individually would cost more than the work on them.
+    """
+    left = iter(items)
+    while batch := list(islice(left, _BATCH)):
+        yield batch
 
 
 def _submit(pool: ThreadPoolExecutor, run: Callable[[], None]) -> Future[None]:

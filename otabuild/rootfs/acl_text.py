@@ -19,8 +19,8 @@ _TAGS = {
     ("group", False): 4,
     ("group", True): 8,
     ("mask", False): 16,
+    ("other", False): 32,
 }
-_TAGS |= {("other", False): 32}
 _NUMBER = re.compile("0*[0-9]{1,10}")
 _BITS = {"r": 4, "w": 2, "x": 1}
 

@@ -68,11 +68,7 @@ def read_archive(
         if not layer:
             tree.begin(member.archive)
         path = path_of(member.name, reader.where)
-        attributes = (
-            sum(len(name) + len(value) for name, value in member.xattrs.items())
-            if member.xattrs
-            else 0
-        )
+        attributes = sum(len(name) + len(value) for name, value in member.xattrs.items())
         budget.keep(_MEMBER + len(path) + len(member.link) + attributes)
         target = path_of(member.link, reader.where) if member.kind == b"1" else None
         if target == path and path in tree.entries:
@@ -181,12 +177,8 @@ class _ArchiveTree:
                 if parent in self.entries or parent in self.links:
                     break
                 budget.keep(_MEMBER + len(parent))
-                self.entries[parent] = _implied(parent)
-        self.entries.setdefault("/", _implied("/"))
-
-
-def _implied(path: str) -> Entry:
-    return Entry(path, Mark.IMPLIED, 0, 0, {}, None, None, None)
+                self.entries[parent] = Entry(parent, Mark.IMPLIED)
+        self.entries.setdefault("/", Entry("/", Mark.IMPLIED))
 
 
 def _bad_link(where: str, path: str, target: str) -> InputError:
@@ -250,13 +242,5 @@ def _entry(path: str, member: TarMember, content: Content | None) -> Entry:
         target, permissions = text(member.link), 0o777
     elif member.kind in b"34" and member.device != (0, 0):
         target = f"{member.device[0]}:{member.device[1]}"
-    return Entry(
-        path,
-        _TYPES[member.kind] | permissions,
-        member.uid,
-        member.gid,
-        member.xattrs,
-        target,
-        content,
-        None,
-    )
+    mode = _TYPES[member.kind] | permissions
+    return Entry(path, mode, member.uid, member.gid, member.xattrs, target, content)

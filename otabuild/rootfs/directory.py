@@ -17,7 +17,7 @@ import msgpack
 from otabuild.errors import InputChangedError, InputError, InputUnreadableError, OtabuildError
 from otabuild.format import limits
 from otabuild.rootfs.content import stat_key
-from otabuild.rootfs.entry import Content, Entry
+from otabuild.rootfs.entry import NO_XATTRS, Content, Entry
 from otabuild.rootfs.mounts import mounts_below
 from otabuild.storage import fs
 
@@ -25,7 +25,6 @@ T = TypeVar("T")
 _Child = tuple[str, os.stat_result]
 """A name in a directory, and its lstat result."""
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NO_XATTRS: Mapping[str, bytes] = {}
 _stat_fields: Callable[[os.stat_result], tuple[int, ...]] = attrgetter(
     "st_mode", "st_uid", "st_gid", "st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev"
 )  # one call in C: it runs for every entry, also when nothing changed
@@ -168,7 +167,7 @@ class DirectorySource:
         """Return one entry; `access` is a path at which the system finds it, come what may."""
         mode = status.st_mode
         target = content = link = None
-        xattrs = _NO_XATTRS
+        xattrs = NO_XATTRS
         try:
             if stat.S_ISREG(mode):
                 content = Content(self._prefix + path, 0, status.st_size, stat_key(status), None)
@@ -292,8 +291,8 @@ def _read_xattrs(access: str) -> Mapping[str, bytes]:
         names = os.listxattr(access, follow_symlinks=False)
     except OSError as error:
         if error.errno == errno.ENOTSUP:
-            return _NO_XATTRS
+            return NO_XATTRS
         raise
     if not names:
-        return _NO_XATTRS
+        return NO_XATTRS
     return {name: os.getxattr(access, name, follow_symlinks=False) for name in sorted(names)}

@@ -62,6 +62,9 @@ class Content(NamedTuple):
     digest: bytes | None
 
 
+NO_XATTRS: Mapping[str, bytes] = {}
+
+
 class Entry(NamedTuple):
     """One path of a rootfs.
 
@@ -74,12 +77,12 @@ class Entry(NamedTuple):
 
     path: str
     mode: int
-    uid: int
-    gid: int
-    xattrs: Mapping[str, bytes]
-    target: str | None
-    content: Content | None
-    link: str | None
+    uid: int = 0
+    gid: int = 0
+    xattrs: Mapping[str, bytes] = NO_XATTRS
+    target: str | None = None
+    content: Content | None = None
+    link: str | None = None
 
     @property
     def is_directory(self) -> bool:

@@ -88,8 +88,7 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     # order counts for nothing. A directory that is only there because a whiteout lies in it
     # (PASSED) says nothing about that path: it must not come into being by it.
     links = {
-        path: Entry(path, Mark.LINK, 0, 0, {}, target, None, None)
-        for path, target in archive.outside.items()
+        path: Entry(path, Mark.LINK, target=target) for path, target in archive.outside.items()
     }
     entries, whiteouts = PackedEntries(), []
     for path, entry in chain(archive.entries.items(), links.items()):
@@ -138,9 +137,7 @@ def _take_away(entries: MutableMapping[str, Entry], path: str, where: str) -> No
         # The layer itself has nothing there. What is gone stays gone, whichever of two whiteouts
         # comes first.
         emptied = name == _OPAQUE_NAME and (found is None or found.mode != Mark.WHITEOUT)
-        entries[hidden] = Entry(
-            hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT, 0, 0, {}, None, None, None
-        )
+        entries[hidden] = Entry(hidden, Mark.EMPTIED if emptied else Mark.WHITEOUT)
     elif found.is_directory or found.mode == Mark.IMPLIED:
         # The layer has a directory there, which hides all below it. A whiteout takes the metadata
         # of the old one away, so an implied one becomes plain; an opaque mark takes away only what

@@ -159,22 +159,24 @@ def _with_digest(files: Files, descriptors: list[Any], reference: str) -> list[A
     return []
 
 
+def _annotations(descriptor: Any) -> dict[str, Any]:
+    found = descriptor.get("annotations") if isinstance(descriptor, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def _tag(descriptor: Any) -> str | None:
-    annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
-    return annotations.get(_REF_NAME) if isinstance(annotations, dict) else None
+    return _annotations(descriptor).get(_REF_NAME)
 
 
 def _is_tagged(descriptor: Any, reference: str) -> bool:
     """Whether a tag, or the full name recorded beside it by BuildKit or docker, is an image's."""
-    annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
-    if not isinstance(annotations, dict):
-        return False
+    annotations = _annotations(descriptor)
     return reference in (annotations.get(_REF_NAME), annotations.get(_FULL_NAME))
 
 
 def _one(found: list[Any], platform: str | None, reference: str | None, where: str) -> Any:
     """Return the one descriptor that is meant: an exact platform wins over others that fit."""
-    images = [one for one in found if not _is_attestation(one)]
+    images = [one for one in found if _REFERENCE_TYPE not in _annotations(one)]
     fitting = [one for one in images if platform is None or _fits(platform, _platform(one))]
     exact = [one for one in fitting if platform is not None and _platform(one) == platform]
     # One image may have several tags.
@@ -191,11 +193,6 @@ def _one(found: list[Any], platform: str | None, reference: str | None, where: s
             hint="name the image by its tag or digest, and a platform for a multi-platform image",
         )
     return digests.popitem()[1]
-
-
-def _is_attestation(descriptor: Any) -> bool:
-    annotations = descriptor.get("annotations") if isinstance(descriptor, dict) else None
-    return isinstance(annotations, dict) and _REFERENCE_TYPE in annotations
 
 
 def _fits(wanted: str, found: str | None) -> bool:

@@ -99,7 +99,7 @@ def place(entries: Iterable[Entry], makers: Mapping[str, Maker]) -> Iterator[Ent
 
 def directory(path: str, mode: int = 0o755) -> Entry:
     """Return a directory owned by root without attributes."""
-    return Entry(path, stat.S_IFDIR | mode, 0, 0, {}, None, None, None)
+    return Entry(path, stat.S_IFDIR | mode)
 
 
 def emptied_folders() -> dict[str, Maker]:
@@ -132,9 +132,7 @@ def stub_resolv_conf() -> dict[str, Maker]:
     def resolv_conf(found: Entry | None) -> Entry | None:
         if found is not None and _is_loopback_only(found):
             return found
-        link = Entry(
-            "/etc/resolv.conf", stat.S_IFLNK | 0o777, 0, 0, {}, STUB_RESOLV_CONF, None, None
-        )
+        link = Entry("/etc/resolv.conf", stat.S_IFLNK | 0o777, target=STUB_RESOLV_CONF)
         return link if in_directory else None
 
     return {"/etc": etc, "/etc/resolv.conf": resolv_conf}

@@ -188,7 +188,7 @@ def reading(name: str) -> Iterator[None]:
 
 
 def check_limit(size: int, limit: int, name: str) -> None:
-    """Check the size of a file that is read into memory.
+    """Check the size of a file or blob that is read into memory.
 
     Raises:
         LimitError: it is over `limit` bytes.

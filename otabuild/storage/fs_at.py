@@ -11,6 +11,7 @@ import ctypes
 import errno
 import os
 import stat
+import threading
 from collections import OrderedDict
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -365,3 +366,26 @@ class Folders:
         """Close every descriptor."""
         while self._open:
             os.close(self._open.popitem()[1])
+
+
+class FoldersOfThreads:
+    """`Folders` below one root for each thread that asks."""
+
+    def __init__(self, root: int) -> None:
+        self._root = root
+        self._local = threading.local()
+        self._all: list[Folders] = []
+
+    @property
+    def own(self) -> Folders:
+        """Those of this thread."""
+        found: Folders | None = getattr(self._local, "folders", None)
+        if found is None:
+            found = self._local.folders = Folders(self._root)
+            self._all.append(found)
+        return found
+
+    def close(self) -> None:
+        """Close every descriptor except the root's."""
+        for folders in self._all:
+            folders.close()

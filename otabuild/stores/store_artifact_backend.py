@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 
-from otabuild.errors import ContainerError
-from otabuild.storage.backend import CHUNK, Backend, BackendFile, NoSuchFileError, Wanted, range_of
+from otabuild.storage.artifact_backend import ZipBackend, check_crc
+from otabuild.storage.backend import CHUNK, NoSuchFileError, Wanted, range_of
 from otabuild.storage.zip_reader import ZipEntry, check_local, read_directory
 from otabuild.stores.store import Store
 
@@ -18,10 +18,9 @@ _GAP = 4 << 10
 _TOGETHER = 1 << 20
 
 
-class StoreArtifactBackend(Backend):
+class StoreArtifactBackend(ZipBackend):
     """A ZIP, by its central directory; each file is one range, together with its local header."""
 
-    is_artifact = True
     is_remote = True
 
     def __init__(self, url: str, store: Store, key: str) -> None:
@@ -67,20 +66,9 @@ class StoreArtifactBackend(Backend):
                 return
         yield from self._store.chunks(self._key, start, end)
 
-    def members(self) -> Iterator[BackendFile]:
-        """See `Backend`."""
-        return (BackendFile(entry.name, entry.size, entry.mode) for entry in self._entries.values())
-
-    def size(self, name: str) -> int | None:
-        """See `Backend`."""
-        entry = self._entries.get(name)
-        return None if entry is None else entry.size
-
     def chunks(self, name: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See `Backend`. The local header is compared if the file is read as a whole."""
-        entry = self._entries.get(name)
-        if entry is None:
-            raise NoSuchFileError("missing", where=name)
+        entry = self._entry(name)
         start, end = range_of(entry.size, start, end, name)
         if end - start < entry.size:
             yield from self._extent(entry.offset + start, entry.offset + end)
@@ -97,10 +85,7 @@ class StoreArtifactBackend(Backend):
                 crc = zlib.crc32(content, crc)
                 yield content
         check_local(entry, header)
-        if crc != entry.crc:
-            raise ContainerError(
-                "CRC is wrong", where=entry.name, observed=f"{crc:08x}", expected=f"{entry.crc:08x}"
-            )
+        check_crc(entry, crc)
         self._unchecked.pop(entry.name, None)
 
     def joins(self, files: Sequence[Wanted], file: Wanted) -> bool:

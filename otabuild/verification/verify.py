@@ -25,7 +25,7 @@ from otabuild.format.resource_table import ResourceRow
 from otabuild.image.image import Image, Payload
 from otabuild.image.next_generation import check_layer, read_partition_payload, read_update_agent
 from otabuild.image.otaclient_package import check_legacy, read_package
-from otabuild.image.rebuild import Opener, rebuild, run_parallel
+from otabuild.image.rebuild import Opener, batches, rebuild, run_parallel
 from otabuild.image.resources import NAME, GroupMember
 from otabuild.image.tables import FileTable
 from otabuild.signing.authenticity import SignatureReport, check_index_jwt
@@ -46,9 +46,6 @@ from otabuild.verification.rules_resources import (
 
 _DOCUMENTS = frozenset({"manifest", "config", "otaclient", "partition", "update-agent"})
 _PAYLOAD_TABLE = frozenset({"manifest", "table"})
-_BATCH = 64
-"""Blobs that a thread takes at a time: handing over small ones individually would cost more than
-hashing them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +237,7 @@ class _Run:
             self.check_package(image.index.otaclient_package)
             self.check_resources(files, shallow=shallow)
         # Then nearly all was read.
-        if not any(finding.severity == "error" for finding in self.findings):
+        if not self.is_refused:
             with self.collected("container"):
                 image.source.check_rest()
 
@@ -405,7 +402,8 @@ class _Run:
                 except OtabuildError as error:
                     on_error(error)
 
-        with self.gathered("blob") as on_error:
-            batches = (rest[start : start + _BATCH] for start in range(0, len(rest), _BATCH))
-            with self.image.blobs.fetching(batches, iter) as fetched:
-                run_parallel(work, fetched)
+        with (
+            self.gathered("blob") as on_error,
+            self.image.blobs.fetching(batches(rest), iter) as fetched,
+        ):
+            run_parallel(work, fetched)
