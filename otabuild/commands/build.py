@@ -113,11 +113,8 @@ def run_schema(args: argparse.Namespace) -> int:
         raise InputError(
             "not a command with --json", observed=command, expected=", ".join(COMMANDS)
         )
-    print(
-        json.dumps(
-            output_schema(command) if command else json_schema(), ensure_ascii=False, indent=2
-        )
-    )
+    schema = output_schema(command) if command else json_schema()
+    print(json.dumps(schema, ensure_ascii=False, indent=2))
     return 0
 
 
@@ -148,12 +145,10 @@ def run_init(args: argparse.Namespace) -> int:
             where=args.path,
             hint="name another file: otabuild init PATH",
         )
+    schema = json.dumps(json_schema(), ensure_ascii=False, indent=2)
     files = {
         args.path: starter_recipe(name, keep_owners=keeps_owners(args.path, euid=os.geteuid())),
-        os.path.join(folder, "recipe.schema.json"): json.dumps(
-            json_schema(), ensure_ascii=False, indent=2
-        )
-        + "\n",
+        os.path.join(folder, "recipe.schema.json"): f"{schema}\n",
     }
     settings = session.load_settings()
     with_doit = os.path.abspath(folder) == os.path.abspath(settings.recipes)

@@ -70,16 +70,8 @@ def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
     after = usage(workspace)
     freed = before.blob_bytes + before.archive_bytes - after.blob_bytes - after.archive_bytes
     value = {"freed": freed, "blobs-dropped": before.blobs - after.blobs, "blobs": after.blobs}
-    emit(
-        args,
-        value,
-        [
-            (
-                f"dropped {human_size(freed)}; {counted(after.blobs, 'blob')}, "
-                f"{human_size(after.blob_bytes)}, left"
-            )
-        ],
-    )
+    left = f"{counted(after.blobs, 'blob')}, {human_size(after.blob_bytes)}, left"
+    emit(args, value, [f"dropped {human_size(freed)}; {left}"])
     return 0
 
 

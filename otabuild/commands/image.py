@@ -230,10 +230,8 @@ def run_index(args: argparse.Namespace) -> int:
 def _print_document(args: argparse.Namespace, document: Any) -> None:
     """Print a document as it is; with --json, an object that says whether it could be read."""
     if args.json:
-        document = {
-            **(document if isinstance(document, dict) else {"document": document}),
-            "ok": True,
-        }
+        members = document if isinstance(document, dict) else {"document": document}
+        document = {**members, "ok": True}
     print(json.dumps(document, indent=2))
 
 
@@ -267,12 +265,9 @@ def run_lookup(args: argparse.Namespace) -> int:
     """Print manifest and config of a payload."""
     with opened(args, args.image) as image:
         payload = chosen(args, image)
-        config = payload.config.to_value()
-        value = (
-            config
-            if args.image_config
-            else {"manifest": payload.manifest.to_value(), "config": config}
-        )
+        value = config = payload.config.to_value()
+        if not args.image_config:
+            value = {"manifest": payload.manifest.to_value(), "config": config}
     _print_document(args, value)
     return 0
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from otabuild.commands.output import Parsers, add_compat, add_json, emit, opened
+from otabuild.commands.output import Parsers, add_compat, add_json, add_list, emit, opened
 from otabuild.errors import InputError, printable
 from otabuild.format.sizes import counted, human_size
 from otabuild.progress import show_progress
@@ -31,11 +31,10 @@ def add(parsers: Parsers) -> None:
     offline.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="the folder, such as that of the stick"
     )
-    offline.add_argument(
+    add_list(
+        offline,
         "--base",
         metavar="IMAGE",
-        action="append",
-        default=[],
         help="an image that the devices run: what it has is left out; repeatable",
     )
     add_json(offline)

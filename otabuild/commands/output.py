@@ -25,6 +25,8 @@ _MINUTES = 120
 
 Parsers = Any
 """argparse's subparsers object; its type has no public name."""
+Options = Any
+"""A parser or a group of its arguments; what both are has no public name."""
 
 
 def emit(
@@ -58,6 +60,11 @@ def say(text: str) -> None:
     """Tell a person something that is not a result."""
     with progress.above():
         print(painted(printable_lines(text), sys.stderr), file=sys.stderr, flush=True)
+
+
+def add_list(options: Options, name: str, **settings: Any) -> None:
+    """Add an option that may be given several times; without it, its list is empty."""
+    options.add_argument(name, action="append", default=[], **settings)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -130,16 +137,22 @@ def add_bounds(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-minutes",
         metavar="N",
-        type=option_type(_minutes),
+        type=number_of("minutes"),
         default=_MINUTES,
         help="end with an error when this is over; default: %(default)s",
     )
 
 
-def _minutes(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,6}", text):
-        raise InputError("is not a number of minutes", observed=text[:40], expected="0 to 999999")
-    return int(text)
+def number_of(unit: str) -> Callable[[str], int]:
+    """Return the type of an option that is a whole number of a unit, such as days."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,6}", text):
+            what = f"is not a number of {unit}"
+            raise InputError(what, observed=text[:40], expected="0 to 999999")
+        return int(text)
+
+    return option_type(parse)
 
 
 def bounds(args: argparse.Namespace) -> Bounds | None:

@@ -144,13 +144,13 @@ def _lines(
 def _line(package: InstalledPackage) -> str:
     """Describe a package on one line: what it is, what it was built from, and its licences."""
     source = f"{package.source} {package.source_version}".strip()
+    is_own = source in ("", f"{package.name} {package.version}".strip())
+    number = len(package.licenses)
     about = [
         package.architecture,
-        f"of {source}" if source != f"{package.name} {package.version}".strip() else "",
+        "" if is_own else f"of {source}",
+        f"part of {package.part_of}" if package.part_of else "",
+        ", ".join(package.licenses) if number <= _FEW else f"{number} licenses",
     ]
-    licenses = (
-        package.licenses if len(package.licenses) <= _FEW else [f"{len(package.licenses)} licenses"]
-    )
-    about += [f"part of {package.part_of}" if package.part_of else "", ", ".join(licenses)]
-    told = "; ".join(filter(None, about if source else [about[0], *about[2:]]))
+    told = "; ".join(filter(None, about))
     return f"{package.type} {package.name} {package.version}" + (f"  ({told})" if told else "")

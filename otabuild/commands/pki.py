@@ -6,7 +6,7 @@ import argparse
 import os
 import time
 
-from otabuild.commands.output import Parsers, add_json, emit, say
+from otabuild.commands.output import Parsers, add_json, add_list, emit, say
 from otabuild.format.times import utc
 from otabuild.signing.keys import passphrase_from_env
 
@@ -57,16 +57,8 @@ def add(parsers: Parsers) -> None:
     check.add_argument(
         "--certificate", metavar="FILE", required=True, help="the signing certificate (PEM)"
     )
-    check.add_argument(
-        "--chain",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="an intermediate one; can be repeated",
-    )
-    check.add_argument(
-        "--ca", action="append", default=[], metavar="PATH", help="a trusted root; can be repeated"
-    )
+    add_list(check, "--chain", metavar="FILE", help="an intermediate one; can be repeated")
+    add_list(check, "--ca", metavar="PATH", help="a trusted root; can be repeated")
     check.add_argument("--key", metavar="FILE", help="the private key of the certificate (PEM)")
     check.add_argument(
         "--passphrase-env",

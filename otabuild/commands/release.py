@@ -14,6 +14,7 @@ from otabuild.commands.output import (
     add_compat,
     add_image,
     add_json,
+    add_list,
     add_payload,
     checked,
     emit,
@@ -99,11 +100,10 @@ def add(parsers: Parsers) -> None:
         metavar="OLD",
         help="the image that devices run now: also find what is newly risky",
     )
-    lint.add_argument(
+    add_list(
+        lint,
         "--ignore",
         metavar="RULE",
-        action="append",
-        default=[],
         type=option_type(checked(_check_rule)),
         help="a rule to silence; repeatable",
     )
@@ -136,12 +136,8 @@ def run_cost(args: argparse.Namespace) -> int:
     with opened(args, args.base) as base, opened(args, args.new) as new:
         found = cost(base, new, args.ecu_id, args.release_key)
     name = f"{args.ecu_id or 'all ECUs'}/{args.release_key}"
-    about = {
-        "base": args.base,
-        "new": args.new,
-        "ecu": args.ecu_id,
-        "release-key": args.release_key,
-    }
+    about = {"base": args.base, "new": args.new}
+    about |= {"ecu": args.ecu_id, "release-key": args.release_key}
     head = printable(f"update of {name} from {args.base} to {args.new}")
     fits = budget is None or found.total <= budget
     emit(args, {**about, **found.to_value()}, [head, *_cost_lines(found)], ok=fits)

@@ -120,9 +120,8 @@ def _run_recorded(args: argparse.Namespace, recipe: Recipe) -> int:
     lines = [
         f"{recipe.name}: {'NOT reproduced' if difference else 'reproduced'} from {args.provenance}"
     ]
-    lines += [f"  differs: {name}" for name in difference] + [
-        f"  changed input: {name}" for name in inputs
-    ]
+    lines += [f"  differs: {name}" for name in difference]
+    lines += [f"  changed input: {name}" for name in inputs]
     say("the signature of the provenance was not checked: `otabuild verify --provenance` does that")
     value = {"reproduced": not difference, "differs": difference, "changed-inputs": inputs}
     emit(args, value, map(printable, lines), ok=not difference)

@@ -12,7 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from otabuild import session
-from otabuild.commands.output import Parsers, add_image, add_json, emit, opened, option_type, say
+from otabuild.commands.output import (
+    Parsers,
+    add_image,
+    add_json,
+    add_list,
+    emit,
+    opened,
+    option_type,
+    say,
+)
 from otabuild.errors import InputError, OtabuildError
 from otabuild.format.times import EPOCH, parse_epoch, parse_time, utc
 from otabuild.format.urls import is_url
@@ -25,7 +34,6 @@ if TYPE_CHECKING:
     from otabuild.pipeline.steps.sign_step import SignStep
     from otabuild.pipeline.workspace import Workspace
     from otabuild.recipe.sign import Sign
-    from otabuild.signing.certificates import Certificate
     from otabuild.signing.signing_request import SigningRequest
 
 _RECIPES = (".yaml", ".yml")
@@ -95,9 +103,7 @@ def add(parsers: Parsers) -> None:
     finish.add_argument(
         "--attach", action="append", metavar="FILE", help="a stored index.jwt or metadata.jwt"
     )
-    finish.add_argument(
-        "--request", action="append", default=[], metavar="FILE", help="the request (for an image)"
-    )
+    add_list(finish, "--request", metavar="FILE", help="the request (for an image)")
     finish.add_argument(
         "-o",
         "--output",
@@ -120,20 +126,10 @@ def _add_unchecked(parser: argparse.ArgumentParser) -> None:
 def _add_certificate(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("for an image")
     group.add_argument("--certificate", metavar="FILE", help="the signing certificate (PEM)")
-    group.add_argument(
-        "--chain",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="intermediate certificate, in order; repeatable",
+    add_list(
+        group, "--chain", metavar="FILE", help="intermediate certificate, in order; repeatable"
     )
-    group.add_argument(
-        "--ca",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="the root certificate that the chain must end at",
-    )
+    add_list(group, "--ca", metavar="PATH", help="the root certificate that the chain must end at")
     group.add_argument(
         "--timestamp",
         metavar="TIME",
@@ -146,6 +142,7 @@ def run_sign(args: argparse.Namespace) -> int:
     """Sign an image, or attach a stored signature."""
     from otabuild.pipeline.resign import Signing
     from otabuild.pipeline.signers import make_signer
+    from otabuild.signing.chain import load_chain
 
     if args.attach:
         return _complete(args, _tokens(args.attach), args.attach)
@@ -155,15 +152,11 @@ def run_sign(args: argparse.Namespace) -> int:
             where="otabuild sign",
             hint="give --certificate and --key, or --attach",
         )
-    sign, workspace, timestamp = (
-        _sign_options(args),
-        session.make_workspace(),
-        _timestamp(args.timestamp),
-    )
+    sign, workspace = _sign_options(args), session.make_workspace()
+    timestamp = _timestamp(args.timestamp)
     with opened(args, args.image) as image:
-        signing = Signing(
-            _chain(sign.certificate, sign.chain), timestamp, make_signer(sign, workspace)
-        )
+        chain = load_chain(sign.certificate, sign.chain)
+        signing = Signing(chain, timestamp, make_signer(sign, workspace))
         _check(args, image, signing, workspace)
         return _write(args, image, signing, workspace)
 
@@ -171,6 +164,7 @@ def run_sign(args: argparse.Namespace) -> int:
 def run_prepare(args: argparse.Namespace) -> int:
     """Write signing requests."""
     from otabuild.pipeline.resign import Signing, image_requests
+    from otabuild.signing.chain import load_chain
     from otabuild.storage.files import write_file
 
     if args.target.endswith(_RECIPES):
@@ -183,7 +177,7 @@ def run_prepare(args: argparse.Namespace) -> int:
                 hint="give --certificate and --chain",
             )
         workspace, timestamp = session.make_workspace(), _timestamp(args.timestamp)
-        chain = _chain(args.certificate, args.chain)
+        chain = load_chain(args.certificate, args.chain)
         with opened(args, args.target) as image:
             image.source.check_apart(args.output)
             _check(args, image, Signing(chain, timestamp), workspace)
@@ -267,9 +261,7 @@ def _complete(
     from otabuild.pipeline.resign import Signing
     from otabuild.signing.certificates import Certificate
 
-    about = next(
-        ((path, request) for path, request in requests if request.name == index_jwt.NAME), None
-    )
+    about = next((one for one in requests if one[1].name == index_jwt.NAME), None)
     if about is None:
         raise InputError(
             "no request for index.jwt",
@@ -313,17 +305,14 @@ def _write(args: argparse.Namespace, image: Image, signing: Signing, workspace: 
     from otabuild.pipeline.resign import resign
 
     if is_url(args.output or args.image):
-        hint = (
-            "name a file with -o, and publish it as a new release: what is published never changes"
-        )
         raise InputError(
-            "a signed image is not written to a URL", where=args.output or args.image, hint=hint
+            "a signed image is not written to a URL",
+            where=args.output or args.image,
+            hint="name a file with -o, and publish it as a new release: what is published never "
+            "changes",
         )
-    output, subject, time_signed = (
-        args.output or args.image,
-        signing.chain[0].subject,
-        utc(signing.issued_at),
-    )
+    output = args.output or args.image
+    subject, time_signed = signing.chain[0].subject, utc(signing.issued_at)
     progress = partial(workspace.progress, f"sign {output}")
     resign(image, output, signing, workers=workspace.workers, progress=progress)
     value = {"image": output, "signer": subject, "signed-at": time_signed}
@@ -387,12 +376,6 @@ def _words(command: str) -> tuple[str, ...]:
         raise InputError(
             "no command", where="--key", observed=error, hint="close every quote"
         ) from None
-
-
-def _chain(certificate: str, intermediates: list[str] | tuple[str, ...]) -> tuple[Certificate, ...]:
-    from otabuild.signing.chain import load_chain
-
-    return load_chain(certificate, intermediates)
 
 
 def _time(text: str) -> int:

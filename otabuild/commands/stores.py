@@ -19,6 +19,7 @@ from otabuild.commands.output import (
     Parsers,
     add_image,
     add_json,
+    add_list,
     checked,
     emit,
     opened,
@@ -152,11 +153,10 @@ def _add_group(parsers: Parsers) -> None:
         action="store_true",
         help="also remove what was claimed longer ago than the grace time, and never finished",
     )
-    prune.add_argument(
+    add_list(
+        prune,
         "--remove-pruner",
         metavar="ID",
-        action="append",
-        default=[],
         help=(
             "first remove what a killed pruner left, so that publishing goes on; be sure that it "
             "runs no more"
@@ -300,11 +300,8 @@ def run_show(args: argparse.Namespace) -> int:
 
     with _opened(args) as store:
         found = show_release(store, args.name)
-    emit(
-        args,
-        {"releases": [one.to_value() for one in found]},
-        [line for one in found for line in _shown(one)],
-    )
+    value = {"releases": [one.to_value() for one in found]}
+    emit(args, value, [line for one in found for line in _shown(one)])
     return 0
 
 
@@ -346,11 +343,8 @@ def run_prune(args: argparse.Namespace) -> int:
             for left in args.remove_pruner:
                 remove_pruner(store, left)
             done = prune(store, told, secrets.token_hex(8), f"{_who()}, since {utc(now)}", utc(now))
-    emit(
-        args,
-        {"dry-run": args.dry_run, **done.to_value()},
-        _pruned_lines(done, dry_run=args.dry_run),
-    )
+    value = {"dry-run": args.dry_run, **done.to_value()}
+    emit(args, value, _pruned_lines(done, dry_run=args.dry_run))
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import time
 from collections import defaultdict
@@ -18,10 +17,12 @@ from otabuild.commands.output import (
     add_compat,
     add_image,
     add_json,
+    add_list,
     add_payload,
     checked,
     chosen,
     emit,
+    number_of,
     opened,
     option_type,
 )
@@ -85,10 +86,9 @@ def add(parsers: Parsers) -> None:
     )
     add_image(resources)
     add_compat(resources)
-    resources.add_argument(
+    add_list(
+        resources,
         "--blob-checksum",
-        action="append",
-        default=[],
         metavar="sha256:HEX",
         type=option_type(checked(parse_digest)),
         help="only this blob; repeatable",
@@ -123,21 +123,19 @@ def add(parsers: Parsers) -> None:
         type=_tar_path,
         help="write a tar with exact metadata; needs no root",
     )
-    deploy.add_argument(
+    add_list(
+        deploy,
         "--reuse",
         metavar="TREE",
-        action="append",
-        default=[],
         help=(
             "take contents from this directory as far as it has them, such as the rootfs of the "
             "release before; repeatable"
         ),
     )
-    deploy.add_argument(
+    add_list(
+        deploy,
         "--reuse-image",
         metavar="IMAGE",
-        action="append",
-        default=[],
         help="an image that the trees were deployed from: it says where contents are, so that not "
         "every file is read; "
         "repeatable",
@@ -164,27 +162,9 @@ def _tar_path(text: str) -> str:
 
 def _add_trust(parser: argparse.ArgumentParser) -> None:
     trust = parser.add_argument_group("trust")
-    trust.add_argument(
-        "--ca",
-        action="append",
-        default=[],
-        metavar="PATH",
-        help="CA certificate, or folder of them; repeatable",
-    )
-    trust.add_argument(
-        "--ca-dir",
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="folder of CA certificates; repeatable",
-    )
-    trust.add_argument(
-        "--crl",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="certificate revocation list; repeatable",
-    )
+    add_list(trust, "--ca", metavar="PATH", help="CA certificate, or folder of them; repeatable")
+    add_list(trust, "--ca-dir", metavar="DIR", help="folder of CA certificates; repeatable")
+    add_list(trust, "--crl", metavar="FILE", help="certificate revocation list; repeatable")
     trust.add_argument(
         "--at",
         metavar="TIME",
@@ -200,13 +180,12 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     trust.add_argument(
         "--max-age",
         metavar="DAYS",
-        type=option_type(_days),
+        type=number_of("days"),
         help="refuse images signed longer ago than this",
     )
-    trust.add_argument(
+    add_list(
+        trust,
         "--allowed-signer",
-        action="append",
-        default=[],
         metavar="CN",
         help="accept only a signer of this common name; repeatable",
     )
@@ -216,12 +195,6 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
         help="require the extended key usage codeSigning, also of CAs that have any",
     )
     add_compat(parser)
-
-
-def _days(text: str) -> int:
-    if not re.fullmatch("[0-9]{1,6}", text):
-        raise InputError("is not a number of days", observed=text[:40], expected="0 to 999999")
-    return int(text)
 
 
 def trust_policy(args: argparse.Namespace) -> TrustPolicy | None:
@@ -310,9 +283,8 @@ def _is_signed(image: Image) -> bool:
 
 def _verdict_lines(image: str, size: int | None, report: Report, now: int) -> Iterator[str]:
     """Say whether an image is valid, what was checked, who signed it, and the size of its files."""
-    verdict = (
-        f"{'verified' if report.ok else 'NOT VERIFIED'}{', shallow' if report.shallow else ''}"
-    )
+    verdict = "verified" if report.ok else "NOT VERIFIED"
+    verdict += ", shallow" if report.shallow else ""
     counts = [] if size is None else [human_size(size)]
     counts.append(counted(report.counts.get("payloads", 0), "payload"))
     counts.append(
@@ -385,10 +357,8 @@ def run_deploy(args: argparse.Namespace) -> int:
     from otabuild.deployment.deploy import deploy
     from otabuild.deployment.deploy_tar import deploy_tar
 
-    if (
-        len(images := [image for image in (args.image, args.image_option) if image is not None])
-        != 1
-    ):
+    images = [image for image in (args.image, args.image_option) if image is not None]
+    if len(images) != 1:
         args.parser.error("name one IMAGE")
     (args.image,) = images
     policy = trust_policy(args)
@@ -398,9 +368,7 @@ def run_deploy(args: argparse.Namespace) -> int:
             where=args.image,
             hint="name CA certificates with --ca or --ca-dir, or give --insecure-no-verify",
         )
-    act, target = (
-        (deploy_tar, args.to_tar) if args.to_tar is not None else (deploy, args.rootfs_dir)
-    )
+    act, target = (deploy, args.rootfs_dir) if args.to_tar is None else (deploy_tar, args.to_tar)
     with opened(args, args.image) as image, _old_trees(args) as reuse:
         deployed = act(
             chosen(args, image),
@@ -414,15 +382,9 @@ def run_deploy(args: argparse.Namespace) -> int:
         )
     size = human_size(deployed.content_size)
     by = f"signed by {deployed.signer}" if deployed.signer else "signature NOT checked"
-    line = (
-        f"{deployed.target}: payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, "
-        f"{size}, {by}"
-    )
-    emit(
-        args,
-        deployed.to_value(),
-        [fitted(printable(line), sys.stdout), *_transfer_lines(deployed.transfer)],
-    )
+    what = f"payload {deployed.payload}, {counted(deployed.inodes, 'inode')}, {size}, {by}"
+    line = fitted(printable(f"{deployed.target}: {what}"), sys.stdout)
+    emit(args, deployed.to_value(), [line, *_transfer_lines(deployed.transfer)])
     return 0
 
 
