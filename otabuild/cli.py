@@ -195,7 +195,7 @@ class _Parsers:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return its exit code."""
-    if arguments is None:
+    if arguments is None:  # else a caller in this process, which must not start again
         session.speak_utf8()
     session.open_streams()
     session.keep_own_access()

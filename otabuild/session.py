@@ -241,6 +241,7 @@ def locked(work: str, *, wait: bool = False) -> Iterator[None]:
     try:
         yield
     finally:
+        # Uses of the lock may be nested, and `hold_lock` alone is never undone.
         _users[path] -= 1
         if path in _held and not _users[path]:
             _held.pop(path).release()
@@ -322,7 +323,7 @@ def known(error: Exception) -> OtabuildError | None:
         )
     if isinstance(error, MemoryError):
         return StorageError("not enough memory", hint="set OTABUILD_JOBS to a smaller number")
-    if str(error) == "can't start new thread":
+    if str(error) == "can't start new thread":  # Python has no class of its own for it
         return StorageError(
             "cannot start a thread",
             expected="room for more processes (ulimit -u)",

@@ -155,6 +155,7 @@ class _Current:
         return not decision.reasons
 
     def __repr__(self) -> str:
+        # `doit info` prints this where it says why a task is not up to date.
         decision = self.decisions.get(self.name)
         return (
             "; ".join(decision.reasons)
@@ -241,7 +242,7 @@ def run_inspect(artifact: str) -> TaskFailed | None:
 
 
 def refuse(message: str) -> TaskFailed:
-    """Report why a recipe cannot be built."""
+    """Report why a recipe cannot be built; doit takes no class as an action."""
     return TaskFailed(message)
 
 

@@ -64,7 +64,7 @@ def _prune(args: argparse.Namespace, workspace: Workspace) -> int:
 
     limit = workspace.cache_limit if args.size is None else args.size
     before = usage(workspace)
-    evict(workspace, limit, spare=sys.maxsize)
+    evict(workspace, limit, spare=sys.maxsize)  # nothing is as new as that
     if usage(workspace).archive_bytes > limit:
         remove_archives(workspace)
     after = usage(workspace)

@@ -174,6 +174,7 @@ def reproduce(recipe: Recipe, *, wait: bool = False) -> Reproduced:
 
 
 def _start(recipe: Recipe, folder: str, umask: int, surroundings: dict[str, str]) -> None:
+    # The time is given, because with `timestamp: now` each process would have one of its own.
     environ = {**os.environ, **surroundings, EPOCH: str(recipe.timestamp)}
     command = [sys.executable, "-m", "otabuild", "--quiet", "repro", recipe.file, "--once", folder]
     try:

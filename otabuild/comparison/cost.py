@@ -20,6 +20,7 @@ from otabuild.image.storage_form import StorageForm, documents_and_tables, share
 from otabuild.image.tables import REGULARS
 
 MOST = 20
+# An inode without links_count is a file for each of its paths: so clients write it (section 12).
 _BLOCKS = """coalesce(sum((size + 4095) / 4096 * 4096), 0) FROM
     (SELECT resource_id FROM ft_regular JOIN ft_inode USING (inode_id)
     GROUP BY inode_id, resource_id, CASE WHEN links_count IS NULL THEN path END)

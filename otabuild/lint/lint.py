@@ -48,6 +48,7 @@ PROGRAMS = tuple(
     for usr in ("/usr", "")
 )
 """Paths of programs and dynamic loaders that show the architecture of a rootfs."""
+# PEP 552 came with a pre-release of Python 3.7; the numbers of Python 2 are the larger ones.
 _MAGIC_WITH_FLAGS = range(3392, 20_000)
 _READ_BY_CLIENTS = {"persist_files", "hostname"}
 

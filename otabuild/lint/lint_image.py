@@ -47,7 +47,7 @@ from otabuild.signing.certificates import token_certificates
 
 # Files of root that others may write to, and that are empty, inlined, or not the first file of
 # their content: path, mode, and that first file. SQLite takes the inode from the row of the
-# smallest path.
+# smallest path, and has no octal numbers: 18 is 0o022.
 _MADE_WITH_UMASK = """SELECT own.path, mode, CASE WHEN contents IS NULL THEN first.path END
     FROM ft_regular AS own JOIN ft_inode USING (inode_id) JOIN ft_resource USING (resource_id)
     JOIN (SELECT resource_id, min(path) AS path, inode_id FROM ft_regular

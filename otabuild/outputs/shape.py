@@ -28,7 +28,7 @@ Path = Annotated[str, WithJsonSchema({"type": "string", "unit": "path"})]
 ImagePath = Annotated[str, WithJsonSchema({"type": "string", "unit": "path or URL"})]
 
 ABSENT: Any = Field(default_factory=str)
-"""Marks a key that is not always there."""
+"""Marks a key that is not always there; a plain default would stand in the schema."""
 
 
 class Shape(BaseModel):

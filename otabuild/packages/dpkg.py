@@ -35,6 +35,7 @@ def dpkg_packages(raw: bytes, database: str) -> Iterator[InstalledPackage]:
         LimitError, TableError: it is not such a file.
     """
     for fields in map(_FIELDS.of, blocks(raw)):
+        # Removed packages stay in the file, with one of two states; status.d has no states.
         state = fields.get("status", "installed").split()
         if "package" in fields and state[-1:] not in (["not-installed"], ["config-files"]):
             yield _package(fields, database)

@@ -17,6 +17,7 @@ _LARGEST, _TOGETHER = 256 * limits.MIB, limits.GIB
 _SECTION = 16 * limits.MIB
 _MAGIC, _INLINE = b"\xff Go buildinf:", 2
 _SENTINEL = 16
+"""Bytes at either end of the list of modules by which Go finds it; they are no text."""
 
 
 def read_go(tree: Tree, owned: set[str]) -> Iterator[Found]:

@@ -16,6 +16,7 @@ from otabuild.image.tables import FileEntry
 
 _SMALL = 4 * limits.MIB
 _LISTED, _STEPS = 1_000_000, 500_000
+"""Paths in all lists of a kind of package, and folders on their way: databases are hostile."""
 _LINKS = 40
 """The limit for followed symlinks, the same as in Linux."""
 

@@ -280,6 +280,7 @@ class _StoredForms:
 def _is_whole_frame(image: Image, digest: bytes) -> bool:
     """Whether a blob begins as a frame of the format; its bytes are verified when it is taken."""
     name = blob_name(digest)
+    # That a blob is missing is told when it is taken: perhaps it never is.
     return image.source.size(name) is None or has_checksum_and_size(
         next(image.source.chunks(name), b"")
     )

@@ -38,6 +38,7 @@ def evict(workspace: Workspace, limit: int, *, spare: int) -> None:
             limit.
     """
     with workspace.open_cache() as cache:
+        # Blobs that were never marked are not evicted. A run that ended early leaves such blobs.
         cache.mark_used([], workspace.now_ns)
         archives = sum(size for _, size in _archive_files(workspace))
         if cache.usage()[1] + archives > limit:

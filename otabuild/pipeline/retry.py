@@ -45,8 +45,10 @@ def retry(
                 f"{printable(path)}: the stored data of an input is missing or "
                 "damaged; it is recreated"
             )
+            # An input itself is just read again by the work; what was kept of it has to be made.
             is_kept = _is_kept(workspace, path)
         except DamagedBlobError as damaged:
+            # The cache counts as one file, because all its damaged blobs are dropped together.
             if workspace.work in dropped:
                 raise
             dropped.add(workspace.work)

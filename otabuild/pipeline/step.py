@@ -233,6 +233,7 @@ class Step(ABC, Generic[I, R]):
             found = self.decide()
 
         self.workspace.prepare(self.recipe.name)
+        # First, so that the step runs again after a kill at any point of its work.
         fs.unlink(self.stamp, missing_ok=True)
         with self.naming():
             outcome = retry(self.workspace, lambda: self.run(found.inputs), run_sources)

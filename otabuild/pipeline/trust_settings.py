@@ -36,6 +36,7 @@ def next_date(sign: Sign | None, verify: VerifyRecipe | None, now: int) -> int |
     """
     chain = load_chain(sign.certificate, sign.chain) if sign else ()
     policy = trust_policy(verify) if verify and verify.trust else TrustPolicy(anchors=())
+    # A certificate is still valid in the second of its end.
     dates = [
         date for one in (*chain, *policy.anchors) for date in (one.not_before, one.not_after + 1)
     ]

@@ -247,6 +247,7 @@ class _Loader:
         no_output = {"output": None} if "publish" in values else {}
         return {"name": stem, **no_output, **values, "timestamp": time}
 
+    # Without a valid time it is now: the rest of the recipe is looked at all the same.
     def _time(self, node: YamlNode) -> int:
         if node.kind not in ("string", "date"):
             expected = "commit, now, or an ISO 8601 time"

@@ -59,6 +59,7 @@ def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
         yield
     except OtabuildError as error:
         below = {found: value for found, value in _named(recipe) if found[: len(keys)] == keys}
+        # The path of a `set` rule is one of the rootfs: no file of this machine is inside it.
         about = [
             found
             for found, value in below.items()
@@ -74,6 +75,7 @@ def naming_key(recipe: Recipe, *keys: Key) -> Iterator[None]:
 
 def _is_about(where: str, value: str, *, inside: bool) -> bool:
     """Whether the place that an error names is a value of the recipe, or inside what it names."""
+    # An error may name several files, and a member of an archive follows after a colon.
     named = (value, os.path.abspath(value))
     return any(part in named for part in where.split(", ")) or (
         inside and where.startswith(tuple(f"{path}{end}" for path in named for end in "/:"))

@@ -32,7 +32,7 @@ def clashes(recipe: Recipe, root: str = os.curdir, *, work: str | None = None) -
     places = [("the recipe itself", recipe.file), *sources, *inputs]
     found = []
     store = recipe.publish.store if recipe.publish else None
-    # It may have the base.
+    # Of the inputs only the sources: the base, for one, may be a release in this store.
     if store and not is_url(store) and (what := _clash("publish.store", store, sources, root)):
         hint = "publish to a place of its own"
         found.append(

@@ -78,6 +78,7 @@ def build_time(text: str, context: Context) -> int:
             number.
         InputError: git failed.
     """
+    # What is written must be valid even where the variable decides; but then, git is not asked.
     choices: dict[str, Callable[[], int]] = {
         "commit": lambda: int(context.git("time")),
         "now": lambda: context.now,

@@ -99,6 +99,7 @@ def parse_claim(chunks: Iterable[bytes], where: str) -> Iterator[Blob]:
                 raise _wrong_line(line, where)
             last = digits
             yield Blob(unhexlify(digits), int(line[_DIGITS:]))
+        # Before its end has come: a claim without line ends must not fill the memory.
         if len(rest) > _DIGITS + 20:
             raise _wrong_line(rest, where)
     if rest:

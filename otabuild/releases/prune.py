@@ -97,6 +97,7 @@ def withdraw(store: Store, releases: Iterable[StoredRelease], since: str) -> Non
         StoreError: the store failed; those that remain can be withdrawn again.
     """
     for release in releases:
+        # A release exists by its last file, so that goes before anything says it is withdrawn.
         if release.head.last is not None and release.published is not None:
             store.delete(release.head.last.key)
         store.put(release.id.mark, document(release.id.mark, f"{since}\n".encode()))

@@ -13,6 +13,7 @@ from cyclonedx.model.bom_ref import BomRef
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.model.dependency import Dependency
 from cyclonedx.model.license import DisjunctiveLicense, License, LicenseExpression
+from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.spdx import is_expression, is_supported_id
 from packageurl import PackageURL
@@ -52,18 +53,16 @@ def make_sbom(
     parts.depends(root.bom_ref, payloads)
     names = ",".join(payload.name for payload, _ in contents)
     serial = hashlib.sha256(digest + f"{names}:{unpackaged}".encode()).digest()
+    tool = Component(name="otabuild", version=__version__, type=ComponentType.APPLICATION)
     bom = Bom(
         serial_number=UUID(bytes=serial[:16], version=5),
         metadata=BomMetaData(
             component=root,
             timestamp=datetime.fromtimestamp(_created(image), UTC),
-            tools=[],
+            tools=ToolRepository(components=[tool]),
         ),
         components=parts.components.values(),
         dependencies=parts.dependencies,
-    )
-    bom.metadata.tools.components.add(
-        Component(name="otabuild", version=__version__, type=ComponentType.APPLICATION)
     )
     return JsonV1Dot6(bom).output_as_string(indent=1).encode() + b"\n"
 

@@ -93,7 +93,7 @@ class SignStep(Step[SignInputs, Signed]):
             certificates=input_hashes([sign.certificate, *sign.chain]),
             key=sign.key,
             legacy=needs_legacy(recipe),
-            # Another is used, too.
+            # A new answer for the same bytes takes the place of the known one, and must be seen.
             known=tuple(None if signature is None else signature.hex() for signature in found),
             sign=sign,
             verify=recipe.verify,
