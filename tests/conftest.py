@@ -19,8 +19,11 @@ hypothesis.settings.load_profile("otabuild")
 # Builds keep the key of their cache there, and not in the home of whoever runs the tests.
 os.environ["XDG_STATE_HOME"] = os.path.join(tempfile.gettempdir(), f"otabuild-tests-{os.getuid()}")
 
-# Files that tests make become entries with the modes that tests expect. What is about an umask sets its own.
+# Tests make files with this umask and start tools (a tar that turns names into those of the locale, a git that speaks
+# its language) in this locale. Those that are about an umask or a locale set their own.
 os.umask(0o022)
+os.environ["LC_ALL"] = "C.UTF-8"
+os.environ.pop("LANGUAGE", None)
 
 # A background job ignores SIGINT, one under nohup SIGHUP, and so would all processes that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
