@@ -89,6 +89,7 @@ def _add_package(path: str, package: Package, cache: Cache) -> Blob:
         ) from None
     with open(fd, "rb") as file:
         writer = cache.new_blob(package.size)
+        # A byte more than promised is enough to see that the file is too large.
         while chunk := file.read(min(_CHUNK, package.size + 1 - writer.size)):
             writer.write(chunk)
     blob = writer.commit()

@@ -113,6 +113,7 @@ def index(
         annotations=_present(
             {
                 **annotations,
+                # After those of the recipe, in the order of section 2.
                 ann.BUILDER_VERSION: f"otabuild {__version__}",
                 ann.CREATED_AT: created_at,
                 ann.SIGNED_AT: signed_at,

@@ -125,6 +125,8 @@ class _Writer:
                     hint="name both paths in the rule that changes one of them",
                 )
             return inode_id
+        # In path order, because clients make directories and links in the order of these numbers
+        # (section 6): parents come first.
         self._inodes += 1
         count = self._links[row.link] if shared and row.link is not None else None
         self._put(ft.Inode(self._inodes, row.uid, row.gid, row.mode, count, row.xattrs))

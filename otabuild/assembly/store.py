@@ -209,6 +209,8 @@ class _StoreRun:
 
     def storage(self) -> Storage:
         """Return everything that is stored, in order of first occurrence."""
+        # By digest: that two files have one content may be known only after both were read
+        # (decision 0004).
         singles = {
             single.stored.content.digest: single.stored
             for single in self._singles.values()

@@ -179,6 +179,8 @@ class Deployment:
             kept,
         )
         transfer = contents.write_all()
+        # Last, because a mode may forbid to write into the folder, and what is made in one with
+        # setgid or a default access control list would inherit it.
         for entry in self._plan.directories(bottom_up=True):
             self._writer.finish_directory(entry)
         self._tally.check_complete("deployment")

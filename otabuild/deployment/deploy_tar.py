@@ -142,6 +142,7 @@ class _Tar:
     def _write_entry(self, entry: FileEntry, offset: int) -> int:
         """Write the header of an entry, and its content if inlined; return where the next is."""
         link = self._first_paths.get(entry.inode_id)
+        # Without links_count, each path is a file of its own, as clients write it (section 12).
         if link is None and entry.links_count is not None:
             self._first_paths[entry.inode_id] = entry.path
         if self._no_owner:
@@ -208,6 +209,7 @@ def _record(key: str, value: bytes) -> bytes:
     """Return `length key=value`; the length includes its own digits."""
     body = b" %s=%s\n" % (key.encode(), value)
     length = len(body) + len(str(len(body)))
+    # The digits may have become one more.
     length = len(body) + len(str(length))
     return b"%d%s" % (length, body)
 

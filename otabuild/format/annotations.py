@@ -103,6 +103,7 @@ def check_counts(annotations: Mapping[str, object], counts: frozenset[str]) -> N
     wrong = [
         f"{key} is {value!r:.80}, not a whole number from 0"
         for key, value in annotations.items()
+        # Not isinstance: True is an int to Python.
         if key in counts and not (type(value) is int and value >= 0)
     ]
     if wrong:

@@ -169,6 +169,7 @@ def _finite(text: str) -> float:
 def _refuse_oddities(value: Any) -> None:
     """Refuse null, and strings that UTF-8 cannot encode, at any place."""
     if value is None:
+        # Clients refuse null labels (section 1).
         raise ValueError("null: absent fields are left out")
     if isinstance(value, str):
         value.encode("utf-8")

@@ -132,6 +132,7 @@ def pack_xattrs(xattrs: Mapping[str, bytes], where: str) -> bytes | None:
                 observed=f"{len(value)} bytes",
                 expected=f"at most {limits.XATTR_VALUE}",
             )
+    # Sorted, so that the table depends on the tree alone (section 6).
     packed = bytes(msgpack.packb(dict(sorted(xattrs.items()))))
     _check_packed(packed, where)
     return packed

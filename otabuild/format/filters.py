@@ -103,6 +103,7 @@ def _unpack(packed: bytes, where: str) -> list[Any]:
 
 def _are_ids(values: list[Any]) -> bool:
     for value in values:  # noqa: SIM110 -- `all` takes four times as long for three ids, and a table has many such lists
+        # Not isinstance: MessagePack has booleans, and True is an int to Python.
         if type(value) is not int or not 0 <= value <= _MAX_ID:
             return False
     return True

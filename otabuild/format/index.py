@@ -111,6 +111,7 @@ class Index(Document):
             for d in self.manifests
             if d.media_type == OCI_MANIFEST
             and d.artifact_type == artifact_type
+            # For another key, clients refuse the whole index (section 12).
             and (d.annotations or {}).get(ann.RELEASE_KEY, "dev") in ("dev", "prd")
         )
 

@@ -178,6 +178,7 @@ def _check_header(header: Any) -> list[str]:
                 observed=repr(header.get(name))[:80],
                 expected=due,
             )
+    # `jwk`, `jku`, `x5u` and `kid` may name another key than that of x5c (S11).
     unknown = sorted(header.keys() - {"alg", "typ", "x5c"})
     if unknown:
         raise TrustError(
@@ -203,6 +204,7 @@ def _check_claims(claims: Any) -> tuple[int | None, Descriptor]:
     where = f"{NAME}: claims"
     if not isinstance(claims, dict):
         raise FormatError("not a JSON object", where=where)
+    # Clients refuse any `aud`, an `nbf`, and an `exp` that has passed (section 12).
     unknown = sorted(claims.keys() - {"iat", "image_index"})
     if unknown:
         raise FormatError(

@@ -24,6 +24,7 @@ RELEASE_MANIFEST = "manifest.json"
 
 def _file_name(text: str) -> str:
     if (
+        # A package of this name would take the place of the manifest that names it.
         text in ("", ".", "..", RELEASE_MANIFEST)
         or "/" in text
         or "\\" in text
@@ -70,6 +71,7 @@ class Release(Document):
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
+        # Names that are equal under case folding are one name (section 1).
         names = [package.filename.casefold() for package in self.packages]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

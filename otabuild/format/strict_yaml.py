@@ -292,6 +292,7 @@ class _Composer:
             if key.text == "<<" and isinstance(part, yaml.ScalarEvent) and part.implicit[0]:
                 merged += self._merge(value, part)
                 continue
+            # As values, not as texts: a loader makes one key of 16 and 0x10.
             if key.value in own:
                 first = own[key.value][0].line
                 self._remark(
@@ -299,6 +300,7 @@ class _Composer:
                     f"the key {key.text!r} occurs twice in this mapping, first in line {first}",
                 )
             own[key.value] = (key, value)
+        # As a loader does: own keys win over merged ones, and of these the first.
         for key, value in merged:
             own.setdefault(key.value, (key, value))
         pairs = tuple(own.values())

@@ -175,6 +175,7 @@ def read_sys_config(raw: bytes, where: str) -> tuple[SysConfig, tuple[str, ...]]
     except ValidationError as error:
         problems = error.errors()
         found = [_problem(problem, tree) for problem in problems]
+        # The format demands types (section 5); a value that otabuild would not write is a note.
         if any(problem["type"] != "value_error" for problem in problems):
             raise FormatError(
                 joined(f"line {line}: {text}" for line, text in found), where=where

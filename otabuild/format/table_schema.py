@@ -69,6 +69,7 @@ def check_schema(query: Query, statements: Iterable[str], where: str) -> None:
     statements = tuple(statements)
     due = {normal_form(statement): statement for statement in statements}
     for name, sql in query("SELECT name, sql FROM sqlite_master"):
+        # SQLite makes such an index for UNIQUE by itself, and keeps no statement of it.
         if sql is None and isinstance(name, str) and _INDEX_OF_UNIQUE.fullmatch(name):
             continue
         form = normal_form(sql) if isinstance(sql, str) else ()

@@ -203,6 +203,7 @@ class ResourceTable:
             here = f"resource {row.resource_id}"
             filter_ = parse_filter(row.filter_applied, here)
             steps.append(FilterStep(filter_, row.digest, row.size))
+            # A slice is a leaf (section 7): nothing can be below.
             if isinstance(filter_, Sliced):
                 return Plan(self._slices(filter_, row, here), tuple(reversed(steps)))
             base_id = filter_.bundle_id if isinstance(filter_, Bundled) else filter_.resource_id
@@ -366,6 +367,7 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
         LimitError: the bundle is over 64 MiB.
         FilterError: the range is outside the bundle, or has a different size than the resource.
     """
+    # Whoever wants one of its contents holds all of it in memory.
     if bundle.size > limits.BUNDLE:
         raise LimitError(
             "bundle too large",

@@ -42,6 +42,7 @@ def open_table(
     statements = tuple(statements)
     database = open_database(table_chunks(blobs, descriptor, name), name)
     try:
+        # First: what follows are queries, which a damaged index may answer wrongly (T3).
         database.check_integrity()
         try:
             check_schema(database.query, statements, name)

@@ -148,6 +148,7 @@ def write_index(
         chunks = stack.enter_context(closing(prefetched(plain)))
         reader = Reader(chunks, budget.where)
         archive = read_archive(reader, spool, budget, in_place=in_place, layer=layer)
+        # Before anything is kept: the digests of a layer are known now.
         check()
         write_entries(out, arrange(archive, budget.where))
         spool.keep(index.spool_path)

@@ -23,6 +23,7 @@ def prefetched(chunks: Iterable[bytes]) -> Generator[bytes]:
     closed = threading.Event()
 
     def put(item: bytes | BaseException | None) -> None:
+        # Not one put without an end: whoever closed the stream takes nothing out any more.
         while not closed.is_set():
             with suppress(queue.Full):
                 ready.put(item, timeout=0.1)

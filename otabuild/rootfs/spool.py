@@ -43,6 +43,7 @@ class Spool:
         self._position += len(data)
         if data == _HOLE:
             self._flush()
+            # The last byte is written, so that the file is long enough if nothing follows.
             os.lseek(self._fd, len(data) - 1, os.SEEK_CUR)
             data = data[-1:]
         self._buffer += data

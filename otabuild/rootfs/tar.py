@@ -91,6 +91,7 @@ def read_members(reader: Reader, *, layer: bool) -> Iterator[TarMember]:
             if layer:
                 _check_end(reader)
                 return
+            # However many blocks of zeros there are, they end one archive.
             archive, records = archive + (not ended), {}
             ended = True
             continue
@@ -189,11 +190,13 @@ def _assemble(
             where=f"{where}: {text(name)}",
             observed=f"{uid}:{gid}",
         )
+    # Archives that are older than type 5 mark a directory so.
     if kind == _REGULAR and name.endswith(b"/"):
         kind = b"5"
     sparse = tar_sparse.find(reader, block, flag, pairs, size) if kind == _REGULAR else None
     if sparse is not None and sparse.name:
         name = sparse.name
+    # A folder of GNU's incremental archives (D) has a body, and so may one by its name.
     stored = size if kind == _REGULAR or flag in b"\x000D" else 0
     return TarMember(
         name=name,

@@ -114,6 +114,8 @@ class TarSource:
                 "the archive changed while it was read", where=self._location, hint="build again"
             )
         write_file(self._state_path, bytes(msgpack.packb((key, digest))))
+        # A change right after these times may leave them as they are (RACY_NS): then the next run
+        # hashes again.
         now = os.stat(self._state_path).st_mtime_ns
         if max(key.mtime_ns, key.ctime_ns) > now - RACY_NS:
             write_file(self._state_path, bytes(msgpack.packb((key._replace(ctime_ns=-1), digest))))

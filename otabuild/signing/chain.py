@@ -306,6 +306,7 @@ def check_order(subject: ChainSubject) -> Iterator[Finding]:
     """Every certificate is followed by that of its issuer, whose key signed it; an issuer may have
     several.
     """
+    # Clients build paths: one that holds is enough.
     if any(
         all(child.is_issued_by(parent) for child, parent in pairwise(path))
         for path in paths_up(subject.chain)
@@ -363,7 +364,7 @@ def _found(certificate: Certificate, what: str, hint: str) -> Finding:
 def _extension(
     certificate: Certificate, kind: type[ExtensionType]
 ) -> x509.Extension[ExtensionType] | None:
-    """Return an extension; None if it or all are unreadable, which `_form_problems` reports."""
+    """Return an extension; None if it or all are unreadable, which `chain.form` reports."""
     try:
         return certificate.x509.extensions.get_extension_for_class(kind)
     except (

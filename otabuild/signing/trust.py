@@ -204,6 +204,8 @@ def _verify_path(
     for authority in (*chain[1:], anchor):
         if policy.strict_eku and (refusal := usage_problem(authority)):
             raise refusal
+    # The default policies of the library are made for servers of the web: they demand names and key
+    # usages that signing certificates of vehicles do not have (decision 0011).
     ca_policy = (
         ExtensionPolicy.permit_all()
         .require_present(x509.BasicConstraints, Criticality.CRITICAL, None)

@@ -137,6 +137,7 @@ def _read_entries(
         check(read, record, entry)
         offset = entry.offset + entry.size
         entries.append(entry)
+    # With what `_read_end` checks, no byte of the file belongs to nothing (section 1).
     if offset != start:
         _refuse(
             "bytes between the last entry and the central directory",
@@ -386,6 +387,8 @@ def _decode(raw: bytes) -> str:
 def _check_names(entries: list[ZipEntry]) -> None:
     folded: dict[str, str] = {}
     for entry in entries:
+        # Names that are equal under case folding are one name (section 1), and a file and a folder
+        # of one name are one place.
         key = entry.name.casefold().removesuffix("/")
         if key in folded:
             what = "two entries share a name (names equal but for case count as one)"

@@ -232,6 +232,8 @@ class _Run:
         with self.collected("index"):
             self.apply(IndexSubject(image.index, image.token_raw is not None))
             self.refer(*image.index.manifests)
+            # Documents come first: what they refer to must be known before a blob counts as one
+            # that nothing refers to.
             files = self.check_payloads(image.payloads)
             self.check_next_generation(image.index)
             self.check_package(image.index.otaclient_package)
