@@ -43,6 +43,7 @@ def is_proven(
         parts = _leaves(stored, cache)
         if stored.compressed:
             parts = decompress(_hashed(parts, stored.compressed), size, size, "cache")
+        # A single content may be of any size, and is never in memory as a whole.
         if len(members) == 1:
             return sha256_of(parts) == members[0].digest == stored.content.digest
         data = b"".join(parts)

@@ -47,6 +47,7 @@ class Resources:
         self._bundles = storage.bundles
         self._singles = sorted(storage.singles, key=attrgetter("content.size", "content.digest"))
         self._made: dict[bytes, _Made] = {}
+        # Leaves come before what is made of them, because a leaf stays a leaf (section 7).
         for item in _stored(storage):
             for leaf in item.leaves:
                 self._made.setdefault(leaf.digest, _Made(leaf.size))

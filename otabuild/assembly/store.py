@@ -179,6 +179,7 @@ class _StoreRun:
                 if entry.link is not None:
                     linked[entry.link] = digest
             else:
+                # Another path of a file that was taken already.
                 self._environment.progress(content.size)
             found.append(digest)
         self._end_bundle()
@@ -191,6 +192,7 @@ class _StoreRun:
         left = []
         for number, members in self._waiting.items():
             bundle = self._base.bundles[number]
+            # At least half of its bytes must still be wanted (section 7).
             if 2 * sum(member.blob.size for member in members) >= bundle.stored.content.size:
                 wanted = [member.blob for member in members]
                 self._bundles.append(self._base.settle(bundle, wanted, self._environment.cache))
@@ -276,6 +278,7 @@ class _StoreRun:
 
     def _single(self, content: Content, digest: bytes | None) -> _Single:
         """Store a content by itself, unless this run has it under its digest or stat key."""
+        # A digest may be known now that was not when `begin_large` took the same file.
         key = content.stat_key if content.stat_key in self._singles else digest or content.stat_key
         assert key is not None
         single = self._singles.get(key)

@@ -182,6 +182,7 @@ def _header(entry: FileEntry, link: str | None) -> bytes:
     name = name + "/" if kind == b"5" and not name.endswith("/") else name
     target = f".{link}".encode() if link is not None else entry.meta or b""
     size = entry.size if kind == b"0" else 0
+    # What does not fit into a field of the header goes into a record in front of it, which wins.
     records = dict(_pax_records(entry if link is None else None, name.encode(), target, size))
     if not (entry.uid <= _OCTAL_7 and entry.gid <= _OCTAL_7):
         records |= {"uid": b"%d" % entry.uid, "gid": b"%d" % entry.gid}

@@ -149,6 +149,7 @@ def unpack_xattrs(packed: bytes | None, where: str) -> dict[str, bytes]:
         return {}
     _check_packed(packed, where)
     try:
+        # As pairs, so that a name that occurs twice is seen.
         pairs = msgpack.unpackb(
             packed, strict_map_key=True, object_pairs_hook=list, max_ext_len=0, max_array_len=0
         )

@@ -221,6 +221,7 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event)
         if event.anchor:
+            # Known, but not made yet: so an alias inside its own anchor is found.
             self.anchors[event.anchor] = None
         if event.tag:
             self._remark(event, f"the tag {event.tag.replace(_TAG, '!!')} has no meaning here")

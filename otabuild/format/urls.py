@@ -29,6 +29,7 @@ def parse_url(url: str) -> SplitResult:
         secret = parts.password is not None or parts.username is not None
     except ValueError as error:
         raise InputError("not a URL", where=url, observed=error) from None
+    # Without user, password and query: messages end up in logs.
     safe = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if parts.scheme and "://" not in url:
         raise InputError(

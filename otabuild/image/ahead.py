@@ -145,6 +145,7 @@ class FetchAhead:
             else:
                 contents = self._source.fetch_joined([fetch.wanted for fetch in run])
         except (IntegrityError, ContainerError):
+            # Each reader asks again for its own blob, and tells what is wrong with it.
             contents = [None] * len(run)
         except BaseException as error:  # noqa: BLE001 -- raised again where the blob is read
             for fetch in run:

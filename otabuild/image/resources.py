@@ -214,6 +214,7 @@ class ResourceTable:
         return Plan((Blob(row.digest, row.size),), tuple(reversed(steps)))
 
     def _slices(self, filter_: Sliced, row: ResourceRow, where: str) -> tuple[Blob, ...]:
+        # Ids may repeat, and there may be 65,536 (section 7): each is looked up once.
         known: dict[int, Blob] = {}
         for resource_id in filter_.resource_ids:
             if resource_id not in known:

@@ -47,10 +47,12 @@ def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None
             hint="name the image by its tag, as in name:tag",
         )
     name = field(found[0], "Config", str, files.where)
+    # A config whose name is a digest must have it.
     by_digest = _NAMED_BY_DIGEST.fullmatch(name)
     config = read_document(files, name, by_digest and by_digest[1])
     digests = []
     for layer in field(found[0], "Layers", list, files.where):
+        # Known since the archive was read, which hashes everything in it.
         digest = files.content(str(layer)).digest
         digests.append((digest.hex() if digest else "", str(layer)))
     return image_layers(files, config, digests, architecture)

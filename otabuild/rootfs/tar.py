@@ -155,6 +155,7 @@ def _member(
                 raise InputError("the archive has too many global records", where=reader.where)
         elif flag in b"LK":
             names[b"path" if flag == b"L" else b"linkpath"] = body.split(b"\0")[0]
+        # These two may be the last in an archive; what describes a member may not.
         if flag in b"gV" and not own and not names:
             return None
         block = reader.read(BLOCK)
@@ -268,7 +269,10 @@ def _xattrs(records: dict[bytes, bytes], where: str) -> dict[str, bytes]:
         elif key.startswith(b"LIBARCHIVE.xattr."):
             encoded[unquote_to_bytes(key.removeprefix(b"LIBARCHIVE.xattr."))] = value
         elif key == b"RHT.security.selinux" and value:
+            # The record has the text alone; the value that Linux stores ends in NUL.
             found[b"security.selinux"] = value + b"\0"
+    # bsdtar writes an attribute in both ways: its Base64 counts only where the plain bytes are
+    # missing.
     found |= {name: _base64(value, where) for name, value in encoded.items() if name not in found}
     too_long = any(
         len(name) > limits.XATTR_NAME or len(value) > limits.XATTR_VALUE

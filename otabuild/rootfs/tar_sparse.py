@@ -54,6 +54,7 @@ def find(
         numbers = [decimal(value, reader.where) for key, value in pairs if key in fields]
     else:
         return None
+    # A map in front of the data is a part of the body; that of an old header comes before it.
     left = stored - (reader.position - before)
     return Sparse(
         size,

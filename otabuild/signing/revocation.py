@@ -98,6 +98,7 @@ def _load(path: str) -> list[RevocationList]:
             _read_whole(crl)
     for crl in found:
         for extension in crl.extensions:
+            # Taken for a whole list, a part would pass what the rest of it revokes.
             if extension.critical or isinstance(extension.value, _PARTIAL):
                 raise InputError(
                     "a delta, indirect or partial revocation list",

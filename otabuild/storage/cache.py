@@ -126,6 +126,7 @@ class Cache:
 
     def new_blob(self, room: int) -> BlobWriter:
         """Return a writer for a blob whose digest is not known yet, with space for `room` bytes."""
+        # One byte more, by which the writer finds out that a source is larger than promised.
         return BlobWriter(self, self._reserve(room + 1))
 
     def is_sound(self, blob: Blob) -> bool:

@@ -41,6 +41,7 @@ def open_database(path: str) -> sqlite3.Connection:
                 undo.pop_all()
                 return db
         except sqlite3.DatabaseError as error:
+            # A lock, or a disk that fails, says nothing of what is in it: only damage removes it.
             if (
                 isinstance(error, sqlite3.OperationalError)
                 and error.sqlite_errorcode != sqlite3.SQLITE_ERROR

@@ -347,6 +347,7 @@ class Folders:
         fd = self._root if path == "/" else self._open[path]
         if path != "/":
             self._open.move_to_end(path)
+        # From the nearest open folder down, one name at a time: no link is followed.
         for name in reversed(missing):
             path = f"{path.rstrip('/')}/{name}"
             try:

@@ -177,6 +177,7 @@ def _read_end(read: Read, size: int) -> tuple[int, int, int]:
             observed=f"{head!r} in {size} bytes",
             expected=repr(_MAGIC),
         )
+    # A comment is not allowed, so the end record has one place: nobody can be shown another one.
     at = size - _END.size
     end = _pread(read, _END.size, at, "end record") if at > 0 else bytes(_END.size)
     magic, disk, first_disk, here, count, length, start, comment = _END.unpack(end)

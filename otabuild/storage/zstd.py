@@ -55,6 +55,7 @@ def decompress(
     head = bytearray()
     while len(head) < _HEADER_MAX and (part := next(parts, None)) is not None:
         head += part
+    # What the header declares is the bound of all that follows (F7), so it is judged first.
     declared = _declared_size(bytes(head[:_HEADER_MAX]), size, limit, where, compat)
     # One per frame: a frame may be inside a frame, and then both are read alternately.
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << limits.ZSTD_WINDOW_LOG)
@@ -96,6 +97,7 @@ def _streamed(
     """Yield the content of a frame that comes in pieces."""
     produced = 0
     for piece in pieces:
+        # A client writes a second frame out without hashing it (section 7).
         if frame.eof:
             raise IntegrityError("bytes after the zstd frame", where=where)
         try:

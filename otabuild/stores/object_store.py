@@ -148,6 +148,7 @@ class ObjectStore(Store):
 
     def chunks(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """See `Store.chunks`."""
+        # No request can ask for an empty range, and one from the middle on needs its end.
         if start == end or (start and end is None):
             found = self.stat(key)
             if found is None:
@@ -159,6 +160,7 @@ class ObjectStore(Store):
             try:
                 yield from self._pieces(download)
             except (BaseError, TimeoutError) as error:
+                # In a row: what moves on in between may break off any number of times.
                 failures = failures + 1 if download.at == before else 1
                 self._check_again(error, failures, "read", key)
 
