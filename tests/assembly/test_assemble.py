@@ -156,3 +156,14 @@ def test_a_blob_that_is_no_longer_stored_is_named(cache: Cache) -> None:
     with pytest.raises(DamagedBlobError) as caught:
         list(stored_files({"name": blob(b"gone")}, cache))
     assert (caught.value.where, caught.value.digest) == ("name", blob(b"gone").digest)
+
+
+def test_blobs_of_a_base_come_from_it_and_keep_their_digests(cache: Cache) -> None:
+    theirs, ours = blob(b"of the base"), cache.add(b"of the cache")
+    contents = {theirs: [b"of the base"]}
+    found = {
+        one.name: one for one in members(b"{}", None, [theirs, ours], cache, of_base={theirs: contents.__getitem__})
+    }
+    for one, content in ((theirs, b"of the base"), (ours, b"of the cache")):
+        member = found[blob_name(one.digest)]
+        assert (member.size, member.digest, b"".join(member.read())) == (one.size, one.digest, content)

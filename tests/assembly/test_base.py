@@ -9,6 +9,7 @@ import pytest
 from otabuild.assembly.base import Base
 from otabuild.assembly.stored import Bundle, BundleMember, StoredContent
 from otabuild.errors import IntegrityError
+from otabuild.format.digest import Blob
 from otabuild.storage.cache import Cache
 from otabuild.storage.compress import compress
 from tests.assembly.worlds import blob, plain, stored_bytes, text
@@ -36,6 +37,24 @@ def test_only_what_is_wanted_is_a_member(tmp_path: Path, bundle: Bundle) -> None
         taken = Base([bundle], READ).take(bundle, [blob(TWO)], cache)
         assert taken == Bundle.with_members(bundle.stored, [BundleMember(blob(TWO), 100)])
         assert stored_bytes(cache, bundle.stored.leaves[0]) == READ(bundle.stored.leaves[0])
+
+
+@pytest.mark.parametrize("bundle", [PLAIN, PACKED], ids=["plain", "compressed"])
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_a_bundle_of_a_trusted_release_is_not_read(tmp_path: Path, bundle: Bundle, *, is_trusted: bool) -> None:
+    read: list[Blob] = []
+
+    def reading(leaf: Blob) -> bytes:
+        read.append(leaf)
+        return READ(leaf)
+
+    base = Base([bundle], reading, is_trusted=is_trusted)
+    assert base.is_trusted is is_trusted
+    with Cache(str(tmp_path)) as cache:
+        settled = base.settle(bundle, [blob(TWO)], cache)
+    assert settled == Bundle.with_members(bundle.stored, [BundleMember(blob(TWO), 100)])
+    leaves = list(bundle.stored.leaves)
+    assert (read, base.taken) == (([], set(leaves)) if is_trusted else (leaves, set()))
 
 
 def test_a_content_at_another_place_is_refused(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_rows_beyond_a_batch_are_all_there(tmp_path: Path, monkeypatch: pytest.M
     assert len(found["regular"]) == 50
 
 
-def test_no_more_than_a_batch_waits_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_than_a_batch_waits_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
 
     def insert(db: sqlite3.Connection, kind: type[ft.Row], rows: Sequence[ft.Row]) -> None:

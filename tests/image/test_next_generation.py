@@ -14,13 +14,18 @@ import zstandard
 from otabuild.cli import main
 from otabuild.comparison.diff import diff
 from otabuild.errors import FormatError
-from otabuild.image.image import open_image
+from otabuild.format.compat import Compat
+from otabuild.image.image import Image, open_image
 from otabuild.image.list_image import list_image
 from otabuild.lint.lint_image import lint_image
+from otabuild.stores.store_backend import StoreBackend
+from otabuild.verification.verify import verify
 from otabuild.verification.verify_resources import verify_resources
 from tests import pki
 from tests.image import forge, worlds
 from tests.image.forge import Mutation, digest_text, sha256
+from tests.stores.images import stored_members
+from tests.stores.memory_store import MemoryStore
 
 OCI = "application/vnd.oci.image.manifest.v1+json"
 KIND = "application/vnd.tier4.ota.partition-based-ota-image"
@@ -123,6 +128,15 @@ def test_it_is_verified_listed_and_not_deployed(future: Path) -> None:
         assert verify_resources(image).ok
         with pytest.raises(FormatError, match="partition-based payload"):
             image.payload("part")
+
+
+def test_it_is_verified_in_a_store_that_lists_nothing(future: Path) -> None:
+    store = MemoryStore()
+    with open_image(future) as image:
+        for member in stored_members(image):
+            store.put(member.name, member)
+    with Image(StoreBackend("memory:", store, "", can_list=False), Compat()) as image:
+        assert verify(image, forge.policy(), pki.NOW).findings == ()
 
 
 def test_lint_and_diff_say_what_it_means(future: Path) -> None:

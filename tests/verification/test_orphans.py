@@ -12,6 +12,7 @@ import pytest
 
 from tests.image import forge, worlds
 from tests.image.forge import Mutation, frame, sha256
+from tests.verification.tampering import sql
 
 Stage = tuple[dict[int, list[Any]], dict[bytes, bytes]]
 
@@ -33,6 +34,21 @@ def test_what_no_file_is_made_from_is_noted(content: bytes, tmp_path: Path) -> N
         ("resources.orphan", "resource table: resource 60")
     ]
     assert report.ok
+
+
+def test_a_filter_that_names_no_row_needs_none_of_the_others(tmp_path: Path) -> None:
+    """Of the rows, the second is the orphan."""
+
+    def missing(stage: Stage) -> None:
+        rows, _ = stage
+        rows[4][3] = b"s:" + msgpack.packb([13, 999])
+
+    unused = sql("DELETE FROM ft_regular WHERE path = '/etc/b'", "DELETE FROM ft_resource WHERE resource_id = 3")
+    report = worlds.verified(forge.forge(resources=missing, file_table=unused).artifact(tmp_path / "image"))
+    assert not report.ok
+    assert ("resources.orphan", "resource table: resource 2") in {
+        (finding.rule, finding.where) for finding in report.findings
+    }
 
 
 def test_nothing_is_an_orphan_beside_a_table_that_cannot_be_read(tmp_path: Path) -> None:
