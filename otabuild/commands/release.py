@@ -192,7 +192,7 @@ def run_report(args: argparse.Namespace) -> int:
 def _check_rule(text: str) -> None:
     from otabuild.lint.lint import check_ignored
 
-    check_ignored([text])
+    check_ignored(text)
 
 
 def run_lint(args: argparse.Namespace) -> int:

@@ -152,19 +152,15 @@ class PathSubject:
     now: int
 
 
-def check_ignored(rules: Iterable[str]) -> frozenset[str]:
-    """Return the ids of rules to silence.
+def check_ignored(id_: str) -> None:
+    """Check that a rule to silence exists.
 
     Raises:
-        InputError: one of them is not a rule.
+        InputError: it does not.
     """
-    ignored, known = frozenset(rules), rules_of("lint")
-    unknown = ignored - known.keys()
-    if unknown:
-        raise InputError(
-            "no such rule", observed=", ".join(sorted(unknown)), expected=", ".join(known)
-        )
-    return ignored
+    known = rules_of("lint")
+    if id_ not in known:
+        raise InputError("no such rule", observed=id_, expected=", ".join(known))
 
 
 def has_head(path: str) -> bool:

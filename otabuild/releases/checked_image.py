@@ -49,14 +49,23 @@ def checked_contents(
         image, None, now, shallow=True, without_signature=True, proven=proven, progress=progress
     )
     found = [finding for finding in report.findings if finding.severity == "error"]
-    if image.token_raw is not None:
-        _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
-        found = [Finding.of_error("signature", problem) for problem in problems] + found
+    found = signature_findings(image, now) + found
     if found:
         raise NotVerifiedError(
             image.path, found, hint="only what verification accepts is published"
         )
     return ReleaseContents.of(members_of(image))
+
+
+def signature_findings(image: Image, now: int) -> list[Finding]:
+    """Return what is wrong with an image's signature, whoever made it; nothing without one.
+
+    `now` is in Unix seconds.
+    """
+    if image.token_raw is None:
+        return []
+    _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
+    return [Finding.of_error("signature", problem) for problem in problems]
 
 
 def default_name(image: Image) -> str | None:

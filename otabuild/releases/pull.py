@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from otabuild.errors import Finding, NotVerifiedError
+from otabuild.errors import NotVerifiedError
 from otabuild.image.image import Image
 from otabuild.image.members import members_of
 from otabuild.releases.about import about_image
-from otabuild.signing.authenticity import check_index_jwt
+from otabuild.releases.checked_image import signature_findings
 from otabuild.storage.files import write_file
 from otabuild.storage.fs import StrPath
 from otabuild.storage.sink import ArtifactSink, DirectorySink
@@ -64,21 +64,17 @@ def pull(
     """
     path = os.fspath(target)
     image.source.check_apart(path.rstrip("/"))
-    if image.token_raw is not None:
-        _, problems = check_index_jwt(image.token_raw, image.index_raw, None, now)
-        if problems:
-            raise NotVerifiedError(
-                image.path, [Finding.of_error("signature", problem) for problem in problems]
-            )
+    if found := signature_findings(image, now):
+        raise NotVerifiedError(image.path, found)
     documents = about_image(image)
-    found = [member for member in members_of(image) if not member.name.endswith("/")]
-    tally = Tally(sum(member.size for member in found), progress)
+    files = [member for member in members_of(image) if not member.name.endswith("/")]
+    tally = Tally(sum(member.size for member in files), progress)
     if path.endswith("/"):
-        DirectorySink(path.rstrip("/")).write(found, workers=workers, progress=tally.add)
+        DirectorySink(path.rstrip("/")).write(files, workers=workers, progress=tally.add)
         digest = None
     else:
-        digest = ArtifactSink(path).write(found, workers=workers, progress=tally.add)
+        digest = ArtifactSink(path).write(files, workers=workers, progress=tally.add)
     about = {f"{path.rstrip('/')}{suffix}": raw for suffix, raw in documents.items()}
     for name, raw in about.items():
         write_file(name, raw)
-    return Pulled(path, len(found), tally.total, digest, tuple(about))
+    return Pulled(path, len(files), tally.total, digest, tuple(about))
