@@ -156,11 +156,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]  # doit has no types
 
     # doit's.
     def _write_failure(self, result: dict[str, Any], write_exception: bool = True) -> None:
-        fail = result["exception"]
-        self.write(
-            annotated(f"error: {result['task'].name}: {fail.get_msg() if write_exception else ''}")
-            + "\n"
-        )
+        message = result["exception"].get_msg() if write_exception else ""
+        text = annotated(f"error: {result['task'].name}: {message}")
+        self.write(f"{text}\n")
 
     def complete_run(self) -> None:
         """Show doit's own messages, the reports and the time."""

@@ -127,6 +127,7 @@ def _start() -> None:
         return
     _Live.owner = os.getpid()
     if _Live.thread is None or not _Live.thread.is_alive() or _Live.ended.is_set():
+        # Its own event: that of a thread which is about to end must stay set.
         _Live.ended = threading.Event()
         _Live.thread = threading.Thread(target=_tick, args=(_Live.ended,), daemon=True)
         _Live.thread.start()

@@ -352,15 +352,14 @@ def _write_reports(records: dict[str, Record]) -> None:
         done = [
             Done(
                 step.name,
-                tuple(values.get("reasons", ())),
+                tuple(record.values.get("reasons", ())),
                 {},
-                values.get("counts", {}),
+                record.values.get("counts", {}),
                 record.seconds,
             )
             for step in project.steps.values()
             if step.name.partition(":")[2].partition("/")[0] == name
             and (record := records.get(step.name))
-            for values in [record.values]
         ]
         made = driver.write_report(done)
         with progress.above():

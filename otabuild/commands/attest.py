@@ -117,30 +117,23 @@ def run_attest(args: argparse.Namespace) -> int:
     _check_built(driver)
     about = recipe.output or recipe.file
     builder = args.builder_id or os.environ.get(BUILDER, "")
-    statement = (
-        attesting.sbom_statement(recipe, workspace)
-        if args.sbom
-        else attesting.provenance_statement(recipe, workspace, builder)
-    )
-    path = (
-        args.output or f"{beside(recipe, workspace)}{SBOM_ATTESTATION if args.sbom else PROVENANCE}"
-    )
-    asked = (
-        attesting.request(recipe, workspace, statement, os.path.basename(path))
-        if args.request or args.answer
-        else None
-    )
-    if asked and args.request:
-        write_file(args.request, asked.to_json())
-        value = {"request": args.request, "for": path, "sha256": asked.digest.hex()}
-        emit(args, value, [f"{args.request}: sign sha256:{asked.digest.hex()} for {path}"])
-        return 0
-    if asked:
-        write_file(
-            path, attesting.with_answer(asked, statement, read_file(args.answer), args.answer)
-        )
+    if args.sbom:
+        statement, suffix = attesting.sbom_statement(recipe, workspace), SBOM_ATTESTATION
     else:
-        write_file(path, attesting.attest(recipe, workspace, statement))
+        statement = attesting.provenance_statement(recipe, workspace, builder)
+        suffix = PROVENANCE
+    path = args.output or f"{beside(recipe, workspace)}{suffix}"
+    if args.request or args.answer:
+        asked = attesting.request(recipe, workspace, statement, os.path.basename(path))
+        if args.request:
+            write_file(args.request, asked.to_json())
+            value = {"request": args.request, "for": path, "sha256": asked.digest.hex()}
+            emit(args, value, [f"{args.request}: sign sha256:{asked.digest.hex()} for {path}"])
+            return 0
+        raw = attesting.with_answer(asked, statement, read_file(args.answer), args.answer)
+    else:
+        raw = attesting.attest(recipe, workspace, statement)
+    write_file(path, raw)
     emit(args, {"attestation": path, "about": about}, [path])
     return 0
 

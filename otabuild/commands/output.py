@@ -88,12 +88,8 @@ def add_payload(parser: argparse.ArgumentParser, *, all_without: bool = False) -
 
     `chosen` reads them.
     """
-    which = (
-        "id of the ECU; without it, all ECUs together"
-        if all_without
-        else "id of the ECU (required)"
-    )
-    parser.add_argument("--ecu-id", metavar="ID", help=which)
+    without = "; without it, all ECUs together" if all_without else " (required)"
+    parser.add_argument("--ecu-id", metavar="ID", help=f"id of the ECU{without}")
     parser.add_argument(
         "--release-key",
         choices=("dev", "prd"),

@@ -285,9 +285,8 @@ def run_list(args: argparse.Namespace) -> int:
 
 def _listed_line(one: Listed) -> str:
     release = one.release
-    since = {"published": release.published, "withdrawn": release.withdrawn}.get(
-        release.state
-    ) or release.claimed
+    times = {"published": release.published, "withdrawn": release.withdrawn}
+    since = times.get(release.state) or release.claimed
     size = (
         "" if one.size is None else f"  {human_size(one.size)} in {counted(one.blobs or 0, 'blob')}"
     )

@@ -84,6 +84,7 @@ def npm_folder(path: str) -> str:
     above, found, below = path.rpartition("/node_modules/")
     if not found:
         return ""
+    # A name with a scope, such as @types/node, is two folders deep.
     name = "/".join(below.split("/")[: 2 if below.startswith("@") else 1])
     return f"{above}{found}{name}" if below.startswith(f"{name}/") else ""
 

@@ -18,6 +18,7 @@ _CONTROL = Fields(("License", "OE"))
 
 def read_opkg(tree: Tree) -> Iterator[Found]:
     """Yield the packages of opkg; licence and recipe are in a control file for each."""
+    # Each database once, though one folder may be a link to the other.
     places = {tree.follow(root): root for root in _ROOTS}
     for root in places.values():
         yield from or_note("opkg", f"{root}/status", _of_status(tree, root))

@@ -33,6 +33,7 @@ Tags = Mapping[int, str | list[str] | tuple[int, ...]]
 
 def read_rpm(tree: Tree) -> Iterator[Found]:
     """Yield the packages of rpm. A database of another form than SQLite is named as unread."""
+    # Each database once, though one folder may be a link to another.
     places = {tree.follow(root): root for root in _ROOTS}
     for root in places.values():
         path = f"{root}/rpmdb.sqlite"

@@ -179,6 +179,7 @@ def base_state(recipe: Recipe) -> BaseState:
     if is_url(place):
         with naming_key(recipe, *KEYS), open_image(place) as image:
             return hashlib.sha256(image.index_raw).hexdigest()
+    # What a link leads to counts, and in a folder the index, which names every other file.
     document = os.path.join(place, "index.json")
     return files.file_state(os.path.realpath(document if os.path.exists(document) else place))
 

@@ -47,11 +47,9 @@ def _time_origin(origin: str, environ: Mapping[str, str]) -> str:
 
 def _profiled(recipe: Recipe, keys: tuple[Key, ...]) -> object:
     """Return what the storage profile decides about a key; None if nothing."""
-    return (
-        getattr(storage_plan(recipe.storage), str(keys[1]).replace("-", "_"), None)
-        if keys[0] == "storage"
-        else None
-    )
+    if keys[0] != "storage":
+        return None
+    return getattr(storage_plan(recipe.storage), str(keys[1]).replace("-", "_"), None)
 
 
 def _leaves(

@@ -89,6 +89,7 @@ def _lint_rootfs(
     recipe: Recipe, name: str, workspace: Workspace, base: Image | None
 ) -> list[Finding]:
     options = rootfs_options(recipe.rootfs[name])
+    # What cannot be stored is a finding: the scan must not end at the first of it.
     tolerant = options if options.unsupported == "skip" else replace(options, unsupported="warn")
     with sealed_archives(workspace) as archives, naming_key(recipe, "rootfs", name):
         result = scan(tolerant, euid=os.geteuid(), work=archives)

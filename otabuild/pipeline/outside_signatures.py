@@ -64,6 +64,7 @@ def match_answer(
         FormatError: the answer has no signature.
         TrustError: it does not sign any of the requests with the key of the certificate.
     """
+    # A token begins with just the bytes that were to be signed, so it can be for one request only.
     for request in requests:
         if answer.startswith(request.signing_input + b"."):
             signature = _token_signature(answer, where)

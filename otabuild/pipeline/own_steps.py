@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BeforeScan = Callable[[], None]
 AfterBuild = Callable[[str], None]
 
+# The tasks of otabuild, and the commands of doit.
 _TAKEN = (
     "build deploy index input inspect preflight repro roundtrip scan sign store tables verify "
     "run list info clean forget ignore dumpdb strace tabcompletion reset-dep help"

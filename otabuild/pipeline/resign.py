@@ -103,11 +103,8 @@ def check_state(image: Image) -> str | None:
             "not finalized: something may still be added to this image", where=image.path
         )
     if image.token_raw is None:
-        return (
-            None
-            if image.index.signed_at is None
-            else "index.json was to be signed, but index.jwt is missing"
-        )
+        was_begun = image.index.signed_at is not None
+        return "index.json was to be signed, but index.jwt is missing" if was_begun else None
     try:
         token = parse_index_jwt(image.token_raw, compat=True)
     except (FormatError, LimitError, TrustError):
@@ -149,13 +146,8 @@ def check_image(image: Image, *, unchecked: bool, progress: Progress | None = No
     state = check_state(image)
     warnings = [] if state is None else [f"{image.path}: {state}; it is signed again"]
     if unchecked:
-        return [
-            *warnings,
-            (
-                f"{image.path}: signed unchecked: the signature vouches for an image that "
-                "may not be valid"
-            ),
-        ]
+        warning = "the signature vouches for an image that may not be valid"
+        return [*warnings, f"{image.path}: signed unchecked: {warning}"]
     report = verify(image, None, 0, shallow=True, without_signature=True, progress=progress)
     found = [
         one
@@ -210,15 +202,14 @@ def resign(
     """
     chain, issued_at = signing.chain, signing.issued_at
     requests = image_requests(image, issued_at, chain)
-    known = _known(image, requests) | {
-        request.digest: signature
-        for answer, where in signing.answers
-        for request, signature in [match_answer(answer, requests, where)]
-    }
+    known = _known(image, requests)
+    for answer, where in signing.answers:
+        request, signature = match_answer(answer, requests, where)
+        known[request.digest] = signature
     reusing = ReusingSigner(known.get, signing.signer, image.path)
     index = index_signed_at(image.index_raw, issued_at)
     tokens = {"index.json": index, index_jwt.NAME: sign_index(index, issued_at, chain, reusing)}
-    if len(requests) > 1:
+    if len(requests) > 1:  # the second is that for legacy clients
         _check_legacy_files(image)
         tokens[legacy_jwt.CERTIFICATE_NAME], tokens[legacy_jwt.NAME] = sign_legacy(chain, reusing)
     copied = members_of(image, without=_SIGNATURE)

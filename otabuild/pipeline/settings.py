@@ -23,6 +23,7 @@ def storage_plan(storage: StorageRecipe) -> StoragePlan:
     profile = PROFILES[storage.profile]
     bundle_size = storage.bundle_size or profile.bundle_size
     member_max = storage.bundle_member_max or profile.bundle_member_max
+    # The most of a bundle grows with its target, has room for each member, and is one leaf.
     return replace(
         profile,
         bundle_member_max=member_max,

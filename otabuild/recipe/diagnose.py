@@ -101,7 +101,7 @@ def _facts(error: Any, node: YamlNode, root: YamlNode, trail: Sequence[Key]) -> 
         return {"what": "unknown key", "expected": ", ".join(_known_keys(trail[:-1])), "hint": hint}
     if kind == "value_error":
         cause = context["error"]
-        if cause.what == "must be a string":
+        if cause.what == "must be a string":  # only the node knows how YAML has read it
             return _due("a string", node, trail)
         return {
             "what": cause.what,

@@ -210,6 +210,7 @@ def prune(
     """
     chosen = _chosen(survey(store, workers), pruning, store.url)
     withdraw(store, chosen, since)
+    # Whoever claims after this file is written sees it and waits, and earlier claims are seen here.
     key = f"{PRUNERS}{pruner}"
     store.put(key, document(key, f"{about}\n".encode()))
     try:

@@ -179,10 +179,12 @@ def publish(
     if _is_published(store, release, contents):
         put_about(store, release, about)
         return Published(name, digest, *amount, was_there=True, documents=tuple(about))
+    # Before anything is written: a name that is taken by mistake leaves no claim behind.
     was_claimed = _check_rivals(store, release) if store.can_list else False
     _claim(store, release, contents, pause)
     missing = _missing(store, contents, was_claimed=was_claimed, workers=workers)
     put_about(store, release, about)
+    # A release exists by its last file: index.jwt, or index.json where that is not signed.
     _upload(store, missing, workers, progress)
     _put_all(store, release, contents.documents, workers)
     store.put(release_file(name, INDEX), document(INDEX, contents.index))

@@ -61,5 +61,6 @@ def _cell(cell: str, value: object, *, is_number: bool) -> Html:
 
 def fold(title: str, *content: object, is_open: bool = False) -> Html:
     """Return content that can be opened and closed."""
+    # `open` is an attribute without a value, which `tag` does not have.
     folded = tag("details", tag("summary", title), *content)
     return Html(folded.replace("<details>", "<details open>", 1)) if is_open else folded

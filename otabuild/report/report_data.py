@@ -84,7 +84,8 @@ def make_report(image: Image, base: Image | None = None, *, now: int) -> ReportD
     by_table: dict[Reading, list[Payload]] = {}
     for payload in image.payloads:
         with problems.of(f"payload {payload.name}"):
-            _read_documents(payload)
+            # Read now what the page shows of its documents, so that the page does not fail there.
+            _ = payload.manifest, payload.config, payload.sys_config
             by_table.setdefault(payload.manifest.file_table.reading, []).append(payload)
             readable.append(payload)
     found: list[Usage] = []
@@ -130,11 +131,6 @@ class _Problems:
             raise
         except OtabuildError as error:
             self.add(name, error)
-
-
-def _read_documents(payload: Payload) -> None:
-    """Read what the page shows of the documents of a payload, so that it does not fail there."""
-    _ = payload.manifest, payload.config, payload.sys_config
 
 
 def _identity(image: Image) -> Identity:

@@ -271,6 +271,9 @@ def _usage(number: int, found: Usage) -> Html:
         )
         for name, use in forms
     ]
+    largest = [
+        (_paths(c), c.form, human_size(c.size), human_size(round(c.stored))) for c in found.largest
+    ]
     total = sum(use.size for _, use in forms) or 1
     bar = join(
         tag(
@@ -291,7 +294,7 @@ def _usage(number: int, found: Usage) -> Html:
         tag("div", bar, class_="bar", aria_hidden="true"),
         table(("form", "meaning", "contents", "bytes", "stored"), rows, (2, 3, 4)),
         tag("h4", "Largest files"),
-        table(("file", "form", "bytes", "stored"), map(_content_row, found.largest), (2, 3)),
+        table(("file", "form", "bytes", "stored"), largest, (2, 3)),
         tag("h4", "Duplicates: stored once, written several times"),
         table(
             ("files", "copies", "each", "more on the device"),
@@ -314,15 +317,6 @@ def _directories(tree: FolderUse) -> Html:
         for path, folder in sorted([*top, *below])
     ]
     return table(("path", "files", "bytes", "stored"), rows, (1, 2, 3))
-
-
-def _content_row(content: ContentUse) -> tuple[object, ...]:
-    return (
-        _paths(content),
-        content.form,
-        human_size(content.size),
-        human_size(round(content.stored)),
-    )
 
 
 def _paths(content: ContentUse) -> Html:

@@ -143,6 +143,7 @@ class _Known:
     def has(self, name: str) -> bool:
         """Whether a name is a component's; it may be a link from another document to this one."""
         name = name.removeprefix(self._link)
+        # As the end of a link, a reference is percent-encoded.
         if name in self._names or unquote(name) in self._names:
             return True
         try:

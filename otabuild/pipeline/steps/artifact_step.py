@@ -148,6 +148,7 @@ class ArtifactStep(Step[ArtifactInputs, Built]):
             {**counts, **self._documents(inputs)},
         )
 
+    # This and the next are apart from `run`, which sees the inputs and not the recipe (0013).
     def _open_built(self) -> AbstractContextManager[BuiltImage]:
         return open_built(self.recipe, self.workspace)
 

@@ -99,6 +99,7 @@ class ScanStep(Step[ScanInputs, Scanned]):
         options, warn, now_ns = inputs.options, self.workspace.warn, self.workspace.now_ns
         watched = _Watched(newest_archive(options))
         with sealed_archives(self.workspace) as archives:
+            # Inputs are read, and what is wrong in them is noted, only as the entries are written.
             result = scan(options, euid=os.geteuid(), work=archives)
             with publishing.replacing_stream(entries) as file:
                 counts = write_entries(file, watched.watch(result.entries))

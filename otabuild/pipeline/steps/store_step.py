@@ -92,6 +92,7 @@ class StoreStep(Step[StoreInputs, Stored]):
             size=sum(scanned.size for scanned in scans.values()),
         )
 
+    # Apart from `run`, which sees the inputs and not the recipe (decision 0013).
     def _open_base(self) -> AbstractContextManager[OpenBase]:
         return open_base(self.recipe, self.workspace.now, self.workspace.warn)
 

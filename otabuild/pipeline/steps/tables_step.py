@@ -121,6 +121,7 @@ class TablesStep(Step[TablesInputs, Tables]):
         if known is not None and cache.has((table := StoredTable(*known)).blob):
             return lambda: table
         tree, database = self.rootfs_path(name, "tree"), self.rootfs_path(name, "sqlite3")
+        # The tree is read twice, because the first path of a hard link tells how many follow.
         labels = write_file_table(database, read_tree(tree), link_counts(read_tree(tree))).labels()
         compressed = pool.submit(_add_table, cache, database, labels)
 
