@@ -11,7 +11,6 @@ import tarfile
 import venv
 import zipfile
 from email.parser import Parser
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -154,8 +153,8 @@ def test_a_release_has_the_same_bytes_wherever_it_is_built(tmp_path: Path) -> No
     made = []
     for number, place in enumerate(("here", "there/deeper")):
         source, out = tmp_path / place, tmp_path / f"out{number}"
-        with tarfile.open(fileobj=BytesIO(listed.stdout)) as archive:
-            archive.extractall(source, filter="data")
+        source.mkdir(parents=True)
+        subprocess.run(["tar", "-xC", source], input=listed.stdout, check=True)
         os.utime(source / "README.md", (number, number))
         release.build(source, out, epoch="1700000000")
         made.append({path.name: path.read_bytes() for path in out.iterdir()})

@@ -11,9 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
-from io import BytesIO
 from pathlib import Path
 
 from otabuild.version import __version__
@@ -30,8 +28,7 @@ def main() -> int:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(fileobj=BytesIO(_git("archive", "HEAD"))) as archive:
-            archive.extractall(folder, filter="data")
+        subprocess.run(["tar", "-xC", folder], input=_git("archive", "HEAD"), check=True)
         build(Path(folder), out, epoch=_git("log", "-1", "--format=%ct").decode().strip())
         (out / "NOTES.md").write_text(notes(Path(folder)), encoding="utf-8")
     packages = sorted(path for path in out.iterdir() if path.name.endswith((".whl", ".tar.gz")))
