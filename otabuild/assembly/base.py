@@ -86,11 +86,9 @@ class Base:
         stored = self._read(leaf)
         size = bundle.stored.content.size
         where = f"bundle {bundle.stored.content.digest.hex()} of the earlier release"
-        content = (
-            b"".join(decompress([stored], size, size, where))
-            if bundle.stored.compressed
-            else stored
-        )
+        content = stored
+        if bundle.stored.compressed:
+            content = b"".join(decompress([stored], size, size, where))
         places = {part.blob.digest: part for part in bundle.members}
         parts = tuple(places[blob.digest] for blob in wanted)
         for blob, offset in parts:

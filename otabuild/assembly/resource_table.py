@@ -63,10 +63,8 @@ class Resources:
     def rows(self) -> Iterator[ResourceRow]:
         """Yield the rows of the table by ascending id.
 
-        Rows of a kind are together, which compresses best.
-
-        Leaves and bundles come first, because filters name them, then bundle members, then single
-        contents by size.
+        Rows of a kind are together, which compresses best: leaves and bundles, because filters name
+        them, then bundle members, then single contents by size.
         """
         return (
             ResourceRow(_FIRST_ID + number, digest, made.size, self._filter(made))

@@ -137,15 +137,8 @@ class Index(Document):
     @property
     def update_agent(self) -> Descriptor | None:
         """The descriptor of the update agent package of the next generation, or None."""
-        return next(
-            (
-                d
-                for d in self.manifests
-                if d.media_type == UPDATE_AGENT_MANIFEST
-                and d.artifact_type == UPDATE_AGENT_ARTIFACT
-            ),
-            None,
-        )
+        kind = UPDATE_AGENT_MANIFEST, UPDATE_AGENT_ARTIFACT
+        return next((d for d in self.manifests if (d.media_type, d.artifact_type) == kind), None)
 
     @property
     def otaclient_package(self) -> Descriptor | None:

@@ -138,11 +138,7 @@ def parse_signing_input(signed: bytes) -> IndexToken:
 
 
 def assemble(signed: bytes, signature: bytes) -> bytes:
-    """Return the token made of a signing input and its signature, after verifying it.
-
-    Args:
-        signed: the result of `signing_input`.
-        signature: r and s, 64 bytes.
+    """Return the token made of a signing input and its signature (r and s, 64 bytes), verified.
 
     Raises:
         FormatError: `signed` is not a signing input that otabuild made.

@@ -46,12 +46,7 @@ def legacy_signing_input(certificate_pem: bytes) -> bytes:
 
 
 def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> bytes:
-    """Return metadata.jwt, after verifying it.
-
-    Args:
-        signed: the result of `legacy_signing_input`.
-        signature: r and s, 64 bytes.
-        certificate_pem: the bytes of certificate.pem.
+    """Return metadata.jwt of a signing input and its signature (r and s, 64 bytes), verified.
 
     Raises:
         TrustError: the signature was not made over these bytes with the key of that certificate.
@@ -63,10 +58,6 @@ def assemble_legacy(signed: bytes, signature: bytes, certificate_pem: bytes) -> 
 
 def verify_legacy_jwt(raw: bytes, certificate_pem: bytes) -> x509.Certificate:
     """Check metadata.jwt against certificate.pem. Only index.jwt can tell who owns the certificate.
-
-    Args:
-        raw: the bytes of metadata.jwt.
-        certificate_pem: the bytes of certificate.pem.
 
     Returns:
         The certificate. It must be the first certificate of index.jwt.

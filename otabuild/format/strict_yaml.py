@@ -124,11 +124,7 @@ class YamlNode:
 
 
 def parse_yaml(raw: bytes, where: str) -> tuple[YamlNode, tuple[Finding, ...]]:
-    """Read one YAML document.
-
-    Args:
-        raw: UTF-8 text.
-        where: the name of the file, for messages.
+    """Read one YAML document in UTF-8; `where` is the name of its file, for messages.
 
     Returns:
         The root (of kind null for an empty file), and remarks on tags and duplicate keys in line

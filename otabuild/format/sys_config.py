@@ -130,11 +130,7 @@ _KNOWN = frozenset(field.alias or name for name, field in SysConfig.model_fields
 
 
 def parse_sys_config(raw: bytes, where: str) -> SysConfig:
-    """Parse a sys_config that will go into an image.
-
-    Args:
-        raw: the bytes of the file, which are stored unchanged.
-        where: the name of the file, for messages.
+    """Parse a sys_config that will go into an image; `where` names its file, for messages.
 
     Raises:
         FormatError: it is not a sys_config, has a value that no client can use, or has something

@@ -28,11 +28,7 @@ class WrittenFile:
 
 
 def inspect_blob(image: Image, digest: str) -> Iterator[Chunk]:
-    """Yield the bytes of a blob in parts. They can be trusted only after the last part.
-
-    Args:
-        image: an open image.
-        digest: `sha256:` and 64 lowercase hex digits.
+    """Yield the bytes of a blob (`sha256:<hex>`) in parts, trusted only after the last part.
 
     Raises:
         FormatError: not a digest.

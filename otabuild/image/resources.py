@@ -387,11 +387,9 @@ def check_bundle(filter_: Bundled, row: ResourceRow, bundle: ResourceRow, where:
 
 def _bundle_of(filter_applied: bytes | None) -> int | None:
     """Return the bundle that a filter cuts from, as a sort key; None for other filters."""
-    return (
-        _base_of(filter_applied)
-        if filter_applied is not None and filter_applied[:2] == b"b:"
-        else None
-    )
+    if filter_applied is None or filter_applied[:2] != b"b:":
+        return None
+    return _base_of(filter_applied)
 
 
 def _base_of(filter_applied: bytes | None) -> int | None:

@@ -127,8 +127,7 @@ class _ArchiveTree:
                 "the archive contains a path twice",
                 where=f"{self._where}: {path}",
                 hint="programs differ in which one they take, unless `tar --append` wrote GNU "
-                "tar's own format; unpack the "
-                "archive and pack the tree again",
+                "tar's own format; unpack the archive and pack the tree again",
             )
         if self._archive:
             self._origin[path] = self._archive

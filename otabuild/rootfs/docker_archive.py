@@ -16,9 +16,8 @@ _NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?")
 def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None) -> list[Layer]:
     """Return the layers of an image, the lowest first.
 
-    `tag` is required if the archive contains several images.
-
-    `architecture` is the architecture that the image must have, or None.
+    `tag` is required if the archive contains several images; `architecture` is what the image must
+    have, or None.
 
     Raises:
         InputError: the archive is damaged, or does not contain exactly one such image.
@@ -36,14 +35,11 @@ def docker_layers(files: ArchiveFiles, tag: str | None, architecture: str | None
         image for image in images if tag is None or any(_same(tag, name) for name in _tags(image))
     ]
     if len(found) != 1:
+        names = sorted({str(name) for image in images for name in _tags(image)})
         raise InputError(
-            f"no image {tag or ''}".rstrip()
-            if not found
-            else "the archive contains several images",
+            "the archive contains several images" if found else f"no image {tag or ''}".rstrip(),
             where=files.where,
-            observed=", ".join(sorted({str(name) for image in images for name in _tags(image)}))[
-                :1000
-            ],
+            observed=", ".join(names)[:1000],
             hint="name the image by its tag, as in name:tag",
         )
     name = field(found[0], "Config", str, files.where)

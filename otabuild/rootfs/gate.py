@@ -64,11 +64,8 @@ def _reason(entry: Entry) -> str:
     """Return why the format cannot represent an entry, or an empty text if it can."""
     mode = entry.mode
     # Nearly all paths are short and ASCII: one test lets them pass.
-    reason = (
-        ""
-        if entry.path.isascii() and len(entry.path) <= limits.NAME
-        else _reason_of_name(entry.path)
-    )
+    is_plain = entry.path.isascii() and len(entry.path) <= limits.NAME
+    reason = "" if is_plain else _reason_of_name(entry.path)
     if reason or stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return reason
     if stat.S_ISLNK(mode):
@@ -117,9 +114,8 @@ def _reason_of_xattr(name: str, value: bytes, mode: int) -> str:
     if name.endswith(acl_text.UNCONVERTED):
         return (
             f"its access control list is there only {name.rpartition('(')[2][:-1]}, with names of "
-            "the machine that packed "
-            "it; pack with `tar --xattrs` instead of --acls, or drop it with `xattrs: {drop: "
-            "[system.posix_acl_*]}`"
+            "the machine that packed it; pack with `tar --xattrs` instead of --acls, or drop it "
+            "with `xattrs: {drop: [system.posix_acl_*]}`"
         )
     problem = xattr_problem(name, value, mode)
     return problem and f"its attribute {name} {problem}"

@@ -21,6 +21,7 @@ _PREFIX = ".wh."
 _OPAQUE_NAME = ".wh..wh..opq"
 _AUFS = ".wh..wh."
 """The prefix of names in `/` for internal records of aufs; docker omits them, too."""
+_NOT_FILES = {Mark.IMPLIED, Mark.LINK}
 
 
 class Layer(NamedTuple):
@@ -76,9 +77,8 @@ def _hashed(chunks: Iterable[bytes], hasher: hashlib._Hash) -> Iterator[bytes]:
 def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
     """Yield the entries of a layer in path order.
 
-    Whiteouts are at the path that they remove, opaque directories are marked.
-
-    A hard link to a path outside the layer has the mode `Mark.LINK` and that path as its target.
+    Whiteouts are at the path that they remove, opaque directories are marked. A hard link to a path
+    outside the layer has the mode `Mark.LINK` and that path as its target.
 
     Raises:
         InputError: a whiteout is invalid.
@@ -95,10 +95,7 @@ def with_whiteouts(archive: Archive, where: str) -> Iterator[Entry]:
         top = path.split("/")[1]
         if top.startswith(_AUFS) and top != _OPAQUE_NAME:
             continue
-        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode not in {
-            Mark.IMPLIED,
-            Mark.LINK,
-        }:
+        if path.rpartition("/")[2].startswith(_PREFIX) and entry.mode not in _NOT_FILES:
             whiteouts.append(path)
         elif "/" + _PREFIX in path:
             raise _senseless(path, where)

@@ -87,11 +87,9 @@ def _top(path: str, found: list[Entry]) -> Entry | None:
     """
     last = found[-1]
     top = last if last.mode not in _NOT_SAID else _below(path, last, found)
-    return (
-        top._replace(target=None)
-        if top is not None and top.target == OPAQUE and _is_folder(top)
-        else top
-    )
+    if top is not None and top.target == OPAQUE and _is_folder(top):
+        return top._replace(target=None)
+    return top
 
 
 def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
@@ -103,8 +101,7 @@ def _below(path: str, last: Entry, found: list[Entry]) -> Entry | None:
     if top.is_symlink or (adds and not top.is_directory):
         raise MisplacedEntryError(
             f"a source {'places entries' if adds else 'takes something away'} below a path that is "
-            "not a directory in an earlier "
-            "source",
+            "not a directory in an earlier source",
             where=path,
             observed="a symlink" if top.is_symlink else "a file",
             hint=(

@@ -182,14 +182,12 @@ def _one(found: list[Any], platform: str | None, reference: str | None, where: s
     # One image may have several tags.
     digests = {field(one, "digest", str, where): one for one in exact or fitting}
     if len(digests) != 1:
+        wanted = filter(None, (reference, platform and f"for {platform}"))
+        names = sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images)
         raise InputError(
-            " ".join(["no image", *filter(None, (reference, platform and f"for {platform}"))])
-            if not digests
-            else "the layout contains several images",
+            "the layout contains several images" if digests else " ".join(["no image", *wanted]),
             where=where,
-            observed=", ".join(
-                sorted(f"{_tag(one) or ''} {_platform(one) or ''}".strip() for one in images)
-            )[:1000],
+            observed=", ".join(names)[:1000],
             hint="name the image by its tag or digest, and a platform for a multi-platform image",
         )
     return digests.popitem()[1]

@@ -13,9 +13,7 @@ bounded, too."""
 
 
 def prefetched(chunks: Iterable[bytes]) -> Generator[bytes]:
-    """Yield the same chunks.
-
-    An exception of the source is raised at the place where it would have occurred.
+    """Yield the same chunks, and an exception of the source where it would have occurred.
 
     The thread ends with the stream, also when the stream is closed early.
     """

@@ -180,10 +180,8 @@ def _assemble(
         raise InputError(
             f"a member of the archive {reason}", where=f"{where}: {text(name)}", observed=size
         )
-    uid, gid = (
-        _number(records.get(b"uid"), block[108:116], where),
-        _number(records.get(b"gid"), block[116:124], where),
-    )
+    uid = _number(records.get(b"uid"), block[108:116], where)
+    gid = _number(records.get(b"gid"), block[116:124], where)
     # What is kept of an archive has room for no more; the gate knows what the format allows.
     if max(uid, gid) >> 63:
         raise InputError(

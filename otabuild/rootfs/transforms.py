@@ -240,12 +240,10 @@ def _hint_for_layers(manifest: Content | None, where: str) -> str:
 
     Every tool names the layers in its own way, so their names tell nothing.
     """
+    if manifest is None or manifest.size > _MANIFEST_LIMIT:
+        return ""
     try:
-        value = (
-            load_json(load_content(manifest))
-            if manifest and manifest.size <= _MANIFEST_LIMIT
-            else None
-        )
+        value = load_json(load_content(manifest))
     except ValueError:
         return ""
     if isinstance(value, list) and value and isinstance(value[0], dict) and "Layers" in value[0]:
@@ -356,7 +354,6 @@ def _unreadable(denied: set[tuple[str, str]], euid: int) -> InputUnreadableError
         f"{len(paths)} {'entry' if len(paths) == 1 else 'entries'} cannot be read by user {user}",
         where=", ".join(sorted({root or "/" for root, _ in denied})),
         observed=", ".join(paths[:_SHOWN]) + more,
-        hint="build as root; or make a tar as root (`tar --xattrs -cf rootfs.tar -C "
-        "TREE .`) and write "
-        "`source: {tar: rootfs.tar}`; or exclude these",
+        hint="build as root; or make a tar as root (`tar --xattrs -cf rootfs.tar -C TREE .`) and "
+        "write `source: {tar: rootfs.tar}`; or exclude these",
     )

@@ -40,10 +40,6 @@ def parse_answer(raw: bytes, where: str) -> bytes:
     may be in UTF-8 or UTF-16 with a mark, as PowerShell writes it. A high s is not changed, because
     readers accept both halves.
 
-    Args:
-        raw: the answer.
-        where: the source of the answer, for messages.
-
     Returns:
         r and s, 64 bytes.
 

@@ -342,9 +342,8 @@ def _link(
         yield _found(
             child,
             f"not signed with the key of its issuer's certificate {parent.where}",
-            "use the issuer certificate that belongs to it: "
-            "`openssl verify -partial_chain -trusted ISSUER.pem CERTIFICATE.pem` "
-            "shows whether it does",
+            "use the issuer certificate that belongs to it: `openssl verify -partial_chain "
+            "-trusted ISSUER.pem CERTIFICATE.pem` shows whether it does",
         )
         return
     elsewhere = next((other for other in chain if child.is_issued_by(other)), None)

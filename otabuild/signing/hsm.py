@@ -176,10 +176,8 @@ def _parse_uri(uri: str) -> tuple[dict[str, str], dict[str, str]]:
     """Return the path and query attributes of a URI; the path is still percent-encoded."""
     scheme, _, rest = uri.partition(":")
     path, _, query = rest.partition("?")
-    attributes, options = (
-        _pairs(path, ";"),
-        {name: unquote(value) for name, value in _pairs(query, "&").items()},
-    )
+    attributes = _pairs(path, ";")
+    options = {name: unquote(value) for name, value in _pairs(query, "&").items()}
     if scheme != "pkcs11":
         _refuse("not a pkcs11: URI")
     if "pin-value" in options:

@@ -63,8 +63,7 @@ def preflight(
     warnings = [] if unrooted is None else [str(unrooted)]
     return warnings + [
         f"{certificate.where}: expires soon, at {utc(certificate.not_after)} "
-        f"({certificate.subject}); clients will refuse "
-        "the image from then on"
+        f"({certificate.subject}); clients will refuse the image from then on"
         for certificate in chain
         if certificate.expires_soon(now)
     ]

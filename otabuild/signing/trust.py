@@ -78,8 +78,7 @@ def load_anchors(paths: Iterable[str]) -> tuple[Certificate, ...]:
             "no trust anchor: without one, nothing can be verified",
             where=", ".join(files or paths),
             hint="name the file of a self-signed root certificate, or a folder with such *.pem or "
-            "*.crt files; "
-            "an intermediate certificate is not an anchor",
+            "*.crt files; an intermediate certificate is not an anchor",
         )
     return anchors
 
@@ -138,8 +137,7 @@ def verify_chain(chain: Sequence[Certificate], policy: TrustPolicy, now: int) ->
         expected="; ".join(sorted({anchor.subject for anchor in policy.anchors}))
         or "at least one trust anchor",
         hint="add the root certificate of that issuer to the trust store if you trust it, or the "
-        "missing intermediate "
-        "to the chain when signing",
+        "missing intermediate to the chain when signing",
     )
 
 

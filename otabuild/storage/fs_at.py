@@ -41,9 +41,8 @@ def _metadata(operation: str, path: str) -> Iterator[None]:
                 f"cannot {operation}",
                 where=path,
                 observed=error.strerror,
-                hint="deploy as root, to a file system that supports it; or write "
-                "a tar with --to-tar; "
-                "or leave owners out with --no-owner",
+                hint="deploy as root, to a file system that supports it; or write a tar with "
+                "--to-tar; or leave owners out with --no-owner",
             ) from error
 
 

@@ -50,11 +50,7 @@ def write_artifact(
 ) -> str:
     """Write the members, in the format's order, to an artifact that appears when complete.
 
-    Args:
-        path: the artifact; an existing one is replaced.
-        members: in any order; folders are added.
-        workers: number of threads for copying; does not affect the bytes.
-        progress: called with the size of each copied member.
+    Arguments are those of `Sink.write`; an artifact that is there already is replaced.
 
     Returns:
         The SHA-256 of the artifact, as hex.

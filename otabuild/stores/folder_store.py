@@ -81,11 +81,9 @@ class FolderStore(Store):
             return None
         except OSError as error:
             raise self._error("look at", key, error) from error
-        return (
-            StoreFile(key, status.st_size, status.st_mtime)
-            if stat.S_ISREG(status.st_mode)
-            else None
-        )
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return StoreFile(key, status.st_size, status.st_mtime)
 
     def files(self, prefix: str) -> Iterator[StoreFile]:
         """See `Store.files`."""

@@ -168,9 +168,8 @@ def _query(
 ) -> None:
     """Register a rule: `sql` must not return a row.
 
-    Its columns are where, and optionally observed and expected.
-
-    Of a `kind` without a path, inodes or resources, where is its number.
+    Its columns are where (the number of a `kind` without a path: inode or resource), and optionally
+    observed and expected.
     """
     query = Template(sql).substitute(_WORDS)
 

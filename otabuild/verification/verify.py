@@ -139,8 +139,6 @@ def verify(
     run.findings.extend(
         Finding(image.path, note, rule="compat", severity="note") for note in image.compat.notes
     )
-    findings = tuple(dict.fromkeys(run.findings))
-    not_looked_for = tuple(_not_looked_for(image.source))
     return Report(
         image.path,
         shallow,
@@ -148,8 +146,8 @@ def verify(
         strict,
         signature,
         run.counts,
-        findings,
-        not_looked_for,
+        findings=tuple(dict.fromkeys(run.findings)),
+        not_looked_for=tuple(_not_looked_for(image.source)),
     )
 
 

@@ -9,13 +9,9 @@ from otabuild.signing.trust import TrustPolicy
 
 
 def verify_sign(image: Image, policy: TrustPolicy | None, now: int) -> SignatureReport:
-    """Verify the signature, and that it covers this index.json.
+    """Verify the signature at a time (Unix seconds), and that it covers this index.json.
 
-    Args:
-        image: an open image.
-        policy: whom to trust; None checks everything except the trust anchor, and the report says
-            so.
-        now: Unix seconds.
+    Without a policy, everything except the trust anchor is checked, and the report says so.
 
     Raises:
         TrustError: the image is not signed, or the chain or signature is invalid.
