@@ -282,8 +282,11 @@ def test_an_image_of_every_tool_is_no_root_file_system(tmp_path: Path, kind: str
     assert hint in caught.value.hint
 
 
+TOO_LARGE = pytest.param(SAVED + b" " * (4 << 20), id="too large to be looked at")
+
+
 @pytest.mark.parametrize(
-    "manifest", [b"[]", b"{}", b"[1]", b"null", b"no JSON", b"\xff", b"[" * 9999, b'{"layers": 1}']
+    "manifest", [b"[]", b"{}", b"[1]", b"null", b"no JSON", b"\xff", b"[" * 9999, b'{"layers": 1}', TOO_LARGE]
 )
 def test_a_tree_that_only_has_such_names_is_no_image(tmp_path: Path, manifest: bytes) -> None:
     root = tmp_path / "root"
