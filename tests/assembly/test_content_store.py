@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from otabuild.assembly import content_store
+from otabuild.assembly.base import Base
 from otabuild.assembly.content_store import ContentStore, Counts, StoppedError
 from otabuild.assembly.stored import BundleMember, StoredContent
 from otabuild.errors import InputChangedError
@@ -248,6 +249,19 @@ def test_a_stream_that_is_stored_is_not_read(tmp_path: Path, store: ContentStore
     known = found._replace(digest=stored.content.digest)
     assert store.store_file(known) == stored
     assert store.counts.bytes_read == read
+
+
+@pytest.mark.usefixtures("streaming")
+def test_a_stream_that_the_base_has_is_hashed_and_not_compressed(tmp_path: Path, cache: Cache) -> None:
+    data, frame, done = text(5000), compress(text(5000), 3), list[int]()
+    theirs = StoredContent(blob(data), blob(frame), (blob(frame),))
+    base = Base([], {blob(frame): frame}.__getitem__, {blob(data).digest: theirs}, is_trusted=True)
+    store = ContentStore(cache, PLAN, base, done.append)
+    assert store.store_file(content(tmp_path / "a", data)) == theirs
+    due = Counts(files_hashed=1, bytes_hashed=5000, bytes_read=5000, contents_of_base=1)
+    assert store.counts.to_value() == due.to_value()
+    assert base.taken == {blob(frame)}
+    assert done == [5000]
 
 
 @pytest.mark.usefixtures("streaming")

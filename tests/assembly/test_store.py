@@ -255,6 +255,17 @@ def test_hashes_are_remembered_in_batches(
     assert stored(watched, tree)[2].files_hashed == 0
 
 
+def test_only_what_is_inlined_is_remembered_with_its_bytes(tmp_path: Path, cache: Cache) -> None:
+    files = {f"/{size}": noise(size, size) for size in (64, 65, 2000)}
+    tree = entries(tmp_path / "tree", files)
+    stored(cache, tree)
+    keys = [entry.content.stat_key for entry in tree if entry.content and entry.content.stat_key]
+    found = cache.hashed(keys)
+    assert {found[key] for key in keys} == {
+        (blob(data).digest, data if len(data) == 64 else None) for data in files.values()
+    }
+
+
 def test_there_are_no_more_threads_than_workers(tmp_path: Path, watched: WatchedCache) -> None:
     tree = entries(tmp_path / "tree", {f"/{n}": noise(1500, n) for n in range(20)})
     store_contents([lambda: tree], PLAN, environment(watched, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ def test_the_modes_of_a_folder_are_those_of_its_machine(tmp_path: Path) -> None:
     (path / "index.json").chmod(0o600)
     (path / "blobs").chmod(0o700)
     assert worlds.verified(path, strict=True).findings == ()
+
+
+def test_what_is_in_a_folder_and_in_no_image_is_found_by_its_mode_or_name(tmp_path: Path) -> None:
+    path = forge.forge().directory(tmp_path / "image")
+    os.mkfifo(path / "index.jwt.old", 0o600)
+    (path / "blobs/link").symlink_to("sha256")
+    (path / "notes").touch()
+    found = {(finding.where, finding.what, finding.observed) for finding in worlds.verified(path).findings}
+    assert found >= {
+        ("index.jwt.old", "neither a file nor a folder", "0o10600"),
+        ("blobs/link", "neither a file nor a folder", "0o120777"),
+        ("notes", "does not belong in an image", None),
+    }
 
 
 def test_an_interrupt_stops_all_threads_before_they_have_hashed_everything(tmp_path: Path) -> None:
