@@ -104,11 +104,8 @@ class BuildDriver:
 
         The artifact itself is not touched. Callers hold the lock.
         """
-        run_steps(
-            [step for step in self.steps if not isinstance(step, ArtifactStep)],
-            time.monotonic,
-            tell,
-        )
+        earlier = [step for step in self.steps if not isinstance(step, ArtifactStep)]
+        run_steps(earlier, time.monotonic, tell)
         return ArtifactStep(self.recipe, self.workspace).decide().reasons
 
     def write_report(self, done: Iterable[Done]) -> Made:

@@ -246,9 +246,8 @@ class NotVerifiedError(IntegrityError):
 
     def __str__(self) -> str:
         """Return the message, and each finding on a separate line."""
-        return "\n".join([super().__str__(), *(f"{finding}" for finding in self.findings)]).replace(
-            "\n", "\n  "
-        )
+        lines = [super().__str__(), *map(str, self.findings)]
+        return "\n".join(lines).replace("\n", "\n  ")
 
 
 class LimitError(OtabuildError):

@@ -157,11 +157,9 @@ class _Current:
     def __repr__(self) -> str:
         # `doit info` prints this where it says why a task is not up to date.
         decision = self.decisions.get(self.name)
-        return (
-            "; ".join(decision.reasons)
-            if decision and decision.reasons
-            else self.undecided or "nothing changed"
-        )
+        if decision and decision.reasons:
+            return "; ".join(decision.reasons)
+        return self.undecided or "nothing changed"
 
 
 def run_step(name: str) -> dict[str, Any] | TaskFailed:

@@ -92,15 +92,13 @@ class BaseSummary(NamedTuple):
 
     def describe(self) -> str:
         """Say it in one line."""
-        how = (
-            "nothing of them is compressed or fetched again"
-            if self.is_trusted
-            else "used by their bytes"
-        )
-        return (
-            f"base: {self.place}: {counted(self.resources, 'resource')}, "
-            f"{how if self.resources else 'not used'}"
-        )
+        if not self.resources:
+            how = "not used"
+        elif self.is_trusted:
+            how = "nothing of them is compressed or fetched again"
+        else:
+            how = "used by their bytes"
+        return f"base: {self.place}: {counted(self.resources, 'resource')}, {how}"
 
 
 def summarize_base(recipe: Recipe, now: int, warn: Callable[[str], None]) -> BaseSummary | None:

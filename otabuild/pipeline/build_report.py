@@ -97,11 +97,9 @@ def work_line(done: Iterable[Done]) -> str:
     if not ran:
         return f"nothing to do: all {counted(len(steps), 'step')} up to date"
     seconds = ", ".join(f"{step.name.partition(':')[0]} {step.seconds:.1f} s" for step in ran)
-    reused = (
-        [f"{len(steps) - len(ran)} of {counted(len(steps), 'step')} up to date"]
-        if len(ran) < len(steps)
-        else []
-    )
+    reused = []
+    if len(ran) < len(steps):
+        reused.append(f"{len(steps) - len(ran)} of {counted(len(steps), 'step')} up to date")
     for count, noun in (
         ("contents-reused", "stored content"),
         ("contents-of-base", "content of the base"),

@@ -44,11 +44,8 @@ def _in_payload(
 ) -> Iterator[str]:
     if one.manifest.file_table != other.manifest.file_table:
         for change in diff_entries(one.entries(), other.entries()):
-            what = (
-                ", ".join(f"{a.name} {a.before} and {a.after}" for a in change.aspects)
-                or change.kind
-            )
-            yield f"path {change.path} of payload {name}: {what}"
+            aspects = ", ".join(f"{a.name} {a.before} and {a.after}" for a in change.aspects)
+            yield f"path {change.path} of payload {name}: {aspects or change.kind}"
         yield f"file table of payload {name}: {_OTHER_BYTES}"
     if one.sys_config != other.sys_config:
         yield f"sys_config of payload {name}"

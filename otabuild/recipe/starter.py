@@ -18,11 +18,8 @@ def starter_recipe(name: str, *, keep_owners: bool) -> str:
 
     With `keep_owners`, files keep their owners; otherwise all belong to root.
     """
-    text = (
-        resources.files(__package__ or "otabuild.recipe")
-        .joinpath("starter.yaml")
-        .read_text("utf-8")
-    )
+    template = resources.files(__package__ or "otabuild.recipe") / "starter.yaml"
+    text = template.read_text("utf-8")
     if keep_owners:
         text = text.replace("    owner:", "    # owner:")
     return text.replace("@NAME@", name)

@@ -39,11 +39,10 @@ class FolderUse:
 
     def prune(self, smallest_size: float, smallest_stored: float) -> None:
         """Drop what is too small to show; the directories above still count it."""
+        largest_first = sorted(self.children.items(), key=lambda item: (-item[1].size, item[0]))
         self.children = {
             name: child
-            for name, child in sorted(
-                self.children.items(), key=lambda item: (-item[1].size, item[0])
-            )
+            for name, child in largest_first
             if child.size >= smallest_size or child.stored >= smallest_stored
         }
         for child in self.children.values():
@@ -114,16 +113,15 @@ def usage(image: Image, payloads: Sequence[Payload]) -> Usage:
             tree.add(entry.path, size, blob_bytes / len(entries))
         found.append(ContentUse(tuple(entry.path for entry in entries), size, form, blob_bytes))
     tree.prune(tree.size * _SMALLEST_SHARE, tree.stored * _SMALLEST_SHARE)
+    largest = sorted(found, key=lambda content: (-content.size, content.paths))
+    repeated = filter(lambda content: content.repeated, found)
+    duplicates = sorted(repeated, key=lambda content: (-content.repeated, content.paths))
     return Usage(
         tuple(payload.name for payload in payloads),
         tree,
         dict(sorted(forms.items())),
-        tuple(sorted(found, key=lambda content: (-content.size, content.paths))[:_LARGEST]),
-        tuple(
-            sorted((c for c in found if c.repeated), key=lambda c: (-c.repeated, c.paths))[
-                :_LARGEST
-            ]
-        ),
+        tuple(largest[:_LARGEST]),
+        tuple(duplicates[:_LARGEST]),
     )
 
 

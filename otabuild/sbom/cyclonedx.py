@@ -157,19 +157,14 @@ def _contained(payload: Payload, inventory: Inventory, *, unpackaged: bool) -> I
             bom_ref=f"os:{name}@{version}",
         )
     for kernel in inventory.kernels:
-        yield _plain(
-            ComponentType.PLATFORM,
-            "linux",
-            kernel,
-            f"cpe:2.3:o:linux:linux_kernel:{_plain_version(kernel)}",
-        )
+        cpe = f"cpe:2.3:o:linux:linux_kernel:{_plain_version(kernel)}"
+        yield _plain(ComponentType.PLATFORM, "linux", kernel, cpe)
     if bsp := payload.config.labels.get(ann.BSP_VERSION):
         yield _plain(ComponentType.FIRMWARE, "jetson-linux", bsp)
     places: dict[str, list[InstalledPackage]] = {}
     for package in inventory.maintained:
-        places.setdefault(package_url(package, inventory.distribution).to_string(), []).append(
-            package
-        )
+        url = package_url(package, inventory.distribution).to_string()
+        places.setdefault(url, []).append(package)
     for packages in places.values():
         yield _package_component(packages, package_url(packages[0], inventory.distribution))
     for path in inventory.unpackaged if unpackaged else ():

@@ -57,10 +57,8 @@ def _qualifiers(package: InstalledPackage, distribution: str | None) -> dict[str
 def _upstream(package: InstalledPackage) -> str:
     if package.type == "rpm" and package.source:
         return f"{package.source}-{package.source_version}.src.rpm"
-    if not package.source or (package.source, package.source_version) == (
-        package.name,
-        package.version,
-    ):
+    named = package.name, package.version
+    if not package.source or (package.source, package.source_version) == named:
         return ""
     same = package.source_version in ("", package.version)
     return package.source if same else f"{package.source}@{package.source_version}"

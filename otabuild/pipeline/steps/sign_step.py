@@ -64,12 +64,8 @@ class SignStep(Step[SignInputs, Signed]):
     @property
     def outputs(self) -> tuple[str, ...]:
         """See `Step.outputs`."""
-        return tuple(
-            map(
-                self.path,
-                [NAME, *([LEGACY_NAME, CERTIFICATE_NAME] if needs_legacy(self.recipe) else [])],
-            )
-        )
+        legacy = [LEGACY_NAME, CERTIFICATE_NAME] if needs_legacy(self.recipe) else []
+        return tuple(map(self.path, [NAME, *legacy]))
 
     @property
     def _sign(self) -> Sign:
