@@ -182,6 +182,7 @@ class _StoreRun:
                 # Another path of a file that was taken already.
                 self._environment.progress(content.size)
             found.append(digest)
+        # A bundle does not span two rootfs (section 7).
         self._end_bundle()
         self._chunker = Chunker(self._plan)
         return found
@@ -199,6 +200,7 @@ class _StoreRun:
                 self.store.counts.add(contents_of_base=len(wanted))
             else:
                 left += members
+        # In path order, as the chunker takes them.
         for member in sorted(left, key=lambda member: member.path):
             self._put(member)
         self._end_bundle()

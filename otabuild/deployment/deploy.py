@@ -69,6 +69,7 @@ def deploy(
         drop_left(path)
     check_target(path, payload.image)
     with keeping(payload.image, path) as kept:
+        # What fails here stops the deployment before the target is written to (section 11).
         signer = check_deployable(
             payload, policy, now, insecure_no_verify=insecure_no_verify, reuse=reuse
         )

@@ -137,6 +137,7 @@ class Index(Document):
     @property
     def update_agent(self) -> Descriptor | None:
         """The descriptor of the update agent package of the next generation, or None."""
+        # With another artifactType it is none of those that section 12 knows.
         kind = UPDATE_AGENT_MANIFEST, UPDATE_AGENT_ARTIFACT
         return next((d for d in self.manifests if (d.media_type, d.artifact_type) == kind), None)
 

@@ -73,6 +73,7 @@ class Blobs:
             StorageError: the operating system could not read it.
         """
         name = blob_name(digest)
+        # Where a place knows sizes at once, a wrong one is told before a byte is read.
         if size is not None and self._source.knows_sizes:
             stored = self._source.size(name)
             if stored is not None and stored != size:

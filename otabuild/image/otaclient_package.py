@@ -187,6 +187,7 @@ def check_legacy_folder(
             **_files_of(release),
             RELEASE_MANIFEST: Blob(manifest.config.digest, manifest.config.size),
         }
+        # A folder without a manifest counts as the package's own, so that what it lacks is missed.
         if raw is None or hashlib.sha256(raw).digest() == manifest.config.digest:
             _check_own_release(image, found, due)
             return tuple(_not_covered(prefix + name) for name in sorted(found - due.keys()))

@@ -151,6 +151,8 @@ class DirectorySource:
             made: list[tuple[str, Entry | _Folder]] = []
             for name, status in children:
                 path = base + name
+                # The attributes of a link can be read by path only. This path is short, and nobody
+                # can lead it elsewhere.
                 made.append((name, self._entry(path, status, f"/proc/self/fd/{fd}/{name}", links)))
                 if stat.S_ISDIR(status.st_mode) and self._descends(path):
                     made.append((name + "/", _Folder(path, status)))

@@ -120,6 +120,7 @@ def _entries(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) -> 
     try:
         yield from _prepared(options, notes, euid, work)
     except MisplacedEntryError as error:
+        # Looked up for the message alone, so only now.
         path, opening = error.where, _opening(options, work, set())
         inputs = (*options.sources, *options.overlays)
         holders = [name for found in inputs for name in found.opened(opening).holders(path)]
@@ -139,6 +140,7 @@ def _prepared(options: RootfsOptions, notes: ScanNotes, euid: int, work: str) ->
     makers: dict[str, transforms.Maker] = transforms.emptied_folders() if options.clean else {}
     if options.stub_resolv_conf:
         makers |= transforms.stub_resolv_conf()
+    # Overlays come after it, so that nothing of them is cleaned, excluded or replaced.
     entries = transforms.place(entries, makers)
     opening = _opening(options, work, denied)
     overlays = [_entries_of(found, opening, euid, options) for found in options.overlays]

@@ -97,6 +97,7 @@ def check_index_jwt(
             )
         )
         chain = sorted_chain
+    # Each check by itself: one that fails must not hide another.
     with _collected(problems):
         if policy is None:
             problems.extend(chain_problems(chain, {VERIFICATION: now}))
@@ -153,6 +154,7 @@ def verify_index_jwt(
 
 
 def _check_time(issued_at: int | None, policy: TrustPolicy | None, now: int) -> None:
+    # Without leeway, as clients do it (section 12).
     if issued_at is not None and issued_at > now:
         raise TrustError(
             "signed in the future, which clients refuse",

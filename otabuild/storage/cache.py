@@ -230,6 +230,7 @@ class Cache:
         marked as used. If the file system does not support holes, space is freed only when a whole
         pack is dropped.
         """
+        # Sums run from what is kept first: blobs that were never marked, then the most recent ones.
         older = """FROM (
                 SELECT digest, used,
                     sum(size) OVER (ORDER BY used = 0 DESC, used DESC, digest) AS total FROM blobs)
