@@ -97,7 +97,9 @@ class Contents(Generic[T]):
         if self.reuse is not None:
             self.reuse.look_for(wanted)
         missing = {
-            digest: size for digest, size in wanted.items() if not self._may_be_reused(digest)
+            digest: size
+            for digest, size in wanted.items()
+            if self.reuse is None or not self.reuse.may_have(digest)
         }
         planned = self._leaves(missing)
         if self.kept is not None:
@@ -127,9 +129,6 @@ class Contents(Generic[T]):
             reused_contents=len(self._reused),
             reused_bytes=sum(self._reused),
         )
-
-    def _may_be_reused(self, digest: bytes) -> bool:
-        return self.reuse is not None and self.reuse.may_have(digest)
 
     def _leaves(self, wanted: Mapping[bytes, object]) -> list[Blob]:
         """Return the distinct blobs of contents, in the order in which they are needed."""

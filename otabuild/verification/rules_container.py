@@ -27,11 +27,8 @@ class ContainerSubject:
     oci_layout: bytes | None
 
     @property
-    def names(self) -> Iterator[str]:
-        """The names of all members in storage order; none for a directory, which has no order."""
-        return (member.name for member in self._entries())
-
-    def _entries(self) -> Iterator[BackendFile]:
+    def entries(self) -> Iterator[BackendFile]:
+        """The entries of an artifact in storage order; none for a directory, which has no order."""
         return self.source.members() if self.source.is_artifact else iter(())
 
 
@@ -71,7 +68,7 @@ def check_first_entries(subject: ContainerSubject) -> Iterator[Finding]:
     """index.json is the first entry of an artifact, index.jwt the second (section 1), because
     clients stream it.
     """
-    names = list(subject.names)
+    names = [entry.name for entry in subject.entries]
     due = [name for name in ("index.json", "index.jwt") if name in names]
     if names[: len(due)] != due:
         yield Finding(
@@ -85,13 +82,13 @@ def check_order(subject: ContainerSubject) -> Iterator[Finding]:
     order is accepted.
     """
     last = ""
-    for name in subject.names:
-        if name in ("index.json", "index.jwt"):
+    for entry in subject.entries:
+        if entry.name in ("index.json", "index.jwt"):
             continue
-        if name < last:
-            yield Finding(name, "is out of order", last)
+        if entry.name < last:
+            yield Finding(entry.name, "is out of order", last)
             return
-        last = name
+        last = entry.name
 
 
 @rule("container.mode", ContainerSubject, severity="note")
@@ -99,10 +96,10 @@ def check_modes(subject: ContainerSubject) -> Iterator[Finding]:
     """Entries have the modes 0644 and 0755 (section 1), although nothing is ever extracted with
     them.
     """
-    for member in subject.source.members() if subject.source.is_artifact else ():
-        due = _FOLDER_MODE if stat.S_ISDIR(member.mode) else _FILE_MODE
-        if member.mode != due:
-            yield Finding(member.name, "the mode is wrong", oct(member.mode), oct(due))
+    for entry in subject.entries:
+        due = _FOLDER_MODE if stat.S_ISDIR(entry.mode) else _FILE_MODE
+        if entry.mode != due:
+            yield Finding(entry.name, "the mode is wrong", oct(entry.mode), oct(due))
 
 
 @rule("index.unknown", IndexSubject)
