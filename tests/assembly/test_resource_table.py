@@ -57,6 +57,14 @@ def test_a_slice_may_repeat() -> None:
     assert found[1].filter_applied == Sliced((FIRST, FIRST)).pack()
 
 
+def test_contents_of_one_size_are_ordered_by_digest_however_they_came() -> None:
+    contents = [b"%d" % number for number in range(9)] + [b"longer"]
+    due = sorted((blob(data) for data in contents), key=lambda one: (one.size, one.digest))
+    for order in (contents, contents[::-1]):
+        found = rows(Storage([plain(data) for data in order], []))
+        assert [row.digest for row in found] == [one.digest for one in due]
+
+
 def test_a_file_that_is_the_frame_of_another_stays_a_blob() -> None:
     outer = StoredContent(blob(b"file"), blob(b"frame"), (blob(b"frame"),))
     inner = StoredContent(blob(b"frame"), blob(b"frame of the frame"), (blob(b"frame of the frame"),))

@@ -218,9 +218,10 @@ def test_only_trees_and_plan_decide(
 
 
 class WatchedCache(Cache):
-    """A cache that records the batches of hashes it is given, and how many threads add blobs at a time."""
+    """A cache that records the batches of hashes it is given or asked for, and how many threads add blobs at a time."""
 
     batches: list[int]
+    asked: list[int]
     adding: int
     most: int
 
@@ -228,6 +229,11 @@ class WatchedCache(Cache):
         batch = list(rows)
         self.batches.append(len(batch))
         super().remember_hashed(batch)
+
+    def hashed(self, keys: Iterable[FileKey]) -> dict[FileKey, tuple[bytes, bytes | None]]:
+        batch = list(keys)
+        self.asked.append(len(batch))
+        return super().hashed(batch)
 
     def add(self, data: bytes) -> Blob:
         self.adding += 1
@@ -240,7 +246,7 @@ class WatchedCache(Cache):
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[WatchedCache]:
     with WatchedCache(str(tmp_path / "watched")) as cache:
-        cache.batches, cache.adding, cache.most = [], 0, 0
+        cache.batches, cache.asked, cache.adding, cache.most = [], [], 0, 0
         yield cache
 
 
@@ -253,6 +259,14 @@ def test_hashes_are_remembered_in_batches(
     stored(watched, tree)
     assert watched.batches == batches
     assert stored(watched, tree)[2].files_hashed == 0
+
+
+def test_hashes_are_asked_for_in_batches(
+    tmp_path: Path, watched: WatchedCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "_BATCH", 3)
+    stored(watched, entries(tmp_path / "tree", {f"/{n}": noise(500, n) for n in range(5)}))
+    assert watched.asked == [3, 2]
 
 
 def test_only_what_is_inlined_is_remembered_with_its_bytes(tmp_path: Path, cache: Cache) -> None:
