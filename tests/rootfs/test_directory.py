@@ -8,6 +8,7 @@ import stat
 import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,17 @@ def test_a_content_below_a_host_path_longer_than_path_max_is_read(deep_path: Pat
     assert last.content is not None
     assert len(last.content.host_path) > 4096
     assert load_content(last.content) == b"x" * 100
+
+
+def test_a_symlink_has_no_attributes_of_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("file")
+    os.setxattr(tmp_path / "file", "user.x", b"of the file")
+    assert entries(tmp_path)["/link"].xattrs == {}
+    with suppress(PermissionError):  # Linux lets only root give a symlink any
+        os.setxattr(tmp_path / "link", "trusted.x", b"of the link", follow_symlinks=False)
+        os.setxattr(tmp_path / "file", "trusted.x", b"of the file")
+        assert entries(tmp_path)["/link"].xattrs == {"trusted.x": b"of the link"}
 
 
 def test_a_long_host_path_may_lead_through_folders_that_can_only_be_entered(
