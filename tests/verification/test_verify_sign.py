@@ -40,3 +40,9 @@ def test_a_signature_of_another_index_is_refused(tmp_path: Path) -> None:
     other = pki.token(pki.header(), pki.claims())
     with pytest.raises(IntegrityError, match=r"index\.json: content does not match its digest"):
         signed(tmp_path, forge.policy(), token=constant(other))
+
+
+def test_a_signer_that_the_policy_does_not_trust_is_refused(tmp_path: Path) -> None:
+    others = TrustPolicy(anchors=pki.anchors(pki.issue("root of others")))
+    with pytest.raises(TrustError):
+        signed(tmp_path, others)
