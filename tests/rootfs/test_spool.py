@@ -43,3 +43,8 @@ def test_a_spool_that_cannot_be_moved_to_its_place_goes(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nowhere"):
         keep_nowhere()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_spool_that_cannot_be_created_says_so(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="create"):
+        Spool(str(tmp_path / "no-folder" / "spool"))
