@@ -42,7 +42,7 @@ def mounts() -> list[Mount]:
     """Return all mounts; none without /proc."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:
-            return [_mount(os.fsdecode(line.rstrip(b"\n"))) for line in file]
+            return [_mount(os.fsdecode(line)) for line in file]
     except FileNotFoundError:
         return []
 
