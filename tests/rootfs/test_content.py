@@ -42,6 +42,12 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 }
 
 
+def test_a_key_tells_file_systems_apart() -> None:
+    status = os.stat("/")
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    assert stat_key(status) == (status.st_dev, status.st_ino, status.st_size, *times)
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_b1_a_change_between_scan_and_reading_is_named(tmp_path: Path, change: str) -> None:
     path = tmp_path / "file"

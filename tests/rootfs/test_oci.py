@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -420,6 +421,14 @@ def test_b13_false_images_are_refused(tmp_path: Path, attack: str) -> None:
     assert not list((tmp_path / "work").rglob("*.entries"))
 
 
+def test_a_layer_without_a_digest_is_told_with_its_layout(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "layout")
+    root = layout.index(layout.image(LAYER, layers=[{"mediaType": TAR}]))
+    with pytest.raises(InputError, match="digest") as refused:
+        entries(root, tmp_path / "work")
+    assert refused.value.where == str(root)
+
+
 def test_a_blob_that_is_a_symlink_is_named(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "layout")
     with pytest.raises(InputError, match=r"is a symlink[^$]*cp -rL"):
@@ -457,7 +466,7 @@ def docker_archive(path: Path, images: Any, files: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("docker", [True, False])
+@pytest.mark.parametrize("form", ["docker-archive", "layout", "layout in a tar"])
 @pytest.mark.parametrize(
     ("found", "due", "good"),
     [
@@ -466,14 +475,17 @@ def docker_archive(path: Path, images: Any, files: dict[str, bytes]) -> Path:
     ],
 )  # fmt: skip
 def test_the_architecture_of_an_image_is_that_of_the_recipe(
-    tmp_path: Path, docker: bool, found: str | None, due: str, good: bool
+    tmp_path: Path, form: str, found: str | None, due: str, good: bool
 ) -> None:
+    docker = form == "docker-archive"
     if docker:
         config = json.dumps({"architecture": found, **json.loads(config_of(LAYER))}).encode()
         place = docker_archive(tmp_path / "a.tar", [{"Config": "c", "Layers": ["l"]}], {"l": LAYER, "c": config})
     else:
         layout = Layout(tmp_path / "layout")
         place = layout.index(layout.image(LAYER, arch=found))  # type: ignore[arg-type]  # an image that does not say
+        if form == "layout in a tar":
+            place = Path(shutil.make_archive(str(place), "tar", place))
     chosen = RootfsOptions(((DockerArchiveInput if docker else OciInput)(str(place), architecture=due),))
     if good:
         assert "/a" in paths(scan(chosen, euid=0, work=str(tmp_path / "work")).entries)

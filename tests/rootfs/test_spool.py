@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,16 @@ def test_a_spool_that_cannot_be_moved_to_its_place_goes(tmp_path: Path) -> None:
 def test_a_spool_that_cannot_be_created_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="create"):
         Spool(str(tmp_path / "no-folder" / "spool"))
+
+
+def test_a_spool_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Spool(str(tmp_path / "spool")) as file:
+        file.write(bytes(2000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, old[1]))
+        try:
+            with pytest.raises(StorageError) as refused:
+                file.keep(str(tmp_path / "kept"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, old)
+    assert refused.value.where == str(tmp_path / "spool")
