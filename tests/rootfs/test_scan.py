@@ -18,7 +18,7 @@ from otabuild.rootfs import tar_source
 from otabuild.rootfs.content import with_digest
 from otabuild.rootfs.entry import Content, Entry
 from otabuild.rootfs.inputs import DirectoryInput, Input, OciInput, TarInput
-from otabuild.rootfs.scan import RootfsOptions, fingerprint, release_files, scan
+from otabuild.rootfs.scan import RootfsOptions, fingerprint, newest_archive, release_files, scan
 from otabuild.rootfs.set_rules import SetRule
 from otabuild.rootfs.tar_source import read_chunks
 from tests.rootfs.layouts import Layout, sha
@@ -204,6 +204,18 @@ def test_rules_and_attribute_policy_hold_for_overlays(tmp_path: Path) -> None:
     b = {entry.path: entry for entry in result.entries}["/b"]
     assert (b.mode, b.uid, b.gid, dict(b.xattrs)) == (stat.S_IFREG | 0o600, 7, 8, {})
     assert result.notes.dropped_xattrs == Counter({"user.containers.x": 1})
+
+
+def test_the_newest_archive_counts_in_sources_and_overlays(tmp_path: Path) -> None:
+    times = {"old.tar": 2 * 10**18, "new.tar": 2 * 10**18 + 1}  # after all times of change
+    for name, time in times.items():
+        (tmp_path / name).write_bytes(END)
+        os.utime(tmp_path / name, ns=(0, time))
+    old, new = (TarInput(str(tmp_path / name)) for name in times)
+    tree = DirectoryInput(str(tmp_path))
+    assert newest_archive(RootfsOptions((tree, old), overlays=(new,))) == times["new.tar"]
+    assert newest_archive(RootfsOptions((tree, new), overlays=(old,))) == times["new.tar"]
+    assert newest_archive(RootfsOptions((tree,))) == newest_archive(RootfsOptions(())) == 0
 
 
 def test_release_files_are_found_through_the_link(tmp_path: Path) -> None:
