@@ -33,9 +33,12 @@ from pathlib import Path
 _ROOT = Path(__file__).resolve().parent.parent
 _EQUIVALENT = Path(__file__).with_name("equivalent_mutants.txt")
 _ROOMS = ("assembly", "verification", "format", "signing", "rootfs")
-_MORE_TESTS = {"verification": ("tests/image", "tests/test_rules.py")}
-"""Where else a room is tested: early images, other payloads and packages are made, read and
-verified in one place."""
+_MORE_TESTS = {
+    "signing": ("tests/pipeline/test_key_services.py",),
+    "verification": ("tests/image", "tests/test_rules.py"),
+}
+"""Where else a room is tested: keys in running services sign whole images there; early images,
+other payloads and packages are made, read and verified in one place."""
 _SURVIVED, _UNTESTED, _LEFT_OUT, _LATE = (0,), (5, 33), 34, (-24, 24, 36, 152, 255)
 """Exit codes of the tests under a mutant: all green; no test reached it; not in the sample; did not
 come to an end.

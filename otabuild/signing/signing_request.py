@@ -11,12 +11,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from otabuild.errors import FormatError
-from otabuild.format import limits
 from otabuild.format.certificate import parse_pem_certificate
 from otabuild.format.document import dump_json, parse_json
 
 _KIND = "otabuild.signing-request.v1"
-_LIMIT = limits.MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ class SigningRequest:
             FormatError: not a request, or a modified one.
             LimitError: larger than any request.
         """
-        value = parse_json(raw, where, _LIMIT)
+        value = parse_json(raw, where)
         cause, hint = None, "write it again with `otabuild sign-prepare`"
         try:
             chain = tuple(parse_pem_certificate(pem.encode(), where) for pem in value["chain"])

@@ -119,8 +119,10 @@ def test_without_a_policy_the_root_is_not_looked_for() -> None:
 
 @pytest.mark.parametrize("parties", [[signer()], [issue("signer", root())], [leaf(eku=[])]])
 def test_a_chain_of_one_is_a_warning_where_no_root_tells_whether_it_is_whole(parties: list[Party]) -> None:
-    (warning,) = preflight(pki.chain(*parties), None, NOW - DAY, NOW)
+    chain = pki.chain(*parties)
+    (warning,) = preflight(chain, None, NOW - DAY, NOW)
     assert warning.startswith("0.pem: whether a root issued the signing certificate cannot be told")
+    assert f"(observed {chain[0].facts})" in warning
     assert "verify: {trust:" in warning
 
 
