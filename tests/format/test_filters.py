@@ -75,7 +75,9 @@ def test_options_that_are_no_list(options: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "packed", [b"", b"\x91", b"\x91\1\1", b"\xc1", b"\x91\x81\1\1", b"\x91\xc4\1x", b"\x91\xd4\1x"], ids=bytes.hex
+    "packed",
+    [b"", b"\x91", b"\x91\1\1", b"\xc1", b"\x91\x81\1\1", b"\x91\x81\xa1k\1", b"\x91\xc4\1x", b"\x91\xd4\1x"],
+    ids=bytes.hex,
 )
 def test_options_that_are_not_messagepack(packed: bytes) -> None:
     with pytest.raises(FilterError, match="filter options are not MessagePack") as caught:

@@ -188,6 +188,7 @@ def test_each_value_has_its_place_and_its_kind() -> None:
     assert (node.line, trail) == (4, ["b", 1, 0])
     assert tree.get(0) is None
     assert (tree.get("b") or tree).get(-1) is None
+    assert (tree.get("b") or tree).get(2) is None
     assert (tree.get("b") or tree).get("0") is None
     assert (tree.get("a") or tree).get("x") is None
 
